@@ -1,0 +1,196 @@
+"""The command line: `housebrain STAGE --flags`; a stage's flags are the fields of its settings."""
+
+import inspect
+import sys
+import types
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+import typer
+
+from housebrain_core.errors import HouseBrainError
+
+ALIASES = {
+    "train": {"dataset_path": "--split", "output_dir": "--output"},
+    "merge": {"run_validation": "--validate"},
+    "evaluate": {"models": "--model"},
+}
+"""Flags that are not the field's own name: the guide's, and short ones."""
+
+
+class Stage(NamedTuple):
+    """A command: its settings by name, so that `housebrain --help` need not load them."""
+
+    settings: str
+    help: str
+    example: str
+    run: Callable[[Any], None]
+
+
+def build_app(requested: str | None = None) -> typer.Typer:
+    """The command line; only the requested command gets its flags, which keeps `--help` fast."""
+    app = typer.Typer(
+        help="Fine-tune a language model together, on free notebooks: split, train, merge, evaluate.\n\n"
+        "Start with:  housebrain demo",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for name, stage in STAGES.items():
+        app.command(name, help=f"{stage.help}\n\nExample:\n\n    {stage.example}")(
+            _command(name, stage) if name == requested else lambda: None
+        )
+    return app
+
+
+def _command(name: str, stage: Stage) -> Callable:
+    """A function whose parameters are the fields of the stage's settings."""
+    from housebrain_core import config
+
+    settings = getattr(config, stage.settings)
+
+    def command(**values: Any) -> None:
+        stage.run(settings(**values))
+
+    command.__signature__ = inspect.Signature(flags_of(settings, ALIASES.get(name, {})))
+    return command
+
+
+def flags_of(settings: Any, aliases: dict[str, str]) -> list[inspect.Parameter]:
+    """One flag per field, with the field's text as help."""
+    parameters = []
+    for name, field in settings.model_fields.items():
+        own = f"--{name.replace('_', '-')}"
+        names = [aliases[name]] if name in aliases else []
+        kind = _flag_type(field.annotation)
+        names += [f"{own}/--no-{name.replace('_', '-')}"] if kind is bool else [own]
+        default = ... if field.is_required() else field.default
+        if kind is str and not isinstance(default, str | None | types.EllipsisType):
+            default = str(default)
+        text = " ".join((field.description or "").split())
+        annotation = Annotated[kind, typer.Option(*names, help=text, show_default=default is not None)]
+        parameters.append(
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                annotation=annotation,
+                default=inspect.Parameter.empty if default is ... else default,
+            )
+        )
+    return parameters
+
+
+def _flag_type(annotation: Any) -> Any:
+    """The type that the command line reads: a union of a number and words is read as text; pydantic checks it."""
+    if get_origin(annotation) is Annotated:
+        return _flag_type(get_args(annotation)[0])
+    if get_origin(annotation) is list:
+        return list[_flag_type(get_args(annotation)[0])]
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = [member for member in get_args(annotation) if member is not type(None)]
+        return str if len(members) > 1 else _flag_type(members[0]) | None
+    if get_origin(annotation) is Literal:
+        return str
+    return annotation
+
+
+def run_split(settings: Any) -> None:
+    from housebrain_core.splits import split_dataset
+
+    split_dataset(settings)
+
+
+def run_train(settings: Any) -> None:
+    from housebrain_core.train import HouseBrainFineTuner
+
+    HouseBrainFineTuner(_with_base_folder(settings)).train()
+
+
+def run_merge(settings: Any) -> None:
+    from housebrain_core.merge import merge_adapters
+
+    merge_adapters(settings)
+
+
+def run_evaluate(settings: Any) -> None:
+    from housebrain_core.evaluate import evaluate
+
+    evaluate(settings)
+
+
+def run_demo(settings: Any) -> None:
+    from housebrain_core.demo import run_demo
+
+    run_demo(settings)
+
+
+STAGES = {
+    "split": Stage(
+        "SplitConfig",
+        "Cut a dataset into one split per person, with a bundle to upload and a handout for each.",
+        "housebrain split --source housebrain_dataset_v5_350k --output housebrain_splits --splits 6",
+        run_split,
+    ),
+    "train": Stage(
+        "FineTuningConfig",
+        "Train one split into one LoRA adapter; start it again to go on where it was.",
+        "housebrain train --split housebrain_splits/split_01.zip --output models/hb-colab-01",
+        run_train,
+    ),
+    "merge": Stage(
+        "MergeConfig",
+        "Merge adapters into one, exactly, straight from their files.",
+        "housebrain merge --models models/hb-* --output models/housebrain-merged --strategy average --validate",
+        run_merge,
+    ),
+    "evaluate": Stage(
+        "EvaluateConfig",
+        "Judge models on validation samples: loss, parse rates, rule checks.",
+        "housebrain evaluate --model models/housebrain-merged --data housebrain_splits --samples 100",
+        run_evaluate,
+    ),
+    "demo": Stage(
+        "DemoConfig",
+        "Run everything on this computer, on generated data and a tiny base model: no GPU, network or account.",
+        "housebrain demo --output housebrain_demo",
+        run_demo,
+    ),
+}
+
+
+def _with_base_folder(settings: Any) -> Any:
+    """`--base-model tiny` is the demo's base model, made on first use."""
+    if settings.base_model != "tiny":
+        return settings
+    from housebrain_core.tiny import tiny_base
+
+    return settings.model_copy(update={"base_model": str(tiny_base())})
+
+
+def repeat_flags(arguments: list[str]) -> list[str]:
+    """Turns `--models A B C` into `--models A --models B --models C`, which is what click reads."""
+    result: list[str] = []
+    flag = ""
+    for argument in arguments:
+        if argument.startswith("-"):
+            flag = argument if argument in ("--models", "--model") else ""
+            result.append(argument)
+        elif flag and result[-1] != flag:
+            result += [flag, argument]
+        else:
+            result.append(argument)
+    return result
+
+
+def main() -> None:
+    """Runs the command line; what a person can act on is one paragraph and exit code 2, not a traceback."""
+    try:
+        requested = sys.argv[1] if len(sys.argv) > 1 else None
+        build_app(requested)(args=repeat_flags(sys.argv[1:]), prog_name="housebrain")
+    except HouseBrainError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

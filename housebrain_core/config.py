@@ -1,0 +1,174 @@
+"""The settings of every stage: typed, each field with its meaning and unit, all problems reported at once."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from housebrain_core.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, no unknown fields, `ConfigError` instead of pydantic's own error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(cls, values, handler):
+        try:
+            return handler(values)
+        except ValidationError as error:
+            raise ConfigError(describe_problems(cls, error)) from None
+
+
+def describe_problems(config: type[BaseModel], error: ValidationError) -> str:
+    """All problems of one settings object as text, one line each, with the names that do exist."""
+    problems: dict[str, list[str]] = {}
+    for problem in error.errors():
+        name = str(problem["loc"][0]) if problem["loc"] else config.__name__
+        if problem["type"] == "extra_forbidden":
+            problems[name] = [f"{name}: there is no such setting; there are {', '.join(config.model_fields)}"]
+        elif problem["type"] == "missing":
+            problems[name] = [f"{name}: this setting is needed"]
+        else:
+            text = problem["msg"].removeprefix("Value error, ")
+            problems.setdefault(name, [f"{name} = {problem['input']!r}"]).append(text[0].lower() + text[1:])
+    lines = [": ".join([lines[0], ", or ".join(lines[1:])]) if lines[1:] else lines[0] for lines in problems.values()]
+    return f"{config.__name__}: " + "\n  ".join(["these settings cannot be used:", *lines])
+
+
+class SplitConfig(Settings):
+    """How a dataset is cut into one split per person."""
+
+    source: Path
+    """Dataset: a folder of JSON files, or JSONL (plain, .gz, .zst) or Parquet files."""
+    output: Path = Path("housebrain_splits")
+    """Folder to write; it must not exist yet."""
+    splits: Annotated[int, Field(ge=1, le=99)] = 6
+    """Number of splits, one per person."""
+    seed: int = 42
+    """Seed of the one shuffle made before cutting."""
+    validation_samples: Count = 200
+    """Validation samples that go into every bundle, the same ones."""
+    max_bad: Share = 0.01
+    """Share of unreadable samples above which nothing is written, in [0, 1]."""
+    overwrite: bool = False
+    """Replace an output folder that an earlier split wrote."""
+
+
+class FineTuningConfig(Settings):
+    """How one split becomes one LoRA adapter. The defaults are the baseline of the guide."""
+
+    dataset_path: Path
+    """What to train on: a bundle (zip or unpacked), a split folder, or any dataset."""
+    output_dir: Path
+    """Folder for checkpoints and the finished adapter, such as models/hb-kaggle-04."""
+    base_model: str = "Qwen/Qwen2.5-Coder-1.5B"
+    """Model to adapt: a Hugging Face id, or a folder."""
+    revision: str | None = None
+    """Commit of the base model on the Hub; resolved and recorded when not given."""
+    epochs: Count = 2
+    """Passes over the split."""
+    max_steps: Count | None = None
+    """Optimizer steps at most; by default what the epochs need."""
+    batch_size: Count = 1
+    """Samples per micro-batch, in units of 512 tokens: packed rows hold several whole samples."""
+    gradient_accumulation_steps: Count = 16
+    """Micro-batches per optimizer step; tokens per step = batch_size x this x 512."""
+    max_length: Annotated[int, Field(ge=16)] | Literal["auto"] = "auto"
+    """Longest sample, prompt and answer, in tokens; auto is 512, or more when the data needs it."""
+    row_length: Annotated[int, Field(ge=16)] = 2048
+    """Tokens in a packed row."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
+    """Peak learning rate; cosine decay after a warm-up."""
+    warmup_share: Share = 0.03
+    """Share of the optimizer steps that warm up."""
+    lora_r: Annotated[int, Field(ge=1, le=256)] = 8
+    """LoRA rank."""
+    lora_alpha: Count = 16
+    """LoRA alpha; the update is (alpha / rank) x B @ A."""
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout on the input of A."""
+    seed: int = 42
+    """Seed of the data order."""
+    lora_seed: int = 42
+    """Seed of the LoRA initialisation; the same for all splits of one merge."""
+    load_in_4bit: bool = True
+    """Quantise the base model to NF4 with double quantisation."""
+    save_steps: Count = 200
+    """Optimizer steps between checkpoints."""
+    save_minutes: Annotated[float, Field(gt=0)] = 10.0
+    """Minutes between checkpoints; whichever comes first."""
+    logging_steps: Count = 5
+    """Optimizer steps between progress lines."""
+    time_budget_hours: Annotated[float, Field(gt=0)] | None = None
+    """Hours from the start of the session after which training saves and ends; no limit when not given."""
+
+    @property
+    def rows_per_step(self) -> int:
+        """Packed rows per optimizer step: the guide's tokens per step, in rows of `row_length`."""
+        return max(1, round(self.batch_size * self.gradient_accumulation_steps * 512 / self.row_length))
+
+
+class MergeConfig(Settings):
+    """How adapters become one adapter."""
+
+    models: Annotated[list[Path], Field(min_length=1)]
+    """Adapter folders."""
+    output: Path = Path("models/housebrain-merged")
+    """Folder for the merged adapter."""
+    strategy: Literal["average", "weighted", "best", "ab-average"] = "average"
+    """average: equal weights; weighted: by tokens trained on; best: lowest validation loss; ab-average: the
+    average of A and B apart, which is not the average of the adapters, for comparison only."""
+    rank: Annotated[int, Field(ge=1)] | Literal["auto", "full"] = "auto"
+    """Rank of the merged adapter: full is lossless, auto keeps 99.9 % of the energy."""
+    run_validation: bool = False
+    """Measure base, adapters and merge on the validation sample, and parse a generated design."""
+    data: Path = Path("housebrain_splits")
+    """Where the validation sample is: a splits folder, a bundle, or any dataset."""
+    base_model: str | None = None
+    """Where the base model is on this machine, for the validation; by default its recorded name."""
+    accept_plain: bool = False
+    """Accept ordinary PEFT folders, whose origin cannot be checked."""
+    overwrite: bool = False
+    """Replace an output folder that an earlier merge wrote."""
+
+
+class EvaluateConfig(Settings):
+    """How models are judged."""
+
+    models: Annotated[list[Path], Field(min_length=1)]
+    """Adapter folders, or model folders."""
+    data: Path = Path("housebrain_splits")
+    """Validation samples: a splits folder, a bundle, or any dataset."""
+    base_model: str | None = None
+    """Where the base model is on this machine; by default its recorded name."""
+    load_in_4bit: bool = False
+    """Quantise model folders as training does; adapters always get the base they were trained on."""
+    samples: Count = 100
+    """Validation samples whose designs are generated and judged; the loss is measured on all."""
+    output: Path = Path("evaluation.json")
+    """File for the results; the answers lie beside it, in a .jsonl of the same name."""
+    batch_size: Count = 8
+    """Designs generated at once."""
+    max_new_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Tokens at most per answer; auto is the longest reference answer and a quarter more."""
+
+
+class DemoConfig(Settings):
+    """The whole chain on one computer, on generated data."""
+
+    output: Path = Path("housebrain_demo")
+    """Folder for everything that the demo makes."""
+    samples: Annotated[int, Field(ge=30)] = 300
+    """Training samples to generate."""
+    splits: Annotated[int, Field(ge=2, le=9)] = 3
+    """Splits, each trained by itself."""
+    designs: Count = 16
+    """Designs generated and judged for each model."""
+    overwrite: bool = False
+    """Replace what an earlier demo made."""

@@ -1,0 +1,43 @@
+"""What can go wrong, as kinds that a caller can catch.
+
+Every message says what happened (with the value), what was expected and what to do next. The command
+line prints it as one paragraph and exits 2; a notebook shows it as its last line.
+"""
+
+
+class HouseBrainError(Exception):
+    """Anything that a person can act on. Everything else is a bug and keeps its traceback."""
+
+
+class ConfigError(HouseBrainError):
+    """Settings that cannot be used; the message lists every problem at once."""
+
+
+class DataError(HouseBrainError):
+    """A dataset, bundle or sample that cannot be read or used."""
+
+
+class AdapterError(HouseBrainError):
+    """An adapter folder that is damaged, unsafe, or does not belong with the others."""
+
+
+class CheckpointError(HouseBrainError):
+    """A run that cannot be continued, or must not be, from what is on disk."""
+
+
+class TrainingError(HouseBrainError):
+    """Training that has to stop: garbage gradients, no memory, a device that cannot do it."""
+
+
+class DesignError(HouseBrainError):
+    """A model's answer that is not a house design.
+
+    Attributes:
+        kind: why, in the words of `codec.strict_json_parse`, or "schema" for JSON of another shape.
+        text: the raw answer.
+    """
+
+    def __init__(self, message: str, kind: str, text: str):
+        super().__init__(message)
+        self.kind = kind
+        self.text = text

@@ -1,0 +1,244 @@
+"""A trained model as a person uses it: a brief in, a house design out; and its loss on known designs."""
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import torch
+from peft import PeftModel
+from pydantic import ValidationError
+
+from housebrain_core import codec
+from housebrain_core.adapters import CONFIG, read_adapter
+from housebrain_core.errors import ConfigError, DataError, DesignError
+from housebrain_core.model import load_base, load_tokenizer, resolve_base
+from housebrain_core.packing import PackedRows, collate_row, completion_losses, tokenise
+from housebrain_core.parsing import StrictJSONError, strict_json_parse  # noqa: F401 - the guide's import path
+from housebrain_core.schema import HouseBrief, HouseDesign
+
+NEW_TOKENS = 1024
+"""Tokens at most per answer, unless told otherwise."""
+ROW_LENGTHS = {"cpu": 512, "cuda": 2048}
+"""Tokens in a packed row when only losses are measured: a CPU computes masked attention too."""
+
+
+class Answered(NamedTuple):
+    """What a model wrote for one prompt, without its EOS."""
+
+    text: str
+    tokens: int
+    """Generated tokens, the EOS included."""
+    complete: bool
+    """Whether it ended by itself, not at the limit."""
+
+
+class HouseBrainLLM:
+    """A base model with an adapter, or a base model alone.
+
+    >>> llm = HouseBrainLLM(model_path="models/housebrain-merged")
+    >>> llm.generate_design(brief)
+
+    Args:
+        model_path: an adapter folder (its base model is found by name), or a model folder.
+        base_model: where the base model is on this machine, when that is not its recorded name.
+        load_in_4bit: for a model folder; an adapter gets its base as it was trained.
+        report: gets lines of progress.
+    """
+
+    def __init__(
+        self,
+        model_path: str | Path,
+        base_model: str | None = None,
+        load_in_4bit: bool = False,
+        report: Callable[[str], None] = lambda line: None,
+    ):
+        folder = Path(model_path)
+        if not folder.is_dir():
+            raise ConfigError(f"model_path = {str(model_path)!r}: there is no such folder.")
+        self.name = folder.name
+        adapter = read_adapter(folder, accept_plain=True) if (folder / CONFIG).is_file() else None
+        run = adapter.run if adapter and adapter.run else {}
+        source = base_model or (find_base(adapter.base_model) if adapter else str(folder))
+        self.base = resolve_base(source, adapter.revision if adapter and not Path(source).is_dir() else None)
+        if adapter and adapter.revision and self.base.revision != adapter.revision:
+            raise ConfigError(
+                f"{folder} was trained on {adapter.base_model} at {adapter.revision}; {source} is "
+                f"{self.base.revision}. "
+                "Give the very base model it was trained on."
+            )
+        four_bit = (run.get("settings") or {}).get("load_in_4bit", True) if adapter else load_in_4bit
+        self.load_in_4bit = four_bit
+        self.tokenizer = load_tokenizer(self.base)
+        self.tokenizer.padding_side = "left"
+        self.model = load_base(self.base, four_bit, report)
+        self._adapters: dict[Path, str] = {}
+        if adapter:
+            self.use(folder)
+        self.model.eval()
+
+    def can_use(self, folder: Path) -> bool:
+        """Whether an adapter belongs on the base model as it is loaded."""
+        adapter = read_adapter(folder, accept_plain=True)
+        settings = (adapter.run or {}).get("settings") or {}
+        return adapter.revision == self.base.revision and settings.get("load_in_4bit", True) == self.load_in_4bit
+
+    def use(self, folder: Path | None) -> None:
+        """Switches to another adapter of the same base model, or to the base model alone; the base stays loaded."""
+        if folder is None:
+            self.name = "base"
+            if self._adapters:
+                self.model.base_model.disable_adapter_layers()
+            return
+        adapter = read_adapter(folder, accept_plain=True)
+        if adapter.revision not in (None, self.base.revision):
+            raise ConfigError(f"{folder} was trained on another base model: {adapter.base_model} {adapter.revision}.")
+        number = str(len(self._adapters))
+        if not self._adapters:
+            self.model = PeftModel.from_pretrained(self.model, str(folder), adapter_name=number)
+        elif folder.resolve() not in self._adapters:
+            self.model.load_adapter(str(folder), adapter_name=number)
+        self._adapters.setdefault(folder.resolve(), number)
+        self.model.base_model.enable_adapter_layers()
+        self.model.set_adapter(self._adapters[folder.resolve()])
+        self.name = folder.name
+        self.model.eval()
+
+    def generate_design(self, brief: dict | HouseBrief, max_new_tokens: int = NEW_TOKENS) -> HouseDesign:
+        """Designs one house, greedily; what code can derive from the brief is filled in by code.
+
+        Args:
+            brief: see schema.HouseBrief; feet and square feet.
+            max_new_tokens: tokens at most.
+
+        Raises:
+            DataError: the brief is not one; all its problems at once.
+            DesignError: the model's answer is not a design; kind, text and how far it got are in the error.
+        """
+        brief = check_brief(brief)
+        (answer,) = self.answer([brief], max_new_tokens=max_new_tokens)
+        return HouseDesign.model_validate(read_answer(brief, answer))
+
+    @torch.no_grad()
+    def answer(
+        self,
+        briefs: list[dict],
+        batch_size: int = 8,
+        max_new_tokens: int = NEW_TOKENS,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> list[Answered]:
+        """Greedy answers for many briefs, in their order; batches are left-padded and of like length."""
+        prompts = [codec.write_prompt(brief) for brief in briefs]
+        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        answers: list[Answered] = [Answered("", 0, False)] * len(prompts)
+        started = reported = time.monotonic()
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            inputs = self.tokenizer([prompts[i] for i in batch], return_tensors="pt", padding=True)
+            inputs = {key: inputs[key].to(self.model.device) for key in ("input_ids", "attention_mask")}
+            output = self.model.generate(
+                **inputs,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                use_cache=True,
+                eos_token_id=self.tokenizer.eos_token_id,
+                pad_token_id=self.tokenizer.pad_token_id,
+            )
+            for index, row in zip(batch, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
+                answers[index] = self._cut_at_eos(row)
+            done = start + len(batch)
+            if time.monotonic() - reported > 10 and done < len(order):
+                reported = time.monotonic()
+                left = (reported - started) / done * (len(order) - done)
+                report(f"{self.name}: {done} of {len(order)} designs, {left:.0f} s left")
+        return answers
+
+    def _cut_at_eos(self, row: list[int]) -> Answered:
+        end = self.tokenizer.eos_token_id
+        complete = end in row
+        ids = row[: row.index(end)] if complete else row
+        return Answered(self.tokenizer.decode(ids, skip_special_tokens=False), len(ids) + complete, complete)
+
+    @torch.no_grad()
+    def losses(self, examples: Iterable[codec.Example]) -> tuple[list[float], list[int]]:
+        """Loss of each known completion.
+
+        Returns:
+            For each example its summed cross-entropy in nats, and its learned tokens (the EOS included).
+        """
+        examples = list(examples)
+        columns = {name: [getattr(e, name) for e in examples] for name in ("prompt", "completion")}
+        rows = PackedRows(
+            tokenise(pa.table(columns), self.tokenizer, "auto").samples, ROW_LENGTHS[self.model.device.type]
+        )
+        sums, counts = [0.0] * len(examples), [0] * len(examples)
+        for number, members in enumerate(rows.rows):
+            batch = {name: values.to(self.model.device) for name, values in collate_row([rows[number]]).items()}
+            losses, places = completion_losses(self.model, batch)
+            starts = (batch["position_ids"][0] == 0).nonzero()[:, 0]
+            owners = torch.bucketize(places + 1, starts, right=True) - 1
+            for loss, owner in zip(losses.tolist(), owners.tolist(), strict=True):
+                sums[members[owner]] += loss
+                counts[members[owner]] += 1
+        return sums, counts
+
+
+SANITY_BRIEF = {
+    "basicDetails": {"totalArea": 1200, "unit": "sqft", "bedrooms": 2, "bathrooms": 1, "floors": 1, "budget": 900000,
+                     "style": "Modern"},
+    "plot": {"length": 40, "width": 30, "unit": "ft", "orientation": "N",
+             "setbacks_ft": {"front": 5, "rear": 5, "left": 3, "right": 3}},
+    "roomBreakdown": [],
+}  # fmt: skip
+"""The brief of the guide's sanity check."""
+
+
+def check_sanity(llm: HouseBrainLLM) -> str:
+    """Generates a design for the guide's own brief and says how its answer parsed: "ok", or the kind of failure."""
+    try:
+        llm.generate_design(SANITY_BRIEF)
+    except DesignError as error:
+        return error.kind
+    return "ok"
+
+
+def find_base(name: str) -> str:
+    """Where a recorded base model is on this machine: the demo's tiny one by its recipe, any other by its name."""
+    if name.startswith("tiny-"):
+        from housebrain_core.tiny import cache_folder
+
+        return str(cache_folder() / name)
+    return name
+
+
+def check_brief(brief: dict | HouseBrief) -> dict:
+    """A brief as plain JSON values, after all of it was checked.
+
+    Raises:
+        DataError: listing every problem in the brief's own field names.
+    """
+    if isinstance(brief, HouseBrief):
+        return brief.model_dump(exclude_unset=True)
+    try:
+        HouseBrief.model_validate(brief)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}, got {p['input']!r}" for p in error.errors()]
+        raise DataError("the brief cannot be used:\n  " + "\n  ".join(problems)) from None
+    return brief
+
+
+def read_answer(brief: dict, answer: Answered) -> dict[str, Any]:
+    """The design of an answer.
+
+    Raises:
+        DesignError: it is none; an answer cut at the token limit is always "truncated".
+    """
+    if not answer.complete:
+        message = f"the answer was cut at {answer.tokens} tokens; allow more with max_new_tokens"
+        raise DesignError(message, "truncated", answer.text)
+    try:
+        return codec.decode(brief, answer.text)
+    except StrictJSONError as error:
+        message = f"the answer is not JSON ({error}); it ends with {answer.text[-60:]!r}"
+        raise DesignError(message, error.kind, answer.text) from None

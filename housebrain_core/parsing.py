@@ -1,0 +1,123 @@
+"""Whether a text is exactly one JSON object, and if not, why; and what a repair would make of it."""
+
+import json
+import re
+from typing import Any
+
+from json_repair import repair_json
+
+from housebrain_core.errors import HouseBrainError
+
+
+class StrictJSONError(HouseBrainError, ValueError):
+    """Text that is not exactly one JSON object. `kind` says why; see `strict_json_parse`."""
+
+    def __init__(self, kind: str, detail: str = ""):
+        super().__init__(f"{kind}: {detail}" if detail else kind)
+        self.kind = kind
+
+
+def strict_json_parse(text: str) -> dict:
+    """Reads one JSON object (RFC 8259) and nothing else: no fence, no prose, no repair.
+
+    Returns:
+        The object.
+
+    Raises:
+        StrictJSONError: with `kind` one of empty, no_json, fenced, prose_before, truncated, trailing_comma,
+            single_quotes, python_literal, control_char, comment, unbalanced, syntax_other, duplicate_key,
+            nan_or_infinity, huge_number, too_deep, several_objects, trailing_text, not_an_object.
+    """
+    stripped = text.strip(" \t\r\n")
+    if not stripped:
+        raise StrictJSONError("empty")
+    try:
+        value, end = _STRICT.raw_decode(stripped)
+    except RecursionError:
+        raise StrictJSONError("too_deep", "nested beyond what Python reads") from None
+    except json.JSONDecodeError as error:
+        raise StrictJSONError(_classify(stripped, error), str(error)) from None
+    rest = stripped[end:].strip()
+    if rest:
+        raise StrictJSONError("several_objects" if rest[0] in "{[" else "trailing_text", rest[:40])
+    if not isinstance(value, dict):
+        raise StrictJSONError("not_an_object", stripped[:40])
+    return value
+
+
+def repaired_parse(text: str) -> tuple[dict | None, str]:
+    """Reads what json-repair makes of the text.
+
+    Returns:
+        The object, or None where nothing came of it; and the strict verdict: "ok" or a kind. An object with the
+        verdict truncated, duplicate_key or nan_or_infinity may be wrong silently: never count it as good.
+    """
+    try:
+        return strict_json_parse(text), "ok"
+    except StrictJSONError as error:
+        verdict = error.kind
+    if verdict in ("empty", "no_json", "too_deep"):
+        return None, verdict
+    repaired = repair_json(text, return_objects=True)
+    return (repaired if isinstance(repaired, dict) else None), verdict
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise StrictJSONError("duplicate_key", next(key for key in keys if keys.count(key) > 1))
+    return result
+
+
+def _refuse_constant(text: str) -> None:
+    raise StrictJSONError("nan_or_infinity", text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if abs(value) != float("inf") else _refuse_constant(text)
+
+
+def _integer(text: str) -> int:
+    if len(text) > 4000:  # Python itself reads at most 4,300 digits
+        raise StrictJSONError("huge_number", text[:20])
+    return int(text)
+
+
+_STRICT = json.JSONDecoder(
+    object_pairs_hook=_no_duplicates, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_integer
+)
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+
+def _classify(text: str, error: json.JSONDecodeError) -> str:
+    """Why text is not JSON, from its shape and the place where the decoder stopped."""
+    if "{" not in text:
+        return "no_json"
+    if "```" in text:
+        return "fenced"
+    if text[0] not in "{[":
+        return "prose_before"
+    bare = _STRING.sub("", text)  # what stands outside of complete strings
+    depth = bare.count("{") + bare.count("[") - bare.count("}") - bare.count("]")
+    at, before = text[error.pos : error.pos + 12], text[: error.pos].rstrip()
+    if error.pos >= len(text) - 1 and (depth > 0 or '"' in bare):
+        return "truncated"
+    if "Invalid control character" in error.msg:
+        return "control_char"
+    if '"' in bare and depth > 0 and error.msg.startswith("Unterminated string"):
+        return "truncated"
+    if at[:1] in "}]" and before.endswith(","):
+        return "trailing_comma"
+    if before[-1:] == "," and at[:1] in "}]":
+        return "trailing_comma"
+    if at.startswith("'"):
+        return "single_quotes"
+    if re.match(r"True|False|None", at):
+        return "python_literal"
+    if at.startswith(("//", "/*", "#")):
+        return "comment"
+    if depth != 0:
+        return "unbalanced"
+    return "syntax_other"

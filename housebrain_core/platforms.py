@@ -1,0 +1,72 @@
+"""Where this code runs, what it runs on, and what follows from that."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+Platform = Literal["kaggle", "colab", "local"]
+
+
+def detect_platform() -> Platform:
+    """Kaggle sets KAGGLE_KERNEL_RUN_TYPE and has /kaggle/working; Colab has google.colab; the rest is local."""
+    if os.environ.get("KAGGLE_KERNEL_RUN_TYPE") and Path("/kaggle/working").is_dir():
+        return "kaggle"
+    return "colab" if "google.colab" in sys.modules or os.environ.get("COLAB_RELEASE_TAG") else "local"
+
+
+class Gpu(NamedTuple):
+    """One GPU as its driver describes it; memory in MiB."""
+
+    name: str
+    capability: tuple[int, int]
+    memory: int
+    free: int
+
+
+def list_gpus() -> list[Gpu]:
+    """The NVIDIA GPUs of this machine, asked of the driver, without torch; empty where there is none."""
+    program = shutil.which("nvidia-smi")
+    if not program:
+        return []
+    query = "--query-gpu=name,compute_cap,memory.total,memory.free"
+    found = subprocess.run([program, query, "--format=csv,noheader,nounits"], capture_output=True, text=True)
+    gpus = []
+    for line in found.stdout.splitlines() if found.returncode == 0 else []:
+        name, capability, memory, free = (part.strip() for part in line.split(","))
+        major, minor = capability.split(".")
+        gpus.append(Gpu(name, (int(major), int(minor)), int(memory), int(free)))
+    return gpus
+
+
+def choose_dtype(device_name: str, capability: tuple[int, int] | None) -> tuple[str, str]:
+    """The floating-point type to compute in, and why.
+
+    Decided by compute capability: `torch.cuda.is_bf16_supported()` says True on a T4, where bfloat16 is emulated.
+
+    Args:
+        device_name: for the reason.
+        capability: of the GPU, or None on a CPU.
+
+    Returns:
+        ("float32" | "float16" | "bfloat16", reason).
+    """
+    if capability is None:
+        return "float32", f"float32: {device_name} has no GPU, and half precision is slow on a CPU"
+    dotted = ".".join(map(str, capability))
+    if capability >= (8, 0):
+        return "bfloat16", f"bfloat16: {device_name} is compute capability {dotted}"
+    return "float16", f"float16: {device_name} is compute capability {dotted}, bfloat16 needs 8.0"
+
+
+def session_start() -> float:
+    """When this session began, in seconds of `time.time()`: the start of the oldest process we can see, or now.
+
+    On Kaggle and Colab the machine is made for the session, so the first process is as old as the session is.
+    """
+    if detect_platform() == "local":
+        return time.time()
+    return Path("/proc/1").stat().st_ctime

@@ -1,0 +1,292 @@
+"""Cuts a dataset into one split per person, and writes what each of them uploads and reads."""
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+
+from housebrain_core import codec
+from housebrain_core.bundles import SCHEMA, Bundle, is_bundle, read_bundle, write_bundle
+from housebrain_core.config import FineTuningConfig, SplitConfig
+from housebrain_core.data import Part, ReadLog, Sample, read_parts, read_samples
+from housebrain_core.errors import ConfigError, DataError
+from housebrain_core.manifests import MANIFEST, read_manifest, seal, sha256_of, sync_folder, to_json
+
+CHUNK = 10_000
+"""Samples held as Python objects before they become a compact table."""
+
+
+class Reader:
+    """Reads a dataset into two compact tables, with the origin of every training sample.
+
+    Attributes:
+        tables: part -> table with the columns of bundles.SCHEMA.
+        files: part -> the .json file of each row, or None.
+    """
+
+    def __init__(self, source: Path, log: ReadLog, report: Callable[[str], None]):
+        self.log, self.report = log, report
+        self.files: dict[Part, list[Path | None]] = {"train": [], "validation": []}
+        self._rows: dict[Part, list[tuple]] = {"train": [], "validation": []}
+        self._batches: dict[Part, list[pa.RecordBatch]] = {"train": [], "validation": []}
+        for part, sample, path in read_parts(source, ("train", "validation"), log):
+            self._rows[part].append(encode_row(sample))
+            self.files[part].append(path)
+            if len(self._rows[part]) >= CHUNK:
+                self._flush(part)
+        for part in self._rows:
+            self._flush(part)
+        self.tables = {part: pa.Table.from_batches(batches, SCHEMA) for part, batches in self._batches.items()}
+
+    def _flush(self, part: Part) -> None:
+        rows = self._rows[part]
+        if rows:
+            columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+            self._batches[part].append(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
+            self.report(f"read {self.log.good:,} samples")
+            rows.clear()
+
+
+def encode_row(sample: Sample) -> tuple[str, str, str, str]:
+    """A sample as a row of bundles.SCHEMA."""
+    example = codec.encode(sample)
+    return sample["id"], example.prompt, example.completion, codec.dumps(sample["metadata"])
+
+
+def bundle_from_dataset(source: Path) -> Bundle:
+    """Any dataset as the bundle that one split of it would be; nothing is written.
+
+    Raises:
+        DataError: it cannot be read, or has no validation samples.
+    """
+    reader = Reader(source, ReadLog(strict=True), lambda line: None)
+    validation = reader.tables["validation"].slice(0, SplitConfig(source=source).validation_samples)
+    if not reader.tables["train"].num_rows or not validation.num_rows:
+        raise DataError(f"{source} needs samples for training and for validation.")
+    digest = hash_table(reader.tables["train"])
+    manifest = {"codec_version": codec.VERSION, "dataset": digest, "split_id": None, "splits": 1}
+    if (source / MANIFEST).is_file():  # a folder of a splits folder knows which split it is
+        manifest |= read_manifest(source, "split")
+    manifest["files"] = {"train.parquet": {"sha256": digest}}
+    return Bundle(source.name, reader.tables["train"], validation, manifest)
+
+
+def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]:
+    """Validation samples as prompts and completions.
+
+    Args:
+        data: a splits folder (its common validation sample), a bundle, or any dataset.
+        limit: samples at most.
+
+    Raises:
+        DataError: there are none.
+    """
+    if (data / "split_summary.json").is_file():
+        data = data / read_manifest(data, "splits")["parts"][0]["bundle"]
+    if is_bundle(data):
+        bundle = read_bundle(data)
+        codec.check_version(bundle.manifest.get("codec_version"), str(data))
+        columns = [bundle.validation.column(name).to_pylist() for name in ("prompt", "completion")]
+        examples = [codec.Example(*row) for row in zip(*columns, strict=True)][:limit]
+    else:
+        examples = [codec.encode(sample) for sample in islice(read_samples(data, "validation"), limit)]
+    if not examples:
+        raise DataError(f"{data} has no validation samples.")
+    return examples
+
+
+def hash_table(table: pa.Table) -> str:
+    """A hash over the ids, prompts and completions of a table, in order."""
+    rows = zip(*(table.column(name).to_pylist() for name in ("id", "prompt", "completion")), strict=True)
+    return sha256_of("\0".join("\0".join(row) for row in rows).encode())
+
+
+def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) -> dict:
+    """Writes the splits folder: the guide's tree, a bundle and a handout per split, and the summary.
+
+    Args:
+        config: what to split, into how many, and where to.
+        report: gets lines of progress.
+
+    Returns:
+        The contents of split_summary.json.
+
+    Raises:
+        DataError: the dataset cannot be read, or too many samples are bad; nothing is written then.
+        ConfigError: the output exists, or there are fewer samples than splits.
+    """
+    _refuse_existing(config)
+    log = ReadLog()
+    reader = Reader(config.source, log, report)
+    log.check(config.max_bad)
+    if log.bad:
+        report(log.describe())
+    parts = cut(reader.tables["train"].num_rows, config.splits, config.seed)
+    picked = choose_validation(reader.tables["validation"].num_rows, config)
+    staging = config.output.with_name(f".{config.output.name}.partial")
+    shutil.rmtree(staging, ignore_errors=True)
+    (staging / "handouts").mkdir(parents=True)
+    summary = _write_splits(config, reader, parts, picked, staging, report)
+    if config.output.exists():
+        shutil.rmtree(config.output)
+    staging.rename(config.output)
+    sync_folder(config.output.parent.absolute())
+    report(f"wrote {config.splits} splits to {config.output}")
+    return summary
+
+
+def cut(count: int, splits: int, seed: int) -> list[list[int]]:
+    """One seeded shuffle of all samples, cut into splits whose sizes differ by at most one.
+
+    Returns:
+        Sample positions of each split, in the order of the dataset within a split.
+    """
+    if count < splits:
+        raise ConfigError(f"splits = {splits}: there are only {count} training samples.")
+    order = list(range(count))
+    random.Random(seed).shuffle(order)
+    size, rest = divmod(count, splits)
+    ends = [size * n + min(n, rest) for n in range(splits + 1)]
+    return [sorted(order[start:end]) for start, end in zip(ends, ends[1:], strict=False)]
+
+
+def choose_validation(count: int, config: SplitConfig) -> list[int]:
+    """Positions of the validation samples that every bundle carries."""
+    if not count:
+        raise DataError(f"{config.source} has no validation samples; add a validation part, or more samples.")
+    return sorted(random.Random(config.seed).sample(range(count), min(count, config.validation_samples)))
+
+
+def account_mapping(splits: int) -> dict[int, str]:
+    """The guide's mapping: the first half of the splits on Colab, the rest on Kaggle."""
+    return {number: "colab" if number <= splits // 2 else "kaggle" for number in range(1, splits + 1)}
+
+
+def _refuse_existing(config: SplitConfig) -> None:
+    output = config.output
+    if not output.exists():
+        return
+    if not config.overwrite:
+        raise ConfigError(f"{output} exists already. Choose another --output, or replace it with --overwrite.")
+    read_manifest(output, "splits")  # only a folder that we wrote is ever removed
+
+
+def _write_splits(config: SplitConfig, reader: Reader, parts, picked, staging: Path, report) -> dict:
+    """All files of a splits folder into `staging`, the manifest last."""
+    train, validation = reader.tables["train"], reader.tables["validation"].take(picked)
+    dataset = sha256_of((hash_table(train) + hash_table(reader.tables["validation"])).encode())
+    about = {"codec_version": codec.VERSION, "dataset": dataset, "splits": config.splits, "seed": config.seed}
+    platforms = account_mapping(config.splits)
+    entries = []
+    for split_id, rows in enumerate(parts, 1):
+        name = f"split_{split_id:02d}"
+        files = _write_tree(staging / name, reader, "train", rows)
+        _write_tree(staging / name, reader, "validation", picked)
+        counts = {"train": files, "validation": len(picked)}
+        seal(staging / name, "split", [], split_id=split_id, counts=counts, **about)
+        bundle = write_bundle(staging, name, train.take(rows), validation, split_id=split_id, **about)
+        platform = platforms[split_id]
+        entry = {
+            "split_id": split_id,
+            "name": name,
+            "platform": platform,
+            "train": len(rows),
+            "validation": len(picked),
+            "bundle": bundle.name,
+            "bundle_bytes": bundle.stat().st_size,
+            "bundle_sha256": sha256_of(bundle),
+            "adapter": f"hb-{platform}-{split_id:02d}",
+        }
+        entries.append(entry)
+        (staging / "handouts" / f"{name}.md").write_text(write_handout(entry, config.splits), encoding="utf-8")
+        report(f"{name}: {len(rows):,} samples, {entry['bundle_bytes'] / 1e6:.1f} MB to upload, for {platform}")
+    summary = {
+        **about,
+        "source": config.source.name,
+        "train": train.num_rows,
+        "validation": reader.tables["validation"].num_rows,
+        "validation_in_each": len(picked),
+        "bad": [bad._asdict() for bad in reader.log.bad],
+        "parts": entries,
+    }
+    (staging / "split_summary.json").write_text(to_json(summary))
+    (staging / "training_configs.json").write_text(to_json(training_configs(entries)))
+    names = ["split_summary.json", "training_configs.json", *(entry["bundle"] for entry in entries)]
+    seal(staging, "splits", names, **about, parts=entries)
+    return summary
+
+
+def _write_tree(folder: Path, reader: Reader, part: Part, rows: list[int]) -> int:
+    """The guide's tree: hard links to the source's files, or the samples written out where it has none."""
+    (folder / part).mkdir(parents=True)
+    table, files = reader.tables[part], reader.files[part]
+    ids, prompts, completions, metadata = (table.column(name) for name in SCHEMA.names)
+    for row in rows:
+        source = files[row]
+        if source is not None:
+            _link_or_copy(source, folder / part / source.name)
+            continue
+        brief = codec.read_prompt(prompts[row].as_py())
+        sample = {
+            "id": ids[row].as_py(),
+            "input": brief,
+            "output": codec.decode(brief, completions[row].as_py()),
+            "metadata": json.loads(metadata[row].as_py()),
+        }
+        path = folder / part / f"{_file_name(sample['id'])}.json"
+        path.write_text(json.dumps(sample, indent=2), encoding="utf-8")
+    return len(rows)
+
+
+def _file_name(sample_id: str) -> str:
+    """An id as a file name: readable where it can be, its hash where it cannot."""
+    return sample_id if sample_id.replace("-", "").replace("_", "").isalnum() else sha256_of(sample_id.encode())[:24]
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or a file system without links
+        shutil.copyfile(source, target)
+
+
+def training_configs(entries: list[dict]) -> list[dict]:
+    """The settings for each split, as `FineTuningConfig` takes them."""
+    defaults = FineTuningConfig(dataset_path=Path("."), output_dir=Path("."))
+    names = ("base_model", "batch_size", "gradient_accumulation_steps", "max_length", "epochs", "lora_r", "save_steps")
+    return [
+        {
+            "split_id": entry["split_id"],
+            "platform": entry["platform"],
+            "dataset_path": entry["bundle"],
+            "output_dir": f"models/{entry['adapter']}",
+            **{name: getattr(defaults, name) for name in names},
+        }
+        for entry in entries
+    ]
+
+
+def write_handout(entry: dict, splits: int) -> str:
+    """The page for the person who trains one split."""
+    platform = entry["platform"].capitalize()
+    return f"""# {entry["name"]}: yours to train on {platform}
+
+You train one of {splits} splits of a house-design dataset, by hand, on your own single account.
+Please do not open further accounts for more GPU time: Kaggle allows one per person, and Colab forbids it.
+
+| | |
+|---|---|
+| bundle | `{entry["bundle"]}`, {entry["bundle_bytes"] / 1e6:.1f} MB, {entry["train"]:,} samples |
+| its sha256 | `{entry["bundle_sha256"]}` |
+| you send back | the folder `models/{entry["adapter"]}` |
+
+1. Upload `{entry["bundle"]}` to {platform}.
+2. Train: `housebrain train --split {entry["bundle"]} --output models/{entry["adapter"]}`
+3. When the session ends early, start it again with the same settings: it goes on where it was.
+4. Send back the folder `models/{entry["adapter"]}`, all of it but the checkpoints.
+"""

@@ -1,0 +1,72 @@
+# %% [markdown]
+# # 4. Evaluate
+#
+# Generates designs for validation briefs and judges them: do they parse, are they designs, which rule checks do
+# they keep. The reference's own score stands beside the model's, because real references break many rules.
+
+# %% tags=["parameters"]
+models = ["models/housebrain-merged"]
+data = "housebrain_splits"
+base_model = ""
+load_in_4bit = False
+samples = 100
+batch_size = 8
+output = "evaluation.json"
+
+# %% [markdown]
+# `models` may name several folders: adapters, merged adapters, whole models.
+
+# %%
+from pathlib import Path
+
+from IPython.display import Markdown, display
+
+from housebrain_core import codec, plots
+from housebrain_core.config import EvaluateConfig
+from housebrain_core.errors import DesignError
+from housebrain_core.evaluate import evaluate
+from housebrain_core.llm import HouseBrainLLM
+from housebrain_core.splits import read_validation
+
+config = EvaluateConfig(
+    models=models,
+    data=data,
+    base_model=base_model or None,
+    load_in_4bit=load_in_4bit,
+    samples=samples,
+    batch_size=batch_size,
+    output=output,
+)
+
+# %%
+result = evaluate(config)
+
+# %%
+plots.loss_bars({name: model["loss_nats_per_token"] for name, model in result["models"].items()})
+
+# %% [markdown]
+# Rule checks, passed of applicable, the reference first.
+
+# %%
+columns = {"reference": result["reference"], **result["models"]}
+lines = ["| rule | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+for rule in result["reference"]["rules"]:
+    scores = [column["rules"][rule] for column in columns.values()]
+    cells = [f"{score['passed']} of {score['applicable']}" if score["applicable"] else "-" for score in scores]
+    lines.append(f"| {rule} | " + " | ".join(cells) + " |")
+Markdown("\n".join(lines))
+
+# %% [markdown]
+# One design of the last model, drawn.
+
+# %%
+llm = HouseBrainLLM(models[-1], config.base_model, config.load_in_4bit)
+brief = codec.read_prompt(read_validation(Path(data), 1)[0].prompt)
+try:
+    design = llm.generate_design(brief)
+    display(plots.floor_plan(design, llm.name))
+except DesignError as error:
+    print(f"the answer is no design ({error.kind}): {error}")
+
+# %% [markdown]
+# **Next:** a model with a low parse rate needs more training, or constrained decoding.
