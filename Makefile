@@ -1,0 +1,41 @@
+# make demo   the whole chain on this computer, on generated data
+# make test   lint, tests, and the notebooks built and executed
+# make soak   the long forms of the tests: hours
+#
+# Each makes .venv on its first run. TORCH=cpu takes PyTorch's CPU build: `make demo TORCH=cpu`.
+
+PYTHON ?= python3
+TORCH ?= default
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.PHONY: demo test soak notebooks clean
+
+demo: $(STAMP)
+	$(BIN)/housebrain demo --overwrite
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python build_notebooks.py --check
+	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadgroup
+
+soak: $(STAMP)
+	$(BIN)/python -m pytest -m soak
+
+notebooks: $(STAMP)
+	$(BIN)/python build_notebooks.py
+
+clean:
+	rm -rf .venv build housebrain_demo
+
+# The stamp is newer than pyproject.toml as long as nothing has to be installed.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v < (3, 14) or sys.exit(f"HouseBrain needs Python 3.11 to 3.13; $(PYTHON) is {v[0]}.{v[1]}. Name another: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+ifeq ($(TORCH),cpu)
+	$(BIN)/pip install --quiet "$$(grep -o 'uv==[0-9.]*' pyproject.toml)"
+	$(BIN)/uv pip install --quiet --python .venv --torch-backend=cpu "$$(grep -o 'torch==[0-9.]*' pyproject.toml)"
+endif
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,constrained]'
+	@touch $@

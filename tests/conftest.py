@@ -1,0 +1,91 @@
+"""What the tests share: generated data, a tiny base model, trained adapters, and the real data where it is at hand."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from housebrain_core import synthetic
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads are slower than one on models this small
+os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+SHARED = Path(os.environ.get("HOUSEBRAIN_SHARED") or Path(__file__).parents[2] / "shared")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the real dataset and the real tokenizers, which is not part of the repository."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"the real dataset and tokenizers are not at {SHARED}; set HOUSEBRAIN_SHARED")
+    return SHARED
+
+
+def real_samples(shared: Path, part: str, count: int) -> Iterator[dict]:
+    """The first samples of a part of the real dataset."""
+    command = ["zstd", "-dcq", str(shared / "data" / f"hbv5_350k_{part}.jsonl.zst")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        yield from map(json.loads, islice(process.stdout, count))
+        process.kill()
+
+
+@pytest.fixture(scope="session")
+def samples() -> list[dict]:
+    """Forty generated samples with geometry."""
+    return synthetic.make_samples(40, seed=3)
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory) -> Path:
+    """A generated dataset folder: 48 training and 16 validation samples."""
+    folder = tmp_path_factory.mktemp("data") / "dataset"
+    synthetic.write_dataset(folder, 48, 16)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def splits(dataset, tmp_path_factory) -> Path:
+    """The generated dataset, cut in three."""
+    from housebrain_core.config import SplitConfig
+    from housebrain_core.splits import split_dataset
+
+    folder = tmp_path_factory.mktemp("splits") / "housebrain_splits"
+    split_dataset(SplitConfig(source=dataset, output=folder, splits=3, validation_samples=12))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base() -> Path:
+    """A tiny base model that has learned the look of JSON and little else: made in seconds, then cached."""
+    import torch
+
+    from housebrain_core.tiny import TinyRecipe, tiny_base
+
+    torch.set_num_threads(1)
+    return tiny_base(TinyRecipe(samples=120, hidden_size=32, intermediate_size=64), report=lambda line: None)
+
+
+@pytest.fixture(scope="session")
+def adapters(splits, base, tmp_path_factory) -> list[Path]:
+    """Three adapters, one per split, trained for six optimizer steps each."""
+    from housebrain_core.config import FineTuningConfig
+    from housebrain_core.train import HouseBrainFineTuner
+
+    folder = tmp_path_factory.mktemp("models")
+    names = ["hb-colab-01", "hb-kaggle-02", "hb-kaggle-03"]
+    for number, name in enumerate(names, 1):
+        config = FineTuningConfig(
+            dataset_path=splits / f"split_{number:02d}.zip",
+            output_dir=folder / name,
+            base_model=str(base),
+            max_steps=6,
+            gradient_accumulation_steps=1,
+            row_length=512,
+            learning_rate=5e-3,
+        )
+        HouseBrainFineTuner(config, report=lambda line: None).train()
+    return [folder / name for name in names]
