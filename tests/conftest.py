@@ -60,13 +60,13 @@ def splits(dataset, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def base() -> Path:
-    """A tiny base model that has learned the look of JSON and little else: made in seconds, then cached."""
+    """A tiny base model (widths of at least 64, one block of NF4) that has learned the look of JSON and little else: made in seconds, then cached."""
     import torch
 
     from housebrain_core.tiny import TinyRecipe, tiny_base
 
     torch.set_num_threads(1)
-    return tiny_base(TinyRecipe(samples=120, hidden_size=32, intermediate_size=64), report=lambda line: None)
+    return tiny_base(TinyRecipe(samples=120, intermediate_size=64), report=lambda line: None)
 
 
 @pytest.fixture(scope="session")
