@@ -60,7 +60,10 @@ def splits(dataset, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def base() -> Path:
-    """A tiny base model (widths of at least 64, one block of NF4) that has learned the look of JSON and little else: made in seconds, then cached."""
+    """A tiny base model that has learned the look of JSON and little else: made in seconds, then cached.
+
+    Its widths are at least 64, one block of NF4.
+    """
     import torch
 
     from housebrain_core.tiny import TinyRecipe, tiny_base
