@@ -13,9 +13,23 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "housebrain_core"
-LIGHT = """errors config schema parsing manifests data codec bundles splits platforms checkpoints rules plots
-    synthetic""".split()
-TORCH = "tiny model packing train adapters llm merge evaluate demo cli".split()
+LIGHT = [
+    "errors",
+    "config",
+    "schema",
+    "parsing",
+    "manifests",
+    "data",
+    "codec",
+    "bundles",
+    "splits",
+    "platforms",
+    "checkpoints",
+    "rules",
+    "plots",
+    "synthetic",
+]
+TORCH = ["tiny", "model", "packing", "train", "adapters", "llm", "merge", "evaluate", "demo", "cli"]
 ORDER = ["__init__", *LIGHT, *TORCH]
 """Each module imports only from modules before it."""
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "safetensors", "tokenizers"}
