@@ -2,11 +2,13 @@
 
 import json
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import transformers
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from peft import LoraConfig, get_peft_model
@@ -17,6 +19,9 @@ from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import ConfigError, TrainingError
 from housebrain_core.manifests import sha256_of
 from housebrain_core.platforms import choose_dtype
+
+transformers.utils.logging.disable_progress_bar()  # our own lines say what is loaded
+warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # transformers 5.23 warns of itself
 
 
 class Base(NamedTuple):
