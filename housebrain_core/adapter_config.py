@@ -6,6 +6,7 @@ are refused with the reason, and one that this version does not know is refused 
 
 import math
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ HARMLESS_OPTIONS = frozenset(
 )
 """Options that are honoured, or matter only in training."""
 HARMLESS_INITS = (None, True, False, "gaussian", "orthogonal")
-RANK_LIMIT, ALPHA_LIMITS, PATTERN_LIMIT = 1024, (2**-10, 2**16), 4096
+RANK_LIMIT, ALPHA_LIMITS, PATTERN_LIMIT = 1024, (2**-10, 2**16), 2048
 _BASE_NAME = re.compile(r"[\w./\\:@+ ~-]{1,400}")
 _PATTERN_KEY = re.compile(r"\^?(?:[\w.\-|]|\\[.d]|\[[\w-]{1,20}\]|(?<=[.d\]])[+*](?![+*]))+\$?")
 """What a key of rank_pattern may be: names, and regular expressions that cannot take exponential time."""
@@ -84,9 +85,14 @@ def find_pattern(config: dict[str, Any], name: str, module: str, default: float)
     Source: peft.utils.other.get_pattern_key.
     """
     for key, value in (config.get(name) or {}).items():
-        if re.match(rf"(.*\.)?({key})$", module):
+        if _compiled(key).match(module):
             return value
     return default
+
+
+@lru_cache(maxsize=PATTERN_LIMIT)
+def _compiled(key: str) -> re.Pattern:
+    return re.compile(rf"(.*\.)?({key})$")
 
 
 def check_ranks(folder: Path, config: dict[str, Any], shapes: dict[str, tuple[int, int, int]]) -> None:
@@ -124,7 +130,7 @@ def _check_numbers(config: dict[str, Any]) -> list[str]:
 
 def _explain_key(key: str) -> str | None:
     """Why a pattern's key is not used, or None."""
-    if len(key) > 200 or not _PATTERN_KEY.fullmatch(key) or len(re.findall(r"[+*]", key)) > 3:
+    if len(key) > 200 or not _PATTERN_KEY.fullmatch(key) or len(re.findall(r"[+*]", key)) > 2:
         return f"the key {_show(key)} is neither a module's name nor a simple regular expression"
     try:
         re.compile(key)

@@ -240,7 +240,7 @@ def _read_shapes(folder: Path, entries: dict[str, Entry]) -> dict[str, tuple[int
     sides: dict[str, dict[str, tuple[int, ...]]] = {}
     problems = []
     for name, entry in entries.items():
-        match = _TENSOR.fullmatch(name)
+        match = _TENSOR.fullmatch(name[:250])
         if not match:
             problems.append(f"{name[:120]!r} is no LoRA weight")
         elif entry.dtype not in _DTYPES:
