@@ -8,7 +8,6 @@ from json_repair import repair_json
 
 from housebrain_core.errors import HouseBrainError
 
-
 REPAIR_LIMIT = 32_768
 """Characters that are repaired at most: the longest answer has half of them, and json-repair is not linear."""
 NEVER_TRUSTED = ("truncated", "duplicate_key", "nan_or_infinity")
