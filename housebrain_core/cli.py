@@ -190,6 +190,12 @@ def main() -> None:
     except HouseBrainError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:  # no space left, no permission, a folder where a file should be
+        print(f"{error.strerror or error}: {error.filename or 'see the lines above'}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("Interrupted. The same command again goes on or starts anew, as its lines above say.", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

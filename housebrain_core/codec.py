@@ -70,7 +70,7 @@ def decode(brief: dict, completion: str) -> dict:
         DesignError: it is one, but not an `Answer`; its kind is "schema".
     """
     short = strict_json_parse(completion)
-    if list(short) == ["design"] and isinstance(short["design"], dict):
+    if list(short) == ["design"]:
         return short["design"]
     try:
         Answer.model_validate(short)

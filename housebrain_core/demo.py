@@ -153,15 +153,16 @@ def summarise(root: Path, base: str, adapters: list[str]) -> dict[str, Any]:
     """The demo's table, and what did not come out as it should."""
     evaluation = json.loads((root / "evaluation.json").read_text())
     models = evaluation["models"]
-    names = {base: "base model", "ab-average": "average of A and B apart", "housebrain-merged": "exact average",
-             "trained-on-everything": "trained on everything"}  # fmt: skip
+    names = {base: "base model"} | {name: name for name in adapters}
+    names |= {"ab-average": "average of A and B apart", "housebrain-merged": "exact average"}
+    names |= {"trained-on-everything": "trained on everything"}
     rows = {
-        names.get(name, name): {
-            "loss": model["loss_nats_per_token"],
-            "strict_parse": model["rates"]["strict_parse"],
-            "rule_score": model["rule_score"],
+        shown: {
+            "loss": models[name]["loss_nats_per_token"],
+            "strict_parse": models[name]["rates"]["strict_parse"],
+            "rule_score": models[name]["rule_score"],
         }
-        for name, model in models.items()
+        for name, shown in names.items()
     }
     best = min(adapters, key=lambda name: rows[name]["loss"])
     order = ["base model", best, "exact average", "trained on everything"]

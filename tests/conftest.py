@@ -36,7 +36,7 @@ def real_samples(shared: Path, part: str, count: int) -> Iterator[dict]:
 @pytest.fixture(scope="session")
 def samples() -> list[dict]:
     """Forty generated samples with geometry."""
-    return synthetic.make_samples(40, seed=3)
+    return list(synthetic.make_samples(40, seed=3))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,130 @@
+"""Adapters are untrusted input: what does not belong together, or is damaged, is refused with every reason."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from housebrain_core.adapters import check_mergeable, read_adapter
+from housebrain_core.errors import AdapterError
+from housebrain_core.manifests import read_manifest, seal
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+@pytest.fixture
+def copies(adapters, tmp_path):
+    return [shutil.copytree(folder, tmp_path / folder.name) for folder in adapters]
+
+
+def change_config(folder, **changes) -> None:
+    """Changes adapter_config.json and seals the folder again, as a person with the code could."""
+    config = json.loads((folder / CONFIG).read_text()) | changes
+    (folder / CONFIG).write_text(json.dumps(config))
+    reseal(folder)
+
+
+def change_tensors(folder, change) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    save_file(change(tensors), folder / WEIGHTS)
+    reseal(folder)
+
+
+def reseal(folder) -> None:
+    about = {
+        k: v for k, v in read_manifest(folder, "adapter").items() if k not in ("kind", "files", "version", "format")
+    }
+    (folder / "manifest.json").unlink()
+    seal(folder, "adapter", **about)
+
+
+def problem(folder, **more) -> str:
+    with pytest.raises(AdapterError) as refused:
+        read_adapter(folder, **more)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, "manifest.json", "run.json"])
+def test_a_missing_file_is_named(name, copies):
+    (copies[0] / name).unlink()
+    assert name in problem(copies[0])
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, "run.json"])
+def test_one_flipped_bit_is_found(name, copies):
+    data = bytearray((copies[0] / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copies[0] / name).write_bytes(data)
+    assert name in problem(copies[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"use_dora": True}, "use_dora"),
+        ({"bias": "all"}, "bias"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"init_lora_weights": "pissa"}, "pissa"),
+        ({"peft_type": "IA3"}, "IA3"),
+        ({"r": 0}, "r=0"),
+        ({"r": 16}, "rank"),
+    ],
+)
+def test_options_that_are_not_b_times_a_are_refused_with_the_reason(changes, said, copies):
+    change_config(copies[0], **changes)
+    assert said in problem(copies[0])
+
+
+def test_nan_and_inf_are_refused(copies):
+    for value in (float("nan"), float("inf")):
+
+        def poison(tensors, value=value):
+            name = sorted(tensors)[0]
+            tensors[name][0, 0] = value
+            return tensors
+
+        change_tensors(copies[0], poison)
+        adapter = read_adapter(copies[0])
+        with pytest.raises(AdapterError, match="(?i)nan|finite"):
+            list(adapter.factors(sorted(adapter.shapes)))
+
+
+def test_names_that_are_no_lora_weights_are_refused(copies):
+    change_tensors(copies[0], lambda tensors: tensors | {"model.embed_tokens.weight": torch.zeros(2, 2)})
+    assert "embed_tokens" in problem(copies[0])
+
+
+def test_all_reasons_are_reported_at_once(copies):
+    change_config(copies[0], revision="sha256:other", base_model_name_or_path="another/base")
+    shutil.rmtree(copies[2])
+    shutil.copytree(copies[1], copies[2])
+    with pytest.raises(AdapterError) as refused:
+        check_mergeable([read_adapter(folder) for folder in copies])
+    text = str(refused.value)
+    for reason in ("another base model", "another revision", "the same split twice", "the same weights twice"):
+        assert reason in text
+    assert "another/base" in text and copies[0].name in text
+
+
+def test_other_targets_are_refused(copies):
+    def drop(tensors):
+        return {name: value for name, value in tensors.items() if "layers.0.mlp.up_proj" not in name}
+
+    change_tensors(copies[1], drop)
+    with pytest.raises(AdapterError, match=f"{copies[1].name} adapts other modules.*up_proj"):
+        check_mergeable([read_adapter(folder) for folder in copies])
+
+
+def test_an_untrained_adapter_is_refused(copies):
+    change_tensors(copies[1], lambda t: {n: v * 0 if "lora_B" in n else v for n, v in t.items()})
+    with pytest.raises(AdapterError, match=f"{copies[1].name} is untrained"):
+        check_mergeable([read_adapter(folder) for folder in copies])
+
+
+def test_an_ordinary_peft_folder_needs_accept_plain(copies):
+    for name in ("manifest.json", "run.json"):
+        (copies[0] / name).unlink()
+    assert "--accept-plain" in problem(copies[0])
+    assert read_adapter(copies[0], accept_plain=True).run is None

@@ -1,0 +1,96 @@
+"""The command line: its help teaches, and a wrong value is one paragraph and exit code 2."""
+
+import subprocess
+import sys
+
+import pytest
+
+from housebrain_core import cli
+
+
+def run(monkeypatch, capsys, *arguments) -> tuple[int, str]:
+    """Exit code and everything printed of one command, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["housebrain", *map(str, arguments)])
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as error:
+        code = error.code or 0
+    printed = capsys.readouterr()
+    return code, printed.out + printed.err
+
+
+def test_help_loads_neither_torch_nor_settings():
+    code = (
+        "import sys; sys.argv = ['housebrain', '--help']\n"
+        "from housebrain_core import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'pydantic', 'pyarrow', 'matplotlib', 'rich.progress'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip().endswith("[]")
+    assert all(stage in ran.stdout for stage in cli.STAGES)
+
+
+@pytest.mark.parametrize("stage", list(cli.STAGES))
+def test_every_command_shows_an_example_and_a_text_for_each_flag(stage, monkeypatch, capsys):
+    from housebrain_core import config
+
+    code, text = run(monkeypatch, capsys, stage, "--help")
+    assert code == 0
+    assert f"housebrain {stage}" in " ".join(text.split()).split("Example:")[1]
+    fields = getattr(config, cli.STAGES[stage].settings).model_fields
+    assert all(field.description for field in fields.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["split", "--source", "nowhere"], "nowhere"),
+        (["split", "--source", ".", "--splits", "0"], "splits = 0"),
+        (["split", "--source", ".", "--max-bad", "3"], "max_bad = 3"),
+        (["split", "--source", ".", "--splitz", "3"], "--splitz"),
+        (["split", "--source", ".", "--splits", "many"], "--splits"),
+        (["split"], "--source"),
+        (["train", "--split", "nowhere.zip", "--output", "models/x"], "nowhere.zip"),
+        (["train", "--split", "x", "--output", "y", "--max-length", "long"], "max_length = 'long'"),
+        (["train", "--split", "x", "--output", "y", "--epochs", "0", "--lora-r", "0"], "lora_r = 0"),
+        (["merge", "--models", "nowhere"], "nowhere"),
+        (["merge", "--models", "a", "b", "--strategy", "best-of"], "strategy = 'best-of'"),
+        (["evaluate", "--model", "nowhere", "--data", "nowhere-else"], "nowhere"),
+        (["demo", "--splits", "1"], "splits = 1"),
+        (["spilt"], "spilt"),
+    ],
+)
+def test_a_wrong_value_is_named_in_one_paragraph_and_exits_with_2(arguments, said, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, text = run(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert said in text
+    assert "Traceback" not in text
+    assert len(text.splitlines()) < 12
+    assert not list(tmp_path.iterdir()), "a refused command leaves nothing behind"
+
+
+def test_all_problems_of_the_settings_are_reported_at_once(monkeypatch, capsys):
+    code, text = run(monkeypatch, capsys, "train", "--split", "x", "--output", "y", "--epochs", "0", "--lora-r", "999")
+    assert code == 2
+    assert "epochs = 0" in text and "lora_r = 999" in text
+
+
+def test_the_guides_flags_are_aliases_of_the_settings(monkeypatch, capsys):
+    assert cli.repeat_flags(["--models", "a", "b", "--output", "c", "d"]) == [
+        "--models", "a", "--models", "b", "--output", "c", "d",
+    ]  # fmt: skip
+    for flags in (("--split", "--output"), ("--dataset-path", "--output-dir")):
+        arguments = [word for flag in flags for word in (flag, "nowhere.zip")]
+        code, text = run(monkeypatch, capsys, "train", *arguments)
+        assert code == 2 and "nowhere.zip" in text and "No such option" not in text
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(monkeypatch, capsys, dataset, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    code, text = run(monkeypatch, capsys, "split", "--source", dataset, "--output", tmp_path / "file" / "splits")
+    assert code == 2
+    assert "Traceback" not in text and "file" in text

@@ -1,0 +1,99 @@
+"""The codec: nothing is lost either way, and what a person reads is JSON in real words."""
+
+import json
+
+import pytest
+from conftest import real_samples
+
+from housebrain_core import codec, synthetic
+from housebrain_core.errors import DataError
+from housebrain_core.schema import Answer
+
+
+def assert_lossless(sample: dict) -> codec.Example:
+    """Both directions as JSON text: types and key order included."""
+    example = codec.encode(sample)
+    assert json.dumps(codec.read_prompt(example.prompt)) == json.dumps(sample["input"])
+    assert json.dumps(codec.decode(sample["input"], example.completion)) == json.dumps(sample["output"])
+    return example
+
+
+def test_generated_samples_come_back_as_they_were(samples):
+    for sample in [*samples, *synthetic.make_other_layouts(20, seed=5)]:
+        assert_lossless(sample)
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_1000_real_samples_come_back_as_they_were_in_the_short_form(shared, part):
+    for sample in real_samples(shared, part, 1000):
+        example = assert_lossless(sample)
+        assert not example.completion.startswith('{"design"') and not example.prompt.startswith('{"brief"')
+        Answer.model_validate_json(example.completion)
+
+
+@pytest.mark.parametrize(
+    ("brief", "design"),
+    [
+        ({}, {}),
+        ({"a": 1}, {"a": 1.0}),
+        ({"a": True}, {"a": 1}),
+        ([], "text"),
+        (None, [1, [2, [3, {"deep": None}]]]),
+        ({"big": 10**40}, {"small": 1e-300}),
+        ({"unicode": "ß ☃ \U0001f3e0 \u2028"}, {"lone": "\ud800"}),
+        ({"brief": {"a": 1}}, {"design": {"b": 2}}),
+        ({"b": 1, "a": 2}, {"z": {}, "y": []}),
+    ],
+)
+def test_odd_samples_come_back_as_they_were(brief, design):
+    assert_lossless({"id": "x", "input": brief, "output": design, "metadata": {}})
+
+
+def test_every_single_change_of_a_sample_comes_back(samples):
+    """Drops, adds or changes one field at a time, at every depth, so that each derivation is once wrong."""
+    sample = samples[0]
+    for side in ("input", "output"):
+        for changed in variants(sample[side]):
+            assert_lossless(sample | {side: changed})
+
+
+def variants(value):
+    """The value with one member dropped, one changed or its keys reversed, at every depth."""
+    if isinstance(value, dict):
+        yield dict(reversed(value.items()))
+        yield value | {"extra": 1}
+        for key, inner in value.items():
+            yield {k: v for k, v in value.items() if k != key}
+            for changed in variants(inner):
+                yield value | {key: changed}
+    elif isinstance(value, list):
+        yield [*value, 1]
+        for index, inner in enumerate(value[:2]):
+            yield value[:index] + value[index + 1 :]
+            for changed in variants(inner):
+                yield [*value[:index], changed, *value[index + 1 :]]
+    elif isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int | float):
+        yield value + 1
+        yield float(value) if isinstance(value, int) else int(value)
+    else:
+        yield 0
+
+
+def test_prompt_and_completion_are_compact_json_and_do_not_echo_the_brief(samples):
+    for sample in samples:
+        example = codec.encode(sample)
+        assert codec.dumps(json.loads(example.prompt)) + "\n" == example.prompt
+        assert codec.dumps(json.loads(example.completion)) == example.completion
+        assert sample["input"]["basicDetails"]["style"] not in example.completion
+
+
+def test_the_prompt_is_the_same_function_everywhere(samples):
+    assert codec.write_prompt(samples[0]["input"]) == codec.encode(samples[0]).prompt
+
+
+def test_an_unknown_version_is_refused():
+    with pytest.raises(DataError, match="version"):
+        codec.check_version(codec.VERSION + 1, "split_01.zip")
+    codec.check_version(codec.VERSION, "split_01.zip")

@@ -1,0 +1,187 @@
+"""The merge by algebra: the exact mean of the updates, at any rank, in any order."""
+
+import json
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from housebrain_core.config import MergeConfig
+from housebrain_core.errors import ConfigError, HouseBrainError
+from housebrain_core.merge import (
+    choose_rank,
+    decompose,
+    fit_rank,
+    mean_factors,
+    merge_adapters,
+    sum_updates,
+)
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def merge(models, output, **more) -> dict:
+    return merge_adapters(MergeConfig(models=models, output=output, **more), report=quiet)
+
+
+def updates(folder) -> dict[str, torch.Tensor]:
+    """Module -> (alpha / r) B A in float64, read without the code under test."""
+    config = json.loads((folder / "adapter_config.json").read_text())
+    tensors = load_file(folder / WEIGHTS)
+    return {
+        name.replace(".lora_A.weight", ""): config["lora_alpha"]
+        / config["r"]
+        * (tensors[name.replace("lora_A", "lora_B")].double() @ a.double())
+        for name, a in tensors.items()
+        if "lora_A" in name
+    }
+
+
+def plain_adapter(folder, rank: int, alpha: int, seed: int):
+    """An ordinary PEFT folder with one module, 6 x 5."""
+    folder.mkdir(parents=True)
+    generator = torch.Generator().manual_seed(seed)
+    name = "base_model.model.model.layers.0.self_attn.q_proj"
+    tensors = {
+        f"{name}.lora_A.weight": torch.randn(rank, 5, generator=generator),
+        f"{name}.lora_B.weight": torch.randn(6, rank, generator=generator),
+    }
+    save_file(tensors, folder / WEIGHTS)
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": alpha, "target_modules": ["q_proj"],
+              "base_model_name_or_path": "some/base"}  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_sum_of_updates_by_hand():
+    one = (0.5, torch.tensor([[1.0], [0.0]]), torch.tensor([[2.0, 0.0]]))
+    two = (0.5, torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0, 4.0]]))
+    b, a = sum_updates([one, two])
+    assert (b @ a).tolist() == [[1.0, 0.0], [0.0, 2.0]]
+    b, a = mean_factors([one, two])
+    assert (b @ a).tolist() == [[0.5, 1.0], [0.5, 1.0]], "averaging A and B apart is another matrix"
+
+
+def test_twins_of_opposite_sign_give_zero():
+    b, a = torch.randn(6, 2), torch.randn(2, 5)
+    factors = decompose(*sum_updates([(1.0, b, a), (-1.0, b, a)]))
+    assert factors.energy < 1e-10
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_truncation_loses_exactly_what_the_dense_svd_says(rank):
+    torch.manual_seed(1)
+    b, a = torch.randn(40, 6), torch.randn(6, 30)
+    factors = decompose(b, a)
+    dense = torch.linalg.svdvals(b.double() @ a.double())
+    assert torch.allclose(factors.values, dense[: len(factors.values)], rtol=1e-6)
+    cut_b, cut_a = fit_rank(factors, rank)
+    error = (b.double() @ a.double() - cut_b.double() @ cut_a.double()).square().sum()
+    assert float(error) == pytest.approx(float(dense[rank:].square().sum()), rel=1e-4)
+    assert factors.lost(rank) == pytest.approx(float(error), rel=1e-4)
+
+
+def test_auto_rank_is_the_smallest_that_keeps_999_of_1000():
+    flat, steep = torch.ones(20), torch.tensor([1.0] * 8 + [1e-3] * 12)
+    assert choose_rank("auto", [steep]) == 8
+    assert choose_rank("auto", [flat]) == 20
+    assert choose_rank("full", [steep]) == 20
+    assert choose_rank(5, [flat]) == 5
+
+
+def test_different_ranks_and_alphas_merge_to_the_mean_of_the_updates(tmp_path):
+    folders = [plain_adapter(tmp_path / f"{r}-{alpha}", r, alpha, r) for r, alpha in ((1, 2), (2, 16), (3, 3))]
+    merge(folders, tmp_path / "out", rank="full", accept_plain=True)
+    (mean,) = (sum(updates(folder)[name] for folder in folders) / 3 for name in updates(folders[0]))
+    (merged,) = updates(tmp_path / "out").values()
+    assert (merged - mean).abs().max() / mean.abs().max() < 1e-6
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert config["r"] == config["lora_alpha"] == 5, "the rank of a 6 x 5 matrix"
+
+
+def test_full_merge_equals_the_float64_mean_of_trained_adapters(adapters, tmp_path):
+    merge(adapters, tmp_path / "out", rank="full")
+    one, two, three, merged = (updates(folder) for folder in [*adapters, tmp_path / "out"])
+    for name, update in merged.items():
+        mean = (one[name] + two[name] + three[name]) / 3
+        assert (update - mean).norm() / mean.norm() < 1e-6
+
+
+def test_one_adapter_merges_to_itself(adapters, tmp_path):
+    merge(adapters[:1], tmp_path / "out", rank="full")
+    alone, merged = updates(adapters[0]), updates(tmp_path / "out")
+    assert all((merged[name] - alone[name]).norm() <= 1e-6 * alone[name].norm() for name in alone)
+
+
+def test_order_of_the_arguments_does_not_matter_and_bytes_repeat(adapters, tmp_path):
+    merge(adapters, tmp_path / "a")
+    merge(adapters[::-1], tmp_path / "b")
+    for name in (WEIGHTS, "adapter_config.json", "merge.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_peft_loads_the_merge_and_gives_the_base_plus_the_mean_of_the_updates(adapters, base, tmp_path):
+    merge(adapters, tmp_path / "out", rank="full")
+    ids = torch.arange(5, 45)[None]
+    dense = AutoModelForCausalLM.from_pretrained(base).eval()
+    every = [updates(folder) for folder in adapters]
+    with torch.no_grad():
+        for name in every[0]:
+            module = dense.get_submodule(name.removeprefix("base_model.model."))
+            module.weight += (sum(update[name] for update in every) / 3).float()
+        expected = dense(ids).logits
+        plain = AutoModelForCausalLM.from_pretrained(base).eval()
+        before = plain(ids).logits.clone()
+        loaded = PeftModel.from_pretrained(plain, tmp_path / "out").eval()
+        found = loaded(ids).logits
+    assert (found - expected).abs().max() < 1e-4
+    assert (before - expected).abs().max() > 0.1, "the updates change something"
+
+
+def test_weighted_counts_tokens_and_best_takes_the_lowest_validation_loss(adapters, tmp_path):
+    runs = [json.loads((folder / "run.json").read_text()) for folder in adapters]
+    total = sum(run["tokens"] for run in runs)
+    weighted = merge(adapters, tmp_path / "weighted", strategy="weighted")
+    found = {entry["name"]: entry["weight"] for entry in weighted["inputs"]}
+    expected = [pytest.approx(run["tokens"] / total) for run in runs]
+    assert [found[folder.name] for folder in adapters] == expected
+    merge(adapters, tmp_path / "best", strategy="best", rank="full")
+    winner = min(zip(adapters, runs, strict=True), key=lambda pair: pair[1]["validation_loss"])[0]
+    alone, best = updates(winner), updates(tmp_path / "best")
+    assert all((best[name] - alone[name]).norm() <= 1e-6 * alone[name].norm() for name in alone)
+
+
+def test_ab_average_is_measurably_not_the_average(adapters, tmp_path):
+    merge(adapters, tmp_path / "exact", rank="full")
+    merge(adapters, tmp_path / "apart", rank="full", strategy="ab-average")
+    exact, apart = updates(tmp_path / "exact"), updates(tmp_path / "apart")
+    assert max(float((exact[name] - apart[name]).norm() / exact[name].norm()) for name in exact) > 0.01
+
+
+def test_validation_measures_base_adapters_and_merge(adapters, splits, base, tmp_path):
+    more = {"run_validation": True, "data": splits, "base_model": str(base)}
+    losses = merge(adapters, tmp_path / "out", **more)["validation"]["losses"]
+    assert set(losses) == {"base", "merged", *(folder.name for folder in adapters)}
+    recorded = json.loads((adapters[0] / "run.json").read_text())["validation_loss"]
+    assert losses[adapters[0].name] == pytest.approx(recorded, abs=1e-4)
+    assert losses["merged"] < losses["base"]
+
+
+def test_an_existing_output_is_kept_unless_we_wrote_it_and_may_replace_it(adapters, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(HouseBrainError):
+            merge(adapters, tmp_path / "mine", overwrite=overwrite)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "mine"
+    merge(adapters, tmp_path / "out")
+    with pytest.raises(ConfigError, match="--overwrite"):
+        merge(adapters[:2], tmp_path / "out")
+    merge(adapters[:2], tmp_path / "out", overwrite=True)
+    assert len(json.loads((tmp_path / "out" / "merge.json").read_text())["inputs"]) == 2

@@ -1,0 +1,84 @@
+"""The split: a partition, the same every time, with nothing half-written and nothing of the user's touched."""
+
+import json
+import os
+
+import pytest
+
+from housebrain_core.bundles import read_bundle
+from housebrain_core.config import SplitConfig
+from housebrain_core.errors import ConfigError, DataError
+from housebrain_core.splits import account_mapping, cut, split_dataset
+
+
+def quiet(config: SplitConfig) -> dict:
+    return split_dataset(config, report=lambda line: None)
+
+
+@pytest.mark.parametrize(("count", "splits"), [(6, 6), (100, 7), (48, 3), (315, 6)])
+def test_cut_is_a_partition_with_sizes_that_differ_by_at_most_one(count, splits):
+    parts = cut(count, splits, seed=42)
+    assert sorted(sum(parts, [])) == list(range(count))
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    assert parts == cut(count, splits, seed=42) != cut(count, splits, seed=43)
+
+
+def test_every_sample_is_in_exactly_one_bundle_and_validation_is_the_same_in_all(splits, dataset):
+    bundles = [read_bundle(splits / f"split_0{number}.zip") for number in (1, 2, 3)]
+    ids = sum((bundle.train.column("id").to_pylist() for bundle in bundles), [])
+    assert sorted(ids) == sorted(json.loads(path.read_text())["id"] for path in (dataset / "train").iterdir())
+    assert len({bundle.validation.to_pydict().__repr__() for bundle in bundles}) == 1
+    assert bundles[0].validation.num_rows == 12
+    tree = {path.name for number in (1, 2, 3) for path in (splits / f"split_0{number}" / "train").iterdir()}
+    assert len(tree) == 48
+
+
+def test_same_seed_gives_the_same_bytes_and_another_seed_another_split(dataset, splits, tmp_path):
+    config = SplitConfig(source=dataset, output=tmp_path / "again", splits=3, validation_samples=12)
+    quiet(config)
+    quiet(config.model_copy(update={"output": tmp_path / "other", "seed": 1}))
+    names = ["manifest.json", "split_summary.json", "training_configs.json", "split_01.zip", "split_03.zip"]
+    for name in names:
+        assert (tmp_path / "again" / name).read_bytes() == (splits / name).read_bytes(), name
+    assert (tmp_path / "other" / "split_01.zip").read_bytes() != (splits / "split_01.zip").read_bytes()
+
+
+def test_the_first_half_is_for_colab_and_the_second_for_kaggle():
+    assert account_mapping(6) == {1: "colab", 2: "colab", 3: "colab", 4: "kaggle", 5: "kaggle", 6: "kaggle"}
+    assert list(account_mapping(7).values()) == ["colab"] * 3 + ["kaggle"] * 4
+
+
+def test_training_configs_and_handouts_name_each_split(splits):
+    configs = json.loads((splits / "training_configs.json").read_text())
+    assert [c["output_dir"] for c in configs] == ["models/hb-colab-01", "models/hb-kaggle-02", "models/hb-kaggle-03"]
+    guide = {"batch_size": 1, "gradient_accumulation_steps": 16, "epochs": 2, "lora_r": 8, "save_steps": 200}
+    assert all(config.items() >= guide.items() for config in configs)
+    for number in (1, 2, 3):
+        text = (splits / "handouts" / f"split_0{number}.md").read_text()
+        assert f"split_0{number}.zip" in text and configs[number - 1]["output_dir"] in text
+
+
+def test_the_tree_is_hard_links_and_the_source_is_untouched(dataset, splits):
+    linked = next((splits / "split_01" / "train").iterdir())
+    assert os.path.samefile(linked, dataset / "train" / linked.name)
+    assert sorted(path.name for path in dataset.iterdir()) == ["train", "validation"]
+
+
+def test_an_existing_folder_is_refused_and_a_users_folder_never_replaced(dataset, tmp_path):
+    config = SplitConfig(source=dataset, output=tmp_path / "out", splits=2)
+    quiet(config)
+    with pytest.raises(ConfigError, match="--overwrite"):
+        quiet(config)
+    quiet(config.model_copy(update={"overwrite": True, "splits": 3}))
+    assert (tmp_path / "out" / "split_03.zip").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
+    with pytest.raises(DataError):
+        quiet(config.model_copy(update={"output": tmp_path / "mine", "overwrite": True}))
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "mine"
+
+
+def test_fewer_samples_than_splits_is_refused(dataset, tmp_path):
+    with pytest.raises(ConfigError, match="splits = 60"):
+        quiet(SplitConfig(source=dataset, output=tmp_path / "out", splits=60))

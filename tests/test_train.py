@@ -1,0 +1,82 @@
+"""Training: what it writes, that it goes on where it was bit for bit, and what it refuses."""
+
+import json
+import shutil
+
+import pytest
+from safetensors.torch import load_file
+
+from housebrain_core.config import FineTuningConfig
+from housebrain_core.errors import HouseBrainError
+from housebrain_core.manifests import sha256_of
+from housebrain_core.train import HouseBrainFineTuner
+
+
+def settings(splits, base, output, **more) -> FineTuningConfig:
+    values = {
+        "dataset_path": splits / "split_01.zip",
+        "output_dir": output,
+        "base_model": str(base),
+        "max_steps": 6,
+        "gradient_accumulation_steps": 1,
+        "row_length": 512,
+        "learning_rate": 5e-3,
+    }
+    return FineTuningConfig(**values | more)
+
+
+def train(config, lines=None):
+    return HouseBrainFineTuner(config, report=(lines if lines is not None else []).append).train()
+
+
+def test_the_adapter_folder_has_what_the_next_stages_read(adapters, base):
+    folder = adapters[0]
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "README.md", "run.json",
+                     "trainer_state.json", "manifest.json"}  # fmt: skip
+    run = json.loads((folder / "run.json").read_text())
+    assert run["finished"] and run["steps"] == 6 and run["refused"] == 0 and run["samples"] == 16
+    assert run["validation_loss"] > 0 and run["tokens"] > 0
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == base.name and config["r"] == 8 and config["lora_alpha"] == 16
+    assert all(value.isfinite().all() for value in load_file(folder / "adapter_model.safetensors").values())
+
+
+def test_training_lowers_the_loss(adapters):
+    curve = json.loads((adapters[0] / "run.json").read_text())["curve"]
+    assert curve[-1][1] < curve[0][1]
+
+
+def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(splits, base, adapters, tmp_path):
+    config = settings(splits, base, tmp_path / "hb", save_steps=2, time_budget_hours=1e-7)
+    lines: list[str] = []
+    sessions = 0
+    while not train(config, lines).finished:
+        sessions += 1
+        assert sessions < 10
+    assert sessions >= 2
+    assert any("checkpoint" in line for line in lines)
+    weights = "adapter_model.safetensors"
+    assert sha256_of(tmp_path / "hb" / weights) == sha256_of(adapters[0] / weights)
+
+
+def test_a_finished_run_is_not_trained_again(splits, base, adapters, tmp_path):
+    folder = shutil.copytree(adapters[0], tmp_path / "hb")
+    before = (folder / "manifest.json").read_bytes()
+    assert train(settings(splits, base, folder)).finished
+    assert (folder / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(("field", "value"), [("learning_rate", 1e-3), ("seed", 7), ("lora_r", 4), ("max_steps", 9)])
+def test_another_runs_folder_is_refused_with_old_and_new(field, value, splits, base, adapters, tmp_path):
+    folder = shutil.copytree(adapters[0], tmp_path / "hb")
+    with pytest.raises(HouseBrainError) as refused:
+        train(settings(splits, base, folder, **{field: value}))
+    old = getattr(settings(splits, base, folder), field)
+    assert field in str(refused.value) and str(value) in str(refused.value) and str(old) in str(refused.value)
+
+
+def test_a_split_folder_and_a_bundle_train_on_the_same_samples(splits, base, tmp_path):
+    folder = train(settings(splits, base, tmp_path / "a", dataset_path=splits / "split_01", max_steps=1))
+    bundle = train(settings(splits, base, tmp_path / "b", max_steps=1))
+    assert (folder.samples, folder.tokens) == (bundle.samples, bundle.tokens)
