@@ -97,9 +97,7 @@ class AnswerProcessor(LogitsProcessor):
 
     def __init__(self, tokenizer, vocabulary: int, max_new_tokens: int, needs_cost: list[bool]):
         self.grammar = _load_grammar(tokenizer, vocabulary)
-        self.rows = [
-            llguidance.LLMatcher(self.grammar.tokenizer, self.grammar.texts[needed]) for needed in needs_cost
-        ]
+        self.rows = [llguidance.LLMatcher(self.grammar.tokenizer, self.grammar.texts[needed]) for needed in needs_cost]
         self.mask = allocate_token_bitmask(len(self.rows), vocabulary)
         self.left = max_new_tokens
         self.started = False
