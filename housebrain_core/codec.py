@@ -77,6 +77,9 @@ def decode(brief: dict, completion: str) -> dict:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()[:5])
         raise DesignError(f"the answer is JSON but not a design: {problems}", "schema", completion) from None
+    if "construction_cost" not in _derive_design(brief, short) | short:
+        message = "the answer lacks construction_cost, and the brief has no budget to derive it from"
+        raise DesignError(message, "schema", completion)
     return _expand_design(brief, short)
 
 

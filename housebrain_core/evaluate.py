@@ -13,13 +13,10 @@ from housebrain_core.config import EvaluateConfig
 from housebrain_core.errors import DesignError
 from housebrain_core.llm import Answered, HouseBrainLLM, read_answer
 from housebrain_core.manifests import to_json, write_atomically
-from housebrain_core.parsing import repaired_parse
+from housebrain_core.parsing import NEVER_TRUSTED, repaired_parse
 from housebrain_core.rules import Findings, check_design, score_rules, total_score
 from housebrain_core.schema import Answer
 from housebrain_core.splits import read_validation
-
-NEVER_TRUSTED = ("truncated", "duplicate_key", "nan_or_infinity")
-"""Verdicts whose repair may be a well-formed but wrong design; they never count as schema-valid after repair."""
 
 
 def evaluate(config: EvaluateConfig, report: Callable[[str], None] = print) -> dict[str, Any]:

@@ -1,37 +1,38 @@
 """A trained model as a person uses it: a brief in, a house design out; and its loss on known designs."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pyarrow as pa
 import torch
 from peft import PeftModel
-from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import Progress
+from transformers import GenerationConfig, LogitsProcessorList
 
 from housebrain_core import codec
 from housebrain_core.adapters import CONFIG, read_adapter
+from housebrain_core.briefs import check_brief, find_problems
+from housebrain_core.constrained import AnswerProcessor, safe_limit
+from housebrain_core.decoding import (
+    NEW_TOKENS,
+    Answered,
+    Batch,
+    Decoding,
+    SamplingProcessor,
+    design_or_error,
+    lacks_budget,
+    read_answer,  # noqa: F401 - read from here by those who have a model's answers
+)
 from housebrain_core.errors import ConfigError, DataError, DesignError
 from housebrain_core.model import load_base, load_tokenizer, resolve_base
 from housebrain_core.packing import PackedRows, collate_row, completion_losses, tokenise
-from housebrain_core.parsing import StrictJSONError, strict_json_parse  # noqa: F401 - the guide's import path
+from housebrain_core.parsing import strict_json_parse  # noqa: F401 - the guide's import path
 from housebrain_core.schema import HouseBrief, HouseDesign
 
-NEW_TOKENS = 1024
-"""Tokens at most per answer, unless told otherwise."""
 ROW_LENGTHS = {"cpu": 512, "cuda": 2048}
 """Tokens in a packed row when only losses are measured: a CPU computes masked attention too."""
-
-
-class Answered(NamedTuple):
-    """What a model wrote for one prompt, without its EOS."""
-
-    text: str
-    tokens: int
-    """Generated tokens, the EOS included."""
-    complete: bool
-    """Whether it ended by itself, not at the limit."""
 
 
 class HouseBrainLLM:
@@ -73,6 +74,7 @@ class HouseBrainLLM:
         self.tokenizer = load_tokenizer(self.base)
         self.tokenizer.padding_side = "left"
         self.model = load_base(self.base, four_bit, report)
+        self.model.generation_config = GenerationConfig()  # a model's own penalties and sampling stay out
         self._adapters: dict[Path, str] = {}
         if adapter:
             self.use(folder)
@@ -105,54 +107,134 @@ class HouseBrainLLM:
         self.name = folder.name
         self.model.eval()
 
-    def generate_design(self, brief: dict | HouseBrief, max_new_tokens: int = NEW_TOKENS) -> HouseDesign:
+    def generate_design(
+        self, brief: dict | HouseBrief, max_new_tokens: int = NEW_TOKENS, constrained: bool = False
+    ) -> HouseDesign:
         """Designs one house, greedily; what code can derive from the brief is filled in by code.
 
         Args:
             brief: see schema.HouseBrief; feet and square feet.
             max_new_tokens: tokens at most.
+            constrained: allow only tokens that keep the answer a design (extra `constrained`).
 
         Raises:
             DataError: the brief is not one; all its problems at once.
             DesignError: the model's answer is not a design; kind, text and how far it got are in the error.
         """
         brief = check_brief(brief)
-        (answer,) = self.answer([brief], max_new_tokens=max_new_tokens)
+        (answer,) = self.answer([brief], max_new_tokens=max_new_tokens, constrained=constrained)
         return HouseDesign.model_validate(read_answer(brief, answer))
 
-    @torch.no_grad()
+    def generate_designs(
+        self,
+        briefs: Iterable[dict | HouseBrief],
+        batch_size: int = 8,
+        max_new_tokens: int = NEW_TOKENS,
+        constrained: bool = False,
+        progress: bool = True,
+    ) -> list[HouseDesign | DesignError]:
+        """Designs many houses in batches, with a progress bar; the same designs as one by one.
+
+        Args:
+            briefs: as for `generate_design`.
+            batch_size: designs at once.
+            max_new_tokens: tokens at most per design.
+            constrained: as for `generate_design`.
+            progress: show a bar.
+
+        Returns:
+            In the order of the briefs a design, or the error that `generate_design` would have raised.
+
+        Raises:
+            DataError: some briefs are none; all problems of all of them at once.
+        """
+        briefs = list(briefs)
+        plain = [brief.model_dump(exclude_unset=True) if isinstance(brief, HouseBrief) else brief for brief in briefs]
+        problems = [f"brief {n}: {line}" for n, brief in enumerate(plain, 1) for line in find_problems(brief)]
+        if problems:
+            raise DataError("these briefs cannot be used:\n  " + "\n  ".join(problems))
+        checked = [check_brief(brief) for brief in plain]
+        decoding = Decoding(batch_size, max_new_tokens, constrained)
+        answers: list[Answered] = [Answered("", 0, False)] * len(checked)
+        with Progress(console=Console(stderr=True), disable=not progress) as bar:
+            task = bar.add_task(self.name, total=len(checked))
+            for batch in self.answer_batches(checked, decoding):
+                for index, answer in zip(batch.indices, batch.answers, strict=True):
+                    answers[index] = answer
+                bar.advance(task, len(batch.indices))
+        return [design_or_error(brief, answer) for brief, answer in zip(checked, answers, strict=True)]
+
     def answer(
         self,
         briefs: list[dict],
         batch_size: int = 8,
         max_new_tokens: int = NEW_TOKENS,
         report: Callable[[str], None] = lambda line: None,
+        constrained: bool = False,
     ) -> list[Answered]:
-        """Greedy answers for many briefs, in their order; batches are left-padded and of like length."""
+        """Greedy answers for many checked briefs, in their order."""
+        answers: list[Answered] = [Answered("", 0, False)] * len(briefs)
+        for batch in self.answer_batches(briefs, Decoding(batch_size, max_new_tokens, constrained), report=report):
+            for index, answer in zip(batch.indices, batch.answers, strict=True):
+                answers[index] = answer
+        return answers
+
+    @torch.no_grad()
+    def answer_batches(
+        self,
+        briefs: list[dict],
+        decoding: Decoding,
+        done: Container[int] = (),
+        report: Callable[[str], None] = lambda line: None,
+    ) -> Iterator[Batch]:
+        """Answers in batches of like length, left-padded; the same batches for the same briefs.
+
+        Args:
+            briefs: checked ones.
+            decoding: how.
+            done: numbers of briefs whose answers are known; a batch is left out when all of its are.
+            report: gets a line of progress every ten seconds.
+        """
         prompts = [codec.write_prompt(brief) for brief in briefs]
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-        answers: list[Answered] = [Answered("", 0, False)] * len(prompts)
+        batches = [order[start : start + decoding.batch_size] for start in range(0, len(order), decoding.batch_size)]
+        batches = [batch for batch in batches if not all(index in done for index in batch)]
+        finished, total = 0, sum(map(len, batches))
         started = reported = time.monotonic()
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            inputs = self.tokenizer([prompts[i] for i in batch], return_tensors="pt", padding=True)
-            inputs = {key: inputs[key].to(self.model.device) for key in ("input_ids", "attention_mask")}
-            output = self.model.generate(
-                **inputs,
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                use_cache=True,
-                eos_token_id=self.tokenizer.eos_token_id,
-                pad_token_id=self.tokenizer.pad_token_id,
-            )
-            for index, row in zip(batch, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
-                answers[index] = self._cut_at_eos(row)
-            done = start + len(batch)
-            if time.monotonic() - reported > 10 and done < len(order):
+        for batch in batches:
+            begun = time.monotonic()
+            rows = self._continue([prompts[index] for index in batch], [briefs[i] for i in batch], batch, decoding)
+            yield Batch(batch, [self._cut_at_eos(row) for row in rows], time.monotonic() - begun)
+            finished += len(batch)
+            if time.monotonic() - reported > 10 and finished < total:
                 reported = time.monotonic()
-                left = (reported - started) / done * (len(order) - done)
-                report(f"{self.name}: {done} of {len(order)} designs, {left:.0f} s left")
-        return answers
+                left = (reported - started) / finished * (total - finished)
+                report(f"{self.name}: {finished} of {total} designs, {left:.0f} s left")
+
+    def _continue(self, prompts: list[str], briefs: list[dict], numbers: list[int], decoding: Decoding) -> list:
+        """Tokens that the model writes after each prompt, up to and beyond its EOS."""
+        inputs = self.tokenizer(prompts, return_tensors="pt", padding=True)
+        inputs = {key: inputs[key].to(self.model.device) for key in ("input_ids", "attention_mask")}
+        processors = LogitsProcessorList()
+        if decoding.constrained:
+            limit, needs_cost = decoding.max_new_tokens, [lacks_budget(brief) for brief in briefs]
+            if limit < safe_limit():
+                raise ConfigError(
+                    f"max_new_tokens = {limit}: a constrained answer is sure to be complete only within "
+                    f"{safe_limit()} tokens. Allow at least those; a trained model stops long before."
+                )
+            processors.append(AnswerProcessor(self.tokenizer, self.model.config.vocab_size, limit, needs_cost))
+        if decoding.temperature:
+            processors.append(SamplingProcessor(decoding.temperature, decoding.seed, numbers, self.model.device))
+        settings = GenerationConfig(
+            max_new_tokens=decoding.max_new_tokens,
+            do_sample=False,
+            use_cache=True,
+            eos_token_id=self.tokenizer.eos_token_id,
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+        output = self.model.generate(**inputs, generation_config=settings, logits_processor=processors)
+        return output[:, inputs["input_ids"].shape[1] :].tolist()
 
     def _cut_at_eos(self, row: list[int]) -> Answered:
         end = self.tokenizer.eos_token_id
@@ -210,35 +292,3 @@ def find_base(name: str) -> str:
 
         return str(cache_folder() / name)
     return name
-
-
-def check_brief(brief: dict | HouseBrief) -> dict:
-    """A brief as plain JSON values, after all of it was checked.
-
-    Raises:
-        DataError: listing every problem in the brief's own field names.
-    """
-    if isinstance(brief, HouseBrief):
-        return brief.model_dump(exclude_unset=True)
-    try:
-        HouseBrief.model_validate(brief)
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}, got {p['input']!r}" for p in error.errors()]
-        raise DataError("the brief cannot be used:\n  " + "\n  ".join(problems)) from None
-    return brief
-
-
-def read_answer(brief: dict, answer: Answered) -> dict[str, Any]:
-    """The design of an answer.
-
-    Raises:
-        DesignError: it is none; an answer cut at the token limit is always "truncated".
-    """
-    if not answer.complete:
-        message = f"the answer was cut at {answer.tokens} tokens; allow more with max_new_tokens"
-        raise DesignError(message, "truncated", answer.text)
-    try:
-        return codec.decode(brief, answer.text)
-    except StrictJSONError as error:
-        message = f"the answer is not JSON ({error}); it ends with {answer.text[-60:]!r}"
-        raise DesignError(message, error.kind, answer.text) from None

@@ -8,6 +8,11 @@ from json_repair import repair_json
 
 from housebrain_core.errors import HouseBrainError
 
+REPAIR_LIMIT = 32_768
+"""Characters that are repaired at most: the longest answer has half of them, and json-repair is not linear."""
+NEVER_TRUSTED = ("truncated", "duplicate_key", "nan_or_infinity")
+"""Verdicts whose repair may be a well-formed but wrong design; they never count as good after repair."""
+
 
 class StrictJSONError(HouseBrainError, ValueError):
     """Text that is not exactly one JSON object. `kind` says why; see `strict_json_parse`."""
@@ -37,7 +42,7 @@ def strict_json_parse(text: str) -> dict:
         raise StrictJSONError("too_deep", "nested beyond what Python reads") from None
     except json.JSONDecodeError as error:
         raise StrictJSONError(_classify(stripped, error), str(error)) from None
-    rest = stripped[end:].strip()
+    rest = stripped[end:].lstrip(" \t\r\n")
     if rest:
         raise StrictJSONError("several_objects" if rest[0] in "{[" else "trailing_text", rest[:40])
     if not isinstance(value, dict):
@@ -50,23 +55,27 @@ def repaired_parse(text: str) -> tuple[dict | None, str]:
 
     Returns:
         The object, or None where nothing came of it; and the strict verdict: "ok" or a kind. An object with the
-        verdict truncated, duplicate_key or nan_or_infinity may be wrong silently: never count it as good.
+        verdict of `NEVER_TRUSTED` may be wrong silently: never count it as good.
     """
     try:
         return strict_json_parse(text), "ok"
     except StrictJSONError as error:
         verdict = error.kind
-    if verdict in ("empty", "no_json", "too_deep"):
+    if verdict in ("empty", "no_json", "too_deep") or len(text) > REPAIR_LIMIT:
         return None, verdict
-    repaired = repair_json(text, return_objects=True)
+    try:
+        repaired = repair_json(text, return_objects=True)
+    except (ValueError, RecursionError):  # nested beyond what json-repair reads
+        return None, verdict
     return (repaired if isinstance(repaired, dict) else None), verdict
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise StrictJSONError("duplicate_key", next(key for key in keys if keys.count(key) > 1))
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise StrictJSONError("duplicate_key", key[:40])
+        result[key] = value
     return result
 
 
@@ -88,7 +97,11 @@ def _integer(text: str) -> int:
 _STRICT = json.JSONDecoder(
     object_pairs_hook=_no_duplicates, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_integer
 )
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+("|\\?\Z)', re.DOTALL)
+"""A string, or one that the text's end cuts; possessive, so that it takes linear time and no stack."""
+
+_CUT = re.compile(r"\s*|[-,:]\s*|t(ru?)?|f(a(ls?)?)?|n(ul?)?|\\(u[0-9a-fA-F]{0,3})?")
+"""What stands from the decoder's error to the end where a text was cut and not spoilt."""
 
 
 def _classify(text: str, error: json.JSONDecodeError) -> str:
@@ -99,18 +112,14 @@ def _classify(text: str, error: json.JSONDecodeError) -> str:
         return "fenced"
     if text[0] not in "{[":
         return "prose_before"
-    bare = _STRING.sub("", text)  # what stands outside of complete strings
+    bare = _STRING.sub(lambda string: "" if string[1] == '"' else '"', text)  # a cut string leaves its quote
     depth = bare.count("{") + bare.count("[") - bare.count("}") - bare.count("]")
     at, before = text[error.pos : error.pos + 12], text[: error.pos].rstrip()
-    if error.pos >= len(text) - 1 and (depth > 0 or '"' in bare):
-        return "truncated"
     if "Invalid control character" in error.msg:
         return "control_char"
-    if '"' in bare and depth > 0 and error.msg.startswith("Unterminated string"):
+    if (depth > 0 or '"' in bare) and (error.msg.startswith("Unterminated string") or _CUT.fullmatch(at)):
         return "truncated"
     if at[:1] in "}]" and before.endswith(","):
-        return "trailing_comma"
-    if before[-1:] == "," and at[:1] in "}]":
         return "trailing_comma"
     if at.startswith("'"):
         return "single_quotes"

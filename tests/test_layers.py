@@ -25,11 +25,27 @@ LIGHT = [
     "splits",
     "platforms",
     "checkpoints",
+    "limits",
+    "room_rules",
     "rules",
+    "briefs",
     "plots",
     "synthetic",
 ]
-TORCH = ["tiny", "model", "packing", "train", "adapters", "llm", "merge", "evaluate", "demo", "cli"]
+TORCH = [
+    "tiny",
+    "model",
+    "packing",
+    "train",
+    "adapters",
+    "constrained",
+    "decoding",
+    "llm",
+    "merge",
+    "evaluate",
+    "demo",
+    "cli",
+]
 ORDER = ["__init__", *LIGHT, *TORCH]
 """Each module imports only from modules before it."""
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "safetensors", "tokenizers"}

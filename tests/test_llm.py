@@ -3,8 +3,10 @@
 import pytest
 
 from housebrain_core import codec
+from housebrain_core.briefs import check_brief
+from housebrain_core.decoding import Decoding
 from housebrain_core.errors import DesignError, HouseBrainError
-from housebrain_core.llm import Answered, HouseBrainLLM, check_brief, read_answer, strict_json_parse
+from housebrain_core.llm import Answered, HouseBrainLLM, read_answer, strict_json_parse
 
 GUIDE_BRIEF = {"basicDetails": {"totalArea": 1200, "unit": "sqft", "bedrooms": 2, "bathrooms": 1, "floors": 1,
   "budget": 900000, "style": "Modern"}, "plot": {"length": 40, "width": 30, "unit": "ft", "orientation": "N",
@@ -23,6 +25,60 @@ def test_the_guides_call_gives_a_design_or_says_what_is_wrong(llm):
         assert error.kind and error.text is not None and str(error)
     else:
         assert design.model_dump()
+
+
+def test_the_guides_call_is_a_design_with_derived_fields_when_constrained(llm):
+    pytest.importorskip("llguidance")
+    design = llm.generate_design(GUIDE_BRIEF, constrained=True)
+    assert design.total_area == 1200 and design.model_dump()["input"] == check_brief(GUIDE_BRIEF)
+    assert design.climate_and_site["utilities"]["electricity"] == "Available"
+
+
+def test_batches_give_what_one_by_one_gives(llm, samples):
+    briefs = [sample["input"] for sample in samples[:7]]
+    alone = [llm.answer([brief], max_new_tokens=120)[0] for brief in briefs]
+    for size in (2, 3, 7):
+        assert llm.answer(briefs, batch_size=size, max_new_tokens=120) == alone
+
+
+def test_a_sample_does_not_depend_on_its_batch(llm, samples):
+    briefs = [sample["input"] for sample in samples[:4]]
+    drawn = []
+    for size in (1, 4):
+        decoding = Decoding(batch_size=size, max_new_tokens=40, temperature=1.0, seed=5)
+        batches = list(llm.answer_batches(briefs, decoding))
+        drawn.append({i: a for batch in batches for i, a in zip(batch.indices, batch.answers, strict=True)})
+    assert drawn[0] == drawn[1]
+    assert len({answer.text for answer in drawn[0].values()}) > 1
+
+
+def test_many_briefs_give_a_design_or_an_error_each_in_order(llm, samples):
+    briefs = [sample["input"] for sample in samples[:3]]
+    results = llm.generate_designs(briefs, batch_size=2, max_new_tokens=60, progress=False)
+    for brief, result in zip(briefs, results, strict=True):
+        if isinstance(result, DesignError):
+            with pytest.raises(DesignError) as refused:
+                llm.generate_design(brief, max_new_tokens=60)
+            assert (refused.value.kind, refused.value.text) == (result.kind, result.text)
+        else:
+            assert result == llm.generate_design(brief, max_new_tokens=60)
+
+
+def test_problems_of_many_briefs_are_reported_together(llm):
+    with pytest.raises(HouseBrainError, match="(?s)brief 1: .*brief 3: "):
+        llm.generate_designs([{}, GUIDE_BRIEF, {"basicDetails": 1}], progress=False)
+
+
+def test_an_error_says_how_far_the_answer_got():
+    with pytest.raises(DesignError, match="90 tokens, 17 characters, last key wall") as refused:
+        read_answer(GUIDE_BRIEF, Answered('{"wall":"Brick",,', 90, True))
+    assert refused.value.kind == "truncated"
+    assert refused.value.text == '{"wall":"Brick",,'
+
+
+def test_a_full_model_folder_is_used_without_adapter(base):
+    whole = HouseBrainLLM(model_path=base)
+    assert whole.answer([GUIDE_BRIEF], max_new_tokens=8)[0].tokens == 8
 
 
 def test_a_reference_answer_is_read_as_the_references_design(samples):
