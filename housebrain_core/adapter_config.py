@@ -35,11 +35,12 @@ REFUSED_OPTIONS = {
     "auto_mapping": "it names code to load",
 }
 """Options of PEFT that change what an adapter means, and why each is refused."""
-HARMLESS_OPTIONS = frozenset(
-    "task_type peft_type peft_version base_model_name_or_path revision inference_mode r target_modules exclude_modules "
-    "lora_alpha lora_dropout bias use_rslora init_lora_weights layers_to_transform layers_pattern rank_pattern "
-    "alpha_pattern megatron_core qalora_group_size velora_config ensure_weight_tying".split()
-)
+HARMLESS_OPTIONS = {
+    "task_type", "peft_type", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "r",
+    "target_modules", "exclude_modules", "lora_alpha", "lora_dropout", "bias", "use_rslora", "init_lora_weights",
+    "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "megatron_core", "qalora_group_size",
+    "velora_config", "ensure_weight_tying", "runtime_config",
+}  # fmt: skip
 """Options that are honoured, or matter only in training."""
 HARMLESS_INITS = (None, True, False, "gaussian", "orthogonal")
 RANK_LIMIT, ALPHA_LIMITS, PATTERN_LIMIT = 1024, (2**-10, 2**16), 2048

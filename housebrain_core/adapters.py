@@ -97,7 +97,7 @@ class Adapter:
     def _read(self, name: str) -> torch.Tensor:
         tensor = read_tensor(self.folder / WEIGHTS, self.entries[name]).float()
         low, high = torch.aminmax(tensor)
-        if not (-VALUE_LIMIT <= low and high <= VALUE_LIMIT):  # NaN fails every comparison
+        if not (low >= -VALUE_LIMIT and high <= VALUE_LIMIT):  # NaN fails every comparison
             raise AdapterError(
                 f"{self.folder}: {name} holds NaN, infinity or values beyond {VALUE_LIMIT:g}. Its training failed; "
                 "train that split again, or leave it out."

@@ -17,7 +17,7 @@ from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.llm import HouseBrainLLM, check_sanity
 from housebrain_core.manifests import seal, to_json, write_atomically
-from housebrain_core.merge import Recipe, merged_factors, merged_run, plan_merge, write_adapter
+from housebrain_core.planning import Recipe, merged_factors, merged_run, plan_merge, write_adapter
 from housebrain_core.splits import read_validation
 from housebrain_core.strategies import STRATEGIES
 
