@@ -69,8 +69,8 @@ def stack(pairs: list[Pair]) -> Stack:
 
     Directions below 1e-7 of the largest are dropped, so that repeated adapters are harmless.
     """
-    gram_b = _gram([b.T for b, _ in pairs])
-    gram_a = _gram([a for _, a in pairs])
+    gram_b = _gram([b for b, _ in pairs], dim=0)
+    gram_a = _gram([a for _, a in pairs], dim=1)
     ranks = [b.shape[1] for b, _ in pairs]
     owner = torch.zeros(sum(ranks), len(ranks), dtype=torch.float64)
     owner[torch.arange(sum(ranks)), torch.arange(len(ranks)).repeat_interleave(torch.tensor(ranks))] = 1
@@ -134,13 +134,13 @@ def choose_rank(rank: int | str, spectra: list[torch.Tensor]) -> int:
     return full
 
 
-def _gram(rows: list[torch.Tensor]) -> torch.Tensor:
-    """X X' in float64 for X the tensors of `rows` on top of each other, a chunk of columns at a time."""
-    total = sum(tensor.shape[0] for tensor in rows)
+def _gram(factors: list[torch.Tensor], dim: int) -> torch.Tensor:
+    """Inner products, in float64, of the vectors that run along the long dimension `dim`, a chunk of it at a time."""
+    total = sum(factor.shape[1 - dim] for factor in factors)
     gram = torch.zeros(total, total, dtype=torch.float64)
-    for start in range(0, rows[0].shape[1], CHUNK):
-        part = torch.cat([tensor[:, start : start + CHUNK] for tensor in rows]).double()
-        gram.addmm_(part, part.T)
+    for chunks in zip(*(factor.split(CHUNK, dim) for factor in factors), strict=True):
+        part = torch.cat([chunk.double() for chunk in chunks], dim=1 - dim)
+        gram.addmm_(*((part.T, part) if dim == 0 else (part, part.T)))
     return gram
 
 

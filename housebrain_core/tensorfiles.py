@@ -139,10 +139,10 @@ def _entry(name: str, value: Any, first: int) -> Entry:
         raise ValueError(f"{shown}: expected dtype, shape and data_offsets")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise ValueError(f"{shown}: type {str(dtype)[:40]!r} is not one of {', '.join(DTYPES)}")
+        raise ValueError(f"{shown}: type {repr(dtype)[:40]} is not one of {', '.join(DTYPES)}")
     for what, numbers in (("shape", shape), ("data_offsets", offsets)):
-        if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
-            raise ValueError(f"{shown}: {what} {str(numbers)[:80]} is no list of whole numbers")
+        if not isinstance(numbers, list) or [n for n in numbers if type(n) is not int or not 0 <= n < 2**63]:
+            raise ValueError(f"{shown}: {what} {repr(numbers)[:80]} is no list of whole numbers")
     if len(offsets) != 2 or len(shape) > 8:
         raise ValueError(f"{shown}: {len(offsets)} offsets and {len(shape)} dimensions; expected 2 and at most 8")
     needed = math.prod(shape) * DTYPES[dtype].itemsize
