@@ -7,6 +7,8 @@ re-quantising keeps 0.2 to 6 % of a typical update (research: merging, section 4
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from housebrain_core.planning import Plan, Recipe, merged_factors, plan_merge, t
 from housebrain_core.strategies import STRATEGIES
 from housebrain_core.tensorfiles import DTYPES, Entry, layout, read_header, read_into
 
-BLOCK = 4 * 2**20
+BLOCK = 2**20
 """Elements that are in memory at once."""
 INDEX = "model.safetensors.index.json"
 NF4_BLOCK = 64
@@ -81,11 +83,10 @@ def find_base_folder(name: str, adapter: Adapter) -> tuple[Path, str]:
     Raises:
         ConfigError: it is not the base model that the adapter was trained on.
     """
-    from huggingface_hub import snapshot_download
-
-    from housebrain_core.model import resolve_base
-
-    base = resolve_base(name, None if Path(name).is_dir() else adapter.revision)
+    if not adapter.revision and Path(name).is_dir():
+        return Path(name), "unknown: the adapter names no revision"
+    with ProcessPoolExecutor(1, get_context("spawn")) as beside:  # transformers' 270 MB leave with the process
+        base = beside.submit(_resolve, name, None if Path(name).is_dir() else adapter.revision).result()
     if adapter.revision and base.revision != adapter.revision:
         raise ConfigError(
             f"the adapters were trained on {adapter.base_model} at {adapter.revision}; {name} is {base.revision}. "
@@ -93,15 +94,23 @@ def find_base_folder(name: str, adapter: Adapter) -> tuple[Path, str]:
         )
     if Path(base.source).is_dir():
         return Path(base.source), base.revision
+    from huggingface_hub import snapshot_download
+
     patterns = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
     return Path(snapshot_download(base.source, revision=base.revision, allow_patterns=patterns)), base.revision
+
+
+def _resolve(name: str, revision: str | None):
+    from housebrain_core.model import resolve_base
+
+    return resolve_base(name, revision)
 
 
 def stream(base: Path, adapters: list[Adapter], plan: Plan, view: str, output: Path, report=print) -> dict[str, float]:
     """Copies a base model with the update in it.
 
     Returns:
-        Module -> norm of what rounding to float16 changed, as a share of the update's norm.
+        Module -> norm of what rounding to float16 changed, as a share of the update's norm, in its first rows.
     """
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
     shards = {path.name: read_header(path, ConfigError) for path in _shards(base, config)}
@@ -130,24 +139,24 @@ def stream(base: Path, adapters: list[Adapter], plan: Plan, view: str, output: P
 
 
 def _add(source, entry: Entry, target, factors: tuple[torch.Tensor, torch.Tensor], view: str) -> float:
-    """Writes W + B A, a block of rows at a time; returns the share of the update that rounding changed."""
+    """Writes W + B A, a block of rows at a time; returns rounding's share of the update in the first."""
     b, a = factors
     rows, absmax = max(1, BLOCK // entry.shape[1]), None
     if view == "nf4-dequant":
         absmax = _double_quantised(torch.cat([_quantise(block)[1] for block in _blocks(source, entry, rows)]))
-    changed, squares = 0.0, 0.0
+    share = None
     for start, block in zip(range(0, entry.shape[0], rows), _blocks(source, entry, rows), strict=True):
         weight = block.float()
         if absmax is not None:
             first = start * entry.shape[1] // NF4_BLOCK
             weight = _dequantise(block, absmax[first : first + -(-weight.numel() // NF4_BLOCK)])
-        update = b[start : start + rows] @ a
-        summed = weight + update
+        summed = torch.addmm(weight, b[start : start + rows], a)
         rounded = _to_half(summed, "a merged weight")
-        changed += float((rounded.float() - summed).square().sum(dtype=torch.float64))
-        squares += float(update.square().sum(dtype=torch.float64))
         target.write(_bytes(rounded))
-    return (changed / squares) ** 0.5 if squares else 0.0
+        if share is None:  # measuring it in every block would take longer than the merge
+            size = float((summed - weight).norm())
+            share = float((rounded.float() - summed).norm()) / size if size else 0.0
+    return share
 
 
 def _blocks(source, entry: Entry, rows: int | None = None) -> Iterator[torch.Tensor]:
@@ -194,8 +203,10 @@ def _view_dtype(block: torch.Tensor) -> torch.Tensor:
 
 
 def _to_half(block: torch.Tensor, name: str) -> torch.Tensor:
-    half = block.half()
-    if not torch.isfinite(half).all():
+    if block.dtype == torch.float16:
+        return block
+    half, (low, high) = block.half(), torch.aminmax(block)
+    if not max(-low, high) <= LARGEST:
         raise ConfigError(f"{name} has values beyond {LARGEST:g}, the largest of float16; keep base and adapter apart.")
     return half
 
