@@ -42,15 +42,16 @@ def merge_adapters(config: MergeConfig, report: Callable[[str], None] = print) -
     paths = [path for path in config.models if path.resolve() not in excluded]
     if not paths:
         raise ConfigError("every adapter is excluded, so nothing is left to merge.")
-    with unpacked(paths) as folders, _staging(config.output) as staging:
+    with unpacked(paths) as folders:
         adapters = read_adapters(folders, config)
-        if config.into_base:
-            from housebrain_core.into_base import merge_into_base
+        with _staging(config.output) as staging:
+            if config.into_base:
+                from housebrain_core.into_base import merge_into_base
 
-            result = merge_into_base(config, adapters, staging, report)
-        else:
-            result = _merge_to_adapter(config, adapters, staging, report)
-        _publish(staging, config.output)
+                result = merge_into_base(config, adapters, staging, report)
+            else:
+                result = _merge_to_adapter(config, adapters, staging, report)
+            _publish(staging, config.output)
     report(f"done: {config.output}")
     return result
 
