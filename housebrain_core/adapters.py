@@ -44,8 +44,8 @@ class Run(BaseModel):
 
     finished: bool
     why_it_ended: Annotated[str, Field(max_length=500)] = ""
-    tokens: Finite | None = None
-    samples: Finite | None = None
+    tokens: Annotated[int, Field(ge=0)] | None = None
+    samples: Annotated[int, Field(ge=0)] | None = None
     epochs: Finite | None = None
     train_loss: Finite | None = None
     validation_loss: Finite | None = None
