@@ -58,7 +58,7 @@ class HouseBrainLLM:
         folder = Path(model_path)
         if not folder.is_dir():
             raise ConfigError(f"model_path = {str(model_path)!r}: there is no such folder.")
-        self.name = folder.name
+        self.name, self.weights = folder.name, ""  # sha256 of the adapter in use
         adapter = read_adapter(folder, accept_plain=True) if (folder / CONFIG).is_file() else None
         run = adapter.run if adapter and adapter.run else {}
         source = base_model or (find_base(adapter.base_model) if adapter else str(folder))
@@ -89,7 +89,7 @@ class HouseBrainLLM:
     def use(self, folder: Path | None) -> None:
         """Switches to another adapter of the same base model, or to the base model alone; the base stays loaded."""
         if folder is None:
-            self.name = "base"
+            self.name, self.weights = "base", ""
             if self._adapters:
                 self.model.base_model.disable_adapter_layers()
             return
@@ -104,7 +104,7 @@ class HouseBrainLLM:
         self._adapters.setdefault(folder.resolve(), number)
         self.model.base_model.enable_adapter_layers()
         self.model.set_adapter(self._adapters[folder.resolve()])
-        self.name = folder.name
+        self.name, self.weights = folder.name, adapter.sha256
         self.model.eval()
 
     def generate_design(

@@ -29,6 +29,8 @@ LIGHT = [
     "room_rules",
     "rules",
     "briefs",
+    "plan_reader",
+    "floor_plans",
     "plots",
     "synthetic",
 ]
@@ -42,6 +44,8 @@ TORCH = [
     "decoding",
     "llm",
     "merge",
+    "judging",
+    "report",
     "evaluate",
     "demo",
     "cli",
