@@ -50,7 +50,7 @@ def _command(name: str, stage: Stage) -> Callable:
     settings = getattr(config, stage.settings)
 
     def command(**values: Any) -> None:
-        stage.run(settings(**values))
+        stage.run(_with_base_folder(settings(**values)))
 
     command.__signature__ = inspect.Signature(flags_of(settings, ALIASES.get(name, {})))
     return command
@@ -103,7 +103,7 @@ def run_split(settings: Any) -> None:
 def run_train(settings: Any) -> None:
     from housebrain_core.train import HouseBrainFineTuner
 
-    HouseBrainFineTuner(_with_base_folder(settings)).train()
+    HouseBrainFineTuner(settings).train()
 
 
 def run_merge(settings: Any) -> None:
@@ -160,7 +160,7 @@ STAGES = {
 
 def _with_base_folder(settings: Any) -> Any:
     """`--base-model tiny` is the demo's base model, made on first use."""
-    if settings.base_model != "tiny":
+    if getattr(settings, "base_model", None) != "tiny":
         return settings
     from housebrain_core.tiny import tiny_base
 

@@ -61,14 +61,15 @@ def seal(folder: Path, kind: str, names: list[str] | None = None, **about: Any) 
     Args:
         folder: everything else in it is written already.
         kind: what the folder is, such as "adapter".
-        names: files to list; all files at its top level when not given.
+        names: files to list; all files at its top level, but hidden ones, when not given.
         about: what it was made from and with.
 
     Returns:
         The manifest.
     """
     if names is None:
-        names = [path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST]
+        files = [path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST]
+        names = [name for name in files if not name.startswith(".")]
     manifest = {"kind": kind, "housebrain": __version__, **about, "files": describe_files(folder, sorted(names))}
     write_atomically(folder / MANIFEST, to_json(manifest))
     return manifest

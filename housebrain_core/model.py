@@ -2,13 +2,16 @@
 
 import json
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx  # what huggingface_hub fetches with, and whose errors it lets through
 import torch
+import transformers
 from huggingface_hub import HfApi, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.integrations import sdpa_attention
@@ -17,6 +20,9 @@ from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import ConfigError, TrainingError
 from housebrain_core.manifests import sha256_of
 from housebrain_core.platforms import choose_dtype
+
+transformers.utils.logging.disable_progress_bar()  # our own lines say what is loaded
+warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # transformers 5.23 warns of itself
 
 
 class Base(NamedTuple):
@@ -51,7 +57,7 @@ def resolve_base(name: str, revision: str | None = None) -> Base:
         return Base(name, HfApi().model_info(name, revision=revision).sha, name)
     except HFValidationError as error:
         raise ConfigError(f"base_model = {name!r} is neither a folder nor a Hugging Face id: {error}") from None
-    except (HfHubHTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, httpx.TransportError, OfflineModeIsEnabled, OSError) as error:
         cached = try_to_load_from_cache(name, "config.json", revision=revision)
         if isinstance(cached, str):
             return Base(name, Path(cached).parent.name, name)

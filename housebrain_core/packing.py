@@ -8,6 +8,7 @@ another. Labels are -100 on the prompt; the completion and the EOS after it are 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import datasets
 import pyarrow as pa
 import torch
 from datasets import Dataset
@@ -17,6 +18,8 @@ from housebrain_core.errors import DataError
 GUIDE_LENGTH = 512
 """Tokens per sample in the guide; `max_length="auto"` starts from it."""
 IGNORED = -100
+MANY = 5_000
+"""Samples from which tokenising takes long enough for a progress bar."""
 
 
 class Tokenised(NamedTuple):
@@ -41,6 +44,8 @@ def tokenise(table: pa.Table, tokenizer, max_length: int | str) -> Tokenised:
     Raises:
         DataError: no sample fits.
     """
+    show = datasets.enable_progress_bars if table.num_rows >= MANY else datasets.disable_progress_bars
+    show()
     dataset = Dataset(table.select(["prompt", "completion"]))
     samples = dataset.map(
         _tokenise_batch,

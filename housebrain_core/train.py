@@ -98,9 +98,9 @@ class HouseBrainFineTuner:
         """
         config = self.config
         bundle = read_training_data(config.dataset_path)
+        base = resolve_base(config.base_model, config.revision)
+        tokenizer = load_tokenizer(base)
         with lock_folder(config.output_dir):
-            base = resolve_base(config.base_model, config.revision)
-            tokenizer = load_tokenizer(base)
             train = tokenise(bundle.train, tokenizer, config.max_length)
             self.report(f"{bundle.name}: {len(train.samples)} samples; {train.note}")
             if train.refused:

@@ -30,12 +30,14 @@ from IPython.display import Markdown
 
 from housebrain_core import plots
 from housebrain_core.config import FineTuningConfig
+from housebrain_core.errors import ConfigError
 from housebrain_core.manifests import read_manifest
 from housebrain_core.tiny import tiny_base
 from housebrain_core.train import HouseBrainFineTuner, describe_adapter
 
 parts = {part["split_id"]: part for part in read_manifest(Path(splits_folder), "splits")["parts"]}
-assert split_id in parts, f"split_id = {split_id}: {splits_folder} has the splits {sorted(parts)}"
+if split_id not in parts:
+    raise ConfigError(f"split_id = {split_id}: {splits_folder} has the splits {', '.join(map(str, parts))}.")
 part = parts[split_id]
 config = FineTuningConfig(
     dataset_path=Path(splits_folder) / part["bundle"],

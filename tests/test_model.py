@@ -1,6 +1,7 @@
 """Base models: really 4-bit, the right dtype, the same LoRA for every split, and a name that says which weights."""
 
 import bitsandbytes
+import httpx
 import pytest
 import torch
 
@@ -56,4 +57,13 @@ def test_a_folder_is_known_by_its_contents(base, tmp_path):
 
 def test_a_base_that_is_not_there_says_what_to_do():
     with pytest.raises(HouseBrainError, match="nobody/nothing"):
+        resolve_base("nobody/nothing")
+
+
+def test_no_network_is_a_sentence_and_not_a_traceback(monkeypatch):
+    def fail(*args, **kwargs):
+        raise httpx.ConnectError("Name or service not known")
+
+    monkeypatch.setattr("housebrain_core.model.HfApi.model_info", fail)
+    with pytest.raises(HouseBrainError, match="Internet connection"):
         resolve_base("nobody/nothing")
