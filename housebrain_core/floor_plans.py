@@ -99,14 +99,14 @@ def _draw_level(axes: Axes, level: Level, frame: Box, site: tuple[Box, Box] | No
     for stair in level.stairs:
         if stair.bounds:
             box = stair.bounds
-            style = {"fill": False, "hatch": "|||", "edgecolor": "#aaaaaa", "zorder": 2}
+            style = {"fill": False, "hatch": "|||", "edgecolor": "#aaaaaa", "zorder": 2.8}
             axes.add_patch(Rectangle((box.x, box.y), box.width, box.height, **style))
             axes.text(box.x + 0.5, box.y + 0.5, "stairs", fontsize=6, zorder=5, backgroundcolor="#ffffffaa")
     for one, other, wide, high in overlaps(level):
         corner = max(one.bounds.x, other.bounds.x), max(one.bounds.y, other.bounds.y)
         axes.add_patch(Rectangle(corner, wide, high, fill=False, hatch="xxx", edgecolor=WRONG, zorder=4))
         wrong.append(f"{one.type} {one.id} and {other.type} {other.id} overlap by {wide:g} x {high:g} ft")
-    axes.annotate("N", (right - 2, top - 2), (right - 2, top - 7), ha="center", arrowprops={"arrowstyle": "<-"})
+    axes.annotate("N", (right - 2, top - 2), (right - 2, top - 7), ha="center", arrowprops={"arrowstyle": "->"})
     axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
     axes.set_title(f"level {level.level_number}")
     shown = wrong[:6] + ([f"and {len(wrong) - 6} more"] if len(wrong) > 6 else [])

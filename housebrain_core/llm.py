@@ -73,8 +73,10 @@ class HouseBrainLLM:
         self.load_in_4bit = four_bit
         self.tokenizer = load_tokenizer(self.base)
         self.tokenizer.padding_side = "left"
-        self.model = load_base(self.base, four_bit, report)
+        self.model = load_base(self.base, four_bit, report).eval()
         self.model.generation_config = GenerationConfig()  # a model's own penalties and sampling stay out
+        with torch.no_grad():  # bitsandbytes lays 4-bit weights out at the first pass; what comes first must not matter
+            self.model(input_ids=torch.tensor([[self.tokenizer.eos_token_id]], device=self.model.device))
         self._adapters: dict[Path, str] = {}
         if adapter:
             self.use(folder)
