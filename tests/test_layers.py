@@ -47,6 +47,7 @@ TORCH = [
     "judging",
     "report",
     "evaluate",
+    "generate",
     "demo",
     "cli",
 ]
