@@ -16,6 +16,9 @@ ALIASES = {
     "evaluate": {"models": "--model"},
 }
 """Flags that are not the field's own name: the guide's, and short ones."""
+LIST_FLAGS = ("--models", "--model", "--exclude", "--weights")
+POSITIONAL = ("inspect", "convert")
+"""Commands whose first arguments are models, without a flag."""
 
 
 class Stage(NamedTuple):
@@ -112,6 +115,18 @@ def run_merge(settings: Any) -> None:
     merge_adapters(settings)
 
 
+def run_inspect(settings: Any) -> None:
+    from housebrain_core.inspection import inspect_adapters
+
+    inspect_adapters(settings)
+
+
+def run_convert(settings: Any) -> None:
+    from housebrain_core.convert import convert_adapters
+
+    convert_adapters(settings)
+
+
 def run_evaluate(settings: Any) -> None:
     from housebrain_core.evaluate import evaluate
 
@@ -142,6 +157,18 @@ STAGES = {
         "Train one split into one LoRA adapter; start it again to go on where it was.",
         "housebrain train --split housebrain_splits/split_01.zip --output models/hb-colab-01",
         run_train,
+    ),
+    "inspect": Stage(
+        "InspectConfig",
+        "Look at the adapters that came back, as folders or zips: a table with a verdict for each, and two figures.",
+        "housebrain inspect models/hb-* --output inspection",
+        run_inspect,
+    ),
+    "convert": Stage(
+        "ConvertConfig",
+        "Make an adapter_model.bin (a pickle) of somebody you trust into safetensors, in a process with limits.",
+        "housebrain convert models/hb-colab-01",
+        run_convert,
     ),
     "merge": Stage(
         "MergeConfig",
@@ -183,9 +210,11 @@ def repeat_flags(arguments: list[str]) -> list[str]:
     """Turns `--models A B C` into `--models A --models B --models C`, which is what click reads."""
     result: list[str] = []
     flag = ""
+    if len(arguments) > 1 and arguments[0] in POSITIONAL and not arguments[1].startswith("-"):
+        arguments = [arguments[0], "--models", *arguments[1:]]
     for argument in arguments:
         if argument.startswith("-"):
-            flag = argument if argument in ("--models", "--model") else ""
+            flag = argument if argument in LIST_FLAGS else ""
             result.append(argument)
         elif flag and result[-1] != flag:
             result += [flag, argument]

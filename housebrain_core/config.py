@@ -114,28 +114,76 @@ class FineTuningConfig(Settings):
         return max(1, round(self.batch_size * self.gradient_accumulation_steps * 512 / self.row_length))
 
 
+class InspectConfig(Settings):
+    """What came back from training, looked at before it is merged."""
+
+    models: Annotated[list[Path], Field(min_length=1)]
+    """Adapter folders, or zips of them."""
+    output: Path | None = None
+    """Folder for the table and the figures; by default nothing is written."""
+
+
+class ConvertConfig(Settings):
+    """A pickled adapter made into a safe one."""
+
+    models: Annotated[list[Path], Field(min_length=1)]
+    """Folders with an adapter_model.bin of somebody you trust."""
+    timeout_seconds: Annotated[float, Field(gt=0)] = 300
+    """Seconds after which the separate process is ended."""
+    memory_gb: Annotated[float, Field(gt=0)] = 8
+    """Address space, in GB, that the separate process may use."""
+
+
 class MergeConfig(Settings):
     """How adapters become one adapter."""
 
     models: Annotated[list[Path], Field(min_length=1)]
-    """Adapter folders."""
+    """Adapter folders, or zips of them."""
+    exclude: list[Path] = []
+    """Those of the models to leave out."""
     output: Path = Path("models/housebrain-merged")
-    """Folder for the merged adapter."""
-    strategy: Literal["average", "weighted", "best", "ab-average"] = "average"
-    """average: equal weights; weighted: by tokens trained on; best: lowest validation loss; ab-average: the
-    average of A and B apart, which is not the average of the adapters, for comparison only."""
-    rank: Annotated[int, Field(ge=1)] | Literal["auto", "full"] = "auto"
+    """Folder for the merged adapter, or with into_base for the full model."""
+    strategy: Literal["average", "weighted", "best", "greedy", "search", "ties", "ab-average"] = "average"
+    """average: equal weights; weighted: see weigh_by; best: lowest validation loss; greedy: those whose joining lowers
+    the validation loss; search: weights and scale of the lowest validation loss; ties: for splits that are not alike;
+    ab-average: the average of A and B apart, which is not the average of the adapters, for comparison only."""
+    weigh_by: Literal["tokens", "samples", "validation_loss"] = "tokens"
+    """What the strategy weighted counts; validation_loss weighs by its inverse."""
+    weights: list[Annotated[float, Field(ge=0)]] = []
+    """Weights for the strategy weighted, in the order of the models; they are divided by their sum."""
+    scale: Annotated[float, Field(gt=0, le=10)] | Literal["auto"] = 1.0
+    """Factor of the merged update (lambda); auto chooses it on the validation sample."""
+    density: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the entries that the strategy ties keeps of each adapter."""
+    rank: Annotated[int, Field(ge=1, le=4096)] | Literal["auto", "full"] = "auto"
     """Rank of the merged adapter: full is lossless, auto keeps 99.9 % of the energy."""
     run_validation: bool = False
     """Measure base, adapters and merge on the validation sample, and parse a generated design."""
+    compare: bool = False
+    """With the validation, measure the other strategies too."""
     data: Path = Path("housebrain_splits")
     """Where the validation sample is: a splits folder, a bundle, or any dataset."""
     base_model: str | None = None
     """Where the base model is on this machine, for the validation; by default its recorded name."""
+    into_base: str | None = None
+    """Base model (folder or Hugging Face id) to add the update to: writes a full model in float16, no adapter."""
+    base_view: Literal["auto", "fp16", "nf4-dequant"] = "auto"
+    """Weights that into_base adds to: the base as it is, or as 4-bit training saw it; auto takes the better one on
+    the validation sample, or what the adapters were trained on."""
     accept_plain: bool = False
     """Accept ordinary PEFT folders, whose origin cannot be checked."""
+    accept_unfinished: bool = False
+    """Accept adapters whose training ended before its plan did."""
     overwrite: bool = False
     """Replace an output folder that an earlier merge wrote."""
+
+    @model_validator(mode="after")
+    def _check_weights(self):
+        if self.weights and self.strategy != "weighted":
+            raise ValueError(f"weights are for the strategy weighted, not for {self.strategy}")
+        if self.weights and (len(self.weights) != len(self.models) or not sum(self.weights) > 0):
+            raise ValueError(f"{len(self.weights)} weights for {len(self.models)} models, with sum {sum(self.weights)}")
+        return self
 
 
 class EvaluateConfig(Settings):

@@ -76,3 +76,44 @@ def rate_bars(models: dict[str, dict]) -> Figure:
     axes.legend(frameon=False, ncols=4, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def cosine_map(names: list[str], cosines: list[list[float]]) -> Figure:
+    """Cosines between the updates of adapters, as a heat map with the numbers in it.
+
+    Args:
+        names: of the adapters.
+        cosines: (N, N), in [-1, 1].
+    """
+    side = 0.7 * len(names) + 2.2
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(cosines, vmin=-1, vmax=1, cmap="RdBu")
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    for row, line in enumerate(cosines) if len(names) <= 20 else ():
+        for column, value in enumerate(line):
+            color = "white" if abs(value) > 0.6 else "black"
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8)
+    axes.set_title("cosine between updates", fontsize=10)
+    figure.colorbar(image, shrink=0.7)
+    return figure
+
+
+def spectrum(curves: dict[str, list[float]], rank: int | None = None) -> Figure:
+    """Singular values of merged updates, largest first, relative to the first.
+
+    Args:
+        curves: name -> singular values.
+        rank: of the merged adapter, drawn as a line.
+    """
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for name, values in curves.items():
+        axes.plot(range(1, len(values) + 1), values, marker=".", label=name)
+    if rank:
+        axes.axvline(rank, color="grey", linestyle=":", label=f"rank {rank} of the merged adapter")
+    axes.set(xlabel="singular value, largest first", ylabel="relative size", yscale="log")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3, which="both")
+    return figure
