@@ -42,7 +42,7 @@ def floor_plan(design: dict | HouseDesign | str, title: str = "", brief: dict | 
     site = _find_site(brief or (plan.design.model_extra or {}).get("input"), levels)
     frames = [_frame(level, site) for level in levels]
     widths = [right - left for left, _, right, _ in frames]
-    scale = min(0.17, 14 / sum(widths))
+    scale = min(0.17, 6.5 * len(levels) / sum(widths))
     tallest = max(top - bottom for _, bottom, _, top in frames)
     figure = Figure(figsize=(max(5, scale * sum(widths) + 1.2), scale * tallest + 2), layout="constrained")
     columns = figure.subplots(1, len(levels), squeeze=False, width_ratios=widths)[0]
