@@ -23,6 +23,7 @@ LIGHT = [
     "data",
     "codec",
     "bundles",
+    "encoding",
     "splits",
     "platforms",
     "checkpoints",
