@@ -1,6 +1,7 @@
 """What a model's answers are worth: parse rates with intervals, rules, exactness, distribution, and pairs of models."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from itertools import combinations
@@ -142,36 +143,42 @@ def describe_exactness(briefs: list[dict], texts: list[str]) -> dict[str, float 
     return {name: exact[name] / valid if valid else None for name in DERIVED}
 
 
-def count_values(completions: Iterable[str]) -> dict[str, Counter]:
-    """How often each free field has each value, over the texts that are answers."""
+def count_values(texts: Iterable[str]) -> dict[str, Counter]:
+    """How often each free field has each value, its first one in a text; also in texts that are not whole answers."""
     counts: dict[str, Counter] = {name: Counter() for name in FREE}
-    for text in completions:
-        short = _read_valid(text)
-        for name in FREE if short else ():
-            counts[name][codec.dumps(short[name])] += 1
+    for text in texts:
+        first = {match["name"]: match["value"] for match in reversed(list(_FIELD.finditer(text)))}
+        for name in FREE:
+            if name in first:
+                counts[name][first[name]] += 1
     return counts
+
+
+_FIELD = re.compile(rf'"(?P<name>{"|".join(FREE)})":(?P<value>"[^"]{{0,40}}"|\d{{1,9}}|\[[^\[\]]*\])')
 
 
 def describe_distribution(own: dict[str, Counter], training: dict[str, Counter]) -> dict[str, Any]:
     """How far the free fields are from the training data's, field by field.
 
     Returns:
-        designs; fields: name -> distance (total variation in [0, 1]), entropy (nats) beside the training data's;
-        distance: mean over fields, expected_distance: what as many honest draws would have,
-        entropy_ratio: of all fields, near 1 for an honest model and near 0 where it always answers the same.
+        designs (texts with the field most often found); fields: name -> distance (total variation in [0, 1]),
+        entropy (nats) beside the training data's; distance: mean over fields, expected_distance: what as many honest
+        draws would have, entropy_ratio: of all fields, near 1 for an honest model, near 0 where it always answers
+        the same.
     """
     fields, expected = {}, []
-    designs = own[FREE[0]].total()
-    for name in FREE if designs and training[FREE[0]] else ():
-        shares, reference = _shares(own[name]), _shares(training[name])
+    for name in FREE:
+        if not own[name] or not training[name]:
+            continue
+        shares, reference, draws = _shares(own[name]), _shares(training[name]), own[name].total()
         distance = 0.5 * sum(abs(shares.get(v, 0) - reference.get(v, 0)) for v in {*shares, *reference})
         fields[name] = {"distance": distance, "entropy": _entropy(shares), "training_entropy": _entropy(reference)}
-        expected.append(0.5 * sum(math.sqrt(2 * p * (1 - p) / (math.pi * designs)) for p in reference.values()))
+        expected.append(0.5 * sum(math.sqrt(2 * p * (1 - p) / (math.pi * draws)) for p in reference.values()))
     if not fields:
-        return {"designs": designs, "fields": {}}
+        return {"designs": 0, "fields": {}}
     total = sum(field["training_entropy"] for field in fields.values())
     return {
-        "designs": designs,
+        "designs": max(counts.total() for counts in own.values()),
         "fields": fields,
         "distance": sum(field["distance"] for field in fields.values()) / len(fields),
         "expected_distance": sum(expected) / len(fields),

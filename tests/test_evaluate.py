@@ -169,6 +169,14 @@ def test_mode_collapse_shows(samples):
     assert collapsed["entropy_ratio"] == 0 and collapsed["distance"] > 3 * collapsed["expected_distance"]
 
 
+def test_free_fields_are_counted_in_answers_that_are_not_whole(samples):
+    text = codec.encode(samples[0]).completion
+    answer = json.loads(text)
+    whole, cut = judging.count_values([text]), judging.count_values([text[: text.index('"levels"')]])
+    assert whole == cut and whole["doors"] == {f'"{answer["doors"]}"': 1}
+    assert whole["features"].total() == whole["parking"].total() == 1
+
+
 def test_pairs_by_hand(samples):
     good = judge(samples[0]["input"], Answered(codec.encode(samples[0]).completion, 9, True))
     bad = judge(samples[0]["input"], Answered("no", 9, True))
