@@ -133,6 +133,12 @@ def run_evaluate(settings: Any) -> None:
     evaluate(settings)
 
 
+def run_generate(settings: Any) -> None:
+    from housebrain_core.generate import generate
+
+    generate(settings)
+
+
 def run_demo(settings: Any) -> None:
     from housebrain_core.demo import run_demo
 
@@ -175,6 +181,12 @@ STAGES = {
         "Judge models on validation samples: loss, parse rates, rule checks.",
         "housebrain evaluate --model models/housebrain-merged --data housebrain_splits --samples 100",
         run_evaluate,
+    ),
+    "generate": Stage(
+        "GenerateConfig",
+        "Design houses: one brief gives a design as JSON, a file of briefs gives a file of designs.",
+        "housebrain generate --model models/housebrain-merged --brief brief.json --plot design.png",
+        run_generate,
     ),
     "demo": Stage(
         "DemoConfig",

@@ -200,11 +200,42 @@ class EvaluateConfig(Settings):
     samples: Count = 100
     """Validation samples whose designs are generated and judged; the loss is measured on all."""
     output: Path = Path("evaluation.json")
-    """File for the results; the answers lie beside it, in a .jsonl of the same name."""
+    """File for the results; report.html and the answers, in a .jsonl of the same name, lie beside it."""
     batch_size: Count = 8
     """Designs generated at once."""
     max_new_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Tokens at most per answer; auto is the longest reference answer and a quarter more."""
+    constrained: bool = False
+    """Allow only tokens that keep an answer a design; the parse rates then say nothing about the model."""
+    sampled: Annotated[int, Field(ge=0)] = 32
+    """Briefs that are also answered at temperature 1, to see whether the free fields are as varied as in training."""
+    limits: str = "NBC"
+    """Numbers of the rule checks: NBC, IRC, or a JSON file with one's own."""
+    seed: int = 0
+    """Seed of the answers at temperature 1."""
+
+
+class GenerateConfig(Settings):
+    """How briefs become designs."""
+
+    model: Path
+    """Adapter folder, or model folder."""
+    brief: str
+    """File with one brief as JSON, or with one per line (.jsonl); - reads standard input."""
+    output: Path | None = None
+    """File for the design or designs; by default one design goes to standard output."""
+    plot: Path | None = None
+    """Draws the design as PNG; for many briefs a folder of drawings."""
+    base_model: str | None = None
+    """Where the base model is on this machine; by default its recorded name."""
+    load_in_4bit: bool = False
+    """Quantise a model folder as training does; an adapter always gets the base it was trained on."""
+    constrained: bool = False
+    """Allow only tokens that keep the answer a design (needs the extra `constrained`)."""
+    batch_size: Count = 8
+    """Designs generated at once."""
+    max_new_tokens: Count = 1024
+    """Tokens at most per design."""
 
 
 class DemoConfig(Settings):

@@ -31,6 +31,8 @@ LIGHT = [
     "room_rules",
     "rules",
     "briefs",
+    "plan_reader",
+    "floor_plans",
     "plots",
     "synthetic",
 ]
@@ -53,8 +55,11 @@ TORCH = [
     "validation",
     "into_base",
     "merge",
+    "judging",
+    "report",
     "convert",
     "evaluate",
+    "generate",
     "demo",
     "cli",
 ]
