@@ -37,6 +37,8 @@ TORCH = [
     "tiny",
     "model",
     "packing",
+    "stopping",
+    "trainer",
     "train",
     "tensorfiles",
     "adapter_config",
