@@ -105,6 +105,8 @@ class FineTuningConfig(Settings):
     """Minutes between checkpoints; whichever comes first."""
     logging_steps: Count = 5
     """Optimizer steps between progress lines."""
+    full_epochs: bool = False
+    """Train all epochs even when the validation loss has stopped falling; max_steps does that too."""
     time_budget_hours: Annotated[float, Field(gt=0)] | None = None
     """Hours from the start of the session after which training saves and ends; no limit when not given."""
 

@@ -40,6 +40,8 @@ TORCH = [
     "tiny",
     "model",
     "packing",
+    "stopping",
+    "trainer",
     "train",
     "tensorfiles",
     "adapter_config",
