@@ -24,6 +24,7 @@ LIGHT = [
     "codec",
     "bundles",
     "encoding",
+    "entropy",
     "splits",
     "platforms",
     "checkpoints",
@@ -31,6 +32,8 @@ LIGHT = [
     "room_rules",
     "rules",
     "briefs",
+    "audit_report",
+    "audit",
     "plots",
     "synthetic",
 ]
