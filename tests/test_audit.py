@@ -107,6 +107,6 @@ def test_the_real_data_is_seen_through(shared):
     assert fields["levels"].kind == fields["input"].kind == "constant"
     assert fields["construction_cost"].source == "int(0.6 x input.basicDetails.budget)"
     free = [item for item in fields.values() if item.kind == "choice"]
-    assert len(free) == 25
+    assert len(free) == 28  # every choice that the generator of this dataset draws by itself
     assert max(item.brief_information for item in free) < 0.02
     assert floor_of(list(fields.values())) == pytest.approx(42.3, abs=0.3)
