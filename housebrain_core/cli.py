@@ -103,6 +103,12 @@ def run_split(settings: Any) -> None:
     split_dataset(settings)
 
 
+def run_audit(settings: Any) -> None:
+    from housebrain_core.audit import audit_dataset
+
+    audit_dataset(settings)
+
+
 def run_train(settings: Any) -> None:
     from housebrain_core.train import HouseBrainFineTuner
 
@@ -146,6 +152,12 @@ def run_demo(settings: Any) -> None:
 
 
 STAGES = {
+    "audit": Stage(
+        "AuditConfig",
+        "Say what is in a dataset, and what a model can and cannot learn from it.",
+        "housebrain audit --source housebrain_dataset_v5_350k --output audit",
+        run_audit,
+    ),
     "split": Stage(
         "SplitConfig",
         "Cut a dataset into one split per person, with a bundle to upload and a handout for each.",

@@ -60,6 +60,19 @@ class SplitConfig(Settings):
     """Replace an output folder that an earlier split wrote."""
 
 
+class AuditConfig(Settings):
+    """What to look at before anyone spends a GPU hour on a dataset."""
+
+    source: Path
+    """Dataset: a folder of JSON files, or JSONL (plain, .gz, .zst) or Parquet files."""
+    output: Path = Path("audit")
+    """Folder for audit.html and audit.json; those two files are replaced."""
+    tokenizer: str | None = None
+    """Tokenizer to measure lengths with: a Hugging Face id, or a folder with tokenizer.json; none when not given."""
+    max_length: Count = 512
+    """Tokens above which a sample, prompt and answer, counts as too long."""
+
+
 class FineTuningConfig(Settings):
     """How one split becomes one LoRA adapter. The defaults are the baseline of the guide."""
 

@@ -24,6 +24,7 @@ LIGHT = [
     "codec",
     "bundles",
     "encoding",
+    "entropy",
     "splits",
     "platforms",
     "checkpoints",
@@ -33,6 +34,8 @@ LIGHT = [
     "briefs",
     "plan_reader",
     "floor_plans",
+    "audit_report",
+    "audit",
     "plots",
     "synthetic",
 ]
