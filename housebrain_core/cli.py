@@ -103,6 +103,12 @@ def run_split(settings: Any) -> None:
     split_dataset(settings)
 
 
+def run_audit(settings: Any) -> None:
+    from housebrain_core.audit import audit_dataset
+
+    audit_dataset(settings)
+
+
 def run_train(settings: Any) -> None:
     from housebrain_core.train import HouseBrainFineTuner
 
@@ -133,6 +139,12 @@ def run_evaluate(settings: Any) -> None:
     evaluate(settings)
 
 
+def run_generate(settings: Any) -> None:
+    from housebrain_core.generate import generate
+
+    generate(settings)
+
+
 def run_demo(settings: Any) -> None:
     from housebrain_core.demo import run_demo
 
@@ -140,6 +152,12 @@ def run_demo(settings: Any) -> None:
 
 
 STAGES = {
+    "audit": Stage(
+        "AuditConfig",
+        "Say what is in a dataset, and what a model can and cannot learn from it.",
+        "housebrain audit --source housebrain_dataset_v5_350k --output audit",
+        run_audit,
+    ),
     "split": Stage(
         "SplitConfig",
         "Cut a dataset into one split per person, with a bundle to upload and a handout for each.",
@@ -175,6 +193,12 @@ STAGES = {
         "Judge models on validation samples: loss, parse rates, rule checks.",
         "housebrain evaluate --model models/housebrain-merged --data housebrain_splits --samples 100",
         run_evaluate,
+    ),
+    "generate": Stage(
+        "GenerateConfig",
+        "Design houses: one brief gives a design as JSON, a file of briefs gives a file of designs.",
+        "housebrain generate --model models/housebrain-merged --brief brief.json --plot design.png",
+        run_generate,
     ),
     "demo": Stage(
         "DemoConfig",

@@ -60,6 +60,19 @@ class SplitConfig(Settings):
     """Replace an output folder that an earlier split wrote."""
 
 
+class AuditConfig(Settings):
+    """What to look at before anyone spends a GPU hour on a dataset."""
+
+    source: Path
+    """Dataset: a folder of JSON files, or JSONL (plain, .gz, .zst) or Parquet files."""
+    output: Path = Path("audit")
+    """Folder for audit.html and audit.json; those two files are replaced."""
+    tokenizer: str | None = None
+    """Tokenizer to measure lengths with: a Hugging Face id, or a folder with tokenizer.json; none when not given."""
+    max_length: Count = 512
+    """Tokens above which a sample, prompt and answer, counts as too long."""
+
+
 class FineTuningConfig(Settings):
     """How one split becomes one LoRA adapter. The defaults are the baseline of the guide."""
 
@@ -105,6 +118,8 @@ class FineTuningConfig(Settings):
     """Minutes between checkpoints; whichever comes first."""
     logging_steps: Count = 5
     """Optimizer steps between progress lines."""
+    full_epochs: bool = False
+    """Train all epochs even when the validation loss has stopped falling; max_steps does that too."""
     time_budget_hours: Annotated[float, Field(gt=0)] | None = None
     """Hours from the start of the session after which training saves and ends; no limit when not given."""
 
@@ -200,11 +215,42 @@ class EvaluateConfig(Settings):
     samples: Count = 100
     """Validation samples whose designs are generated and judged; the loss is measured on all."""
     output: Path = Path("evaluation.json")
-    """File for the results; the answers lie beside it, in a .jsonl of the same name."""
+    """File for the results; report.html and the answers, in a .jsonl of the same name, lie beside it."""
     batch_size: Count = 8
     """Designs generated at once."""
     max_new_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Tokens at most per answer; auto is the longest reference answer and a quarter more."""
+    constrained: bool = False
+    """Allow only tokens that keep an answer a design; the parse rates then say nothing about the model."""
+    sampled: Annotated[int, Field(ge=0)] = 32
+    """Briefs that are also answered at temperature 1, to see whether the free fields are as varied as in training."""
+    limits: str = "NBC"
+    """Numbers of the rule checks: NBC, IRC, or a JSON file with one's own."""
+    seed: int = 0
+    """Seed of the answers at temperature 1."""
+
+
+class GenerateConfig(Settings):
+    """How briefs become designs."""
+
+    model: Path
+    """Adapter folder, or model folder."""
+    brief: str
+    """File with one brief as JSON, or with one per line (.jsonl); - reads standard input."""
+    output: Path | None = None
+    """File for the design or designs; by default one design goes to standard output."""
+    plot: Path | None = None
+    """Draws the design as PNG; for many briefs a folder of drawings."""
+    base_model: str | None = None
+    """Where the base model is on this machine; by default its recorded name."""
+    load_in_4bit: bool = False
+    """Quantise a model folder as training does; an adapter always gets the base it was trained on."""
+    constrained: bool = False
+    """Allow only tokens that keep the answer a design (needs the extra `constrained`)."""
+    batch_size: Count = 8
+    """Designs generated at once."""
+    max_new_tokens: Count = 1024
+    """Tokens at most per design."""
 
 
 class DemoConfig(Settings):

@@ -16,6 +16,7 @@ from housebrain_core.bundles import SCHEMA, Bundle, is_bundle, read_bundle, writ
 from housebrain_core.config import FineTuningConfig, SplitConfig
 from housebrain_core.data import Part, ReadLog, read_samples
 from housebrain_core.encoding import EncodedDataset, encode_dataset
+from housebrain_core.entropy import Columns, describe_fields, floor_of
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.manifests import MANIFEST, read_manifest, seal, sha256_of, sync_folder, to_json
 
@@ -60,6 +61,24 @@ def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]
     if not examples:
         raise DataError(f"{data} has no validation samples.")
     return examples
+
+
+FLOOR_SAMPLES = 10_000
+"""Training samples that the entropy in the manifests is estimated from; at least a tenth must be there."""
+
+
+def estimate_entropy(table: pa.Table) -> dict[str, float]:
+    """The least loss on a table's samples as {"entropy_nats_per_sample": nats}, or {} where it cannot be estimated."""
+    if table.num_rows < FLOOR_SAMPLES // 10:
+        return {}
+    table = table.take(list(range(0, table.num_rows, -(-table.num_rows // FLOOR_SAMPLES))))
+    columns = Columns()
+    prompts, completions = (table.column(name).to_pylist() for name in ("prompt", "completion"))
+    for prompt, completion in zip(prompts, completions, strict=True):
+        brief = codec.read_prompt(prompt)
+        columns.add(brief, codec.decode(brief, completion))
+    floor = floor_of(describe_fields(columns))
+    return {} if floor is None else {"entropy_nats_per_sample": floor}
 
 
 def hash_table(table: pa.Table) -> str:
@@ -146,6 +165,7 @@ def _write_splits(config: SplitConfig, dataset: EncodedDataset, parts, picked, s
     train, validation = dataset.tables["train"], dataset.tables["validation"].take(picked)
     digest = sha256_of((hash_table(train) + hash_table(dataset.tables["validation"])).encode())
     about = {"codec_version": codec.VERSION, "dataset": digest, "splits": config.splits, "seed": config.seed}
+    about |= estimate_entropy(train)
     platforms = account_mapping(config.splits)
     entries = []
     for split_id, rows in enumerate(parts, 1):
