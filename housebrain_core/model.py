@@ -16,10 +16,10 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.integrations import sdpa_attention
 
-from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import ConfigError, TrainingError
 from housebrain_core.manifests import sha256_of
 from housebrain_core.platforms import choose_dtype
+from housebrain_core.settings import FineTuningConfig
 
 transformers.utils.logging.disable_progress_bar()  # our own lines say what is loaded
 warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # transformers 5.23 warns of itself

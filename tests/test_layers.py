@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "housebrain_core"
 LIGHT = [
     "errors",
+    "settings",
     "config",
     "schema",
     "parsing",
