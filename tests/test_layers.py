@@ -30,6 +30,8 @@ LIGHT = [
     "rules",
     "briefs",
     "plots",
+    "costs",
+    "plan",
     "synthetic",
 ]
 TORCH = [
