@@ -1,41 +1,57 @@
 """An adapter folder as untrusted input: checked before anything is computed, then read module by module.
 
-Folders come back from other people's accounts. Only adapter_config.json and adapter_model.safetensors are
-opened, as data; pickles never. What cannot be merged exactly is refused with the reason.
+Folders come back from other people's accounts. Only safetensors and JSON are opened, as data; pickles never.
+What cannot be merged exactly is refused with the reason.
 """
 
-import json
-import math
 import re
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from housebrain_core.errors import AdapterError, HouseBrainError
+from housebrain_core.adapter_config import check_config, check_ranks, scaling_of
+from housebrain_core.archives import CONFIG, RUN, SIZE_LIMITS, WEIGHTS
+from housebrain_core.errors import AdapterError, DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, sha256_of
+from housebrain_core.tensorfiles import Entry, read_header, read_json, read_tensor
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
-_TENSOR = re.compile(r"base_model\.model\.([A-Za-z_][\w.]*)\.lora_([AB])\.weight")
+VALUE_LIMIT = 1e6
+"""Largest magnitude of a weight; trained ones are below 10."""
+_TENSOR = re.compile(r"base_model\.model\.([A-Za-z_]\w*(?:\.\w+){0,15})\.lora_([AB])\.weight")
 _DTYPES = ("F16", "BF16", "F32")
-REFUSED_OPTIONS = {
-    "use_dora": "DoRA's magnitudes cannot be averaged as updates",
-    "lora_bias": "bias terms are not part of the update B @ A",
-    "modules_to_save": "whole trained modules are not part of the update B @ A",
-    "trainable_token_indices": "trained embeddings are not part of the update B @ A",
-    "target_parameters": "LoRA on bare parameters is not supported",
-    "layer_replication": "replicated layers change the base model",
-    "megatron_config": "Megatron layers are not supported",
-    "fan_in_fan_out": "transposed layers are not supported",
-    "alora_invocation_tokens": "activated LoRA depends on the prompt",
-    "eva_config": "EVA changes the initial update",
-    "corda_config": "CorDA changes the base model",
-}
-"""Options of PEFT that change what an adapter means, and why each is refused."""
-REFUSED_INITS = ("pissa", "olora", "corda", "loftq")
+
+Finite = Annotated[float, Field(allow_inf_nan=False, ge=0)]
+
+
+class RunData(BaseModel):
+    """What run.json says of the data; None where it does not say."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    dataset: str | None = None
+    split_id: int | None = None
+    splits: int | None = None
+
+
+class Run(BaseModel):
+    """What the merge needs of a run.json, checked; everything else in it is passed on unread."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    finished: bool
+    why_it_ended: Annotated[str, Field(max_length=500)] = ""
+    tokens: Annotated[int, Field(ge=0)] | None = None
+    samples: Annotated[int, Field(ge=0)] | None = None
+    epochs: Finite | None = None
+    train_loss: Finite | None = None
+    validation_loss: Finite | None = None
+    data: RunData = RunData()
+    settings: dict[str, Any] = {}
+    base: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,8 @@ class Adapter:
     """Module -> alpha / rank (alpha / sqrt(rank) for rslora); the update is scaling x B @ A."""
     shapes: dict[str, tuple[int, int, int]]
     """Module -> (out_features, in_features, rank)."""
+    entries: dict[str, Entry]
+    """Tensor -> where it lies in the file."""
     sha256: str
     """Of the weights."""
     run: dict[str, Any] | None
@@ -64,21 +82,27 @@ class Adapter:
         data = (self.run or {}).get("data") or {}
         return (data.get("dataset"), data.get("splits"), data["split_id"]) if data.get("split_id") else None
 
-    def factors(self, modules: list[str]) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
-        """Reads (module, B, A) in float32: B is (out_features, rank) times the scaling, A is (rank, in_features).
+    def factors(self, module: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Reads a module's factors in float32; its update is their product.
+
+        Returns:
+            B (out_features, rank) times the scaling, and A (rank, in_features).
 
         Raises:
-            AdapterError: a value is not finite.
+            AdapterError: a value is not finite, or beyond what training can give.
         """
-        with safe_open(self.folder / WEIGHTS, framework="pt") as file:
-            for module in modules:
-                b, a = (file.get_tensor(f"base_model.model.{module}.lora_{side}.weight").float() for side in "BA")
-                if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
-                    raise AdapterError(
-                        f"{self.folder}: {module} holds NaN or infinity. Its training failed; train that split again, "
-                        "or leave it out."
-                    )
-                yield module, b * self.scaling[module], a
+        b, a = (self._read(f"base_model.model.{module}.lora_{side}.weight") for side in "BA")
+        return b * self.scaling[module], a
+
+    def _read(self, name: str) -> torch.Tensor:
+        tensor = read_tensor(self.folder / WEIGHTS, self.entries[name]).float()
+        low, high = torch.aminmax(tensor)
+        if not (low >= -VALUE_LIMIT and high <= VALUE_LIMIT):  # NaN fails every comparison
+            raise AdapterError(
+                f"{self.folder}: {name} holds NaN, infinity or values beyond {VALUE_LIMIT:g}. Its training failed; "
+                "train that split again, or leave it out."
+            )
+        return tensor
 
 
 def read_adapter(folder: Path, accept_plain: bool = False) -> Adapter:
@@ -89,128 +113,143 @@ def read_adapter(folder: Path, accept_plain: bool = False) -> Adapter:
         accept_plain: accept a folder without our manifest.
 
     Raises:
-        AdapterError: naming everything that is wrong with it.
+        AdapterError: naming what is wrong with it.
     """
-    if not folder.is_dir():
-        raise AdapterError(f"{folder} does not exist. Give the folders that came back from training.")
-    if not (folder / WEIGHTS).is_file() and (folder / "adapter_model.bin").is_file():
-        raise AdapterError(f"{folder} holds adapter_model.bin, a pickle that could run code; it is not opened.")
-    missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
-    if missing:
-        raise AdapterError(f"{folder} lacks {' and '.join(missing)}; it is not a whole adapter. Copy it again.")
-    run = _read_run(folder, accept_plain)
-    config = _read_config(folder)
-    shapes = _read_shapes(folder)
-    scaling = {module: _scaling(config, module, rank) for module, (_, _, rank) in shapes.items()}
-    _check_ranks(folder, config, shapes)
+    _check_folder(folder)
+    run, digest = _read_run(folder, accept_plain)
+    try:
+        config = read_json((folder / CONFIG).read_bytes())
+    except ValueError as error:
+        raise AdapterError(f"{folder / CONFIG} is not JSON ({error}). Copy the adapter folder again.") from None
+    problems = check_config(config)
+    if problems:
+        raise AdapterError(f"{folder} cannot be merged exactly:\n  " + "\n  ".join(problems[:20]))
+    entries = read_header(folder / WEIGHTS)
+    shapes = _read_shapes(folder, entries)
+    check_ranks(folder, config, shapes)
     return Adapter(
         folder=folder,
         base_model=str(config.get("base_model_name_or_path")),
         revision=config.get("revision"),
-        scaling=scaling,
+        scaling={module: scaling_of(config, module, rank) for module, (_, _, rank) in shapes.items()},
         shapes=shapes,
-        sha256=sha256_of(folder / WEIGHTS),
+        entries=entries,
+        sha256=digest or sha256_of(folder / WEIGHTS),
         run=run,
     )
 
 
-def check_mergeable(adapters: list[Adapter]) -> None:
+def check_mergeable(adapters: list[Adapter], accept_unfinished: bool = False) -> None:
     """Refuses adapters that do not belong together, with all reasons at once.
+
+    Args:
+        adapters: at least one.
+        accept_unfinished: merge adapters whose training ended before its plan did.
 
     Raises:
         AdapterError: another base model or revision, other target modules, the same split or the same file twice,
-            an unfinished or untrained adapter.
+            an unfinished adapter.
     """
     problems = []
     for what, value in (("base model", lambda a: a.base_model), ("revision of it", lambda a: a.revision)):
-        problems += _differences(what, {adapter.name: value(adapter) for adapter in adapters})
-    modules = {adapter.name: frozenset(adapter.shapes) for adapter in adapters}
-    common = max(modules.values(), key=list(modules.values()).count)
-    for name, own in modules.items():
-        if own != common:
-            odd = sorted(own ^ common)
-            problems.append(f"{name} adapts other modules ({len(odd)} differ, such as {odd[0]})")
-    sizes: dict[tuple, str] = {}
+        problems += _differences(what, [(adapter.name, value(adapter)) for adapter in adapters])
+    common = usual_sizes(adapters)
     for adapter in adapters:
-        for module, (out, inner, _) in adapter.shapes.items():
-            first = sizes.setdefault((module,), f"{out}x{inner}")
-            if first != f"{out}x{inner}":
-                problems.append(f"{adapter.name}: {module} is {out}x{inner}, elsewhere {first}")
-                break
-    problems += _repeated("the same split", {a.name: a.split for a in adapters if a.split})
-    problems += _repeated("the same weights", {a.name: a.sha256 for a in adapters})
-    for adapter in adapters:
-        if adapter.run and not adapter.run["finished"]:
-            problems.append(f"{adapter.name} is not finished: {adapter.run['why_it_ended']}")
-        if all(not b.any() for _, b, _ in adapter.factors(sorted(adapter.shapes))):
-            problems.append(f"{adapter.name} is untrained: every B is zero")
+        odd = sorted(set(sizes_of(adapter).items()) ^ set(common.items()))
+        if odd:
+            (module, (out, inner)), _ = odd[0], odd
+            problems.append(
+                f"{adapter.name} adapts other modules ({len({name for name, _ in odd})} differ, such as {module} "
+                f"of {out}x{inner})"
+            )
+    problems += _repeated("the same split", [(a.name, a.split) for a in adapters if a.split])
+    problems += _repeated("the same weights", [(a.name, a.sha256) for a in adapters])
+    if not accept_unfinished:
+        problems += [
+            f"{a.name} is not finished: {a.run['why_it_ended']}. Let its person start it again, or pass "
+            "--accept-unfinished"
+            for a in adapters
+            if a.run and not a.run["finished"]
+        ]
     if problems:
         raise AdapterError(
-            "these adapters cannot be merged:\n  " + "\n  ".join(problems) + "\nLeave the odd ones out of --models."
+            "these adapters cannot be merged:\n  " + "\n  ".join(problems) + "\nLeave the odd ones out with --exclude."
         )
 
 
-def _read_run(folder: Path, accept_plain: bool) -> dict[str, Any] | None:
-    """run.json, after every file was compared with the manifest."""
+def sizes_of(adapter: Adapter) -> dict[str, tuple[int, int]]:
+    """Module -> (out_features, in_features)."""
+    return {module: (out, inner) for module, (out, inner, _) in adapter.shapes.items()}
+
+
+def usual_sizes(adapters: list[Adapter]) -> dict[str, tuple[int, int]]:
+    """The modules and their sizes that most adapters have."""
+    counts = Counter(tuple(sizes_of(adapter).items()) for adapter in adapters)
+    return dict(counts.most_common(1)[0][0])
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuses a folder before any of its files is opened."""
+    if not folder.is_dir():
+        raise AdapterError(f"{folder} does not exist. Give the folders that came back from training.")
+    if not (folder / WEIGHTS).is_file() and (folder / "adapter_model.bin").is_file():
+        raise AdapterError(
+            f"{folder} holds adapter_model.bin, a pickle that could run code; it is not opened. "
+            f"If you trust who made it: housebrain convert {folder}"
+        )
+    links = [name for name in SIZE_LIMITS if (folder / name).is_symlink()]
+    if links:
+        raise AdapterError(f"{folder}: {', '.join(links)} are links; copy the files themselves (cp -rL).")
+    missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+    if missing:
+        raise AdapterError(f"{folder} lacks {' and '.join(missing)}; it is not a whole adapter. Copy it again.")
+    for name, limit in SIZE_LIMITS.items():
+        if (folder / name).is_file() and (folder / name).stat().st_size > limit:
+            raise AdapterError(f"{folder / name} has {(folder / name).stat().st_size} bytes; at most {limit} are read.")
+
+
+def _read_run(folder: Path, accept_plain: bool) -> tuple[dict[str, Any] | None, str | None]:
+    """run.json and the sha256 of the weights, after every file was compared with the manifest."""
     if not (folder / MANIFEST).is_file():
         if accept_plain:
-            return None
+            return None, None
         raise AdapterError(
             f"{folder} has no {MANIFEST}: it is unfinished, or was not trained by HouseBrain. "
             "An ordinary PEFT folder is accepted with --accept-plain; its origin and data then stay unchecked."
         )
     try:
+        read_json((folder / MANIFEST).read_bytes())
         manifest = read_manifest(folder, "adapter")
-        check_files(folder, manifest)
-        return json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (HouseBrainError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AdapterError(f"{error}".rstrip(".") + ". Copy the adapter folder again.") from None
+        files = manifest.get("files")
+        strange = [name for name in files if not re.fullmatch(r"[\w.-]{1,100}", name) or (folder / name).is_symlink()]
+        if strange or not {WEIGHTS, CONFIG, RUN} <= set(files):
+            raise DataError(f"{folder / MANIFEST} lists {strange or sorted(files)!r}; expected plain files")
+        opened = {name: expected for name, expected in files.items() if name in SIZE_LIMITS}
+        check_files(folder, {"files": opened})  # what is never opened need not be there: a zip is unpacked without it
+        run = Run.model_validate(read_json((folder / RUN).read_bytes())).model_dump()
+        return run, files[WEIGHTS]["sha256"]
+    except ValidationError as error:
+        first = error.errors()[0]
+        why = f"{RUN}: {'.'.join(map(str, first['loc']))[:100]}: {first['msg']}"
+    except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = str(error).rstrip(".")
+    raise AdapterError(f"{folder}: {why}. Copy the adapter folder again.")
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise AdapterError(f"{folder / CONFIG} is not JSON ({error}).") from None
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        kind = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
-        raise AdapterError(f"{folder} is a {kind} adapter; only LORA can be merged.")
-    problems = [f"{name}: {why}" for name, why in REFUSED_OPTIONS.items() if config.get(name)]
-    if config.get("bias", "none") != "none":
-        problems.append(f"bias={config['bias']!r}: bias terms are not part of the update B @ A")
-    init = config.get("init_lora_weights")
-    if isinstance(init, str) and init.lower().startswith(REFUSED_INITS):
-        problems.append(f"init_lora_weights={init!r}: it changes the base model, so the update is not B @ A alone")
-    for name in ("r", "lora_alpha"):
-        if type(config.get(name)) not in (int, float) or not 0 < config[name] <= 2**16:
-            problems.append(f"{name}={config.get(name)!r}: expected a positive number")
-    for name in ("alpha_pattern", "rank_pattern"):
-        pattern = config.get(name) or {}
-        if not isinstance(pattern, dict) or any(type(v) not in (int, float) or v <= 0 for v in pattern.values()):
-            problems.append(f"{name}: expected module names with positive numbers")
-    if problems:
-        raise AdapterError(f"{folder} cannot be merged exactly:\n  " + "\n  ".join(problems))
-    return config
-
-
-def _read_shapes(folder: Path) -> dict[str, tuple[int, int, int]]:
+def _read_shapes(folder: Path, entries: dict[str, Entry]) -> dict[str, tuple[int, int, int]]:
     """Module -> (out, in, rank) from the header of the weights; no tensor is read."""
-    sides: dict[str, dict[str, list[int]]] = {}
+    sides: dict[str, dict[str, tuple[int, ...]]] = {}
     problems = []
-    try:
-        with safe_open(folder / WEIGHTS, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 - a safetensors file is no dict
-                part, match = file.get_slice(name), _TENSOR.fullmatch(name)
-                if not match:
-                    problems.append(f"{name} is no LoRA weight")
-                elif part.get_dtype() not in _DTYPES:
-                    problems.append(f"{name} has type {part.get_dtype()}; expected one of {', '.join(_DTYPES)}")
-                elif len(part.get_shape()) != 2 or 0 in part.get_shape():
-                    problems.append(f"{name} has shape {part.get_shape()}; expected a matrix")
-                else:
-                    sides.setdefault(match[1], {})[match[2]] = part.get_shape()
-    except (SafetensorError, OSError) as error:
-        raise AdapterError(f"{folder / WEIGHTS} is damaged ({error}). Copy it again.") from None
+    for name, entry in entries.items():
+        match = _TENSOR.fullmatch(name[:250])
+        if not match:
+            problems.append(f"{name[:120]!r} is no LoRA weight")
+        elif entry.dtype not in _DTYPES:
+            problems.append(f"{name} has type {entry.dtype}; expected one of {', '.join(_DTYPES)}")
+        elif len(entry.shape) != 2 or 0 in entry.shape:
+            problems.append(f"{name} has shape {list(entry.shape)}; expected a matrix")
+        else:
+            sides.setdefault(match[1], {})[match[2]] = entry.shape
     for module, shapes in sides.items():
         if set(shapes) != {"A", "B"}:
             problems.append(f"{module} has only lora_{''.join(shapes)}")
@@ -223,47 +262,18 @@ def _read_shapes(folder: Path) -> dict[str, tuple[int, int, int]]:
     return {module: (s["B"][0], s["A"][1], s["A"][0]) for module, s in sorted(sides.items())}
 
 
-def _pattern(config: dict, name: str, module: str, default: float) -> float:
-    """PEFT's rank_pattern and alpha_pattern: a key is a suffix of the module's name, or a regular expression."""
-    for key, value in (config.get(name) or {}).items():
-        if module == key or module.endswith(f".{key}"):
-            return value
-        try:
-            if re.fullmatch(rf"(.*\.)?({key})", module):
-                return value
-        except re.error as error:
-            raise AdapterError(f"{name} has the key {key!r}, which is no regular expression: {error}") from None
-    return default
-
-
-def _scaling(config: dict, module: str, rank: int) -> float:
-    """The factor of B @ A in a module's update."""
-    alpha = _pattern(config, "alpha_pattern", module, config["lora_alpha"])
-    return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
-
-
-def _check_ranks(folder: Path, config: dict, shapes: dict[str, tuple[int, int, int]]) -> None:
-    wrong = [
-        f"{module} has rank {rank} instead of {expected:g}"
-        for module, (_, _, rank) in shapes.items()
-        if rank != (expected := _pattern(config, "rank_pattern", module, config["r"]))
-    ]
-    if wrong:
-        raise AdapterError(f"{folder}: weights and {CONFIG} disagree: {'; '.join(wrong[:5])}")
-
-
-def _differences(what: str, values: dict[str, Any]) -> list[str]:
+def _differences(what: str, values: list[tuple[str, Any]]) -> list[str]:
     """One line when the values are not all equal: the minority, by name."""
-    distinct = list(values.values())
+    distinct = [value for _, value in values]
     if all(value == distinct[0] for value in distinct):
         return []
     usual = max(distinct, key=distinct.count)
-    odd = [f"{name} has {value}" for name, value in values.items() if value != usual]
+    odd = [f"{name} has {value}" for name, value in values if value != usual]
     return [f"another {what}: {', '.join(odd)}; the others have {usual}"]
 
 
-def _repeated(what: str, values: dict[str, Any]) -> list[str]:
+def _repeated(what: str, values: list[tuple[str, Any]]) -> list[str]:
     groups: dict[Any, list[str]] = {}
-    for name, value in values.items():
+    for name, value in values:
         groups.setdefault(value, []).append(name)
     return [f"{what} twice: {' and '.join(names)}" for names in groups.values() if len(names) > 1]

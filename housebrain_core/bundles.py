@@ -46,7 +46,7 @@ def write_bundle(folder: Path, name: str, train: pa.Table, validation: pa.Table,
     inside.mkdir(parents=True)
     for part, table in zip(PARTS, (train, validation), strict=True):
         pq.write_table(
-            table, inside / f"{part}.parquet", compression="zstd", compression_level=19, use_dictionary=False,
+            table, inside / f"{part}.parquet", compression="zstd", compression_level=12, use_dictionary=False,
             write_statistics=False, data_page_size=2**26, row_group_size=2**20, column_encoding={
                 column: "DELTA_BYTE_ARRAY" if column == "id" else "PLAIN" for column in SCHEMA.names
             },

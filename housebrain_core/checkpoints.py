@@ -18,6 +18,8 @@ KEEP = 2
 """Sealed checkpoints kept; the second is for when the newest is damaged."""
 SET_ASIDE = "invalid"
 """Folder for damaged checkpoints: nothing is deleted silently."""
+SEALED_ONCE = ".sealed-once"
+"""Says that a checkpoint was sealed here: a run that lost them all stops instead of starting over silently."""
 
 
 def seal_checkpoint(folder: Path, step: int, fingerprint: dict) -> None:
@@ -27,6 +29,7 @@ def seal_checkpoint(folder: Path, step: int, fingerprint: dict) -> None:
         with (folder / name).open("rb") as file:
             os.fsync(file.fileno())
     seal(folder, "checkpoint", names, step=step, fingerprint=fingerprint)
+    (folder.parent / SEALED_ONCE).touch()
     sync_folder(folder.parent)
 
 
@@ -62,9 +65,10 @@ def find_checkpoint(output: Path, fingerprint: dict, report: Callable[[str], Non
             continue
         refuse_other_run(manifest["fingerprint"], fingerprint, folder)
         return folder
-    if damaged or any((output / SET_ASIDE).glob(f"*/{MANIFEST}")):
+    if damaged or (output / SEALED_ONCE).exists():
         raise CheckpointError(
-            f"every checkpoint in {output} is damaged; they lie in {output / SET_ASIDE}, nothing was deleted. "
+            f"every checkpoint in {output} is damaged or missing; what was found lies in "
+            f"{output / SET_ASIDE}, nothing was deleted. "
             "Restore one, or start again with another output folder."
         )
     return None

@@ -16,6 +16,9 @@ ALIASES = {
     "evaluate": {"models": "--model"},
 }
 """Flags that are not the field's own name: the guide's, and short ones."""
+LIST_FLAGS = ("--models", "--model", "--exclude", "--weights")
+POSITIONAL = ("inspect", "convert")
+"""Commands whose first arguments are models, without a flag."""
 
 
 class Stage(NamedTuple):
@@ -106,6 +109,12 @@ def run_plan(settings: Any) -> None:
     print(describe_plan(make_plan(settings)))
 
 
+def run_audit(settings: Any) -> None:
+    from housebrain_core.audit import audit_dataset
+
+    audit_dataset(settings)
+
+
 def run_train(settings: Any) -> None:
     from housebrain_core.train import HouseBrainFineTuner
 
@@ -118,10 +127,28 @@ def run_merge(settings: Any) -> None:
     merge_adapters(settings)
 
 
+def run_inspect(settings: Any) -> None:
+    from housebrain_core.inspection import inspect_adapters
+
+    inspect_adapters(settings)
+
+
+def run_convert(settings: Any) -> None:
+    from housebrain_core.convert import convert_adapters
+
+    convert_adapters(settings)
+
+
 def run_evaluate(settings: Any) -> None:
     from housebrain_core.evaluate import evaluate
 
     evaluate(settings)
+
+
+def run_generate(settings: Any) -> None:
+    from housebrain_core.generate import generate
+
+    generate(settings)
 
 
 def run_demo(settings: Any) -> None:
@@ -131,6 +158,12 @@ def run_demo(settings: Any) -> None:
 
 
 STAGES = {
+    "audit": Stage(
+        "AuditConfig",
+        "Say what is in a dataset, and what a model can and cannot learn from it.",
+        "housebrain audit --source housebrain_dataset_v5_350k --output audit",
+        run_audit,
+    ),
     "split": Stage(
         "SplitConfig",
         "Cut a dataset into one split per person, with a bundle to upload and a handout for each.",
@@ -149,6 +182,18 @@ STAGES = {
         "housebrain train --split housebrain_splits/split_01.zip --output models/hb-colab-01",
         run_train,
     ),
+    "inspect": Stage(
+        "InspectConfig",
+        "Look at the adapters that came back, as folders or zips: a table with a verdict for each, and two figures.",
+        "housebrain inspect models/hb-* --output inspection",
+        run_inspect,
+    ),
+    "convert": Stage(
+        "ConvertConfig",
+        "Make an adapter_model.bin (a pickle) of somebody you trust into safetensors, in a process with limits.",
+        "housebrain convert models/hb-colab-01",
+        run_convert,
+    ),
     "merge": Stage(
         "MergeConfig",
         "Merge adapters into one, exactly, straight from their files.",
@@ -160,6 +205,12 @@ STAGES = {
         "Judge models on validation samples: loss, parse rates, rule checks.",
         "housebrain evaluate --model models/housebrain-merged --data housebrain_splits --samples 100",
         run_evaluate,
+    ),
+    "generate": Stage(
+        "GenerateConfig",
+        "Design houses: one brief gives a design as JSON, a file of briefs gives a file of designs.",
+        "housebrain generate --model models/housebrain-merged --brief brief.json --plot design.png",
+        run_generate,
     ),
     "demo": Stage(
         "DemoConfig",
@@ -183,9 +234,11 @@ def repeat_flags(arguments: list[str]) -> list[str]:
     """Turns `--models A B C` into `--models A --models B --models C`, which is what click reads."""
     result: list[str] = []
     flag = ""
+    if len(arguments) > 1 and arguments[0] in POSITIONAL and not arguments[1].startswith("-"):
+        arguments = [arguments[0], "--models", *arguments[1:]]
     for argument in arguments:
         if argument.startswith("-"):
-            flag = argument if argument in ("--models", "--model") else ""
+            flag = argument if argument in LIST_FLAGS else ""
             result.append(argument)
         elif flag and result[-1] != flag:
             result += [flag, argument]

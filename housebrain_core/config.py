@@ -77,6 +77,19 @@ class PlanConfig(Settings):
     """A rate that a run has printed; replaces the range estimated from the GPU."""
 
 
+class AuditConfig(Settings):
+    """What to look at before anyone spends a GPU hour on a dataset."""
+
+    source: Path
+    """Dataset: a folder of JSON files, or JSONL (plain, .gz, .zst) or Parquet files."""
+    output: Path = Path("audit")
+    """Folder for audit.html and audit.json; those two files are replaced."""
+    tokenizer: str | None = None
+    """Tokenizer to measure lengths with: a Hugging Face id, or a folder with tokenizer.json; none when not given."""
+    max_length: Count = 512
+    """Tokens above which a sample, prompt and answer, counts as too long."""
+
+
 class FineTuningConfig(Settings):
     """How one split becomes one LoRA adapter. The defaults are the baseline of the guide."""
 
@@ -122,6 +135,8 @@ class FineTuningConfig(Settings):
     """Minutes between checkpoints; whichever comes first."""
     logging_steps: Count = 5
     """Optimizer steps between progress lines."""
+    full_epochs: bool = False
+    """Train all epochs even when the validation loss has stopped falling; max_steps does that too."""
     time_budget_hours: Annotated[float, Field(gt=0)] | None = None
     """Hours from the start of the session after which training saves and ends; no limit when not given."""
 
@@ -131,28 +146,76 @@ class FineTuningConfig(Settings):
         return max(1, round(self.batch_size * self.gradient_accumulation_steps * 512 / self.row_length))
 
 
+class InspectConfig(Settings):
+    """What came back from training, looked at before it is merged."""
+
+    models: Annotated[list[Path], Field(min_length=1)]
+    """Adapter folders, or zips of them."""
+    output: Path | None = None
+    """Folder for the table and the figures; by default nothing is written."""
+
+
+class ConvertConfig(Settings):
+    """A pickled adapter made into a safe one."""
+
+    models: Annotated[list[Path], Field(min_length=1)]
+    """Folders with an adapter_model.bin of somebody you trust."""
+    timeout_seconds: Annotated[float, Field(gt=0)] = 300
+    """Seconds after which the separate process is ended."""
+    memory_gb: Annotated[float, Field(gt=0)] = 8
+    """Address space, in GB, that the separate process may use."""
+
+
 class MergeConfig(Settings):
     """How adapters become one adapter."""
 
     models: Annotated[list[Path], Field(min_length=1)]
-    """Adapter folders."""
+    """Adapter folders, or zips of them."""
+    exclude: list[Path] = []
+    """Those of the models to leave out."""
     output: Path = Path("models/housebrain-merged")
-    """Folder for the merged adapter."""
-    strategy: Literal["average", "weighted", "best", "ab-average"] = "average"
-    """average: equal weights; weighted: by tokens trained on; best: lowest validation loss; ab-average: the
-    average of A and B apart, which is not the average of the adapters, for comparison only."""
-    rank: Annotated[int, Field(ge=1)] | Literal["auto", "full"] = "auto"
+    """Folder for the merged adapter, or with into_base for the full model."""
+    strategy: Literal["average", "weighted", "best", "greedy", "search", "ties", "ab-average"] = "average"
+    """average: equal weights; weighted: see weigh_by; best: lowest validation loss; greedy: those whose joining lowers
+    the validation loss; search: weights and scale of the lowest validation loss; ties: for splits that are not alike;
+    ab-average: the average of A and B apart, which is not the average of the adapters, for comparison only."""
+    weigh_by: Literal["tokens", "samples", "validation_loss"] = "tokens"
+    """What the strategy weighted counts; validation_loss weighs by its inverse."""
+    weights: list[Annotated[float, Field(ge=0)]] = []
+    """Weights for the strategy weighted, in the order of the models; they are divided by their sum."""
+    scale: Annotated[float, Field(gt=0, le=10)] | Literal["auto"] = 1.0
+    """Factor of the merged update (lambda); auto chooses it on the validation sample."""
+    density: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the entries that the strategy ties keeps of each adapter."""
+    rank: Annotated[int, Field(ge=1, le=4096)] | Literal["auto", "full"] = "auto"
     """Rank of the merged adapter: full is lossless, auto keeps 99.9 % of the energy."""
     run_validation: bool = False
     """Measure base, adapters and merge on the validation sample, and parse a generated design."""
+    compare: bool = False
+    """With the validation, measure the other strategies too."""
     data: Path = Path("housebrain_splits")
     """Where the validation sample is: a splits folder, a bundle, or any dataset."""
     base_model: str | None = None
     """Where the base model is on this machine, for the validation; by default its recorded name."""
+    into_base: str | None = None
+    """Base model (folder or Hugging Face id) to add the update to: writes a full model in float16, no adapter."""
+    base_view: Literal["auto", "fp16", "nf4-dequant"] = "auto"
+    """Weights that into_base adds to: the base as it is, or as 4-bit training saw it; auto takes the better one on
+    the validation sample, or what the adapters were trained on."""
     accept_plain: bool = False
     """Accept ordinary PEFT folders, whose origin cannot be checked."""
+    accept_unfinished: bool = False
+    """Accept adapters whose training ended before its plan did."""
     overwrite: bool = False
     """Replace an output folder that an earlier merge wrote."""
+
+    @model_validator(mode="after")
+    def _check_weights(self):
+        if self.weights and self.strategy != "weighted":
+            raise ValueError(f"weights are for the strategy weighted, not for {self.strategy}")
+        if self.weights and (len(self.weights) != len(self.models) or not sum(self.weights) > 0):
+            raise ValueError(f"{len(self.weights)} weights for {len(self.models)} models, with sum {sum(self.weights)}")
+        return self
 
 
 class EvaluateConfig(Settings):
@@ -169,11 +232,42 @@ class EvaluateConfig(Settings):
     samples: Count = 100
     """Validation samples whose designs are generated and judged; the loss is measured on all."""
     output: Path = Path("evaluation.json")
-    """File for the results; the answers lie beside it, in a .jsonl of the same name."""
+    """File for the results; report.html and the answers, in a .jsonl of the same name, lie beside it."""
     batch_size: Count = 8
     """Designs generated at once."""
     max_new_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Tokens at most per answer; auto is the longest reference answer and a quarter more."""
+    constrained: bool = False
+    """Allow only tokens that keep an answer a design; the parse rates then say nothing about the model."""
+    sampled: Annotated[int, Field(ge=0)] = 32
+    """Briefs that are also answered at temperature 1, to see whether the free fields are as varied as in training."""
+    limits: str = "NBC"
+    """Numbers of the rule checks: NBC, IRC, or a JSON file with one's own."""
+    seed: int = 0
+    """Seed of the answers at temperature 1."""
+
+
+class GenerateConfig(Settings):
+    """How briefs become designs."""
+
+    model: Path
+    """Adapter folder, or model folder."""
+    brief: str
+    """File with one brief as JSON, or with one per line (.jsonl); - reads standard input."""
+    output: Path | None = None
+    """File for the design or designs; by default one design goes to standard output."""
+    plot: Path | None = None
+    """Draws the design as PNG; for many briefs a folder of drawings."""
+    base_model: str | None = None
+    """Where the base model is on this machine; by default its recorded name."""
+    load_in_4bit: bool = False
+    """Quantise a model folder as training does; an adapter always gets the base it was trained on."""
+    constrained: bool = False
+    """Allow only tokens that keep the answer a design (needs the extra `constrained`)."""
+    batch_size: Count = 8
+    """Designs generated at once."""
+    max_new_tokens: Count = 1024
+    """Tokens at most per design."""
 
 
 class DemoConfig(Settings):

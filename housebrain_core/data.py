@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,23 +103,66 @@ def read_parts(source: Path | str, parts: tuple[Part, ...], log: ReadLog) -> Ite
     Returns:
         (part, sample, its own .json file or None where a file holds many samples).
     """
-    files = find_parts(Path(source))
+    for item in list_items(Path(source), parts):
+        try:
+            part, sample = item.read()
+            log.add(sample["id"])
+        except DataError as error:
+            log.refuse(item.origin, str(error))
+            continue
+        if part in parts:
+            yield part, sample, item.path if item.number is None else None
+
+
+class Item(NamedTuple):
+    """A sample that was found but not read yet; cheap to send to another process."""
+
+    path: Path
+    number: int | None
+    """Line of a file that holds many samples, from 1."""
+    line: bytes | dict | None
+    """What is in that line; None where the file is the sample."""
+    part: Part
+    held_out: bool
+    """Whether the dataset has no validation part, so that the id decides."""
+
+    @property
+    def origin(self) -> str:
+        """Where the sample is: file, or file:line."""
+        return str(self.path) if self.number is None else f"{self.path}:{self.number}"
+
+    def read(self) -> tuple[Part, Sample]:
+        """Reads and checks the sample.
+
+        Raises:
+            DataError: with the reason alone.
+        """
+        try:
+            line = self.path.read_bytes() if self.line is None else self.line
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror})") from None
+        sample = parse_sample(line, _default_id(self.path, self.number))
+        return ("validation" if self.held_out and is_held_out(sample["id"]) else self.part), sample
+
+
+def list_items(source: Path, parts: tuple[Part, ...]) -> Iterator[Item]:
+    """Everything in a dataset that should be a sample, in the order of file names and lines.
+
+    Raises:
+        DataError: there is no dataset at `source`, or one of its files cannot be read as what it is.
+    """
+    files = find_parts(source)
     held_out = "validation" not in files
-    for file_part in ("train",) if held_out else parts:
-        for path in files[file_part]:
-            for number, line in _read_lines(path):
-                origin = str(path) if number is None else f"{path}:{number}"
-                try:
-                    sample = parse_sample(line, default_id=_default_id(path, number))
-                    part = file_part
-                    if held_out and is_held_out(sample["id"]):
-                        part = "validation"
-                    log.add(sample["id"])
-                except DataError as error:
-                    log.refuse(origin, str(error))
-                    continue
-                if part in parts:
-                    yield part, sample, path if number is None else None
+    for part in ("train",) if held_out else parts:
+        for path in files[part]:
+            if path.suffix == ".json":
+                yield Item(path, None, None, part, held_out)
+                continue
+            try:
+                for number, line in _read_lines(path):
+                    yield Item(path, number, line, part, held_out)
+            except (OSError, EOFError, ValueError, zlib.error) as error:  # pyarrow's are ValueErrors
+                raise DataError(f"{path} is damaged or not what its name says: {error}") from None
 
 
 def find_parts(source: Path) -> dict[str, list[Path]]:
@@ -204,11 +248,9 @@ def _files_in(folder: Path) -> list[Path]:
         return [Path(entry.path) for entry in sorted(entries, key=lambda e: e.name) if entry.name.endswith(SUFFIXES)]
 
 
-def _read_lines(path: Path) -> Iterator[tuple[int | None, bytes | dict]]:
-    """The samples of a file with their line; a .json file is one sample and has no line."""
-    if path.suffix == ".json":
-        yield None, path.read_bytes()
-    elif path.suffix == ".parquet":
+def _read_lines(path: Path) -> Iterator[tuple[int, bytes | dict]]:
+    """The samples of a file with their line."""
+    if path.suffix == ".parquet":
         yield from _read_parquet(path)
     else:
         with _open_lines(path) as lines:

@@ -58,7 +58,7 @@ class HouseBrainLLM:
         folder = Path(model_path)
         if not folder.is_dir():
             raise ConfigError(f"model_path = {str(model_path)!r}: there is no such folder.")
-        self.name = folder.name
+        self.name, self.weights = folder.name, ""  # sha256 of the adapter in use
         adapter = read_adapter(folder, accept_plain=True) if (folder / CONFIG).is_file() else None
         run = adapter.run if adapter and adapter.run else {}
         source = base_model or (find_base(adapter.base_model) if adapter else str(folder))
@@ -73,8 +73,10 @@ class HouseBrainLLM:
         self.load_in_4bit = four_bit
         self.tokenizer = load_tokenizer(self.base)
         self.tokenizer.padding_side = "left"
-        self.model = load_base(self.base, four_bit, report)
+        self.model = load_base(self.base, four_bit, report).eval()
         self.model.generation_config = GenerationConfig()  # a model's own penalties and sampling stay out
+        with torch.no_grad():  # bitsandbytes lays 4-bit weights out at the first pass; what comes first must not matter
+            self.model(input_ids=torch.tensor([[self.tokenizer.eos_token_id]], device=self.model.device))
         self._adapters: dict[Path, str] = {}
         if adapter:
             self.use(folder)
@@ -89,7 +91,7 @@ class HouseBrainLLM:
     def use(self, folder: Path | None) -> None:
         """Switches to another adapter of the same base model, or to the base model alone; the base stays loaded."""
         if folder is None:
-            self.name = "base"
+            self.name, self.weights = "base", ""
             if self._adapters:
                 self.model.base_model.disable_adapter_layers()
             return
@@ -104,7 +106,7 @@ class HouseBrainLLM:
         self._adapters.setdefault(folder.resolve(), number)
         self.model.base_model.enable_adapter_layers()
         self.model.set_adapter(self._adapters[folder.resolve()])
-        self.name = folder.name
+        self.name, self.weights = folder.name, adapter.sha256
         self.model.eval()
 
     def generate_design(

@@ -20,7 +20,7 @@ def room_counts(case: Case) -> Findings:
     if not case.design.has_geometry:
         return None
     details, levels = case.brief.basicDetails, case.design.levels
-    findings = []
+    findings, none = [], f"none on level {', '.join(str(level.level_number) for level in levels)}"
     if len(levels) != details.floors:
         found = ", ".join(f"level {level.level_number} with {len(level.rooms)} rooms" for level in levels)
         findings.append(f"{found}; the brief asks for {details.floors} floors")
@@ -33,7 +33,7 @@ def room_counts(case: Case) -> Findings:
         rooms = [f"level {lv.level_number} {room.type} {room.id}" for lv, room in case.rooms()
                  if _is_kind(room.type, kind, words.get(kind))]  # fmt: skip
         if len(rooms) < int(count):
-            findings.append(f"{len(rooms)} {kind} ({', '.join(rooms) or 'none'}), the brief asks for {count:g}")
+            findings.append(f"{len(rooms)} {kind} ({', '.join(rooms) or none}), the brief asks for {count:g}")
     return findings
 
 

@@ -1,5 +1,6 @@
 """Cuts a dataset into one split per person, and writes what each of them uploads and reads."""
 
+import hashlib
 import json
 import os
 import random
@@ -13,49 +14,11 @@ import pyarrow as pa
 from housebrain_core import codec
 from housebrain_core.bundles import SCHEMA, Bundle, is_bundle, read_bundle, write_bundle
 from housebrain_core.config import FineTuningConfig, SplitConfig
-from housebrain_core.data import Part, ReadLog, Sample, read_parts, read_samples
+from housebrain_core.data import Part, ReadLog, read_samples
+from housebrain_core.encoding import EncodedDataset, encode_dataset
+from housebrain_core.entropy import Columns, describe_fields, floor_of
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.manifests import MANIFEST, read_manifest, seal, sha256_of, sync_folder, to_json
-
-CHUNK = 10_000
-"""Samples held as Python objects before they become a compact table."""
-
-
-class Reader:
-    """Reads a dataset into two compact tables, with the origin of every training sample.
-
-    Attributes:
-        tables: part -> table with the columns of bundles.SCHEMA.
-        files: part -> the .json file of each row, or None.
-    """
-
-    def __init__(self, source: Path, log: ReadLog, report: Callable[[str], None]):
-        self.log, self.report = log, report
-        self.files: dict[Part, list[Path | None]] = {"train": [], "validation": []}
-        self._rows: dict[Part, list[tuple]] = {"train": [], "validation": []}
-        self._batches: dict[Part, list[pa.RecordBatch]] = {"train": [], "validation": []}
-        for part, sample, path in read_parts(source, ("train", "validation"), log):
-            self._rows[part].append(encode_row(sample))
-            self.files[part].append(path)
-            if len(self._rows[part]) >= CHUNK:
-                self._flush(part)
-        for part in self._rows:
-            self._flush(part)
-        self.tables = {part: pa.Table.from_batches(batches, SCHEMA) for part, batches in self._batches.items()}
-
-    def _flush(self, part: Part) -> None:
-        rows = self._rows[part]
-        if rows:
-            columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
-            self._batches[part].append(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
-            self.report(f"read {self.log.good:,} samples")
-            rows.clear()
-
-
-def encode_row(sample: Sample) -> tuple[str, str, str, str]:
-    """A sample as a row of bundles.SCHEMA."""
-    example = codec.encode(sample)
-    return sample["id"], example.prompt, example.completion, codec.dumps(sample["metadata"])
 
 
 def bundle_from_dataset(source: Path) -> Bundle:
@@ -64,16 +27,16 @@ def bundle_from_dataset(source: Path) -> Bundle:
     Raises:
         DataError: it cannot be read, or has no validation samples.
     """
-    reader = Reader(source, ReadLog(strict=True), lambda line: None)
-    validation = reader.tables["validation"].slice(0, SplitConfig(source=source).validation_samples)
-    if not reader.tables["train"].num_rows or not validation.num_rows:
+    dataset = encode_dataset(source, ReadLog(strict=True), lambda line: None)
+    validation = dataset.tables["validation"].slice(0, SplitConfig(source=source).validation_samples)
+    if not dataset.tables["train"].num_rows or not validation.num_rows:
         raise DataError(f"{source} needs samples for training and for validation.")
-    digest = hash_table(reader.tables["train"])
+    digest = hash_table(dataset.tables["train"])
     manifest = {"codec_version": codec.VERSION, "dataset": digest, "split_id": None, "splits": 1}
     if (source / MANIFEST).is_file():  # a folder of a splits folder knows which split it is
         manifest |= read_manifest(source, "split")
     manifest["files"] = {"train.parquet": {"sha256": digest}}
-    return Bundle(source.name, reader.tables["train"], validation, manifest)
+    return Bundle(source.name, dataset.tables["train"], validation, manifest)
 
 
 def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]:
@@ -100,10 +63,31 @@ def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]
     return examples
 
 
+FLOOR_SAMPLES = 10_000
+"""Training samples that the entropy in the manifests is estimated from; at least a tenth must be there."""
+
+
+def estimate_entropy(table: pa.Table) -> dict[str, float]:
+    """The least loss on a table's samples as {"entropy_nats_per_sample": nats}, or {} where it cannot be estimated."""
+    if table.num_rows < FLOOR_SAMPLES // 10:
+        return {}
+    table = table.take(list(range(0, table.num_rows, -(-table.num_rows // FLOOR_SAMPLES))))
+    columns = Columns()
+    prompts, completions = (table.column(name).to_pylist() for name in ("prompt", "completion"))
+    for prompt, completion in zip(prompts, completions, strict=True):
+        brief = codec.read_prompt(prompt)
+        columns.add(brief, codec.decode(brief, completion))
+    floor = floor_of(describe_fields(columns))
+    return {} if floor is None else {"entropy_nats_per_sample": floor}
+
+
 def hash_table(table: pa.Table) -> str:
     """A hash over the ids, prompts and completions of a table, in order."""
-    rows = zip(*(table.column(name).to_pylist() for name in ("id", "prompt", "completion")), strict=True)
-    return sha256_of("\0".join("\0".join(row) for row in rows).encode())
+    digest = hashlib.sha256()
+    for batch in table.select(["id", "prompt", "completion"]).to_batches(max_chunksize=10_000):
+        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            digest.update("\0".join((*row, "")).encode())
+    return digest.hexdigest()
 
 
 def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) -> dict:
@@ -122,16 +106,16 @@ def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) ->
     """
     _refuse_existing(config)
     log = ReadLog()
-    reader = Reader(config.source, log, report)
+    dataset = encode_dataset(config.source, log, report)
     log.check(config.max_bad)
     if log.bad:
         report(log.describe())
-    parts = cut(reader.tables["train"].num_rows, config.splits, config.seed)
-    picked = choose_validation(reader.tables["validation"].num_rows, config)
+    parts = cut(dataset.tables["train"].num_rows, config.splits, config.seed)
+    picked = choose_validation(dataset.tables["validation"].num_rows, config)
     staging = config.output.with_name(f".{config.output.name}.partial")
     shutil.rmtree(staging, ignore_errors=True)
     (staging / "handouts").mkdir(parents=True)
-    summary = _write_splits(config, reader, parts, picked, staging, report)
+    summary = _write_splits(config, dataset, parts, picked, staging, report)
     if config.output.exists():
         shutil.rmtree(config.output)
     staging.rename(config.output)
@@ -176,17 +160,18 @@ def _refuse_existing(config: SplitConfig) -> None:
     read_manifest(output, "splits")  # only a folder that we wrote is ever removed
 
 
-def _write_splits(config: SplitConfig, reader: Reader, parts, picked, staging: Path, report) -> dict:
+def _write_splits(config: SplitConfig, dataset: EncodedDataset, parts, picked, staging: Path, report) -> dict:
     """All files of a splits folder into `staging`, the manifest last."""
-    train, validation = reader.tables["train"], reader.tables["validation"].take(picked)
-    dataset = sha256_of((hash_table(train) + hash_table(reader.tables["validation"])).encode())
-    about = {"codec_version": codec.VERSION, "dataset": dataset, "splits": config.splits, "seed": config.seed}
+    train, validation = dataset.tables["train"], dataset.tables["validation"].take(picked)
+    digest = sha256_of((hash_table(train) + hash_table(dataset.tables["validation"])).encode())
+    about = {"codec_version": codec.VERSION, "dataset": digest, "splits": config.splits, "seed": config.seed}
+    about |= estimate_entropy(train)
     platforms = account_mapping(config.splits)
     entries = []
     for split_id, rows in enumerate(parts, 1):
         name = f"split_{split_id:02d}"
-        files = _write_tree(staging / name, reader, "train", rows)
-        _write_tree(staging / name, reader, "validation", picked)
+        files = _write_tree(staging / name, dataset, "train", rows)
+        _write_tree(staging / name, dataset, "validation", picked)
         counts = {"train": files, "validation": len(picked)}
         seal(staging / name, "split", [], split_id=split_id, counts=counts, **about)
         bundle = write_bundle(staging, name, train.take(rows), validation, split_id=split_id, **about)
@@ -209,9 +194,9 @@ def _write_splits(config: SplitConfig, reader: Reader, parts, picked, staging: P
         **about,
         "source": config.source.name,
         "train": train.num_rows,
-        "validation": reader.tables["validation"].num_rows,
+        "validation": dataset.tables["validation"].num_rows,
         "validation_in_each": len(picked),
-        "bad": [bad._asdict() for bad in reader.log.bad],
+        "bad": [bad._asdict() for bad in dataset.log.bad],
         "parts": entries,
     }
     (staging / "split_summary.json").write_text(to_json(summary))
@@ -221,15 +206,15 @@ def _write_splits(config: SplitConfig, reader: Reader, parts, picked, staging: P
     return summary
 
 
-def _write_tree(folder: Path, reader: Reader, part: Part, rows: list[int]) -> int:
+def _write_tree(folder: Path, dataset: EncodedDataset, part: Part, rows: list[int]) -> int:
     """The guide's tree: hard links to the source's files, or the samples written out where it has none."""
     (folder / part).mkdir(parents=True)
-    table, files = reader.tables[part], reader.files[part]
+    table, files = dataset.tables[part], dataset.files[part]
     ids, prompts, completions, metadata = (table.column(name) for name in SCHEMA.names)
     for row in rows:
         source = files[row]
         if source is not None:
-            _link_or_copy(source, folder / part / source.name)
+            _link_or_copy(source, folder / part / os.path.basename(source))
             continue
         brief = codec.read_prompt(prompts[row].as_py())
         sample = {
@@ -248,7 +233,7 @@ def _file_name(sample_id: str) -> str:
     return sample_id if sample_id.replace("-", "").replace("_", "").isalnum() else sha256_of(sample_id.encode())[:24]
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
+def _link_or_copy(source: str, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another disk, or a file system without links

@@ -1,11 +1,10 @@
 """Trains one split into one LoRA adapter: resumes, reports, keeps to its time, and ends with a sealed folder."""
 
-import json
+import os
 import platform
-import signal
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +12,17 @@ import peft
 import torch
 import transformers
 from pydantic import BaseModel
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import TrainingArguments
 
 from housebrain_core.bundles import Bundle, is_bundle, read_bundle
-from housebrain_core.checkpoints import (
-    find_checkpoint,
-    lock_folder,
-    prune_checkpoints,
-    refuse_other_run,
-    seal_checkpoint,
-)
+from housebrain_core.checkpoints import find_checkpoint, lock_folder, prune_checkpoints, refuse_other_run
 from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, to_json, write_atomically
 from housebrain_core.model import add_lora, load_base, load_tokenizer, resolve_base, training_device
-from housebrain_core.packing import PackedRows, Tokenised, collate_row, completion_losses, tokenise
-from housebrain_core.platforms import session_start
+from housebrain_core.packing import PackedRows, Tokenised, collate_row, tokenise
+from housebrain_core.stopping import StopInTime, StopOnGarbage, StopWhenLearned, measuring_interval
+from housebrain_core.trainer import Progress, RowTrainer, SaveByTime, gradient_scale, mean_loss, save_adapter
 
 MUST_NOT_CHANGE = (
     "epochs", "max_steps", "batch_size", "gradient_accumulation_steps", "row_length", "learning_rate", "warmup_share",
@@ -64,6 +58,12 @@ class TrainResult(BaseModel):
     versions: dict[str, str]
     curve: list[tuple[int, float]]
     """(step, training loss) as logged."""
+    validation_curve: list[tuple[int, float]] = []
+    """(step, validation loss) as measured on the way."""
+    floor: float | None = None
+    """The data's own entropy in nats per learned token, where the audit knew it."""
+    hours_saved: float = 0.0
+    """Hours of the plan that stopping when learned left out, at this session's speed."""
 
 
 class HouseBrainFineTuner:
@@ -113,12 +113,14 @@ class HouseBrainFineTuner:
             model = add_lora(load_base(base, config.load_in_4bit, self.report), base, config)
             rows = PackedRows(train.samples, config.row_length)
             self.report(f"{sum(rows.samples['length'][:]):,} tokens in {len(rows)} rows of {config.row_length}")
+            validation = tokenise(bundle.validation, tokenizer, "auto")
+            self.validation = PackedRows(validation.samples, config.row_length)
+            self.floor = floor_per_token(bundle, validation)
             trainer = self._trainer(model, rows, fingerprint)
             if checkpoint:
                 self.report(f"resuming from {checkpoint.name}")
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-            validation = tokenise(bundle.validation, tokenizer, "auto")
-            loss = mean_loss(model, PackedRows(validation.samples, config.row_length))
+            loss = mean_loss(model, self.validation)
             result = self._result(trainer, bundle, base, train, loss)
             self._save(model, tokenizer, trainer, result, fingerprint)
         self.report(
@@ -134,6 +136,7 @@ class HouseBrainFineTuner:
         return {
             **{name: getattr(self.config, name) for name in MUST_NOT_CHANGE},
             "max_length": train.max_length,
+            "world_size": int(os.environ.get("WORLD_SIZE", "1")),
             "data": bundle.manifest["files"]["train.parquet"]["sha256"],
             "base_model": base.name,
             "revision": base.revision,
@@ -177,14 +180,17 @@ class HouseBrainFineTuner:
             disable_tqdm=True,
             report_to="none",
         )
-        callbacks = [
-            Progress(self.report),
-            SealCheckpoints(config, fingerprint, self.report),
-            StopInTime(config, self.started, self.report),
-        ]
+        callbacks = [Progress(self.report), SaveByTime(config.save_minutes)]
         trainer = RowTrainer(
-            model=model, args=arguments, train_dataset=rows, data_collator=collate_row, callbacks=callbacks
-        )
+            model=model, args=arguments, train_dataset=rows, data_collator=collate_row, callbacks=callbacks,
+            fingerprint=fingerprint, report=self.report,
+        )  # fmt: skip
+        if not (config.full_epochs or config.max_steps):
+            every = measuring_interval(len(self.validation), config.rows_per_step)
+            measure = partial(mean_loss, model, self.validation)
+            trainer.add_callback(StopWhenLearned(measure, every, self.floor, lambda: trainer.schedule, self.report))
+        trainer.add_callback(StopOnGarbage(lambda: gradient_scale(trainer)))
+        trainer.add_callback(StopInTime(config, self.started, self.report))
         trainer.remove_callback(transformers.PrinterCallback)
         return trainer
 
@@ -192,11 +198,14 @@ class HouseBrainFineTuner:
         state = trainer.state
         curve = [(entry["step"], entry["loss"]) for entry in state.log_history if "loss" in entry]
         stopped = next(c.stopped for c in trainer.callback_handler.callbacks if isinstance(c, StopInTime))
-        done = state.global_step >= state.max_steps
+        learned = next((entry["learned"] for entry in state.log_history if entry.get("learned")), "")
+        done = state.global_step >= trainer.schedule.end
+        left = max(0, state.max_steps - state.global_step) if done else 0
+        progress = next(c for c in trainer.callback_handler.callbacks if isinstance(c, Progress))
         _, device_name, _ = training_device()
         return TrainResult(
             finished=done,
-            why_it_ended=FINISHED[bool(self.config.max_steps)] if done else stopped,
+            why_it_ended=(learned or FINISHED[bool(self.config.max_steps)]) if done else stopped,
             steps=state.global_step,
             planned_steps=state.max_steps,
             epochs=round(state.epoch or 0, 4),
@@ -218,6 +227,9 @@ class HouseBrainFineTuner:
                 "peft": peft.__version__,
             },
             curve=curve,
+            validation_curve=[(e["step"], e["validation_loss"]) for e in state.log_history if "validation_loss" in e],
+            floor=self.floor,
+            hours_saved=round(left * progress.seconds_per_step / 3600, 3),
         )
 
     def _save(self, model, tokenizer, trainer: "RowTrainer", result: TrainResult, fingerprint: dict) -> None:
@@ -229,105 +241,10 @@ class HouseBrainFineTuner:
         trainer.state.save_to_json(str(output / "trainer_state.json"))
         write_atomically(output / "run.json", to_json(result.model_dump(mode="json")))
         write_atomically(output / "README.md", describe_adapter(result))
-        seal(output, "adapter", finished=result.finished, fingerprint=fingerprint)
+        names = [path.name for path in output.iterdir() if path.is_file() and not path.name.startswith(".")]
+        seal(output, "adapter", names, finished=result.finished, fingerprint=fingerprint)
         if result.finished:
             prune_checkpoints(output, keep=1)
-
-
-class RowTrainer(Trainer):
-    """transformers' Trainer with the loss of a packed row."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.loss_is_scaled_for_ga = True
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Sum over the learned tokens of this row, divided by those of the whole optimizer step."""
-        losses, _ = completion_losses(model, inputs)
-        return losses.sum() / num_items_in_batch
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        save_adapter(self.model, Path(output_dir or self.args.output_dir))
-
-
-class Progress(TrainerCallback):
-    """One plain line per logging interval: loss, speed, time left. Progress bars flood papermill's output."""
-
-    def __init__(self, report: Callable[[str], None]):
-        self.report = report
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        self.time, self.step, self.tokens = time.time(), state.global_step, state.num_input_tokens_seen
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if "loss" not in logs or state.global_step == self.step:
-            return
-        seconds = time.time() - self.time
-        left = (state.max_steps - state.global_step) * seconds / (state.global_step - self.step)
-        rate = (state.num_input_tokens_seen - self.tokens) / seconds
-        self.report(
-            f"step {state.global_step} of {state.max_steps}  loss {logs['loss']:.4f}  "
-            f"{rate:,.0f} tokens/s  {format_duration(left)} left"
-        )
-
-
-class SealCheckpoints(TrainerCallback):
-    """Saves by time as well as by step, seals what was saved, and prunes."""
-
-    def __init__(self, config: FineTuningConfig, fingerprint: dict, report: Callable[[str], None]):
-        self.config, self.fingerprint, self.report = config, fingerprint, report
-        self.saved_at = time.monotonic()
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if time.monotonic() - self.saved_at > self.config.save_minutes * 60:
-            control.should_save = True
-
-    def on_save(self, args, state, control, **kwargs):
-        if state.is_world_process_zero:
-            folder = self.config.output_dir / f"checkpoint-{state.global_step}"
-            seal_checkpoint(folder, state.global_step, self.fingerprint)
-            prune_checkpoints(self.config.output_dir)
-            self.report(f"saved {folder.name}")
-        self.saved_at = time.monotonic()
-
-
-class StopInTime(TrainerCallback):
-    """Ends training at the end of a step: when the time budget is nearly used, or when somebody asks for it."""
-
-    SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-    def __init__(self, config: FineTuningConfig, started: float, report: Callable[[str], None]):
-        self.report, self.stopped, self.asked = report, "", ""
-        self.deadline = None
-        if config.time_budget_hours:
-            self.deadline = min(started, session_start()) + config.time_budget_hours * 3600
-        self.handlers = ExitStack()
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        self.step_started = time.time()
-        self.longest = 0.0
-        for number in self.SIGNALS:
-            try:
-                before = signal.signal(number, self._ask)
-            except ValueError:  # not the main thread: nobody can signal us there
-                return
-            self.handlers.callback(signal.signal, number, before)
-
-    def _ask(self, number: int, frame: Any) -> None:
-        self.asked = f"stopped by {signal.Signals(number).name}"
-
-    def on_step_end(self, args, state, control, **kwargs):
-        now = time.time()
-        self.longest = max(self.longest, now - self.step_started)
-        self.step_started = now
-        if self.deadline and now + 2 * self.longest + 30 > self.deadline:
-            self.asked = self.asked or "the time budget ended"
-        if self.asked and state.global_step < state.max_steps:
-            self.stopped = self.asked
-            control.should_save = control.should_training_stop = True
-
-    def on_train_end(self, args, state, control, **kwargs):
-        self.handlers.close()
 
 
 def read_training_data(path: Path) -> Bundle:
@@ -347,27 +264,11 @@ def read_training_data(path: Path) -> Bundle:
     return bundle_from_dataset(path)
 
 
-@torch.no_grad()
-def mean_loss(model, rows: PackedRows) -> float:
-    """Mean cross-entropy over all learned tokens of packed rows, in nats per token."""
-    was_training = model.training
-    model.eval()
-    total, count = 0.0, 0
-    for index in range(len(rows)):
-        batch = {name: values.to(model.device) for name, values in collate_row([rows[index]]).items()}
-        losses, _ = completion_losses(model, batch)
-        total, count = total + losses.double().sum().item(), count + len(losses)
-    model.train(was_training)
-    return total / count
-
-
-def save_adapter(model, folder: Path) -> None:
-    """Writes adapter_model.safetensors and adapter_config.json; the same adapter gives the same bytes."""
-    settings = model.peft_config["default"]
-    settings.target_modules = sorted(settings.target_modules)
-    model.save_pretrained(folder, save_embedding_layers=False)
-    config = json.loads((folder / "adapter_config.json").read_text())
-    write_atomically(folder / "adapter_config.json", to_json(config))
+def floor_per_token(bundle: Bundle, validation: Tokenised) -> float | None:
+    """The data's entropy in nats per learned token, where the bundle's manifest has it per sample."""
+    per_sample = bundle.manifest.get("entropy_nats_per_sample")
+    learned = sum(validation.samples["length"][:]) - sum(validation.samples["prompt_length"][:])
+    return per_sample * len(validation.samples) / learned if per_sample else None
 
 
 def describe_adapter(result: TrainResult) -> str:
@@ -382,11 +283,3 @@ def describe_adapter(result: TrainResult) -> str:
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     front = f"---\nbase_model: {result.base['name']}\nlibrary_name: peft\npipeline_tag: text-generation\n---\n"
     return f"{front}\n# HouseBrain adapter\n\n| | |\n|---|---|\n{table}\n"
-
-
-def format_duration(seconds: float) -> str:
-    """Seconds as a person says them: 42 s, 12 min, 3 h 20 min."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -16,44 +16,63 @@ run_validation = True
 overwrite = False
 
 # %% [markdown]
+# ## What came back
+#
 # The adapters are untrusted input until they are checked: whole, finite, from the same base model, each split once.
+# Folders and zips are read alike. Expect a line per adapter with the verdict *ok*, and no missing split.
 
 # %%
 from pathlib import Path
 
-from IPython.display import Markdown
+from IPython.display import display
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from housebrain_core import plots
-from housebrain_core.adapters import read_adapter
-from housebrain_core.config import MergeConfig
+from housebrain_core.config import InspectConfig, MergeConfig
+from housebrain_core.inspection import draw_inspection, inspect_adapters
 from housebrain_core.merge import merge_adapters
 
+set_matplotlib_formats("png")  # figures are made without pyplot, so the notebook has to be told how to show them
 folders = sorted(path.parent for path in Path(models_folder).glob("hb-*/adapter_config.json"))
+folders += sorted(Path(models_folder).glob("hb-*.zip"))
+inspection = inspect_adapters(InspectConfig(models=folders))
+
+# %% [markdown]
+# Updates of alike splits point the same way: expect cosines well above zero off the diagonal. A row that is pale or
+# red is a bad run. The spectrum says how many directions the mean needs; where it falls steeply, a low rank is enough.
+
+# %%
+for figure in draw_inspection(inspection).values():
+    display(figure)
+
+# %% [markdown]
+# ## Merging
+#
+# `rank = "full"` loses nothing; `"auto"` is the smallest rank that keeps 99.9 % of the energy. With validation, the
+# base model is loaded once, every split and the other strategies are measured beside the chosen one, and the last
+# line says whether merging was better than the best split.
+
+# %%
 config = MergeConfig(
     models=folders,
     output=output,
     strategy=strategy,
     rank=rank,
     run_validation=run_validation,
+    compare=run_validation,
     data=splits_folder,
     base_model=base_model or None,
     overwrite=overwrite,
 )
-adapters = [read_adapter(folder) for folder in folders]
-rows = [f"| {a.name} | {a.run['samples']:,} | {a.run['tokens']:,} | {a.run['validation_loss']:.4f} |" for a in adapters]
-Markdown("\n".join(["| adapter | samples | tokens | validation loss |", "|---|---|---|---|", *rows]))
-
-# %%
-plots.loss_curves({adapter.name: adapter.run["curve"] for adapter in adapters})
-
-# %% [markdown]
-# Merging. `rank = "full"` loses nothing; `"auto"` is the smallest rank that keeps 99.9 % of the energy.
-
-# %%
 result = merge_adapters(config)
+
+# %%
+plots.spectrum({"merged": result["spectrum"]}, rank=result["rank"])
 
 # %%
 plots.loss_bars(result["validation"]["losses"]) if run_validation else None
 
 # %% [markdown]
+# `merged` is the chosen strategy as it was written; `ab-average` is what averaging A and B apart would have given.
+#
 # **Next:** judge the merged model with notebook 4. What was merged, and what it cost, is in `merge.json`.

@@ -10,6 +10,8 @@ data = "housebrain_splits"
 base_model = ""
 load_in_4bit = False
 samples = 100
+sampled = 32
+constrained = False
 batch_size = 8
 output = "evaluation.json"
 
@@ -34,6 +36,8 @@ config = EvaluateConfig(
     base_model=base_model or None,
     load_in_4bit=load_in_4bit,
     samples=samples,
+    sampled=sampled,
+    constrained=constrained,
     batch_size=batch_size,
     output=output,
 )
@@ -41,8 +45,16 @@ config = EvaluateConfig(
 # %%
 result = evaluate(config)
 
+# %% [markdown]
+# The same figures as in `report.html`, which lies beside `evaluation.json` and opens offline.
+
 # %%
-plots.loss_bars({name: model["loss_nats_per_token"] for name, model in result["models"].items()})
+floors = {model["floor_nats_per_token"] for model in result["models"].values()}
+losses = {name: model["loss_nats_per_token"] for name, model in result["models"].items()}
+plots.loss_bars(losses, floors.pop() if len(floors) == 1 else None)
+
+# %%
+plots.rate_bars({name: model["rates"] for name, model in result["models"].items()})
 
 # %% [markdown]
 # Rule checks, passed of applicable, the reference first.

@@ -108,5 +108,13 @@ def test_loss_does_not_depend_on_the_company_of_a_sample(llm, samples):
     assert together == pytest.approx([one[0][0] for one in alone], rel=1e-4)
 
 
+def test_an_adapter_has_the_same_loss_loaded_first_or_switched_to(adapters, base, samples):
+    examples = [codec.encode(sample) for sample in samples[:3]]
+    first = HouseBrainLLM(adapters[1], base_model=str(base))
+    switched = HouseBrainLLM(adapters[0], base_model=str(base))
+    switched.use(adapters[1])
+    assert first.losses(examples) == switched.losses(examples)
+
+
 def test_strict_json_parse_is_importable_from_where_the_guide_says():
     assert strict_json_parse('{"a": 1}') == {"a": 1}

@@ -8,16 +8,11 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from housebrain_core.algebra import apply_fit, choose_rank, fit, stack
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError, HouseBrainError
-from housebrain_core.merge import (
-    choose_rank,
-    decompose,
-    fit_rank,
-    mean_factors,
-    merge_adapters,
-    sum_updates,
-)
+from housebrain_core.merge import merge_adapters
+from housebrain_core.strategies import average_factors, sum_updates, trim_elect_merge
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -59,32 +54,71 @@ def plain_adapter(folder, rank: int, alpha: int, seed: int):
     return folder
 
 
+def random_pairs(seed: int, ranks: tuple[int, ...] = (2, 3, 1), size: tuple[int, int] = (12, 9)) -> list:
+    generator = torch.Generator().manual_seed(seed)
+    return [(torch.randn(size[0], r, generator=generator), torch.randn(r, size[1], generator=generator)) for r in ranks]
+
+
+def dense_of(pairs, combine, weights, density=1.0) -> torch.Tensor:
+    """Through the cores, back as a matrix."""
+    stacked = stack(pairs)
+    found = fit(stacked, combine(stacked.cores, weights, density))
+    b, a = apply_fit(found, pairs, max(1, len(found.values)))
+    return b.double() @ a.double()
+
+
 def test_sum_of_updates_by_hand():
-    one = (0.5, torch.tensor([[1.0], [0.0]]), torch.tensor([[2.0, 0.0]]))
-    two = (0.5, torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0, 4.0]]))
-    b, a = sum_updates([one, two])
-    assert (b @ a).tolist() == [[1.0, 0.0], [0.0, 2.0]]
-    b, a = mean_factors([one, two])
-    assert (b @ a).tolist() == [[0.5, 1.0], [0.5, 1.0]], "averaging A and B apart is another matrix"
+    one = (torch.tensor([[1.0], [0.0]]), torch.tensor([[2.0, 0.0]]))
+    two = (torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0, 4.0]]))
+    assert sum_updates([one, two], [0.5, 0.5]).tolist() == [[1.0, 0.0], [0.0, 2.0]]
+    apart = average_factors([one, two], [0.5, 0.5])
+    assert apart.tolist() == [[0.5, 1.0], [0.5, 1.0]], "averaging A and B apart is another matrix"
+
+
+def test_ties_by_hand():
+    """Entries (4, -1) and (2, 3): with all kept, the signs elected are + and +; the mean is over those that agree."""
+    pairs = [(torch.eye(1), torch.tensor([[4.0, -1.0]])), (torch.eye(1), torch.tensor([[2.0, 3.0]]))]
+    assert trim_elect_merge(pairs, [0.5, 0.5], 1.0).tolist() == [[3.0, 3.0]]
+    assert trim_elect_merge(pairs, [0.5, 0.5], 0.5).tolist() == [[4.0, 3.0]], "only the larger entry of each is kept"
+
+
+@pytest.mark.parametrize("combine", [sum_updates, average_factors])
+def test_strategies_in_core_space_equal_their_dense_float64_computation(combine):
+    pairs = random_pairs(5, ranks=(2, 2, 2))
+    dense = combine([(b.double(), a.double()) for b, a in pairs], [0.2, 0.5, 0.3])
+    assert (dense_of(pairs, combine, [0.2, 0.5, 0.3]) - dense).norm() <= 1e-6 * dense.norm()
+
+
+def test_ties_of_identical_adapters_with_everything_kept_is_the_adapter():
+    (pair,) = random_pairs(2, ranks=(3,))
+    dense = pair[0].double() @ pair[1].double()
+    assert (dense_of([pair, pair], trim_elect_merge, [0.5, 0.5]) - dense).norm() <= 1e-6 * dense.norm()
 
 
 def test_twins_of_opposite_sign_give_zero():
-    b, a = torch.randn(6, 2), torch.randn(2, 5)
-    factors = decompose(*sum_updates([(1.0, b, a), (-1.0, b, a)]))
-    assert factors.energy < 1e-10
+    (pair,) = random_pairs(3, ranks=(2,))
+    assert dense_of([pair, pair], sum_updates, [1.0, -1.0]).abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_inner_products_are_those_of_the_dense_updates():
+    pairs = random_pairs(4)
+    dense = torch.stack([(b.double() @ a.double()).flatten() for b, a in pairs])
+    assert torch.allclose(stack(pairs).inner, dense @ dense.T, rtol=1e-9)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 5])
 def test_truncation_loses_exactly_what_the_dense_svd_says(rank):
-    torch.manual_seed(1)
-    b, a = torch.randn(40, 6), torch.randn(6, 30)
-    factors = decompose(b, a)
-    dense = torch.linalg.svdvals(b.double() @ a.double())
-    assert torch.allclose(factors.values, dense[: len(factors.values)], rtol=1e-6)
-    cut_b, cut_a = fit_rank(factors, rank)
-    error = (b.double() @ a.double() - cut_b.double() @ cut_a.double()).square().sum()
+    pairs = random_pairs(1, ranks=(2, 3, 4), size=(40, 30))
+    weights = [0.5, 0.3, 0.2]
+    exact = sum(w * b.double() @ a.double() for w, (b, a) in zip(weights, pairs, strict=True))
+    dense = torch.linalg.svdvals(exact)
+    stacked = stack(pairs)
+    found = fit(stacked, sum_updates(stacked.cores, weights))
+    assert torch.allclose(found.values, dense[: len(found.values)], rtol=1e-6)
+    b, a = apply_fit(found, pairs, rank)
+    error = (exact - b.double() @ a.double()).square().sum()
     assert float(error) == pytest.approx(float(dense[rank:].square().sum()), rel=1e-4)
-    assert factors.lost(rank) == pytest.approx(float(error), rel=1e-4)
+    assert found.lost(rank) == pytest.approx(float(error), rel=1e-4)
 
 
 def test_auto_rank_is_the_smallest_that_keeps_999_of_1000():

@@ -135,6 +135,12 @@ def test_findings_say_level_room_and_numbers(change, rule, finding):
     assert check_design(BRIEF, design)[rule][0] == finding
 
 
+def test_a_missing_type_of_room_names_the_levels_without_it():
+    design = good_design()
+    set_in("levels.0.rooms.1.type", "store")(BRIEF, design)
+    assert check_design(BRIEF, design)["room_counts"] == ["0 kitchen (none on level 1, 2), the brief asks for 1"]
+
+
 def test_each_stair_limit_is_checked():
     design = good_design()
     design["levels"][0]["stairs"][0]["bounds"] = {"x": 1, "y": 1, "width": 2.9, "height": 6.1}

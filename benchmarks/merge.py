@@ -1,0 +1,281 @@
+"""Times the merge at the real shapes of DeepSeek-Coder-6.7B against PEFT, side by side, each in its own process.
+
+    python benchmarks/merge.py                  7 adapters of rank 8, 224 modules, 560 MB; ours, PEFT cat and linear
+    python benchmarks/merge.py --svd            and PEFT svd, one module of each shape, extrapolated (3 minutes)
+    python benchmarks/merge.py --adapters 100 --layers 4 --ours-only
+    python benchmarks/merge.py --into-base 4    the full weights of a 4-layer base, against merge_and_unload
+
+Synthetic: B ~ T A' + 50 % noise, one A per adapter close to a common one. Files are dropped from the page cache before
+each run, where the system allows it. CPU seconds and memory do not count imports.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HIDDEN, INNER, LAYERS, VOCABULARY = 4096, 11008, 32, 32256
+MODULES = {"self_attn": dict.fromkeys(("q_proj", "k_proj", "v_proj", "o_proj"), (HIDDEN, HIDDEN)),
+           "mlp": {"gate_proj": (INNER, HIDDEN), "up_proj": (INNER, HIDDEN), "down_proj": (HIDDEN, INNER)}}  # fmt: skip
+CONFIG = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 8, "lora_alpha": 16, "bias": "none",
+          "target_modules": [name for group in MODULES.values() for name in group],
+          "base_model_name_or_path": "synthetic/6.7b"}  # fmt: skip
+
+
+def shapes(layers: int) -> dict[str, tuple[int, int]]:
+    """Module -> (out_features, in_features)."""
+    return {
+        f"model.layers.{layer}.{part}.{name}": size
+        for layer in range(layers)
+        for part, group in MODULES.items()
+        for name, size in group.items()
+    }
+
+
+def make_adapters(folder: Path, count: int, layers: int) -> list[Path]:
+    """Writes synthetic adapters."""
+    import torch
+    from safetensors.torch import save_file
+
+    made = []
+    for number in range(count):
+        tensors = {}
+        for seed, (module, (out, inner)) in enumerate(shapes(layers).items()):
+            common = torch.Generator().manual_seed(seed)
+            own = torch.Generator().manual_seed(1_000_003 * (number + 1) + seed)
+            a = torch.randn(8, inner, generator=common) + 0.15 * torch.randn(8, inner, generator=own)
+            b = torch.randn(out, 8, generator=common) + 0.5 * torch.randn(out, 8, generator=own)
+            tensors[f"base_model.model.{module}.lora_A.weight"] = a / inner**0.5
+            tensors[f"base_model.model.{module}.lora_B.weight"] = b * 0.01
+        path = folder / f"a{number:03d}"
+        path.mkdir()
+        save_file(tensors, path / "adapter_model.safetensors", metadata={"format": "pt"})
+        (path / "adapter_config.json").write_text(json.dumps(CONFIG))
+        made.append(path)
+    return made
+
+
+def make_base(folder: Path, layers: int) -> Path:
+    """Writes a float16 Llama of the real widths, one shard per layer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(hidden_size=HIDDEN, intermediate_size=INNER, num_hidden_layers=layers, vocab_size=VOCABULARY,
+                         num_attention_heads=32)  # fmt: skip
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).half().save_pretrained(folder, max_shard_size="500MB")
+    return folder
+
+
+def drop_cache(folders: list[Path]) -> None:
+    """Asks the system to forget the files, so that reading them is cold."""
+    for path in (file for folder in folders for file in folder.rglob("*.safetensors")):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def memory(name: str = "VmHWM") -> float:
+    """Peak (or present, VmRSS) resident memory of this process in MB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) / 1000
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def floor(paths: list[Path], output: Path) -> None:
+    """Reads every input once and writes as many bytes as one adapter has: what no merge can be faster than."""
+    buffer = bytearray(2**22)
+    for path in paths:
+        with (path / "adapter_model.safetensors").open("rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
+    output.mkdir()
+    with (output / "adapter_model.safetensors").open("wb") as file:
+        for _ in range((paths[0] / "adapter_model.safetensors").stat().st_size // len(buffer)):
+            file.write(buffer)
+        os.fsync(file.fileno())
+
+
+def ours(paths: list[Path], output: Path, rank: str | int = 8, **more) -> None:
+    from housebrain_core.config import MergeConfig
+    from housebrain_core.merge import merge_adapters
+
+    config = MergeConfig(models=paths, output=output, rank=rank, accept_plain=True, **more)
+    merge_adapters(config, report=lambda line: None)
+
+
+def peft_model(layers: int):
+    """A Llama whose weights take no memory, so that PEFT can be timed without its base model."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(hidden_size=HIDDEN, intermediate_size=INNER, num_hidden_layers=layers, vocab_size=1,
+                         num_attention_heads=32)  # fmt: skip
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config)
+    for module in model.modules():
+        for name, value in list(module.named_parameters(recurse=False)):
+            empty = torch.zeros(1).expand(value.shape)
+            setattr(module, name, torch.nn.Parameter(empty, requires_grad=False))
+    return model
+
+
+def peft_merge(paths: list[Path], output: Path, layers: int, how: str) -> None:
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(peft_model(layers), paths[0], adapter_name="a0")
+    for number, path in enumerate(paths[1:], 1):
+        model.load_adapter(path, adapter_name=f"a{number}")
+    names = [f"a{number}" for number in range(len(paths))]
+    model.add_weighted_adapter(names, [1 / len(names)] * len(names), "merged", combination_type=how)
+    model.save_pretrained(output, selected_adapters=["merged"])
+
+
+def peft_svd(count: int) -> dict[str, float]:
+    """CPU seconds of PEFT's svd for one module of each shape."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    seconds = {}
+    for out, inner in {size for group in MODULES.values() for size in group.values()}:
+        model = torch.nn.Sequential(torch.nn.Linear(inner, out, bias=False))
+        config = LoraConfig(r=8, lora_alpha=16, target_modules=["0"], init_lora_weights=False)
+        model = get_peft_model(model, config, adapter_name="a0")
+        for number in range(1, count):
+            model.add_adapter(f"a{number}", config)
+        started = time.process_time()
+        names = [f"a{number}" for number in range(count)]
+        model.add_weighted_adapter(names, [1 / count] * count, "merged", combination_type="svd", svd_rank=8)
+        seconds[f"{out}x{inner}"] = time.process_time() - started
+    return seconds
+
+
+def peft_full(base: Path, adapter: Path, output: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float16)
+    PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(output)
+
+
+def full(base: Path, adapter: Path, output: Path) -> None:
+    ours([adapter], output, "auto", into_base=str(base), base_view="fp16")  # the adapter names no revision
+
+
+def run_one(options: argparse.Namespace) -> None:
+    """In a process of its own: imports, then the clock, then the work."""
+    import torch
+
+    torch.set_num_threads(1)
+    own_memory = memory("VmRSS")
+    root = Path(options.folder)
+    paths = sorted(root.glob("a[0-9][0-9][0-9]"))
+    output = root / f"out-{options.one}"
+    if options.one.startswith(("cat", "linear", "svd", "peft")):
+        import peft  # noqa: F401
+        import transformers  # noqa: F401
+    elif options.one != "floor":
+        import housebrain_core.merge  # noqa: F401
+    work = {
+        "floor": lambda: floor(paths, output),
+        "ours-8": lambda: ours(paths, output, 8),
+        "ours-auto": lambda: ours(paths, output, "auto"),
+        "ours-full": lambda: ours(paths, output, "full"),
+        "cat": lambda: peft_merge(paths, output, options.layers, "cat"),
+        "linear": lambda: peft_merge(paths, output, options.layers, "linear"),
+        "svd": lambda: peft_svd(options.adapters),
+        "full": lambda: full(root / "base", paths[0], output),
+        "peft-full": lambda: peft_full(root / "base", paths[0], output),
+    }[options.one]
+    wall, cpu = time.monotonic(), time.process_time()
+    found = work()
+    wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+    print(json.dumps({"wall": wall, "cpu": cpu, "peak": memory() - own_memory, "torch": own_memory, "found": found}))
+
+
+def measure(options: argparse.Namespace, folder: Path, name: str) -> dict:
+    drop_cache([folder])
+    command = [sys.executable, __file__, "--one", name, "--folder", str(folder)]
+    command += ["--adapters", str(options.adapters), "--layers", str(options.layers)]
+    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    result = json.loads(ran.stdout.splitlines()[-1])
+    print(f"{name:10} {result['wall']:8.2f} s wall {result['cpu']:8.2f} s CPU {result['peak']:8.0f} MB", flush=True)
+    return result
+
+
+def error_of(folder: Path, paths: list[Path]) -> float:
+    """Relative Frobenius distance of a merged adapter from the float64 mean, in one module of each shape."""
+    from safetensors import safe_open
+
+    def update(path: Path, module: str):
+        config = json.loads((path / "adapter_config.json").read_text())
+        with safe_open(path / "adapter_model.safetensors", "pt") as file:
+            b, a = (file.get_tensor(f"base_model.model.{module}.lora_{side}.weight").double() for side in "BA")
+        return config["lora_alpha"] / config["r"] * b @ a
+
+    distance = norm = 0.0
+    for name in ("self_attn.q_proj", "mlp.up_proj"):
+        module = f"model.layers.0.{name}"
+        mean = sum(update(path, module) for path in paths) / len(paths)
+        distance += float((update(folder, module) - mean).square().sum())
+        norm += float(mean.square().sum())
+    return (distance / norm) ** 0.5
+
+
+def compare_adapters(options: argparse.Namespace, folder: Path) -> None:
+    paths = make_adapters(folder, options.adapters, options.layers)
+    print(f"{options.adapters} adapters of rank 8, {len(shapes(options.layers))} modules", flush=True)
+    measure(options, folder, "floor")
+    ours_names = ["ours-8", "ours-auto", "ours-full"] if options.adapters < 20 else ["ours-8"]
+    for name in [*ours_names, *(() if options.ours_only else ("cat", "linear"))]:
+        measure(options, folder, name)
+        output = folder / f"out-{name}"
+        output = output if (output / "adapter_config.json").exists() else output / "merged"
+        print(f"{'':10} error against the float64 mean {error_of(output, paths):.3g}", flush=True)
+    if options.svd:
+        seconds = measure(options, folder, "svd")["found"]
+        total = sum(seconds[f"{out}x{inner}"] for out, inner in shapes(LAYERS).values())
+        print(f"PEFT svd: {seconds}; extrapolated to {len(shapes(LAYERS))} modules: {total:,.0f} s CPU")
+
+
+def compare_full(options: argparse.Namespace, folder: Path) -> None:
+    options.layers = options.into_base
+    make_adapters(folder, 1, options.layers)
+    make_base(folder / "base", options.layers)
+    size = sum(path.stat().st_size for path in (folder / "base").glob("*.safetensors"))
+    print(f"a base of {size / 1e9:.2f} GB", flush=True)
+    ours_, theirs = (measure(options, folder, name) for name in ("full", "peft-full"))
+    print(f"{theirs['wall'] / ours_['wall']:.1f} times faster")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--adapters", type=int, default=7)
+    parser.add_argument("--layers", type=int, default=LAYERS)
+    parser.add_argument("--svd", action="store_true")
+    parser.add_argument("--ours-only", action="store_true")
+    parser.add_argument("--into-base", type=int, metavar="LAYERS")
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        return run_one(options)
+    folder = Path(tempfile.mkdtemp(prefix="housebrain-bench-"))
+    try:
+        compare_full(options, folder) if options.into_base else compare_adapters(options, folder)
+    finally:
+        shutil.rmtree(folder)
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""adapter_model.bin, a pickle, made into safetensors: only when asked for, and in a process of its own with limits.
+
+torch.load(weights_only=True) executed code below torch 2.6 (CVE-2025-32434), so that it is refused there.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+from packaging.version import Version
+
+from housebrain_core.archives import WEIGHTS
+from housebrain_core.config import ConvertConfig
+from housebrain_core.errors import AdapterError
+
+PICKLE = "adapter_model.bin"
+CODE = """
+import resource, sys
+import torch
+from safetensors.torch import save_file
+source, target, limit = sys.argv[1], sys.argv[2], int(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+tensors = torch.load(source, map_location="cpu", weights_only=True)
+if not isinstance(tensors, dict) or not all(isinstance(v, torch.Tensor) for v in tensors.values()):
+    sys.exit("it is not a table of tensors")
+save_file({str(k): v.contiguous().clone() for k, v in tensors.items()}, target, metadata={"format": "pt"})
+"""
+
+
+def convert_adapters(config: ConvertConfig, report: Callable[[str], None] = print) -> None:
+    """Writes adapter_model.safetensors beside adapter_model.bin, which stays and is never read again.
+
+    Raises:
+        AdapterError: there is none, the result is there already, it needs more than its limits, or is no table of
+            tensors.
+    """
+    import torch
+
+    if Version(torch.__version__) < Version("2.6"):
+        raise AdapterError(f"torch {torch.__version__} may run code from a pickle (CVE-2025-32434); 2.6 is needed.")
+    for folder in config.models:
+        if not (folder / PICKLE).is_file() or (folder / WEIGHTS).exists():
+            raise AdapterError(f"{folder}: expected an {PICKLE} and no {WEIGHTS} in it.")
+        staging = folder / f".{WEIGHTS}.partial"
+        command = [sys.executable, "-c", CODE, str(folder / PICKLE), str(staging), str(int(config.memory_gb * 1e9))]
+        try:
+            ran = subprocess.run(command, capture_output=True, text=True, timeout=config.timeout_seconds)
+            if ran.returncode != 0:
+                why = (ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"])[-1][:300]
+                raise AdapterError(f"{folder / PICKLE} is not converted: {why}. Ask for the adapter as safetensors.")
+            staging.rename(folder / WEIGHTS)
+        except subprocess.TimeoutExpired:
+            raise AdapterError(f"{folder / PICKLE} took longer than {config.timeout_seconds:g} s.") from None
+        finally:
+            staging.unlink(missing_ok=True)
+        report(f"{folder / WEIGHTS} written; merge it with --accept-plain")

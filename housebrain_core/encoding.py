@@ -1,0 +1,132 @@
+"""Reads a whole dataset and encodes every sample, on all cores, into tables that fit in memory."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from housebrain_core import codec
+from housebrain_core.bundles import SCHEMA
+from housebrain_core.data import Item, Part, ReadLog, list_items
+from housebrain_core.errors import DataError
+
+CHUNK = 500
+"""Samples that a worker gets at once."""
+FEW = 5_000
+"""Samples below which starting workers takes longer than they save."""
+SHOWN = 50_000
+"""Samples between lines of progress."""
+
+
+@dataclass
+class EncodedDataset:
+    """A dataset ready to be cut: tables with the columns of bundles.SCHEMA, and where each sample came from."""
+
+    log: ReadLog
+    tables: dict[Part, pa.Table] = field(default_factory=dict)
+    files: dict[Part, list[str | None]] = field(default_factory=lambda: {"train": [], "validation": []})
+    """The .json file of each row, or None where a file holds many samples."""
+
+
+class Chunk(NamedTuple):
+    """What a worker makes of some items."""
+
+    rows: pa.RecordBatch
+    """Columns of bundles.SCHEMA; the good samples in order."""
+    positions: list[int]
+    """Of each row among the items."""
+    parts: list[Part]
+    """Of each row."""
+    bad: dict[int, str]
+    """Position -> what is wrong with the item."""
+
+
+def encode_dataset(source: Path, log: ReadLog, report: Callable[[str], None]) -> EncodedDataset:
+    """Reads and encodes both parts of a dataset.
+
+    Args:
+        source: anything that `data.read_samples` takes.
+        log: takes note of bad samples, or raises at the first when it is strict.
+        report: gets lines of progress.
+
+    Raises:
+        DataError: there is no dataset, or one of its files is damaged as a whole.
+    """
+    dataset = EncodedDataset(log)
+    batches: dict[Part, list[pa.RecordBatch]] = {"train": [], "validation": []}
+    shown = 0
+    for items, chunk in map_chunks(encode_chunk, list_items(source, ("train", "validation"))):
+        keep = _take_note(items, chunk, log)
+        for part in batches:
+            rows = [row for row in keep if chunk.parts[row] == part]
+            if rows:
+                batches[part].append(chunk.rows.take(pa.array(rows)))
+                origins = (items[chunk.positions[row]] for row in rows)
+                dataset.files[part] += [str(item.path) if item.number is None else None for item in origins]
+        if log.good // SHOWN > shown:
+            shown = log.good // SHOWN
+            report(f"read {log.good:,} samples")
+    report(f"read {log.good:,} samples")
+    dataset.tables = {part: pa.Table.from_batches(rows, SCHEMA) for part, rows in batches.items()}
+    return dataset
+
+
+def encode_chunk(items: list[Item]) -> Chunk:
+    """Reads, checks and encodes some items; runs in a worker process."""
+    rows, positions, parts, bad = [], [], [], {}
+    for position, item in enumerate(items):
+        try:
+            part, sample = item.read()
+            example = codec.encode(sample)
+        except DataError as error:
+            bad[position] = str(error)
+            continue
+        rows.append((sample["id"], *example, codec.dumps(sample["metadata"])))
+        positions.append(position)
+        parts.append(part)
+    columns = zip(*rows, strict=True) if rows else [[]] * len(SCHEMA)
+    arrays = [pa.array(column, pa.string()) for column in columns]
+    return Chunk(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA), positions, parts, bad)
+
+
+def map_chunks(function: Callable, items: Iterator[Item]) -> Iterator[tuple[list[Item], Chunk]]:
+    """(items, function(items)) for chunks of items, in order; in worker processes when there are many."""
+    first = list(islice(items, FEW))
+    rest = chain(first, items)
+    chunks = iter(lambda: list(islice(rest, CHUNK)), [])
+    if len(first) < FEW:
+        yield from ((chunk, function(chunk)) for chunk in chunks)
+        return
+    from loky import get_reusable_executor  # unlike the standard library's, it needs no guarded main module
+
+    workers = os.cpu_count() or 1
+    pool = get_reusable_executor(workers)
+    waiting: deque = deque()
+    for chunk in chunks:
+        waiting.append((chunk, pool.submit(function, chunk)))
+        if len(waiting) > 2 * workers:
+            done, future = waiting.popleft()
+            yield done, future.result()
+    yield from ((done, future.result()) for done, future in waiting)
+    pool.shutdown()
+
+
+def _take_note(items: list[Item], chunk: Chunk, log: ReadLog) -> list[int]:
+    """Logs bad items and repeated ids in the order of the items; returns the rows to keep."""
+    good = dict(zip(chunk.positions, enumerate(chunk.rows.column("id").to_pylist()), strict=True))
+    keep = []
+    for position, item in enumerate(items):
+        try:
+            if position in chunk.bad:
+                raise DataError(chunk.bad[position])
+            row, sample_id = good[position]
+            log.add(sample_id)
+            keep.append(row)
+        except DataError as error:
+            log.refuse(item.origin, str(error))
+    return keep

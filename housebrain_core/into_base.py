@@ -1,0 +1,269 @@
+"""The merged update added to the full weights of the base model, streamed: a few megabytes at a time.
+
+Each weight is W + s B A in float32, rounded once to float16. Everything else is copied. A 4-bit base is refused:
+re-quantising keeps 0.2 to 6 % of a typical update (research: merging, section 4).
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from housebrain_core.adapters import Adapter, sizes_of
+from housebrain_core.config import MergeConfig
+from housebrain_core.errors import AdapterError, ConfigError
+from housebrain_core.manifests import seal, to_json, write_atomically
+from housebrain_core.planning import Plan, Recipe, merged_factors, plan_merge, trained_in_4bit
+from housebrain_core.strategies import STRATEGIES
+from housebrain_core.tensorfiles import DTYPES, Entry, layout, read_header, read_into
+
+BLOCK = 2**20
+"""Elements that are in memory at once."""
+INDEX = "model.safetensors.index.json"
+NF4_BLOCK = 64
+FLOATS = ("F16", "BF16", "F32", "F64")
+LARGEST = torch.finfo(torch.float16).max
+
+
+def merge_into_base(config: MergeConfig, adapters: list[Adapter], staging: Path, report: Callable[[str], None]) -> dict:
+    """Writes a full model: the base plus the merged update, in float16.
+
+    Args:
+        config: `into_base` names the base; rank auto means full here, which costs nothing.
+        adapters: checked, of one base.
+        staging: an empty folder for the model.
+        report: gets lines of progress.
+
+    Returns:
+        The contents of merge.json.
+
+    Raises:
+        AdapterError: a module is not in the base exactly once, or has another shape.
+        ConfigError: the base is another one, is quantised, has no safetensors, or does not fit into float16.
+    """
+    if STRATEGIES[config.strategy].measured or config.scale == "auto" or config.run_validation:
+        raise ConfigError(
+            "--into-base adds a merge that is chosen already. Merge and validate into an adapter first, then: "
+            "housebrain merge --models THAT_ADAPTER --into-base BASE --output FOLDER"
+        )
+    base, revision = find_base_folder(config.into_base, adapters[0])
+    view = config.base_view
+    if view == "auto":
+        view = "nf4-dequant" if trained_in_4bit(adapters) else "fp16"
+        report(f"base view {view}: what the adapters were trained on")
+    recipe = Recipe(config.strategy, STRATEGIES[config.strategy].weigh(adapters, config), config.scale, config.density)
+    plan = plan_merge(adapters, recipe, "full" if config.rank == "auto" else config.rank)
+    shares = stream(base, adapters, plan, view, staging, report)
+    result = {
+        "strategy": config.strategy,
+        "scale": config.scale,
+        "rank": plan.rank,
+        "base": {"name": adapters[0].base_model, "revision": revision, "view": view},
+        "inputs": [{"name": a.name, "sha256": a.sha256, "weight": w}
+                   for a, w in zip(adapters, recipe.weights, strict=True)],
+        "rounding": shares,
+    }  # fmt: skip
+    worst = max(shares, key=shares.get)
+    report(f"rounding to float16 is at most {shares[worst]:.1%} of the update ({worst})")
+    if shares[worst] > 0.1:
+        report("WARNING: float16 rounds off more than a tenth of an update; serving base and adapter apart keeps it.")
+    write_atomically(staging / "merge.json", to_json(result))
+    seal(staging, "model", merged_from=[adapter.sha256 for adapter in adapters], base=result["base"])
+    return result
+
+
+def find_base_folder(name: str, adapter: Adapter) -> tuple[Path, str]:
+    """The base model's folder and revision, downloaded where it is a Hub id.
+
+    Raises:
+        ConfigError: it is not the base model that the adapter was trained on.
+    """
+    if not adapter.revision and Path(name).is_dir():
+        return Path(name), "unknown: the adapter names no revision"
+    with ProcessPoolExecutor(1, get_context("spawn")) as beside:  # transformers' 270 MB leave with the process
+        base = beside.submit(_resolve, name, None if Path(name).is_dir() else adapter.revision).result()
+    if adapter.revision and base.revision != adapter.revision:
+        raise ConfigError(
+            f"the adapters were trained on {adapter.base_model} at {adapter.revision}; {name} is {base.revision}. "
+            "Give the very base model they were trained on."
+        )
+    if Path(base.source).is_dir():
+        return Path(base.source), base.revision
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+    return Path(snapshot_download(base.source, revision=base.revision, allow_patterns=patterns)), base.revision
+
+
+def _resolve(name: str, revision: str | None):
+    from housebrain_core.model import resolve_base
+
+    return resolve_base(name, revision)
+
+
+def stream(base: Path, adapters: list[Adapter], plan: Plan, view: str, output: Path, report=print) -> dict[str, float]:
+    """Copies a base model with the update in it.
+
+    Returns:
+        Module -> norm of what rounding to float16 changed, as a share of the update's norm, in its first rows.
+    """
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    shards = {path.name: read_header(path, ConfigError) for path in _shards(base, config)}
+    _check_modules(adapters[0], shards)
+    _write_index(shards, output)
+    shares: dict[str, float] = {}
+    for number, (name, entries) in enumerate(shards.items(), 1):
+        kept = {key: _new_type(entry) for key, entry in entries.items()}
+        head, _ = layout(kept, {"format": "pt"})
+        with (base / name).open("rb", buffering=0) as source, (output / name).open("wb") as target:
+            target.write(head)
+            for key, entry in entries.items():
+                module = key.removesuffix(".weight")
+                if key.endswith(".weight") and module in plan.fits:
+                    shares[module] = _add(source, entry, target, merged_factors(adapters, plan, module), view)
+                else:
+                    for block in _blocks(source, entry):
+                        target.write(_bytes(_to_half(block, key) if entry.dtype in FLOATS else block))
+        report(f"wrote {name}, {number} of {len(shards)}")
+    config.pop("torch_dtype", None)
+    write_atomically(output / "config.json", to_json(config | {"dtype": "float16"}))
+    for path in sorted(base.iterdir()):
+        if path.suffix in (".json", ".txt", ".model", ".jinja") and not (output / path.name).exists():
+            shutil.copyfile(path, output / path.name)
+    return shares
+
+
+def _add(source, entry: Entry, target, factors: tuple[torch.Tensor, torch.Tensor], view: str) -> float:
+    """Writes W + B A, a block of rows at a time; returns rounding's share of the update in the first."""
+    b, a = factors
+    rows, absmax = max(1, BLOCK // entry.shape[1]), None
+    if view == "nf4-dequant":
+        absmax = _double_quantised(torch.cat([_quantise(block)[1] for block in _blocks(source, entry, rows)]))
+    share = None
+    for start, block in zip(range(0, entry.shape[0], rows), _blocks(source, entry, rows), strict=True):
+        weight = block.float()
+        if absmax is not None:
+            first = start * entry.shape[1] // NF4_BLOCK
+            weight = _dequantise(block, absmax[first : first + -(-weight.numel() // NF4_BLOCK)])
+        summed = torch.addmm(weight, b[start : start + rows], a)
+        rounded = _to_half(summed, "a merged weight")
+        target.write(_bytes(rounded))
+        if share is None:  # measuring it in every block would take longer than the merge
+            size = float((summed - weight).norm())
+            share = float((rounded.float() - summed).norm()) / size if size else 0.0
+    return share
+
+
+def _blocks(source, entry: Entry, rows: int | None = None) -> Iterator[torch.Tensor]:
+    """A tensor of an open file, a block at a time: flat, or `rows` rows of a matrix."""
+    dtype = DTYPES[entry.dtype]
+    step = (rows * entry.shape[1] if rows else BLOCK) * dtype.itemsize
+    for start in range(entry.start, entry.end, step):
+        data = torch.empty(min(step, entry.end - start), dtype=torch.uint8)
+        read_into(source, data, start)
+        block = data.view(dtype)
+        yield block.view(-1, entry.shape[1]) if rows else block
+
+
+def _quantise(block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """NF4 codes and float32 scales of a block of rows, as bitsandbytes quantises fp16 weights."""
+    from bitsandbytes.functional import quantize_4bit
+
+    codes, state = quantize_4bit(_view_dtype(block), blocksize=NF4_BLOCK, quant_type="nf4")
+    return codes, state.absmax
+
+
+def _double_quantised(absmax: torch.Tensor) -> torch.Tensor:
+    """The scales of a whole matrix after bitsandbytes' second quantisation, in blocks of 256 around their mean."""
+    from bitsandbytes.functional import dequantize_blockwise, quantize_blockwise
+
+    offset = absmax.mean()
+    codes, state = quantize_blockwise(absmax - offset, blocksize=256)
+    return dequantize_blockwise(codes, state) + offset
+
+
+def _dequantise(block: torch.Tensor, absmax: torch.Tensor) -> torch.Tensor:
+    from bitsandbytes.functional import QuantState, dequantize_4bit, quantize_4bit
+
+    weight = _view_dtype(block)
+    codes, state = quantize_4bit(weight, blocksize=NF4_BLOCK, quant_type="nf4")
+    seen = QuantState(absmax=absmax, shape=state.shape, dtype=weight.dtype, blocksize=NF4_BLOCK, code=state.code,
+                      quant_type="nf4")  # fmt: skip
+    return dequantize_4bit(codes, seen).float().view_as(block)
+
+
+def _view_dtype(block: torch.Tensor) -> torch.Tensor:
+    """The type that was quantised in training: float32 as on a CPU for a float32 base, else fp16."""
+    return block if block.dtype == torch.float32 else block.half()
+
+
+def _to_half(block: torch.Tensor, name: str) -> torch.Tensor:
+    if block.dtype == torch.float16:
+        return block
+    half, (low, high) = block.half(), torch.aminmax(block)
+    if not max(-low, high) <= LARGEST:
+        raise ConfigError(f"{name} has values beyond {LARGEST:g}, the largest of float16; keep base and adapter apart.")
+    return half
+
+
+def _bytes(tensor: torch.Tensor) -> memoryview:
+    return memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+
+
+def _new_type(entry: Entry) -> tuple[str, tuple[int, ...]]:
+    return ("F16" if entry.dtype in FLOATS else entry.dtype, entry.shape)
+
+
+def _shards(base: Path, config: dict[str, Any]) -> list[Path]:
+    """The files of a base model that can take an update.
+
+    Raises:
+        ConfigError: it is quantised, or has no safetensors, or files of its index are missing.
+    """
+    if config.get("quantization_config"):
+        raise ConfigError(
+            f"{base} is quantised. Re-quantising would round nearly all of the update away; give the unquantised base."
+        )
+    if (base / INDEX).is_file():
+        names = sorted(set(json.loads((base / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+    else:
+        names = ["model.safetensors"]
+    missing = [name for name in names if "/" in name or "\\" in name or not (base / name).is_file()]
+    if missing:
+        raise ConfigError(f"{base} lacks {', '.join(missing)}; a base model in safetensors is needed, whole.")
+    return [base / name for name in names]
+
+
+def _check_modules(adapter: Adapter, shards: dict[str, dict[str, Entry]]) -> None:
+    """Every module of the adapter is in the base exactly once, as a floating-point matrix of its size."""
+    found: dict[str, list[Entry]] = {}
+    for entries in shards.values():
+        for key, entry in entries.items():
+            found.setdefault(key, []).append(entry)
+    problems = []
+    for module, size in sizes_of(adapter).items():
+        entries = found.get(f"{module}.weight", [])
+        if len(entries) != 1:
+            problems.append(f"{module}.weight is in it {len(entries)} times; expected once")
+        elif entries[0].shape != size or entries[0].dtype not in FLOATS:
+            problems.append(f"{module}.weight is {list(entries[0].shape)} of {entries[0].dtype}, the update {size}")
+    if problems:
+        raise AdapterError("the adapter does not fit the base model:\n  " + "\n  ".join(problems[:10]))
+
+
+def _write_index(shards: dict[str, dict[str, Entry]], output: Path) -> None:
+    """The index of the new files, where there are several."""
+    if len(shards) < 2:
+        return
+    size = 0
+    for entries in shards.values():
+        for entry in entries.values():
+            width = 2 if entry.dtype in FLOATS else DTYPES[entry.dtype].itemsize
+            size += (entry.end - entry.start) // DTYPES[entry.dtype].itemsize * width
+    weight_map = {key: name for name, entries in shards.items() for key in entries}
+    write_atomically(output / INDEX, to_json({"metadata": {"total_size": size}, "weight_map": weight_map}))

@@ -1,0 +1,139 @@
+"""A merge worked out in small matrices, then written one module at a time: memory does not grow with either.
+
+First each module's factors are read and brought into small core matrices (algebra.py), where the merge, its rank and
+its error are known; then they are read again and the merged factors are written.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from housebrain_core.adapters import Adapter
+from housebrain_core.algebra import AUTO_RANKS, Fit, Pair, apply_fit, choose_rank, fit, stack
+from housebrain_core.archives import CONFIG, TOKENIZER, WEIGHTS
+from housebrain_core.errors import AdapterError
+from housebrain_core.inspection import Geometry, judge_updates
+from housebrain_core.manifests import to_json, write_atomically
+from housebrain_core.parallel import map_ahead
+from housebrain_core.strategies import STRATEGIES, sum_updates
+from housebrain_core.tensorfiles import write_tensors
+
+
+class Recipe(NamedTuple):
+    """What is to be computed: a strategy's name, a weight for each adapter, and the factor of the result."""
+
+    strategy: str
+    weights: list[float]
+    scale: float
+    density: float
+
+
+class Plan(NamedTuple):
+    """The merge in small matrices, before anything is written."""
+
+    recipe: Recipe
+    fits: dict[str, Fit]
+    rank: int
+    geometry: Geometry
+    mean_error: float
+    """Relative Frobenius distance of the strategy's update from the exact weighted mean."""
+
+
+def plan_merge(adapters: list[Adapter], recipe: Recipe, rank: int | str) -> Plan:
+    """Works out a merge: singular values, error and rank, all known before a byte is written.
+
+    Raises:
+        AdapterError: an adapter is untrained, or two are the same.
+    """
+    strategy = STRATEGIES[recipe.strategy]
+    keep = {"auto": AUTO_RANKS[-1], "full": None}.get(rank, rank)
+
+    def one(module: str) -> tuple[Fit, torch.Tensor, float, float]:
+        stacked = stack([adapter.factors(module) for adapter in adapters])
+        core = strategy.combine(stacked.cores, recipe.weights, recipe.density)
+        mean = sum_updates(stacked.cores, recipe.weights)
+        return (
+            fit(stacked, core * recipe.scale, keep),
+            stacked.inner,
+            float((core - mean).square().sum()),
+            float(mean.square().sum()),
+        )
+
+    modules = sorted(adapters[0].shapes)
+    fits, inner, distances, squares = zip(*map_ahead(one, modules), strict=True)
+    geometry = Geometry(sum(inner))
+    refused, _ = judge_updates([adapter.name for adapter in adapters], geometry)
+    problems = [f"{a.name} is {why}" for a, reasons in zip(adapters, refused, strict=True) for why in reasons]
+    if problems:
+        raise AdapterError("these adapters cannot be merged:\n  " + "\n  ".join(problems))
+    chosen = choose_rank(rank, [found.values for found in fits])
+    error = math.sqrt(sum(distances) / sum(squares)) if sum(squares) else 0.0
+    return Plan(recipe, dict(zip(modules, fits, strict=True)), chosen, geometry, error)
+
+
+def merged_factors(adapters: list[Adapter], plan: Plan, module: str) -> Pair:
+    """The merged factors of one module at the plan's rank: B (out, rank), A (rank, in)."""
+    pairs, found = [adapter.factors(module) for adapter in adapters], plan.fits[module]
+    if found.left.shape[1] < min(plan.rank, len(found.values)):  # auto became full: more directions than were kept
+        strategy, recipe, stacked = STRATEGIES[plan.recipe.strategy], plan.recipe, stack(pairs)
+        found = fit(stacked, strategy.combine(stacked.cores, recipe.weights, recipe.density) * recipe.scale, plan.rank)
+    return apply_fit(found, pairs, plan.rank)
+
+
+def write_adapter(folder: Path, adapters: list[Adapter], rank: int, factors: Callable[[str], Pair]) -> None:
+    """Writes weights and configuration of an adapter: alpha = rank, so that every server reads the same scaling, 1.
+
+    Args:
+        folder: exists.
+        adapters: what it is made of; base model, modules and tokenizer are taken from the first.
+        rank: of every module.
+        factors: module -> (B, A).
+    """
+    modules = sorted(adapters[0].shapes)
+    shapes = {}
+    for module in modules:
+        out, inner, _ = adapters[0].shapes[module]
+        shapes[f"base_model.model.{module}.lora_A.weight"] = (rank, inner)
+        shapes[f"base_model.model.{module}.lora_B.weight"] = (out, rank)
+    tensors = (tensor for b, a in map_ahead(factors, modules) for tensor in (a, b))
+    write_tensors(folder / WEIGHTS, shapes, tensors)
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": adapters[0].base_model,
+        "revision": adapters[0].revision,
+        "r": rank,
+        "lora_alpha": rank,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "use_rslora": False,
+        "target_modules": sorted({module.rpartition(".")[2] for module in modules}),
+        "inference_mode": True,
+    }
+    write_atomically(folder / CONFIG, to_json(config))
+    for name in TOKENIZER:
+        if (adapters[0].folder / name).is_file():
+            write_atomically(folder / name, (adapters[0].folder / name).read_bytes())
+
+
+def merged_run(adapters: list[Adapter]) -> dict[str, Any]:
+    """What evaluation and generation need to know of the runs that were merged."""
+    runs = [adapter.run for adapter in adapters if adapter.run]
+    first = runs[0] if runs else {}
+    return {
+        "finished": True,
+        "why_it_ended": f"merged from {len(adapters)} adapters",
+        "base": first.get("base"),
+        "settings": {"load_in_4bit": trained_in_4bit(adapters)},
+        "data": {"dataset": (first.get("data") or {}).get("dataset")},
+        "tokens": sum(run.get("tokens") or 0 for run in runs),
+        "samples": sum(run.get("samples") or 0 for run in runs),
+    }
+
+
+def trained_in_4bit(adapters: list[Adapter]) -> bool:
+    """Whether the base was NF4 in training; plain adapters are taken to be QLoRA."""
+    return all(bool(((a.run or {}).get("settings") or {}).get("load_in_4bit", True)) for a in adapters)

@@ -1,0 +1,127 @@
+"""Floor plans: every structure that people have is drawn, and wrong geometry is drawn and marked."""
+
+import copy
+import json
+
+import pytest
+from matplotlib.patches import Rectangle
+
+from housebrain_core import plots
+from housebrain_core.errors import DataError
+from housebrain_core.plan_reader import place_opening, read_plan
+from housebrain_core.schema import Bounds, Door
+
+
+def rectangles(figure, level=0):
+    return [patch for patch in figure.axes[level].patches if isinstance(patch, Rectangle)]
+
+
+def boxes(figure, level=0):
+    return {(p.get_x(), p.get_y(), p.get_width(), p.get_height()) for p in rectangles(figure, level)}
+
+
+def texts(figure):
+    return "\n".join([text.get_text() for axes in figure.axes for text in axes.texts]
+                     + [axes.get_xlabel().replace("\n", " ") for axes in figure.axes])  # fmt: skip
+
+
+def one_room(**room):
+    base = {"id": "A", "type": "living", "bounds": {"x": 0, "y": 0, "width": 12, "height": 10}}
+    return {"levels": [{"level_number": 1, "rooms": [base | room]}]}
+
+
+def test_generated_samples_are_drawn_whole_and_unmarked(samples, tmp_path):
+    for sample in samples[:8]:
+        design = sample["output"]
+        figure = plots.floor_plan(design, "title")
+        assert len(figure.axes) == len(design["levels"])
+        for index, level in enumerate(design["levels"]):
+            for room in level["rooms"]:
+                assert tuple(room["bounds"][key] for key in ("x", "y", "width", "height")) in boxes(figure, index)
+            assert figure.axes[index].get_xlabel() == "feet"  # nothing is wrong
+        assert "plot" in texts(figure) and "N" in texts(figure)
+    assert plots.save(figure, tmp_path / "plan.png").stat().st_size > 5000
+
+
+def test_north_is_up(samples):
+    (arrow,) = [t for t in plots.floor_plan(one_room()).axes[0].texts if t.get_text() == "N"]
+    assert arrow.xy[1] > arrow.xyann[1] and arrow.arrowprops["arrowstyle"] == "->"
+
+
+def test_plot_and_setbacks_surround_the_house():
+    plot = {"length": 30, "width": 40, "setbacks_ft": {"front": 5, "rear": 6, "left": 2, "right": 3}}
+    brief = {"basicDetails": {"totalArea": 120, "bedrooms": 1}, "plot": plot}
+    drawn = boxes(plots.floor_plan(one_room(), brief=brief))
+    assert (-2, -5, 40, 30) in drawn and (0, 0, 35, 19) in drawn
+
+
+@pytest.mark.parametrize(
+    ("door", "start", "end"),
+    [
+        ({"wall": "south", "position": 2, "width": 3}, (2, 0), (5, 0)),
+        ({"wall": "East", "position": 1, "width": 3}, (12, 1), (12, 4)),
+        ({"id": "D", "wall_index": 2, "position": 4, "width": 3, "connecting_room_id": "B"}, (4, 10), (7, 10)),
+        ({"position": {"x": 12.1, "y": 5}, "width": 4, "to_room": "B"}, (12, 3), (12, 7)),
+        ({"wall": "north", "position": 0.5, "width": 2}, (5, 10), (7, 10)),
+        ({"wall": "west", "width": 4}, (0, 3), (0, 7)),
+        ({"wall": "north", "position": "center"}, (4.5, 10), (7.5, 10)),
+        ("south", (4.5, 0), (7.5, 0)),
+    ],
+)
+def test_openings_of_every_structure_are_on_their_wall(door, start, end):
+    plan = read_plan(one_room(doors=[door]))
+    room = plan.design.levels[0].rooms[0]
+    placed = place_opening(room.bounds, room.doors[0])
+    assert placed.start == pytest.approx(start) and placed.end == pytest.approx(end) and placed.fits
+
+
+@pytest.mark.parametrize("door", [{"wall": "south", "position": 10, "width": 3}, {"position": {"x": 6, "y": 5}}, {}])
+def test_an_opening_that_no_wall_holds_is_drawn_and_marked(door):
+    box = Bounds(x=0, y=0, width=12, height=10)
+    assert not place_opening(box, Door.model_validate(door)).fits
+    assert "a door of living A is not on its" in texts(plots.floor_plan(one_room(doors=[door])))
+
+
+def test_wrong_geometry_is_drawn_and_marked(samples):
+    design = copy.deepcopy(next(s["output"] for s in samples if len(s["output"]["levels"][0]["rooms"]) > 4))
+    rooms = design["levels"][0]["rooms"]
+    rooms[0]["bounds"]["width"] = -6
+    rooms[1]["bounds"] = dict(rooms[3]["bounds"], x=rooms[3]["bounds"]["x"] + 2)
+    rooms[2].pop("bounds")
+    rooms[-1]["bounds"]["width"] = 200
+    figure = plots.floor_plan(design)
+    written = texts(figure)
+    for mark in ("is -6 x 12 ft", "has no place", "overlap by", "beyond the setbacks"):
+        assert mark in written, written
+    assert any(patch.get_hatch() == "xxx" for patch in rectangles(figure))
+
+
+def test_a_drawing_in_millimetres_is_read_even_as_a_string():
+    drawing = {
+        "metadata": {"units": "mm"},
+        "walls": [{"id": "w", "start": [3048, 0], "end": [3048, 6096], "thickness": 200}],
+        "openings": [{"type": "door", "wall_id": "w", "position": 0.5, "width": 914.4}],
+        "spaces": [
+            {"id": "a", "type": "living", "boundary": [[0, 0], [3048, 0], [3048, 6096], [0, 6096]]},
+            {"id": "b", "type": "kitchen", "boundary": [[3048, 0], [6096, 0], [6096, 6096], [3048, 6096]]},
+        ],
+    }
+    for design in (drawing, json.dumps(drawing)):
+        plan = read_plan(design)
+        kitchen = plan.design.levels[0].rooms[1]
+        assert kitchen.bounds.model_dump() == pytest.approx({"x": 10, "y": 0, "width": 10, "height": 20})
+        placed = place_opening(kitchen.bounds, kitchen.doors[0])
+        assert placed.wall == "west" and placed.start == pytest.approx((10, 8.5)) and placed.fits
+
+
+def test_a_design_without_geometry_is_a_card_with_all_of_its_specification(samples):
+    figure = plots.floor_plan({**samples[0]["output"], "levels": []}, "flat")
+    cells = {cell.get_text().get_text() for cell in figure.axes[0].tables[0].get_celld().values()}
+    assert {"climate zone", "fire safety sprinklers", "flooring"} <= cells
+    assert "no geometry" in figure.axes[0].get_title()
+
+
+def test_what_is_no_design_is_refused():
+    for design in ("no json", "[1]", {"total_area": "large"}):
+        with pytest.raises(DataError):
+            plots.floor_plan(design)

@@ -1,0 +1,97 @@
+"""`housebrain generate`: a brief gives a design, many give a file that goes on where it was."""
+
+import io
+import json
+
+import pytest
+
+from housebrain_core import generate
+from housebrain_core.config import GenerateConfig
+from housebrain_core.errors import ConfigError, DataError, DesignError
+from housebrain_core.llm import HouseBrainLLM
+
+pytest.importorskip("llguidance", reason="the extra `constrained` is not installed")
+
+
+def settings(adapters, base, brief, **changes):
+    values = {"model": adapters[0], "base_model": str(base), "brief": str(brief), "constrained": True, "batch_size": 2}
+    return GenerateConfig(**(values | changes))
+
+
+def silent(line):
+    pass
+
+
+@pytest.fixture()
+def brief_file(samples, tmp_path):
+    path = tmp_path / "brief.json"
+    path.write_text(json.dumps(samples[0]["input"], indent=2))
+    return path
+
+
+@pytest.fixture()
+def many(samples, tmp_path):
+    path = tmp_path / "briefs.jsonl"
+    path.write_text("\n".join(json.dumps(sample["input"]) for sample in samples[:5]))
+    return path
+
+
+def test_one_brief_gives_json_on_standard_output_and_a_drawing(adapters, base, brief_file, tmp_path, capsys):
+    generate.generate(settings(adapters, base, brief_file, plot=tmp_path / "out.png"))
+    design = json.loads(capsys.readouterr().out)
+    assert design["input"] == json.loads(brief_file.read_text()) and design["total_area"]
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_standard_input_takes_a_brief_a_sample_or_lines(samples, monkeypatch):
+    for text, count, several in (
+        (json.dumps(samples[0]["input"], indent=1), 1, False),
+        (json.dumps(samples[0]), 1, False),
+        (json.dumps(samples[0]["input"]) + "\n\n" + json.dumps(samples[1]["input"]) + "\n", 2, True),
+    ):
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+        briefs, is_many = generate.read_briefs("-")
+        assert (len(briefs), is_many) == (count, several) and briefs[0] == samples[0]["input"]
+
+
+def test_an_answer_that_is_no_design_is_an_error_not_a_file(adapters, base, brief_file, tmp_path):
+    config = settings(adapters, base, brief_file, constrained=False, max_new_tokens=5, output=tmp_path / "out.json")
+    with pytest.raises(DesignError):
+        generate.generate(config, silent)
+    assert not config.output.exists()
+
+
+def test_a_killed_run_goes_on_and_gives_the_same_file(adapters, base, many, tmp_path, monkeypatch):
+    whole = settings(adapters, base, many, output=tmp_path / "whole.jsonl")
+    rows = generate.generate(whole, silent)
+    assert [row["brief"] for row in rows] == [1, 2, 3, 4, 5] and all("design" in row for row in rows)
+    killed = settings(adapters, base, many, output=tmp_path / "killed.jsonl")
+    lines = [json.dumps(row) for row in rows[:3]]
+    killed.output.write_text("\n".join(lines) + '\n{"brief": 4, "sha256": "torn')
+    asked = []
+    answer = HouseBrainLLM._continue
+    monkeypatch.setattr(HouseBrainLLM, "_continue", lambda self, *a: asked.append(a) or answer(self, *a))
+    generate.generate(killed, silent)
+    assert killed.output.read_bytes() == whole.output.read_bytes()
+    assert 0 < len(asked) < 3
+
+
+def test_answers_that_are_no_designs_are_named_in_their_lines(adapters, base, many, tmp_path):
+    config = settings(adapters, base, many, constrained=False, max_new_tokens=4, output=tmp_path / "out.jsonl")
+    rows = generate.generate(config, silent)
+    assert [row["error"]["kind"] for row in rows] == ["truncated"] * 5
+    assert [json.loads(line) for line in config.output.read_text().splitlines()] == rows
+
+
+def test_bad_briefs_are_all_reported_before_anything_is_loaded(tmp_path, adapters, base):
+    path = tmp_path / "briefs.jsonl"
+    path.write_text('{"basicDetails": {}}\nnot json\n{"basicDetails": {"totalArea": 0, "bedrooms": 1}}')
+    with pytest.raises(DataError, match="(?s)line 2 is not JSON.*brief 1: .*totalArea.*brief 2: .*totalArea = 0 sqft"):
+        generate.generate(settings(adapters, "no-such-base", path, output=tmp_path / "out.jsonl"))
+    with pytest.raises(DataError, match="cannot be read"):
+        generate.read_briefs(str(tmp_path / "missing.json"))
+
+
+def test_many_briefs_need_a_file_for_the_designs(adapters, base, many):
+    with pytest.raises(ConfigError, match="--output"):
+        generate.generate(settings(adapters, base, many))

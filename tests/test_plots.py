@@ -1,0 +1,32 @@
+"""Figures show the numbers they were given."""
+
+import pytest
+
+from housebrain_core import plots
+
+
+def test_loss_bars_are_as_long_as_the_losses_and_show_the_floor():
+    axes = plots.loss_bars({"one": 0.5, "two": 0.25}, floor=0.1).axes[0]
+    assert sorted(bar.get_width() for bar in axes.patches) == [0.25, 0.5]
+    assert [list(line.get_xdata()) for line in axes.lines] == [[0.1, 0.1]]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["two", "one"]  # drawn from below
+
+
+def test_loss_curves_hold_every_point():
+    axes = plots.loss_curves({"run": [(1, 2.0), (5, 1.0)]}, floor=0.5).axes[0]
+    assert axes.lines[0].get_xydata().tolist() == [[1, 2.0], [5, 1.0]] and len(axes.lines) == 2
+
+
+def test_rate_bars_show_every_rate_with_its_interval():
+    names = ("strict_parse", "repaired_parse", "schema_valid", "schema_valid_repaired")
+    rates = {name: 0.2 * number for number, name in enumerate(names, 1)}
+    rates["intervals"] = {name: (rates[name] - 0.05, rates[name] + 0.1) for name in names}
+    axes = plots.rate_bars({"model": rates}).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    ends = [line.get_segments()[0][:, 0].tolist() for line in axes.collections]
+    assert ends == [pytest.approx([rates[name] - 0.05, rates[name] + 0.1]) for name in names]
+
+
+def test_saved_figures_are_the_same_bytes_every_time(tmp_path):
+    one, two = (plots.save(plots.loss_bars({"a": 1.0}), tmp_path / name / "x.png") for name in "ab")
+    assert one.read_bytes() == two.read_bytes()

@@ -1,0 +1,377 @@
+"""Adapters as attacks: whatever is in a folder or zip is refused with an AdapterError, or merges to finite numbers."""
+
+import json
+import os
+import random
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from housebrain_core.adapters import read_adapter
+from housebrain_core.archives import unpacked
+from housebrain_core.config import ConvertConfig, MergeConfig
+from housebrain_core.convert import convert_adapters
+from housebrain_core.errors import AdapterError
+from housebrain_core.merge import merge_adapters
+from housebrain_core.tensorfiles import read_header, write_tensors
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+NAME = "base_model.model.model.layers.{}.self_attn.q_proj.lora_{}.weight"
+SETTINGS = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "bias": "none",
+            "target_modules": ["q_proj"], "base_model_name_or_path": "some/base", "revision": "abc",
+            "rank_pattern": {}, "alpha_pattern": {}, "use_rslora": False, "init_lora_weights": True}  # fmt: skip
+
+
+def tensors(seed: int = 0, dtype=torch.float32) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    sizes = {"A": (2, 5), "B": (6, 2)}
+    return {
+        NAME.format(layer, side): torch.randn(*sizes[side], generator=generator).to(dtype)
+        for layer in (0, 1)
+        for side in "AB"
+    }
+
+
+def make_adapter(folder: Path, values=None, **settings) -> Path:
+    folder.mkdir(parents=True)
+    save_file(tensors() if values is None else values, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / CONFIG).write_text(json.dumps(SETTINGS | settings))
+    return folder
+
+
+def merge(path: Path, output: Path) -> dict:
+    config = MergeConfig(models=[path], output=output, accept_plain=True, overwrite=True)
+    return merge_adapters(config, report=lambda line: None)
+
+
+def merged_update(path: Path, output: Path) -> torch.Tensor:
+    merge(path, output)
+    found = load_file(output / WEIGHTS)
+    return found[NAME.format(0, "B")] @ found[NAME.format(0, "A")]
+
+
+def split_file(path: Path) -> tuple[dict, bytes]:
+    data = path.read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
+
+
+def join_file(path: Path, header: dict | bytes, body: bytes, length: int | None = None) -> None:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + body)
+
+
+EXPECTED = (lambda t: 2 * t[NAME.format(0, "B")] @ t[NAME.format(0, "A")])(tensors())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_half_precision_is_accepted(dtype, tmp_path):
+    folder = make_adapter(tmp_path / "a", tensors(dtype=dtype))
+    assert torch.allclose(merged_update(folder, tmp_path / "out"), EXPECTED, atol=0.15)
+
+
+def test_reordered_keys_padding_and_extra_files_are_accepted(tmp_path):
+    folder = make_adapter(tmp_path / "a")
+    header, body = split_file(folder / WEIGHTS)
+    text = json.dumps(dict(reversed(header.items()))).encode() + b" " * 64
+    join_file(folder / WEIGHTS, text, body)
+    (folder / "README.md").write_text("hello")
+    (folder / "optimizer.pt").write_bytes(b"never opened")
+    assert torch.allclose(merged_update(folder, tmp_path / "out"), EXPECTED, atol=1e-5)
+
+
+@pytest.mark.parametrize("inside", ["", "a/", "models/hb-kaggle-04/"])
+def test_a_zip_is_an_adapter_too(inside, tmp_path):
+    folder = make_adapter(tmp_path / "a")
+    path = zip_of(tmp_path / "hb-kaggle-04.zip", {f"{inside}{p.name}": p.read_bytes() for p in folder.iterdir()})
+    result = merge(path, tmp_path / "out")
+    assert result["inputs"][0]["name"] == "hb-kaggle-04"
+    assert torch.allclose(merged_update(path, tmp_path / "out"), EXPECTED, atol=1e-5)
+
+
+def zip_of(path: Path, members: dict[str, bytes], links: tuple[str, ...] = ()) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = (0o120777 if name in links else 0o100644) << 16
+            archive.writestr(info, data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "links", "said"),
+    [
+        ({"../evil.txt": b"x"}, (), "leave its folder"),
+        ({"/etc/evil": b"x"}, (), "leave its folder"),
+        ({"a\\..\\evil": b"x"}, (), "leave its folder"),
+        ({WEIGHTS: b"/etc/passwd"}, (WEIGHTS,), "is a link"),
+        ({WEIGHTS: bytes(2**24)}, (), "would unpack"),
+        ({f"other/{CONFIG}": b"{}"}, (), "2 folders"),
+        ({CONFIG: None}, (), "0 folders"),
+    ],
+)
+def test_unsafe_zips_are_refused_and_write_nothing(changes, links, said, tmp_path):
+    folder = make_adapter(tmp_path / "a")
+    members = {p.name: p.read_bytes() for p in folder.iterdir()} | changes
+    path = zip_of(tmp_path / "x" / "b.zip" if (tmp_path / "x").mkdir() else tmp_path / "x" / "b.zip",
+                  {name: data for name, data in members.items() if data is not None}, links)  # fmt: skip
+    with unpacked([path]) as folders:
+        assert said in str(folders[path])
+    assert [p.name for p in (tmp_path / "x").iterdir()] == ["b.zip"] and not (tmp_path / "evil.txt").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_twice_in_a_zip_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for _ in range(2):
+            archive.writestr(CONFIG, "{}")
+    with unpacked([tmp_path / "a.zip"]) as folders:
+        assert "twice" in str(folders[tmp_path / "a.zip"])
+
+
+def break_header(header: dict, body: bytes) -> dict[str, tuple]:
+    first = NAME.format(0, "A")
+    entry = header[first]
+
+    def changed(**more) -> dict:
+        return header | {first: entry | more}
+
+    start, end = entry["data_offsets"]
+    return {
+        "overlap": (changed(data_offsets=[start + 4, end + 4]), body),
+        "beyond": (changed(data_offsets=[2**62, 2**62 + end - start]), body),
+        "negative": (changed(data_offsets=[-4, end]), body),
+        "huge-shape": (changed(shape=[2**40, 2**40]), body),
+        "bool-shape": (changed(shape=[True, 10]), body),
+        "float-shape": (changed(shape=[2.0, 5]), body),
+        "type": (changed(dtype="F8_E4M3"), body),
+        "integers": (changed(dtype="I32"), body),
+        "list": (header | {first: [1, 2]}, body),
+        "extra-byte": (header, body + b"x"),
+        "cut": (header, body[:-1]),
+        "twice": (json.dumps(header)[:-1].encode() + f', "{first}": {json.dumps(entry)}}}'.encode(), body),
+        "nested": (b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}", body),
+        "nan": (b'{"a": NaN}', body),
+        "surrogate": (header | {"\ud800": entry}, body),
+        "no-object": (b"[1, 2, 3]", body),
+        "length": (header, body, 2**63),
+        "big-length": (header, body, 2**26),
+    }
+
+
+HEADERS = ["overlap", "beyond", "negative", "huge-shape", "bool-shape", "float-shape", "type", "integers", "list",
+           "extra-byte", "cut", "twice", "nested", "nan", "surrogate", "no-object", "length", "big-length"]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", HEADERS)
+def test_broken_headers_are_refused(how, tmp_path):
+    folder = make_adapter(tmp_path / "a")
+    broken = break_header(*split_file(folder / WEIGHTS))[how]
+    join_file(folder / WEIGHTS, *broken)
+    with pytest.raises(AdapterError) as refused:
+        read_adapter(folder, accept_plain=True)
+    str(refused.value).encode("utf-8")  # printable whatever was in the file
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"use_dora": True}, {"modules_to_save": ["lm_head"]}, {"bias": "all"}, {"init_lora_weights": "pissa_niter_4"},
+        {"init_lora_weights": ["x"]}, {"auto_mapping": {"base_model_class": "os.system"}}, {"new_in_2030": 1},
+        {"rank_pattern": {"((a+)+)+$": 2}}, {"alpha_pattern": {"a.*b.*c.*d.*": 2}}, {"r": True}, {"r": 1e300},
+        {"lora_alpha": float("inf")}, {"rank_pattern": [1]}, {"base_model_name_or_path": "x\nlicense: evil"},
+        {"revision": {"a": 1}}, {"peft_type": ["LORA"]}, {"task_type": {}}, {"use_rslora": "yes"},
+    ],
+)  # fmt: skip
+def test_configurations_that_lie_or_change_the_meaning_are_refused(settings, tmp_path):
+    with pytest.raises(AdapterError):
+        read_adapter(make_adapter(tmp_path / "a", **settings), accept_plain=True)
+
+
+def test_patterns_and_rslora_are_honoured_as_peft_does(tmp_path):
+    """alpha 8 in layer 1 only; rslora divides by the root of the rank."""
+    scaled = make_adapter(
+        tmp_path / "a", alpha_pattern={r"layers\.1\.self_attn\.q_proj": 8}, rank_pattern={"q_proj": 2}, r=4
+    )
+    adapter = read_adapter(scaled, accept_plain=True)
+    assert list(adapter.scaling.values()) == [2.0, 4.0]
+    rooted = read_adapter(make_adapter(tmp_path / "b", use_rslora=True), accept_plain=True)
+    assert list(rooted.scaling.values()) == [pytest.approx(4 / 2**0.5)] * 2
+
+
+def test_links_and_pickles_are_refused(tmp_path):
+    folder = make_adapter(tmp_path / "a")
+    (tmp_path / "real").write_bytes((folder / WEIGHTS).read_bytes())
+    (folder / WEIGHTS).unlink()
+    (folder / WEIGHTS).symlink_to(tmp_path / "real")
+    with pytest.raises(AdapterError, match="links"):
+        read_adapter(folder, accept_plain=True)
+    (folder / WEIGHTS).unlink()
+    (folder / "adapter_model.bin").write_bytes(b"")
+    with pytest.raises(AdapterError, match="housebrain convert"):
+        read_adapter(folder, accept_plain=True)
+
+
+def test_a_manifest_cannot_point_outside_the_folder(tmp_path):
+    folder = make_adapter(tmp_path / "a")
+    files = {name: {"size": 1, "sha256": ""} for name in (WEIGHTS, CONFIG, "run.json", "../../etc/passwd")}
+    (folder / "manifest.json").write_text(json.dumps({"kind": "adapter", "files": files}))
+    (folder / "run.json").write_text("{}")
+    with pytest.raises(AdapterError, match="expected plain files"):
+        read_adapter(folder)
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch pwned",)
+
+
+def test_convert_makes_safetensors_and_runs_no_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = make_adapter(tmp_path / "a")
+    (folder / WEIGHTS).unlink()
+    torch.save(tensors(), folder / "adapter_model.bin")
+    convert_adapters(ConvertConfig(models=[folder]), report=lambda line: None)
+    assert torch.allclose(merged_update(folder, tmp_path / "out"), EXPECTED, atol=1e-5)
+    (folder / WEIGHTS).unlink()
+    torch.save({"x": Evil()}, folder / "adapter_model.bin")
+    with pytest.raises(AdapterError, match="not converted"):
+        convert_adapters(ConvertConfig(models=[folder]), report=lambda line: None)
+    assert not (tmp_path / "pwned").exists() and not (folder / WEIGHTS).exists()
+
+
+def test_our_writer_gives_the_bytes_of_the_library(tmp_path):
+    values = tensors()
+    save_file(values, tmp_path / "theirs", metadata={"format": "pt"})
+    write_tensors(
+        tmp_path / "ours", {n: tuple(values[n].shape) for n in sorted(values)}, [values[n] for n in sorted(values)]
+    )
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+    assert list(read_header(tmp_path / "ours")) == sorted(values)
+
+
+WORDS = ["LORA", "F64", "BOOL", "", "../x", "\u0000", "\ud800", "all", "pissa", "(a+)+$", 0, -1, 1.5, 1e308, 2**70,
+         True, None, [], {}, [[]], {"q_proj": 3}, {"": 1}, float("nan"), float("inf")]  # fmt: skip
+
+
+def mutate(folder: Path, rng: random.Random) -> Path:
+    """Damages one thing: bytes, header, body, configuration or zip."""
+    kind = rng.choice(["bytes", "header", "values", "config", "config-bytes", "zip", "zip-names"])
+    weights, config = folder / WEIGHTS, folder / CONFIG
+    if kind in ("bytes", "config-bytes"):
+        path = weights if kind == "bytes" else config
+        path.write_bytes(damage(path.read_bytes(), rng))
+    elif kind == "header":
+        header, body = split_file(weights)
+        name = rng.choice([n for n in header if n != "__metadata__"])
+        where = rng.choice(["dtype", "shape", "data_offsets", "name", "drop"])
+        if where in ("name", "drop"):
+            entry = header.pop(name)
+            header |= (
+                {rng.choice([name + ".x", "../" + name, "", "\ud800", name.replace("A", "B")]): entry}
+                if where == "name"
+                else {}
+            )
+        elif where == "dtype":
+            header[name]["dtype"] = rng.choice([*WORDS, "F16", "BF16"])
+        else:
+            header[name][where] = rng.choice([*WORDS, [rng.choice([0, 1, 2**62, -1, 5, 2]) for _ in range(2)]])
+        join_file(weights, header, body, rng.choice([None, None, None, rng.randrange(2**16)]))
+    elif kind == "values":
+        header, body = split_file(weights)
+        special = [float("nan"), float("inf"), 3e38, 1e-45, 1e6, -1e6, 1e-38, 1e-20, 0.0, 1.0]
+        word = struct.pack("<f", rng.choice(special))
+        words = [word for _ in range(len(body) // 4)]
+        keep = rng.random()
+        join_file(
+            weights,
+            header,
+            b"".join(w if rng.random() > keep else body[4 * i : 4 * i + 4] for i, w in enumerate(words)),
+        )
+    elif kind == "config":
+        settings = json.loads(config.read_text())
+        settings[rng.choice([*settings, "use_dora", "modules_to_save", "unknown"])] = rng.choice(WORDS)
+        config.write_text(json.dumps(settings))
+    else:
+        members = {f"a/{path.name}": path.read_bytes() for path in folder.iterdir()}
+        if kind == "zip-names":
+            old = rng.choice(sorted(members))
+            members[rng.choice(["../b", "/b", "a/../../b", "b" * 300, f"a/{CONFIG}/x", "a/\u202e"])] = members.pop(old)
+        path = zip_of(folder.with_suffix(".zip"), members)
+        if kind == "zip":
+            path.write_bytes(damage(path.read_bytes(), rng))
+        return path
+    return folder
+
+
+def damage(data: bytes, rng: random.Random) -> bytes:
+    """Flips, removes, repeats or inserts a few bytes."""
+    changed = bytearray(data)
+    for _ in range(rng.randint(1, 6)):
+        at = rng.randrange(max(1, len(changed)))
+        how = rng.randrange(4)
+        if how == 0 and changed:
+            changed[min(at, len(changed) - 1)] = rng.randrange(256)
+        elif how == 1:
+            del changed[at : at + rng.choice([1, 8, 200])]
+        elif how == 2:
+            changed[at:at] = rng.randbytes(rng.choice([1, 8]))
+        else:
+            changed[at:at] = changed[at : at + 16]
+    return bytes(changed)
+
+
+def fuzz(tmp_path: Path, seeds: range) -> tuple[int, int]:
+    """Merges mutated adapters; returns how many were refused and how many merged."""
+    refused = merged = 0
+    for seed in seeds:
+        rng = random.Random(seed)
+        place = tmp_path / str(seed)
+        path = mutate(make_adapter(place / "a"), rng)
+        before = set(place.rglob("*"))
+        try:
+            merge(path, place / "out")
+        except AdapterError as error:
+            refused += 1
+            str(error).encode("utf-8")
+            assert set(place.rglob("*")) == before, f"seed {seed} left something behind"
+            continue
+        merged += 1
+        assert all(torch.isfinite(v).all() for v in load_file(place / "out" / WEIGHTS).values()), f"seed {seed}"
+        assert {p for p in place.rglob("*") if place / "out" not in (p, *p.parents)} == before, f"seed {seed}"
+    return refused, merged
+
+
+def test_mutated_adapters_are_refused_or_merge_to_finite_numbers(tmp_path):
+    refused, merged = fuzz(tmp_path, range(400))
+    assert refused > 100 and merged > 20, "the fuzzer reaches both ends"
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[2])
+import test_untrusted
+test_untrusted.fuzz(Path(sys.argv[1]) / "warm", range(0, 20))
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
+print(*test_untrusted.fuzz(Path(sys.argv[1]) / "rest", range(20, 3000)), peak() - before)
+"""
+
+
+@pytest.mark.soak
+def test_three_thousand_mutated_adapters_take_no_memory_and_no_crash(tmp_path):
+    command = [sys.executable, "-c", LIMITED, str(tmp_path), str(Path(__file__).parent)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    refused, merged, grown = map(int, ran.stdout.split())
+    assert refused + merged == 2980 and grown < 60_000, f"{grown} kB more than after the first twenty"
