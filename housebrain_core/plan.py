@@ -60,9 +60,9 @@ class Plan(BaseModel):
     tokens_per_second: Range
     epochs: int
     splits: list[SplitPlan]
-    kaggle_sessions: Range
+    kaggle_sessions: tuple[int, int]
     kaggle_weeks: Range
-    colab_sessions: Range
+    colab_sessions: tuple[int, int]
     alone_hours: Range
     alone_weeks: Range
     advice: list[str]
@@ -270,7 +270,7 @@ def describe_plan(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def describe_sessions(values: Range) -> str:
+def describe_sessions(values: tuple[int, int]) -> str:
     """A range of sessions as text."""
     low, high = values
     return f"{low} session{'s' if low > 1 else ''}" if low == high else f"{low} to {high} sessions"

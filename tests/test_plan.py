@@ -113,7 +113,7 @@ def test_every_figure_has_a_source_and_the_plan_is_short(splits):
     made = plan(splits, gpu="t4x2")
     assert all(all(column) for column in made.figures)
     text = describe_plan(made)
-    assert "alone" in text and "Apache-2.0" in text and len(text.splitlines()) < 45
+    assert "alone" in text and "Apache-2.0" in text and "1 session," in text and len(text.splitlines()) < 45
 
 
 def test_an_unknown_base_names_what_is_known(splits):
