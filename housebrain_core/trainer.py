@@ -131,18 +131,14 @@ def gradient_scale(trainer: Trainer) -> float | None:
 @torch.no_grad()
 def mean_loss(model, rows: PackedRows) -> float:
     """Mean cross-entropy over all learned tokens of packed rows, in nats per token."""
-    # Not model.eval(): on a CPU bitsandbytes repacks its weights at that, for a kernel that has no gradient, and
-    # training would go on with wrong ones. Of all modules only dropout behaves differently anyway.
-    dropouts = [module for module in model.modules() if isinstance(module, torch.nn.Dropout) and module.training]
-    for module in dropouts:
-        module.eval()
+    was_training = model.training
+    model.eval()
     total, count = 0.0, 0
     for index in range(len(rows)):
         batch = {name: values.to(model.device) for name, values in collate_row([rows[index]]).items()}
         losses, _ = completion_losses(model, batch)
         total, count = total + losses.double().sum().item(), count + len(losses)
-    for module in dropouts:
-        module.train()
+    model.train(was_training)
     return total / count
 
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "housebrain_core"
 LIGHT = [
     "errors",
+    "settings",
     "config",
     "schema",
     "parsing",
@@ -141,7 +142,7 @@ def test_light_modules_import_in_a_fresh_environment_without_torch(version, tmp_
     python = find_python(version)
     if python is None:
         pytest.skip(f"no Python {version} found")
-    third_party = {name.split(".")[0] for module in LIGHT for name, top in read_imports(PACKAGE / f"{module}.py")}
+    third_party = {n.split(".")[0] for module in LIGHT for n, top in read_imports(PACKAGE / f"{module}.py") if top}
     third_party -= set(sys.stdlib_module_names) | HEAVY | {"housebrain_core"}
     wanted = [pins()[DISTRIBUTIONS.get(name, name)] for name in sorted(third_party)]
     uv = [sys.executable, "-m", "uv"]
