@@ -152,10 +152,12 @@ def run(operations: int, times: int, seed: int, folder: Path) -> dict[str, list[
     """
     torch.set_num_threads(1)
     whole = prepare(folder)
-    started = time.monotonic()
-    if finish(start(whole)):
-        sys.exit("the uninterrupted run failed: " + whole.output_dir.with_suffix(".lines.txt").read_text())
-    seconds = time.monotonic() - started
+    for _ in range(2):  # the first is slower: files are not cached yet
+        shutil.rmtree(whole.output_dir, ignore_errors=True)
+        started = time.monotonic()
+        if finish(start(whole)):
+            sys.exit("the uninterrupted run failed: " + whole.output_dir.with_suffix(".lines.txt").read_text())
+        seconds = time.monotonic() - started
     total = int(whole.output_dir.with_suffix(".operations.txt").read_text())
     expected = sha256_of(whole.output_dir / WEIGHTS)
     print(f"uninterrupted: {STEPS} steps, {total} file operations, {seconds:.1f} s", flush=True)
