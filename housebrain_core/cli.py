@@ -103,6 +103,12 @@ def run_split(settings: Any) -> None:
     split_dataset(settings)
 
 
+def run_plan(settings: Any) -> None:
+    from housebrain_core.plan import describe_plan, make_plan
+
+    print(describe_plan(make_plan(settings)))
+
+
 def run_audit(settings: Any) -> None:
     from housebrain_core.audit import audit_dataset
 
@@ -163,6 +169,12 @@ STAGES = {
         "Cut a dataset into one split per person, with a bundle to upload and a handout for each.",
         "housebrain split --source housebrain_dataset_v5_350k --output housebrain_splits --splits 6",
         run_split,
+    ),
+    "plan": Stage(
+        "PlanConfig",
+        "Say how long training will take: tokens, hours, sessions, weeks, and what would fit better.",
+        "housebrain plan --splits housebrain_splits --gpu t4 --base-model Qwen/Qwen2.5-Coder-1.5B",
+        run_plan,
     ),
     "train": Stage(
         "FineTuningConfig",

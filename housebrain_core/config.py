@@ -29,6 +29,23 @@ class SplitConfig(Settings):
     """Replace an output folder that an earlier split wrote."""
 
 
+class PlanConfig(Settings):
+    """How long training will take, and what would fit better."""
+
+    splits: Path = Path("housebrain_splits")
+    """A splits folder, or one bundle of it."""
+    gpu: Literal["t4", "t4x2", "l4", "a100", "h100"] = "t4"
+    """What each person trains on."""
+    base_model: str = "Qwen/Qwen2.5-Coder-1.5B"
+    """Model to adapt: a Hugging Face id, or a folder."""
+    epochs: Count = 2
+    """Passes over a split."""
+    row_length: Annotated[int, Field(ge=16)] = 2048
+    """Tokens in a packed row."""
+    tokens_per_second: Annotated[float, Field(gt=0)] | None = None
+    """A rate that a run has printed; replaces the range estimated from the GPU."""
+
+
 class AuditConfig(Settings):
     """What to look at before anyone spends a GPU hour on a dataset."""
 

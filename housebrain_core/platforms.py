@@ -1,5 +1,6 @@
 """Where this code runs, what it runs on, and what follows from that."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -70,3 +71,26 @@ def session_start() -> float:
     if detect_platform() == "local":
         return time.time()
     return Path("/proc/1").stat().st_ctime
+
+
+def estimate_finish(
+    tokens_per_second: float, tokens_left: int, session_hours: float | None, now: float
+) -> tuple[float, int, str]:
+    """When training ends, from a measured rate.
+
+    Args:
+        tokens_per_second: measured over the last steps, saving and validation included.
+        tokens_left: of the whole plan.
+        session_hours: until the time budget ends; None without one. Later sessions count as long as this one.
+        now: in seconds of `time.time()`.
+
+    Returns:
+        (hours of training left, sessions left with this one, one line that says both).
+    """
+    hours = tokens_left / tokens_per_second / 3600
+    sessions = max(1, math.ceil(hours / session_hours)) if session_hours else 1
+    left = f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min"
+    if sessions > 1:
+        return hours, sessions, f"{tokens_per_second:,.0f} tokens/s: {left} left, {sessions} sessions with this one"
+    end = time.strftime("%a %H:%M", time.localtime(now + hours * 3600))
+    return hours, sessions, f"{tokens_per_second:,.0f} tokens/s: {left} left, done {end} in this session"

@@ -61,6 +61,16 @@ rows = [f"| {p['name']} | {p['train']:,} | {p['bundle_bytes'] / 1e6:.2f} | {p['p
 Markdown("\n".join(["| split | samples | MB to upload | platform |", "|---|---|---|---|", *rows]))
 
 # %% [markdown]
+# How long will training take? A range, until a run has measured its own speed; the last table says where each
+# figure comes from. `housebrain plan` does the same for other GPUs, base models and numbers of epochs.
+
+# %%
+from housebrain_core.config import PlanConfig
+from housebrain_core.plan import describe_plan, make_plan
+
+print(describe_plan(make_plan(PlanConfig(splits=output, gpu="t4"))))
+
+# %% [markdown]
 # **Next:** send each person their `handouts/split_NN.md` and `split_NN.zip`, or train a split on this computer with
 # notebook 2. This is the first handout:
 

@@ -38,6 +38,8 @@ LIGHT = [
     "audit_report",
     "audit",
     "plots",
+    "costs",
+    "plan",
     "synthetic",
 ]
 TORCH = [
