@@ -97,6 +97,12 @@ def _flag_type(annotation: Any) -> Any:
     return annotation
 
 
+def run_audit(settings: Any) -> None:
+    from housebrain_core.audit import audit
+
+    audit(settings)
+
+
 def run_split(settings: Any) -> None:
     from housebrain_core.splits import split_dataset
 
@@ -146,6 +152,12 @@ def run_demo(settings: Any) -> None:
 
 
 STAGES = {
+    "audit": Stage(
+        "AuditConfig",
+        "Look at a dataset before spending a GPU hour: what is in it, and what a model can learn from it.",
+        "housebrain audit --source housebrain_dataset_v5_350k --tokenizer Qwen/Qwen2.5-Coder-1.5B",
+        run_audit,
+    ),
     "split": Stage(
         "SplitConfig",
         "Cut a dataset into one split per person, with a bundle to upload and a handout for each.",

@@ -41,6 +41,17 @@ def describe_problems(config: type[BaseModel], error: ValidationError) -> str:
     return f"{config.__name__}: " + "\n  ".join(["these settings cannot be used:", *lines])
 
 
+class AuditConfig(Settings):
+    """What is looked at before a GPU hour is spent."""
+
+    source: Path
+    """Dataset: a folder of JSON files, or JSONL (plain, .gz, .zst) or Parquet files."""
+    tokenizer: str | None = None
+    """Tokenizer that lengths are counted with: a folder with tokenizer.json, or a Hub id; characters when not given."""
+    output: Path = Path("audit.html")
+    """The report; its figures lie beside it in a .json of the same name."""
+
+
 class SplitConfig(Settings):
     """How a dataset is cut into one split per person."""
 

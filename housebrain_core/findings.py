@@ -209,7 +209,7 @@ def _measure(target: Column, brief: list[Column], earlier: list[Column]) -> Find
     if not closed and target.numbers is None:
         found.kind, found.free = "free text", None
     for source in [*brief, *earlier]:
-        if 1 < len(source.values) and (source.numbers is not None or len(source.values) <= VOCABULARY):
+        if len(source.values) > 1 and (source.numbers is not None or len(source.values) <= VOCABULARY):
             _note_dependence(found, *mutual_information(_bins(target), _bins(source)), source, source in brief)
     if not closed and target.numbers is not None:
         found.kind, found.free = "number", _number_entropy(target, brief)
@@ -302,5 +302,3 @@ def _top(column: Column) -> list[tuple[Any, float]]:
     counts = np.bincount(column.codes, minlength=len(column.values))
     order = np.argsort(-counts, kind="stable")[:8]
     return [(column.values[code], float(counts[code] / len(column.codes))) for code in order if counts[code]]
-
-

@@ -34,6 +34,10 @@ LIGHT = [
     "plan_reader",
     "floor_plans",
     "plots",
+    "columns",
+    "findings",
+    "audit_report",
+    "audit",
     "synthetic",
 ]
 TORCH = [
