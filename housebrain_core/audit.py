@@ -22,7 +22,7 @@ from housebrain_core.columns import Columns, read_columns
 from housebrain_core.config import AuditConfig
 from housebrain_core.data import list_items
 from housebrain_core.errors import ConfigError, DataError
-from housebrain_core.findings import Finding, entropy_floor, study_fields
+from housebrain_core.findings import SIGMAS, Finding, entropy_floor, study_fields
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.rules import check_design, score_rules
 
@@ -116,7 +116,8 @@ def load_tokenizer(name: str | None) -> Callable[[list[str]], list[int]]:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"tokenizer = {name!r} cannot be loaded ({str(error)[:120]}). Give a folder with tokenizer.json or a Hub id."
+            f"tokenizer = {name!r} cannot be loaded ({str(error)[:120]}). "
+            "Give a folder with tokenizer.json or a Hub id."
         ) from None
     return lambda texts: [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
@@ -182,7 +183,7 @@ def conclude(result: dict, findings: list[Finding]) -> list[str]:
         return ", ".join(f.name.removeprefix("output.") for kind in some for f in kinds.get(kind, []))
 
     free = [f for f in findings if f.free]
-    blind = [f for f in free if f.brief_sigmas <= 8]
+    blind = [f for f in free if f.kind != "nearly derivable" and f.brief_sigmas <= SIGMAS]
     lines = []
     for f in kinds.get("constant", []):
         if f.text == "always empty":
@@ -197,9 +198,9 @@ def conclude(result: dict, findings: list[Finding]) -> list[str]:
             f"{len(blind)} fields are independent of the brief ({nats:.1f} nats). A model learns how often each value "
             f"occurs, and no more: {', '.join(f.name.removeprefix('output.') for f in blind)}."
         )
-    told = [f for f in free if f.brief_sigmas > 8]
+    told = [f for f in free if f.brief_sigmas > SIGMAS]
     for f in told:
-        lines.append(f"{f.name.removeprefix('output.')} depends on {f.brief_field}: this can be learned.")
+        lines.append(f"{f.name.removeprefix('output.')} depends on {f.brief_field}: a model can learn that part of it.")
     text = names("free text")
     if text:
         lines.append(f"Free text or structure, whose floor these statistics do not know: {text}.")

@@ -159,16 +159,15 @@ def _scaled(target: Column, base: np.ndarray, name: str) -> Iterator[tuple[float
     low, middle, high = np.quantile(ratios, [0.1, 0.5, 0.9]) if len(ratios) else (0, 0, 0)
     if middle == 0 or (high - low) > 0.05 * abs(middle):
         return
-    factor = float(f"{middle:.3g}")
     digits = 0 if target.whole else 2
-    scaled = base * factor
-    label = name if factor == 1 else f"{factor:g} x {name}"
-    tries = {f"int({label})": np.trunc(scaled), f"round({label}, {digits})": np.round(scaled, digits), label: scaled}
-    for text, guess in tries.items():
-        hits = np.isclose(guess[few], target.numbers[few], rtol=1e-12, atol=1e-9)
-        if hits.mean() > NEAR:
-            hits = np.isclose(guess, target.numbers, rtol=1e-12, atol=1e-9)
-            yield float(hits.mean()), text, _entropy_of_values(np.round(target.numbers - guess, 6)), "derivable"
+    for factor in {float(f"{middle:.{places}g}") for places in (1, 2, 3)}:  # rounding hides the last digits
+        scaled = base * factor
+        label = name if factor == 1 else f"{factor:g} x {name}"
+        tries = {f"int({label})": np.trunc(scaled), f"round({label}, {digits})": np.round(scaled, digits)}
+        for text, guess in {**tries, label: scaled}.items():
+            if np.isclose(guess[few], target.numbers[few], rtol=1e-12, atol=1e-9).mean() > NEAR:
+                hits = np.isclose(guess, target.numbers, rtol=1e-12, atol=1e-9)
+                yield float(hits.mean()), text, _entropy_of_values(np.round(target.numbers - guess, 6)), "derivable"
 
 
 def _equal(target: Column, source: Column) -> np.ndarray | None:
