@@ -90,6 +90,13 @@ def kaggle(tmp_path, base) -> Kaggle:
     return Kaggle(tmp_path, base)
 
 
+def test_the_kernel_sees_neither_the_repository_nor_the_installed_package(kaggle):
+    kernel = json.loads((kaggle.root / "jupyter/kernels/bare/kernel.json").read_text())
+    command = [*kernel["argv"][:2], "-c", "import transformers, housebrain_core"]
+    done = subprocess.run(command, cwd=kaggle.root, env=os.environ | kernel["env"], capture_output=True, text=True)
+    assert done.stderr.endswith("No module named 'housebrain_core'\n")
+
+
 def test_a_run_that_ran_out_of_time_goes_on_from_its_attached_output(kaggle, splits):
     kaggle.attach_bundle(splits / "split_02.zip")
     fine, printed, last = kaggle.run(time_budget_hours=0.001)
