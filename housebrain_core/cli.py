@@ -97,6 +97,12 @@ def _flag_type(annotation: Any) -> Any:
     return annotation
 
 
+def run_audit(settings: Any) -> None:
+    from housebrain_core.audit import audit
+
+    audit(settings)
+
+
 def run_split(settings: Any) -> None:
     from housebrain_core.splits import split_dataset
 
@@ -107,12 +113,6 @@ def run_plan(settings: Any) -> None:
     from housebrain_core.plan import describe_plan, make_plan
 
     print(describe_plan(make_plan(settings)))
-
-
-def run_audit(settings: Any) -> None:
-    from housebrain_core.audit import audit_dataset
-
-    audit_dataset(settings)
 
 
 def run_train(settings: Any) -> None:
@@ -160,8 +160,8 @@ def run_demo(settings: Any) -> None:
 STAGES = {
     "audit": Stage(
         "AuditConfig",
-        "Say what is in a dataset, and what a model can and cannot learn from it.",
-        "housebrain audit --source housebrain_dataset_v5_350k --output audit",
+        "Look at a dataset before spending a GPU hour: what is in it, and what a model can learn from it.",
+        "housebrain audit --source housebrain_dataset_v5_350k --tokenizer Qwen/Qwen2.5-Coder-1.5B",
         run_audit,
     ),
     "split": Stage(

@@ -10,6 +10,17 @@ from housebrain_core.settings import Count, FineTuningConfig, Settings, Share
 __all__ = ["FineTuningConfig"]  # the settings of training live in settings.py, and are imported from here
 
 
+class AuditConfig(Settings):
+    """What is looked at before a GPU hour is spent."""
+
+    source: Path
+    """Dataset: a folder of JSON files, or JSONL (plain, .gz, .zst) or Parquet files."""
+    tokenizer: str | None = None
+    """Tokenizer that lengths are counted with: a folder with tokenizer.json, or a Hub id; characters when not given."""
+    output: Path = Path("audit.html")
+    """The report; its figures lie beside it in a .json of the same name."""
+
+
 class SplitConfig(Settings):
     """How a dataset is cut into one split per person."""
 
@@ -44,19 +55,6 @@ class PlanConfig(Settings):
     """Tokens in a packed row."""
     tokens_per_second: Annotated[float, Field(gt=0)] | None = None
     """A rate that a run has printed; replaces the range estimated from the GPU."""
-
-
-class AuditConfig(Settings):
-    """What to look at before anyone spends a GPU hour on a dataset."""
-
-    source: Path
-    """Dataset: a folder of JSON files, or JSONL (plain, .gz, .zst) or Parquet files."""
-    output: Path = Path("audit")
-    """Folder for audit.html and audit.json; those two files are replaced."""
-    tokenizer: str | None = None
-    """Tokenizer to measure lengths with: a Hugging Face id, or a folder with tokenizer.json; none when not given."""
-    max_length: Count = 512
-    """Tokens above which a sample, prompt and answer, counts as too long."""
 
 
 class InspectConfig(Settings):

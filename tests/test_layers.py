@@ -25,7 +25,8 @@ LIGHT = [
     "codec",
     "bundles",
     "encoding",
-    "entropy",
+    "columns",
+    "findings",
     "splits",
     "platforms",
     "checkpoints",
@@ -35,11 +36,11 @@ LIGHT = [
     "briefs",
     "plan_reader",
     "floor_plans",
-    "audit_report",
-    "audit",
     "plots",
     "costs",
     "plan",
+    "audit_report",
+    "audit",
     "synthetic",
 ]
 TORCH = [
