@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 Platform = Literal["kaggle", "colab", "local"]
+ROOT = Path(os.environ.get("HOUSEBRAIN_SIMULATED_ROOT", "/"))
+"""Where /kaggle and /content lie; tests simulate both platforms below a folder of their own."""
+WORKING = {"kaggle": ROOT / "kaggle/working", "colab": ROOT / "content", "local": Path(".")}
+"""Where a person finds what a notebook wrote."""
+TIME_BUDGET_HOURS = {"kaggle": 8.5, "colab": 11.0, "local": None}
+"""Hours from a session's start after which training saves and ends, well before the platform ends it."""
 
 
 def detect_platform() -> Platform:
     """Kaggle sets KAGGLE_KERNEL_RUN_TYPE and has /kaggle/working; Colab has google.colab; the rest is local."""
-    if os.environ.get("KAGGLE_KERNEL_RUN_TYPE") and Path("/kaggle/working").is_dir():
+    if os.environ.get("KAGGLE_KERNEL_RUN_TYPE") and WORKING["kaggle"].is_dir():
         return "kaggle"
     return "colab" if "google.colab" in sys.modules or os.environ.get("COLAB_RELEASE_TAG") else "local"
 
@@ -68,9 +74,8 @@ def session_start() -> float:
 
     On Kaggle and Colab the machine is made for the session, so the first process is as old as the session is.
     """
-    if detect_platform() == "local":
-        return time.time()
-    return Path("/proc/1").stat().st_ctime
+    first = ROOT / "proc/1"
+    return first.stat().st_ctime if detect_platform() != "local" and first.exists() else time.time()
 
 
 def estimate_finish(
