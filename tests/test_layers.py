@@ -53,6 +53,7 @@ TORCH = [
     "inspection",
     "planning",
     "validation",
+    "nf4",
     "into_base",
     "merge",
     "judging",
