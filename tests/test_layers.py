@@ -62,6 +62,7 @@ TORCH = [
     "inspection",
     "planning",
     "validation",
+    "nf4",
     "into_base",
     "merge",
     "judging",
