@@ -180,7 +180,7 @@ class HouseBrainFineTuner:
             disable_tqdm=True,
             report_to="none",
         )
-        callbacks = [Progress(self.report), SaveByTime(config.save_minutes)]
+        callbacks = [Progress(self.report, config.time_budget_hours), SaveByTime(config.save_minutes)]
         trainer = RowTrainer(
             model=model, args=arguments, train_dataset=rows, data_collator=collate_row, callbacks=callbacks,
             fingerprint=fingerprint, report=self.report,
