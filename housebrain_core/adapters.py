@@ -92,7 +92,7 @@ class Adapter:
             AdapterError: a value is not finite, or beyond what training can give.
         """
         b, a = (self._read(f"base_model.model.{module}.lora_{side}.weight") for side in "BA")
-        return b * self.scaling[module], a
+        return b.mul_(self.scaling[module]), a  # read_tensor's memory is ours
 
     def _read(self, name: str) -> torch.Tensor:
         tensor = read_tensor(self.folder / WEIGHTS, self.entries[name]).float()

@@ -15,8 +15,8 @@ import torch
 AUTO_RANKS = (8, 16, 32, 64)
 AUTO_ENERGY = 0.999
 """Share of the squared singular values that `rank="auto"` keeps."""
-CHUNK = 4096
-"""Rows of a long dimension that are in float64 at once."""
+CHUNK = 512
+"""Rows of a long dimension that are in float64 at once: few enough to stay in a core's cache."""
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 """B (out_features, rank) with the scaling in it, A (rank, in_features); or the cores of such a pair."""
@@ -107,10 +107,14 @@ def apply_fit(found: Fit, pairs: list[Pair], rank: int) -> Pair:
     Returns:
         B (out_features, rank) and A (rank, in_features), float32.
     """
-    b = torch.cat([b for b, _ in pairs], dim=1) @ found.left[:, :rank]
-    a = found.right[:rank] @ torch.cat([a for _, a in pairs])
-    missing = rank - b.shape[1]
-    return torch.nn.functional.pad(b, (0, missing)), torch.nn.functional.pad(a, (0, 0, 0, missing))
+    kept = min(rank, found.left.shape[1])
+    b, a = torch.zeros(pairs[0][0].shape[0], rank), torch.zeros(rank, pairs[0][1].shape[1])
+    ranks = [pair[0].shape[1] for pair in pairs]
+    coefficients = zip(found.left[:, :kept].split(ranks), found.right[:kept].split(ranks, dim=1), strict=True)
+    for (own_b, own_a), (left, right) in zip(pairs, coefficients, strict=True):
+        b[:, :kept].addmm_(own_b, left)
+        a[:kept].addmm_(right, own_a)
+    return b, a
 
 
 def choose_rank(rank: int | str, spectra: list[torch.Tensor]) -> int:
@@ -136,10 +140,13 @@ def choose_rank(rank: int | str, spectra: list[torch.Tensor]) -> int:
 
 def _gram(factors: list[torch.Tensor], dim: int) -> torch.Tensor:
     """Inner products, in float64, of the vectors that run along the long dimension `dim`, a chunk of it at a time."""
-    total = sum(factor.shape[1 - dim] for factor in factors)
+    total, length = sum(factor.shape[1 - dim] for factor in factors), factors[0].shape[dim]
     gram = torch.zeros(total, total, dtype=torch.float64)
-    for chunks in zip(*(factor.split(CHUNK, dim) for factor in factors), strict=True):
-        part = torch.cat([chunk.double() for chunk in chunks], dim=1 - dim)
+    shape = (CHUNK, total) if dim == 0 else (total, CHUNK)
+    buffer = torch.empty(shape, dtype=torch.float64)
+    for start in range(0, length, CHUNK):
+        part = buffer.narrow(dim, 0, min(CHUNK, length - start))
+        torch.cat([factor.narrow(dim, start, part.shape[dim]) for factor in factors], dim=1 - dim, out=part)
         gram.addmm_(*((part.T, part) if dim == 0 else (part, part.T)))
     return gram
 

@@ -8,8 +8,6 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import torch
 
 from housebrain_core.adapters import Adapter, sizes_of
 from housebrain_core.archives import CONFIG, RUN
+from housebrain_core.base_models import resolve_base
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.manifests import MANIFEST, seal, to_json, write_atomically
@@ -88,8 +87,7 @@ def find_base_folder(name: str, adapter: Adapter) -> tuple[Path, str]:
     """
     if not adapter.revision and Path(name).is_dir():
         return Path(name), "unknown: the adapter names no revision"
-    with ProcessPoolExecutor(1, get_context("spawn")) as beside:  # transformers' 270 MB leave with the process
-        base = beside.submit(_resolve, name, None if Path(name).is_dir() else adapter.revision).result()
+    base = resolve_base(name, None if Path(name).is_dir() else adapter.revision)
     if adapter.revision and base.revision != adapter.revision:
         raise ConfigError(
             f"the adapters were trained on {adapter.base_model} at {adapter.revision}; {name} is {base.revision}. "
@@ -111,12 +109,6 @@ def _download(name: str, revision: str) -> Path:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, httpx.TransportError, OfflineModeIsEnabled):  # `_shards` says what the cache lacks
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=True))
-
-
-def _resolve(name: str, revision: str | None):
-    from housebrain_core.model import resolve_base
-
-    return resolve_base(name, revision)
 
 
 def stream(base: Path, adapters: list[Adapter], plan: Plan, view: str, output: Path, report=print) -> dict[str, float]:

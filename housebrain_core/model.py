@@ -1,83 +1,26 @@
 """The base model, its tokenizer, and LoRA on top: loaded the same way for training, evaluation and generation."""
 
-import json
 import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
-import httpx  # what huggingface_hub fetches with, and whose errors it lets through
 import torch
 import transformers
 from bitsandbytes.nn import Linear4bit
-from huggingface_hub import HfApi, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.integrations import sdpa_attention
 
+from housebrain_core.base_models import Base, resolve_base
 from housebrain_core.errors import ConfigError, TrainingError
-from housebrain_core.manifests import sha256_of
 from housebrain_core.platforms import choose_dtype
 from housebrain_core.settings import FineTuningConfig
 
+__all__ = ["Base", "resolve_base", "training_device", "load_tokenizer", "load_base", "add_lora"]
+
 transformers.utils.logging.disable_progress_bar()  # our own lines say what is loaded
 warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # transformers 5.23 warns of itself
-
-
-class Base(NamedTuple):
-    """Which base model: adapters are merged only when this is equal."""
-
-    name: str
-    """Hugging Face id, or the name of a folder."""
-    revision: str
-    """Commit on the Hub; for a folder "sha256:" and a hash over its configuration and weights."""
-    source: str
-    """What to load from: the id, or the folder's path. Differs between machines, so it is never compared."""
-
-
-def resolve_base(name: str, revision: str | None = None) -> Base:
-    """Finds out exactly which base model a name means.
-
-    Args:
-        name: a Hugging Face id or a folder.
-        revision: branch, tag or commit on the Hub; the default branch when None.
-
-    Raises:
-        ConfigError: there is no such folder or model, or the Hub cannot be reached.
-    """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ConfigError(f"base_model = {name!r}: the folder has no config.json, so it is no model.")
-        return Base(folder.name, _hash_folder(folder), str(folder))
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ConfigError(f"base_model = {name!r}: there is no such folder. Give a folder or a Hugging Face id.")
-    try:
-        return Base(name, HfApi().model_info(name, revision=revision).sha, name)
-    except HFValidationError as error:
-        raise ConfigError(f"base_model = {name!r} is neither a folder nor a Hugging Face id: {error}") from None
-    except (HfHubHTTPError, httpx.TransportError, OfflineModeIsEnabled, OSError) as error:
-        cached = try_to_load_from_cache(name, "config.json", revision=revision)
-        if isinstance(cached, str):
-            return Base(name, Path(cached).parent.name, name)
-        raise ConfigError(
-            f"base_model = {name!r} cannot be found on the Hugging Face Hub ({str(error).splitlines()[0][:160]}). "
-            "Check the name and the Internet connection, or give a folder that holds the model."
-        ) from None
-
-
-def _hash_folder(folder: Path) -> str:
-    """A hash over configuration, tokenizer and the weights' sizes, headers and ends: fast, and catches any swap."""
-    parts = {}
-    for path in sorted(folder.glob("*.safetensors")) + [folder / "config.json", folder / "tokenizer.json"]:
-        if path.is_file():
-            with path.open("rb") as file:
-                head = file.read(2**20)
-                file.seek(max(0, path.stat().st_size - 2**20))
-                parts[path.name] = [path.stat().st_size, sha256_of(head), sha256_of(file.read())]
-    return "sha256:" + sha256_of(json.dumps(parts, sort_keys=True).encode())
 
 
 def training_device() -> tuple[torch.device, str, tuple[int, int] | None]:

@@ -21,6 +21,9 @@ from housebrain_core.parallel import map_ahead
 from housebrain_core.strategies import STRATEGIES, sum_updates
 from housebrain_core.tensorfiles import write_tensors
 
+LARGE_MODULE = 16 * 2**20
+"""Bytes of one module's factors, over all adapters, from which on one module at a time is worked on."""
+
 
 class Recipe(NamedTuple):
     """What is to be computed: a strategy's name, a weight for each adapter, and the factor of the result."""
@@ -63,7 +66,7 @@ def plan_merge(adapters: list[Adapter], recipe: Recipe, rank: int | str) -> Plan
         )
 
     modules = sorted(adapters[0].shapes)
-    fits, inner, distances, squares = zip(*map_ahead(one, modules), strict=True)
+    fits, inner, distances, squares = zip(*map_ahead(one, modules, threads_for(adapters)), strict=True)
     geometry = Geometry(sum(inner))
     refused, _ = judge_updates([adapter.name for adapter in adapters], geometry)
     problems = [f"{a.name} is {why}" for a, reasons in zip(adapters, refused, strict=True) for why in reasons]
@@ -72,6 +75,13 @@ def plan_merge(adapters: list[Adapter], recipe: Recipe, rank: int | str) -> Plan
     chosen = choose_rank(rank, [found.values for found in fits])
     error = math.sqrt(sum(distances) / sum(squares)) if sum(squares) else 0.0
     return Plan(recipe, dict(zip(modules, fits, strict=True)), chosen, geometry, error)
+
+
+def threads_for(adapters: list[Adapter]) -> int:
+    """Threads that each hold one module's factors of all adapters: one where these are large, so memory stays small."""
+    largest = max(sum(4 * rank * (out + inner) for out, inner, rank in sizes)
+                  for sizes in zip(*(adapter.shapes.values() for adapter in adapters), strict=True))  # fmt: skip
+    return 1 if largest > LARGE_MODULE else 0
 
 
 def merged_factors(adapters: list[Adapter], plan: Plan, module: str) -> Pair:
@@ -98,7 +108,7 @@ def write_adapter(folder: Path, adapters: list[Adapter], rank: int, factors: Cal
         out, inner, _ = adapters[0].shapes[module]
         shapes[f"base_model.model.{module}.lora_A.weight"] = (rank, inner)
         shapes[f"base_model.model.{module}.lora_B.weight"] = (out, rank)
-    tensors = (tensor for b, a in map_ahead(factors, modules) for tensor in (a, b))
+    tensors = (tensor for b, a in map_ahead(factors, modules, threads_for(adapters)) for tensor in (a, b))
     write_tensors(folder / WEIGHTS, shapes, tensors)
     config = {
         "peft_type": "LORA",

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from housebrain_core import into_base
 from housebrain_core.config import MergeConfig
-from housebrain_core.errors import HouseBrainError
+from housebrain_core.errors import ConfigError, HouseBrainError
 from housebrain_core.merge import merge_adapters
 
 INDEX = "model.safetensors.index.json"
@@ -29,8 +29,10 @@ def merged(adapters, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def any_revision(monkeypatch):
+def any_revision(request, monkeypatch):
     """The bases below are rewritten copies of the tiny base, so that their hashes differ."""
+    if "real_revision" in request.fixturenames:
+        return
     monkeypatch.setattr(into_base, "find_base_folder", lambda name, adapter: (into_base.Path(name), "of the test"))
 
 
@@ -142,3 +144,29 @@ def test_killed_at_any_moment_it_leaves_no_folder_that_looks_finished(base, merg
     merge([merged], tmp_path / "full", into_base=str(half))
     assert (tmp_path / "full" / "manifest.json").exists() and not (tmp_path / ".full.partial").exists()
     shutil.rmtree(tmp_path / "full")
+
+
+@pytest.fixture
+def real_revision():
+    """Switches off `any_revision`."""
+
+
+def test_the_base_that_the_adapters_were_trained_on_is_accepted_and_named(base, adapters, tmp_path, real_revision):
+    result = merge(adapters, tmp_path / "full", into_base=str(base))
+    trained_on = json.loads((adapters[0] / "adapter_config.json").read_text())["revision"]
+    assert result["base"]["revision"] == trained_on and trained_on.startswith("sha256:")
+
+
+def test_another_base_than_the_adapters_were_trained_on_is_refused(base, adapters, tmp_path, real_revision):
+    half = in_half(base, tmp_path / "base")
+    with pytest.raises(ConfigError, match="Give the very base model they were trained on"):
+        merge(adapters, tmp_path / "full", into_base=str(half))
+    assert not (tmp_path / "full").exists()
+
+
+def test_finding_the_base_imports_no_transformers():
+    code = (
+        "import sys; from housebrain_core import into_base; from housebrain_core.base_models import resolve_base\n"
+        "assert 'transformers' not in sys.modules and 'peft' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -21,6 +21,7 @@ LIGHT = [
     "parsing",
     "manifests",
     "archives",
+    "base_models",
     "data",
     "codec",
     "bundles",
@@ -79,8 +80,8 @@ TORCH = [
 ORDER = ["__init__", *LIGHT, *TORCH]
 """Each module imports only from modules before it."""
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "safetensors", "tokenizers"}
-DISTRIBUTIONS = {"json_repair": "json-repair"}
-"""Import name -> name of the distribution, where they differ."""
+DISTRIBUTIONS = {"json_repair": "json-repair", "huggingface_hub": "huggingface-hub", "httpx": "huggingface-hub"}
+"""Import name -> name of the distribution that brings it, where they differ."""
 
 
 def read_imports(path: Path) -> list[tuple[str, bool]]:

@@ -1,6 +1,7 @@
 """The merge by algebra: the exact mean of the updates, at any rank, in any order."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from housebrain_core.algebra import apply_fit, choose_rank, fit, stack
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError, HouseBrainError
+from housebrain_core.manifests import seal
 from housebrain_core.merge import merge_adapters
 from housebrain_core.strategies import average_factors, sum_updates, trim_elect_merge
 
@@ -219,3 +221,48 @@ def test_an_existing_output_is_kept_unless_we_wrote_it_and_may_replace_it(adapte
         merge(adapters[:2], tmp_path / "out")
     merge(adapters[:2], tmp_path / "out", overwrite=True)
     assert len(json.loads((tmp_path / "out" / "merge.json").read_text())["inputs"]) == 2
+
+
+def run_of(folder) -> dict:
+    return json.loads((folder / "run.json").read_text())
+
+
+def weights_of(result, folders) -> list[float]:
+    """Weights in the order of the folders."""
+    found = {entry["name"]: entry["weight"] for entry in result["inputs"]}
+    return [found[folder.name] for folder in folders]
+
+
+def test_given_weights_follow_the_order_of_the_models_and_are_divided_by_their_sum(adapters, tmp_path):
+    result = merge(adapters[::-1], tmp_path / "out", strategy="weighted", weights=[1, 2, 5], rank="full")
+    assert weights_of(result, adapters) == [pytest.approx(share / 8) for share in (5, 2, 1)]
+    *every, merged = (updates(folder) for folder in [*adapters, tmp_path / "out"])
+    for name, update in merged.items():
+        expected = sum(share / 8 * one[name] for share, one in zip((5, 2, 1), every, strict=True))
+        assert (update - expected).norm() <= 1e-6 * expected.norm()
+
+
+@pytest.mark.parametrize(("by", "value"), [("samples", lambda n: n), ("validation_loss", lambda loss: 1 / loss)])
+def test_weights_by_samples_and_by_inverse_validation_loss(by, value, adapters, tmp_path):
+    counts = [value(run_of(folder)[by]) for folder in adapters]
+    result = merge(adapters, tmp_path / "out", strategy="weighted", weigh_by=by)
+    assert weights_of(result, adapters) == [pytest.approx(count / sum(counts)) for count in counts]
+
+
+def test_an_excluded_adapter_is_not_in_the_merge(adapters, tmp_path):
+    merge(adapters, tmp_path / "out", exclude=adapters[1:2])
+    merge([adapters[0], adapters[2]], tmp_path / "two")
+    assert (tmp_path / "out" / WEIGHTS).read_bytes() == (tmp_path / "two" / WEIGHTS).read_bytes()
+    with pytest.raises(ConfigError, match="nothing is left"):
+        merge(adapters, tmp_path / "none", exclude=adapters)
+
+
+def test_an_unfinished_adapter_needs_accept_unfinished(adapters, tmp_path):
+    cut = shutil.copytree(adapters[0], tmp_path / "cut")
+    run = run_of(cut) | {"finished": False, "why_it_ended": "time limit"}
+    (cut / "run.json").write_text(json.dumps(run))
+    seal(cut, "adapter")
+    with pytest.raises(HouseBrainError, match="cut is not finished: time limit"):
+        merge([cut, adapters[1]], tmp_path / "out")
+    result = merge([cut, adapters[1]], tmp_path / "out", accept_unfinished=True)
+    assert weights_of(result, [cut, adapters[1]]) == [0.5, 0.5]

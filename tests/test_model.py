@@ -76,6 +76,6 @@ def test_no_network_is_a_sentence_and_not_a_traceback(monkeypatch):
     def fail(*args, **kwargs):
         raise httpx.ConnectError("Name or service not known")
 
-    monkeypatch.setattr("housebrain_core.model.HfApi.model_info", fail)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", fail)
     with pytest.raises(HouseBrainError, match="Internet connection"):
         resolve_base("nobody/nothing")
