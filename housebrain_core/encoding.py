@@ -14,6 +14,7 @@ from housebrain_core import codec
 from housebrain_core.bundles import SCHEMA
 from housebrain_core.data import Item, Part, ReadLog, list_items
 from housebrain_core.errors import DataError
+from housebrain_core.tables import PackedTable
 
 CHUNK = 500
 """Samples that a worker gets at once."""
@@ -28,7 +29,9 @@ class EncodedDataset:
     """A dataset ready to be cut: tables with the columns of bundles.SCHEMA, and where each sample came from."""
 
     log: ReadLog
-    tables: dict[Part, pa.Table] = field(default_factory=dict)
+    tables: dict[Part, PackedTable] = field(
+        default_factory=lambda: {"train": PackedTable(), "validation": PackedTable()}
+    )
     files: dict[Part, list[str | None]] = field(default_factory=lambda: {"train": [], "validation": []})
     """The .json file of each row, or None where a file holds many samples."""
 
@@ -58,21 +61,19 @@ def encode_dataset(source: Path, log: ReadLog, report: Callable[[str], None]) ->
         DataError: there is no dataset, or one of its files is damaged as a whole.
     """
     dataset = EncodedDataset(log)
-    batches: dict[Part, list[pa.RecordBatch]] = {"train": [], "validation": []}
     shown = 0
     for items, chunk in map_chunks(encode_chunk, list_items(source, ("train", "validation"))):
         keep = _take_note(items, chunk, log)
-        for part in batches:
+        for part, table in dataset.tables.items():
             rows = [row for row in keep if chunk.parts[row] == part]
             if rows:
-                batches[part].append(chunk.rows.take(pa.array(rows)))
+                table.append(chunk.rows.take(pa.array(rows)))
                 origins = (items[chunk.positions[row]] for row in rows)
-                dataset.files[part] += [str(item.path) if item.number is None else None for item in origins]
+                dataset.files[part] += [item.path if item.number is None else None for item in origins]
         if log.good // SHOWN > shown:
             shown = log.good // SHOWN
             report(f"read {log.good:,} samples")
     report(f"read {log.good:,} samples")
-    dataset.tables = {part: pa.Table.from_batches(rows, SCHEMA) for part, rows in batches.items()}
     return dataset
 
 

@@ -9,16 +9,15 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-import pyarrow as pa
-
 from housebrain_core import codec
-from housebrain_core.bundles import SCHEMA, Bundle, is_bundle, read_bundle, write_bundle
+from housebrain_core.bundles import Bundle, is_bundle, read_bundle, write_bundle
 from housebrain_core.config import FineTuningConfig, SplitConfig
 from housebrain_core.data import Part, ReadLog, read_samples
 from housebrain_core.encoding import EncodedDataset, encode_dataset
 from housebrain_core.entropy import Columns, describe_fields, floor_of
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.manifests import MANIFEST, read_manifest, seal, sha256_of, sync_folder, to_json
+from housebrain_core.tables import PackedTable
 
 
 def bundle_from_dataset(source: Path) -> Bundle:
@@ -28,15 +27,16 @@ def bundle_from_dataset(source: Path) -> Bundle:
         DataError: it cannot be read, or has no validation samples.
     """
     dataset = encode_dataset(source, ReadLog(strict=True), lambda line: None)
-    validation = dataset.tables["validation"].slice(0, SplitConfig(source=source).validation_samples)
-    if not dataset.tables["train"].num_rows or not validation.num_rows:
+    train, validation = dataset.tables["train"], dataset.tables["validation"]
+    validation = validation.select(range(min(validation.num_rows, SplitConfig(source=source).validation_samples)))
+    if not train.num_rows or not validation.num_rows:
         raise DataError(f"{source} needs samples for training and for validation.")
-    digest = hash_table(dataset.tables["train"])
+    digest = hash_table(train)
     manifest = {"codec_version": codec.VERSION, "dataset": digest, "split_id": None, "splits": 1}
     if (source / MANIFEST).is_file():  # a folder of a splits folder knows which split it is
         manifest |= read_manifest(source, "split")
     manifest["files"] = {"train.parquet": {"sha256": digest}}
-    return Bundle(source.name, dataset.tables["train"], validation, manifest)
+    return Bundle(source.name, train.unpack(), validation.unpack(), manifest)
 
 
 def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]:
@@ -67,26 +67,25 @@ FLOOR_SAMPLES = 10_000
 """Training samples that the entropy in the manifests is estimated from; at least a tenth must be there."""
 
 
-def estimate_entropy(table: pa.Table) -> dict[str, float]:
+def estimate_entropy(table: PackedTable) -> dict[str, float]:
     """The least loss on a table's samples as {"entropy_nats_per_sample": nats}, or {} where it cannot be estimated."""
     if table.num_rows < FLOOR_SAMPLES // 10:
         return {}
-    table = table.take(list(range(0, table.num_rows, -(-table.num_rows // FLOOR_SAMPLES))))
     columns = Columns()
-    prompts, completions = (table.column(name).to_pylist() for name in ("prompt", "completion"))
-    for prompt, completion in zip(prompts, completions, strict=True):
+    for _, prompt, completion, _ in table.select(
+        range(0, table.num_rows, -(-table.num_rows // FLOOR_SAMPLES))
+    ).records():
         brief = codec.read_prompt(prompt)
         columns.add(brief, codec.decode(brief, completion))
     floor = floor_of(describe_fields(columns))
     return {} if floor is None else {"entropy_nats_per_sample": floor}
 
 
-def hash_table(table: pa.Table) -> str:
+def hash_table(table: PackedTable) -> str:
     """A hash over the ids, prompts and completions of a table, in order."""
     digest = hashlib.sha256()
-    for batch in table.select(["id", "prompt", "completion"]).to_batches(max_chunksize=10_000):
-        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            digest.update("\0".join((*row, "")).encode())
+    for *row, _ in table.records():
+        digest.update("\0".join((*row, "")).encode())
     return digest.hexdigest()
 
 
@@ -162,7 +161,7 @@ def _refuse_existing(config: SplitConfig) -> None:
 
 def _write_splits(config: SplitConfig, dataset: EncodedDataset, parts, picked, staging: Path, report) -> dict:
     """All files of a splits folder into `staging`, the manifest last."""
-    train, validation = dataset.tables["train"], dataset.tables["validation"].take(picked)
+    train, validation = dataset.tables["train"], dataset.tables["validation"].select(picked)
     digest = sha256_of((hash_table(train) + hash_table(dataset.tables["validation"])).encode())
     about = {"codec_version": codec.VERSION, "dataset": digest, "splits": config.splits, "seed": config.seed}
     about |= estimate_entropy(train)
@@ -174,7 +173,9 @@ def _write_splits(config: SplitConfig, dataset: EncodedDataset, parts, picked, s
         _write_tree(staging / name, dataset, "validation", picked)
         counts = {"train": files, "validation": len(picked)}
         seal(staging / name, "split", [], split_id=split_id, counts=counts, **about)
-        bundle = write_bundle(staging, name, train.take(rows), validation, split_id=split_id, **about)
+        bundle = write_bundle(
+            staging, name, train.select(rows).unpack(), validation.unpack(), split_id=split_id, **about
+        )
         platform = platforms[split_id]
         entry = {
             "split_id": split_id,
@@ -209,21 +210,16 @@ def _write_splits(config: SplitConfig, dataset: EncodedDataset, parts, picked, s
 def _write_tree(folder: Path, dataset: EncodedDataset, part: Part, rows: list[int]) -> int:
     """The guide's tree: hard links to the source's files, or the samples written out where it has none."""
     (folder / part).mkdir(parents=True)
-    table, files = dataset.tables[part], dataset.files[part]
-    ids, prompts, completions, metadata = (table.column(name) for name in SCHEMA.names)
+    files = dataset.files[part]
     for row in rows:
-        source = files[row]
-        if source is not None:
-            _link_or_copy(source, folder / part / os.path.basename(source))
-            continue
-        brief = codec.read_prompt(prompts[row].as_py())
-        sample = {
-            "id": ids[row].as_py(),
-            "input": brief,
-            "output": codec.decode(brief, completions[row].as_py()),
-            "metadata": json.loads(metadata[row].as_py()),
-        }
-        path = folder / part / f"{_file_name(sample['id'])}.json"
+        if files[row] is not None:
+            _link_or_copy(files[row], folder / part / os.path.basename(files[row]))
+    written = [row for row in rows if files[row] is None]
+    for sample_id, prompt, completion, metadata in dataset.tables[part].select(written).records():
+        brief = codec.read_prompt(prompt)
+        design = codec.decode(brief, completion)
+        sample = {"id": sample_id, "input": brief, "output": design, "metadata": json.loads(metadata)}
+        path = folder / part / f"{_file_name(sample_id)}.json"
         path.write_text(json.dumps(sample, indent=2), encoding="utf-8")
     return len(rows)
 

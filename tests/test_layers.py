@@ -23,6 +23,7 @@ LIGHT = [
     "data",
     "codec",
     "bundles",
+    "tables",
     "encoding",
     "entropy",
     "splits",
