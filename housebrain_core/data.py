@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -227,7 +226,7 @@ def is_held_out(sample_id: str) -> bool:
     return int(hashlib.sha1(sample_id.encode(errors="surrogatepass")).hexdigest()[:8], 16) % 100 < HELD_OUT_PERCENT
 
 
-_LONG_NUMBER = re.compile(rb"\d{19}")
+_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 
 
 def _parse_json(line: bytes) -> object:
@@ -241,7 +240,8 @@ def _parse_json(line: bytes) -> object:
     except UnicodeDecodeError as error:
         raise DataError(f"is not UTF-8 (byte {error.start})") from None
     try:  # orjson is ten times faster, but makes floats of integers beyond 64 bits
-        return json.loads(text) if _LONG_NUMBER.search(line) else orjson.loads(text)
+        long_number = b"0" * 19 in line.translate(_DIGITS_TO_ZERO)  # ten times faster than a regular expression
+        return json.loads(text) if long_number else orjson.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"is not JSON ({str(error)[:80]})") from None
 
