@@ -115,6 +115,10 @@ def _read_zip(path: Path) -> tuple[dict, dict[str, bytes]]:
         raise DataError(f"{path} does not exist. Give the bundle that `housebrain split` wrote.") from None
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         raise DataError(f"{path} is damaged ({error}). Copy or upload it again.") from None
+    if MANIFEST not in members or "train.parquet" not in members:
+        raise DataError(
+            f"{path} holds no train.parquet: unpack it and give the folder if it holds a split's JSON files."
+        )
     try:
         manifest = json.loads(members[MANIFEST])
         problems = [

@@ -262,7 +262,7 @@ def _expand_design(brief: Any, short: dict) -> dict:
     known = _derive_design(brief, short) | short
     present = set(short["features"])
     outside = {old: known[new] for old, new in _EXTERIOR.items()}
-    style = brief.get("basicDetails", {}).get("style")
+    style = _details_of(brief).get("style")
     return {
         "input": brief,
         "levels": [_expand_level(number, level) for number, level in enumerate(short.get("levels", []), 1)],
@@ -308,7 +308,7 @@ def _expand_design(brief: Any, short: dict) -> dict:
 
 def _derive_design(brief: Any, short: dict) -> dict:
     """The fields of an answer that follow from the brief or from other fields."""
-    details = brief.get("basicDetails", {})
+    details = _details_of(brief)
     area, budget = details.get("totalArea"), details.get("budget")
     climate = short.get("climate")
     hot, cold = climate in ("Hot_Dry", "Hot_Humid"), climate == "Cold"
@@ -323,6 +323,11 @@ def _derive_design(brief: Any, short: dict) -> dict:
     if _is_number(area) and area > 0 and _is_number(short.get("max_area")):
         derived["floor_area_ratio"] = round((short["max_area"] + 0.5) / area, 2)
     return derived
+
+
+def _details_of(brief: Any) -> dict:
+    details = brief.get("basicDetails") if isinstance(brief, dict) else None
+    return details if isinstance(details, dict) else {}
 
 
 def _shorten_level(level: dict) -> dict:

@@ -36,6 +36,14 @@ class SplitConfig(Settings):
     """Validation samples that go into every bundle, the same ones."""
     max_bad: Share = 0.01
     """Share of unreadable samples above which nothing is written, in [0, 1]."""
+    where: list[str] = []
+    """Take only samples that have this value, such as metadata.region=Asia_India; of several, all must hold."""
+    sample: Count | None = None
+    """Training samples to take, chosen by the seed; all when not given."""
+    drop_duplicates: bool = False
+    """Leave out samples with the content of an earlier one, and training samples that are in validation too."""
+    bundle: Literal["parquet", "json"] = "parquet"
+    """What is uploaded: prompts and completions ready to train on, or a zip of the split's JSON files."""
     overwrite: bool = False
     """Replace an output folder that an earlier split wrote."""
 

@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -97,7 +96,7 @@ def read_samples(source: Path | str, part: Part, log: ReadLog | None = None) -> 
         yield sample
 
 
-def read_parts(source: Path | str, parts: tuple[Part, ...], log: ReadLog) -> Iterator[tuple[Part, Sample, Path | None]]:
+def read_parts(source: Path | str, parts: tuple[Part, ...], log: ReadLog) -> Iterator[tuple[Part, Sample, str | None]]:
     """Reads the good samples of the wanted parts in one pass over the files.
 
     Returns:
@@ -117,7 +116,7 @@ def read_parts(source: Path | str, parts: tuple[Part, ...], log: ReadLog) -> Ite
 class Item(NamedTuple):
     """A sample that was found but not read yet; cheap to send to another process."""
 
-    path: Path
+    path: str
     number: int | None
     """Line of a file that holds many samples, from 1."""
     line: bytes | dict | None
@@ -129,7 +128,7 @@ class Item(NamedTuple):
     @property
     def origin(self) -> str:
         """Where the sample is: file, or file:line."""
-        return str(self.path) if self.number is None else f"{self.path}:{self.number}"
+        return self.path if self.number is None else f"{self.path}:{self.number}"
 
     def read(self) -> tuple[Part, Sample]:
         """Reads and checks the sample.
@@ -138,7 +137,10 @@ class Item(NamedTuple):
             DataError: with the reason alone.
         """
         try:
-            line = self.path.read_bytes() if self.line is None else self.line
+            line = self.line
+            if line is None:
+                with open(self.path, "rb") as file:  # a third faster than Path.read_bytes
+                    line = file.read()
         except OSError as error:
             raise DataError(f"cannot be read ({error.strerror})") from None
         sample = parse_sample(line, _default_id(self.path, self.number))
@@ -155,18 +157,18 @@ def list_items(source: Path, parts: tuple[Part, ...]) -> Iterator[Item]:
     held_out = "validation" not in files
     for part in ("train",) if held_out else parts:
         for path in files[part]:
-            if path.suffix == ".json":
+            if path.endswith(".json"):
                 yield Item(path, None, None, part, held_out)
                 continue
             try:
-                for number, line in _read_lines(path):
+                for number, line in _read_lines(Path(path)):
                     yield Item(path, number, line, part, held_out)
             except (OSError, EOFError, ValueError, zlib.error) as error:  # pyarrow's are ValueErrors
                 raise DataError(f"{path} is damaged or not what its name says: {error}") from None
 
 
-def find_parts(source: Path) -> dict[str, list[Path]]:
-    """The files of each part of a dataset, sorted by name.
+def find_parts(source: Path) -> dict[str, list[str]]:
+    """The files of each part of a dataset, sorted by name; as text, which takes a quarter of a Path's memory.
 
     Returns:
         {"train": [...]} or {"train": [...], "validation": [...]}.
@@ -179,15 +181,15 @@ def find_parts(source: Path) -> dict[str, list[Path]]:
     if source.is_file():
         if not source.name.endswith(SUFFIXES):
             raise DataError(f"{source} is none of {', '.join(SUFFIXES)}.")
-        return {"train": [source]}
+        return {"train": [str(source)]}
     entries = sorted(os.scandir(source), key=lambda entry: entry.name)
-    parts: dict[str, list[Path]] = {}
+    parts: dict[str, list[str]] = {}
     for part, names in PART_NAMES.items():
         for entry in entries:
             if entry.is_dir() and entry.name.lower() in names:
-                parts.setdefault(part, []).extend(_files_in(Path(entry.path)))
+                parts.setdefault(part, []).extend(_files_in(entry.path))
             elif entry.name.lower().split(".")[0].split("-")[0] in names and entry.name.endswith(SUFFIXES):
-                parts.setdefault(part, []).append(Path(entry.path))
+                parts.setdefault(part, []).append(entry.path)
     if "train" not in parts:
         parts["train"] = [path for path in _files_in(source) if path not in parts.get("validation", ())]
     if not parts["train"]:
@@ -224,7 +226,7 @@ def is_held_out(sample_id: str) -> bool:
     return int(hashlib.sha1(sample_id.encode(errors="surrogatepass")).hexdigest()[:8], 16) % 100 < HELD_OUT_PERCENT
 
 
-_LONG_NUMBER = re.compile(rb"\d{19}")
+_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 
 
 def _parse_json(line: bytes) -> object:
@@ -238,14 +240,14 @@ def _parse_json(line: bytes) -> object:
     except UnicodeDecodeError as error:
         raise DataError(f"is not UTF-8 (byte {error.start})") from None
     try:  # orjson is ten times faster, but makes floats of integers beyond 64 bits
-        return json.loads(text) if _LONG_NUMBER.search(line) else orjson.loads(text)
+        long_number = b"0" * 19 in line.translate(_DIGITS_TO_ZERO)  # ten times faster than a regular expression
+        return json.loads(text) if long_number else orjson.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"is not JSON ({str(error)[:80]})") from None
 
 
-def _files_in(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:
-        return [Path(entry.path) for entry in sorted(entries, key=lambda e: e.name) if entry.name.endswith(SUFFIXES)]
+def _files_in(folder: Path | str) -> list[str]:
+    return [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.endswith(SUFFIXES)]
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, bytes | dict]]:
@@ -287,6 +289,6 @@ def _from_text(value: object) -> object:
     return value
 
 
-def _default_id(path: Path, number: int | None) -> str:
-    stem = path.name.split(".")[0]
+def _default_id(path: str, number: int | None) -> str:
+    stem = os.path.basename(path).split(".")[0]
     return stem if number is None else f"{stem}-{number}"

@@ -159,7 +159,7 @@ class ModelRun:
 def read_training(data: Path) -> tuple[float | None, dict[str, Counter]]:
     """The known entropy of the data in nats per sample, and how often free fields have each value in training."""
     if (data / "split_summary.json").is_file():
-        data = data / read_manifest(data, "splits")["parts"][0]["bundle"]
+        data = data / read_manifest(data, "splits")["parts"][0]["data"]
     if is_bundle(data):
         bundle = read_bundle(data)
         completions = bundle.train.column("completion")[:TRAINING_SAMPLES].to_pylist()

@@ -1,8 +1,7 @@
 """Cuts a dataset into one split per person, and writes what each of them uploads and reads."""
 
+import errno
 import hashlib
-import json
-import os
 import random
 import shutil
 from collections.abc import Callable
@@ -12,14 +11,19 @@ from pathlib import Path
 import pyarrow as pa
 
 from housebrain_core import codec
-from housebrain_core.bundles import SCHEMA, Bundle, is_bundle, read_bundle, write_bundle
+from housebrain_core.bundles import Bundle, is_bundle, read_bundle, write_bundle
 from housebrain_core.columns import read_chunk
-from housebrain_core.config import FineTuningConfig, SplitConfig
-from housebrain_core.data import Item, Part, ReadLog, read_samples
+from housebrain_core.conditions import parse_condition
+from housebrain_core.config import SplitConfig
+from housebrain_core.data import Item, ReadLog, read_samples
 from housebrain_core.encoding import EncodedDataset, encode_dataset
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.findings import entropy_floor, study_fields
+from housebrain_core.handouts import account_mapping, training_configs, write_handout
 from housebrain_core.manifests import MANIFEST, read_manifest, seal, sha256_of, sync_folder, to_json
+from housebrain_core.progress import with_bar
+from housebrain_core.tables import PackedTable
+from housebrain_core.trees import write_tree, zip_tree
 
 
 def bundle_from_dataset(source: Path) -> Bundle:
@@ -29,15 +33,16 @@ def bundle_from_dataset(source: Path) -> Bundle:
         DataError: it cannot be read, or has no validation samples.
     """
     dataset = encode_dataset(source, ReadLog(strict=True), lambda line: None)
-    validation = dataset.tables["validation"].slice(0, SplitConfig(source=source).validation_samples)
-    if not dataset.tables["train"].num_rows or not validation.num_rows:
+    train, validation = dataset.tables["train"], dataset.tables["validation"]
+    validation = validation.select(range(min(validation.num_rows, SplitConfig(source=source).validation_samples)))
+    if not train.num_rows or not validation.num_rows:
         raise DataError(f"{source} needs samples for training and for validation.")
-    digest = hash_table(dataset.tables["train"])
+    digest = hash_table(train)
     manifest = {"codec_version": codec.VERSION, "dataset": digest, "split_id": None, "splits": 1}
     if (source / MANIFEST).is_file():  # a folder of a splits folder knows which split it is
         manifest |= read_manifest(source, "split")
     manifest["files"] = {"train.parquet": {"sha256": digest}}
-    return Bundle(source.name, dataset.tables["train"], validation, manifest)
+    return Bundle(source.name, train.unpack(), validation.unpack(), manifest)
 
 
 def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]:
@@ -51,7 +56,7 @@ def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]
         DataError: there are none.
     """
     if (data / "split_summary.json").is_file():
-        data = data / read_manifest(data, "splits")["parts"][0]["bundle"]
+        data = data / read_manifest(data, "splits")["parts"][0]["data"]
     if is_bundle(data):
         bundle = read_bundle(data)
         codec.check_version(bundle.manifest.get("codec_version"), str(data))
@@ -68,14 +73,13 @@ FLOOR_SAMPLES = 10_000
 """Training samples that the entropy in the manifests is estimated from; at least a tenth must be there."""
 
 
-def estimate_entropy(table: pa.Table) -> dict[str, float]:
+def estimate_entropy(table: PackedTable) -> dict[str, float]:
     """The least loss on a table's samples as {"entropy_nats_per_sample": nats}, or {} when it has too few."""
     if table.num_rows < FLOOR_SAMPLES // 10:
         return {}
-    table = table.take(list(range(0, table.num_rows, -(-table.num_rows // FLOOR_SAMPLES))))
+    picked = table.select(range(0, table.num_rows, -(-table.num_rows // FLOOR_SAMPLES)))
     items = []
-    prompts, completions = (table.column(name).to_pylist() for name in ("prompt", "completion"))
-    for number, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+    for number, (_, prompt, completion, _) in enumerate(picked.records()):
         brief = codec.read_prompt(prompt)
         sample = {"input": brief, "output": codec.decode(brief, completion)}
         items.append(Item(Path("sample"), number, sample, "train", False))
@@ -83,12 +87,11 @@ def estimate_entropy(table: pa.Table) -> dict[str, float]:
     return {"entropy_nats_per_sample": entropy_floor(study_fields(fields))}
 
 
-def hash_table(table: pa.Table) -> str:
+def hash_table(table: PackedTable) -> str:
     """A hash over the ids, prompts and completions of a table, in order."""
     digest = hashlib.sha256()
-    for batch in table.select(["id", "prompt", "completion"]).to_batches(max_chunksize=10_000):
-        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            digest.update("\0".join((*row, "")).encode())
+    for *row, _ in table.records():
+        digest.update("\0".join((*row, "")).encode())
     return digest.hexdigest()
 
 
@@ -107,23 +110,68 @@ def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) ->
         ConfigError: the output exists, or there are fewer samples than splits.
     """
     _refuse_existing(config)
-    log = ReadLog()
-    dataset = encode_dataset(config.source, log, report)
-    log.check(config.max_bad)
-    if log.bad:
-        report(log.describe())
+    dataset = choose_samples(config, report)
     parts = cut(dataset.tables["train"].num_rows, config.splits, config.seed)
     picked = choose_validation(dataset.tables["validation"].num_rows, config)
     staging = config.output.with_name(f".{config.output.name}.partial")
     shutil.rmtree(staging, ignore_errors=True)
-    (staging / "handouts").mkdir(parents=True)
-    summary = _write_splits(config, dataset, parts, picked, staging, report)
-    if config.output.exists():
-        shutil.rmtree(config.output)
-    staging.rename(config.output)
-    sync_folder(config.output.parent.absolute())
+    try:
+        (staging / "handouts").mkdir(parents=True)
+        summary = _write_splits(config, dataset, parts, picked, staging, report)
+    except BaseException as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise DataError(
+                f"{config.output} cannot be written: no space left there. What was written is removed again. "
+                "Free some space, or choose an --output on another disk; beside the source, files are links."
+            ) from None
+        raise
+    _put_in_place(staging, config.output)
     report(f"wrote {config.splits} splits to {config.output}")
     return summary
+
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+def choose_samples(config: SplitConfig, report: Callable[[str], None]) -> EncodedDataset:
+    """Reads the source and keeps what is wanted: conditions, then repeats, then a random share.
+
+    Raises:
+        DataError: the dataset cannot be read, too many samples are bad, or none meets the conditions.
+    """
+    log = ReadLog()
+    dataset = encode_dataset(config.source, log, report, [parse_condition(text) for text in config.where])
+    if config.where and not log.good:
+        raise DataError(
+            f"no sample of {config.source} has {' and '.join(config.where)}. Look at one, and mend --where."
+        )
+    log.check(config.max_bad)
+    if log.bad:
+        report(log.describe())
+    keep, repeats, leaks = dataset.find_repeats()
+    dataset.about = {"repeats": repeats, "leaks": leaks}
+    if repeats or leaks:
+        advice = "they are left out" if config.drop_duplicates else "--drop-duplicates leaves them out"
+        report(f"{repeats:,} samples repeat another, {leaks:,} validation samples are in train too: {advice}")
+    if config.drop_duplicates:
+        for part, rows in keep.items():
+            dataset.narrow(part, rows)
+    count = dataset.tables["train"].num_rows
+    if config.sample and config.sample < count:
+        dataset.narrow("train", sorted(random.Random(config.seed).sample(range(count), config.sample)))
+    return dataset
+
+
+def _put_in_place(staging: Path, output: Path) -> None:
+    """Renames the finished folder; one that it replaces is deleted only after that."""
+    replaced = output.with_name(f".{output.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if output.exists():
+        output.rename(replaced)
+    staging.rename(output)
+    sync_folder(output.parent.absolute())
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def cut(count: int, splits: int, seed: int) -> list[list[int]]:
@@ -148,11 +196,6 @@ def choose_validation(count: int, config: SplitConfig) -> list[int]:
     return sorted(random.Random(config.seed).sample(range(count), min(count, config.validation_samples)))
 
 
-def account_mapping(splits: int) -> dict[int, str]:
-    """The guide's mapping: the first half of the splits on Colab, the rest on Kaggle."""
-    return {number: "colab" if number <= splits // 2 else "kaggle" for number in range(1, splits + 1)}
-
-
 def _refuse_existing(config: SplitConfig) -> None:
     output = config.output
     if not output.exists():
@@ -164,19 +207,23 @@ def _refuse_existing(config: SplitConfig) -> None:
 
 def _write_splits(config: SplitConfig, dataset: EncodedDataset, parts, picked, staging: Path, report) -> dict:
     """All files of a splits folder into `staging`, the manifest last."""
-    train, validation = dataset.tables["train"], dataset.tables["validation"].take(picked)
+    train, validation = dataset.tables["train"], dataset.tables["validation"].select(picked)
     digest = sha256_of((hash_table(train) + hash_table(dataset.tables["validation"])).encode())
     about = {"codec_version": codec.VERSION, "dataset": digest, "splits": config.splits, "seed": config.seed}
     about |= estimate_entropy(train)
     platforms = account_mapping(config.splits)
     entries = []
-    for split_id, rows in enumerate(parts, 1):
+    for split_id, rows in enumerate(with_bar(parts, lambda: len(parts), "writing"), 1):
         name = f"split_{split_id:02d}"
-        files = _write_tree(staging / name, dataset, "train", rows)
-        _write_tree(staging / name, dataset, "validation", picked)
+        files = write_tree(staging / name, dataset, "train", rows)
+        write_tree(staging / name, dataset, "validation", picked)
         counts = {"train": files, "validation": len(picked)}
         seal(staging / name, "split", [], split_id=split_id, counts=counts, **about)
-        bundle = write_bundle(staging, name, train.take(rows), validation, split_id=split_id, **about)
+        if config.bundle == "json":
+            bundle = zip_tree(staging, name)
+        else:
+            part = train.select(rows).unpack()
+            bundle = write_bundle(staging, name, part, validation.unpack(), split_id=split_id, **about)
         platform = platforms[split_id]
         entry = {
             "split_id": split_id,
@@ -185,6 +232,7 @@ def _write_splits(config: SplitConfig, dataset: EncodedDataset, parts, picked, s
             "train": len(rows),
             "validation": len(picked),
             "bundle": bundle.name,
+            "data": name if config.bundle == "json" else bundle.name,
             "bundle_bytes": bundle.stat().st_size,
             "bundle_sha256": sha256_of(bundle),
             "adapter": f"hb-{platform}-{split_id:02d}",
@@ -198,6 +246,10 @@ def _write_splits(config: SplitConfig, dataset: EncodedDataset, parts, picked, s
         "train": train.num_rows,
         "validation": dataset.tables["validation"].num_rows,
         "validation_in_each": len(picked),
+        **dataset.about,
+        "where": config.where,
+        "sample": config.sample,
+        "drop_duplicates": config.drop_duplicates,
         "bad": [bad._asdict() for bad in dataset.log.bad],
         "parts": entries,
     }
@@ -206,74 +258,3 @@ def _write_splits(config: SplitConfig, dataset: EncodedDataset, parts, picked, s
     names = ["split_summary.json", "training_configs.json", *(entry["bundle"] for entry in entries)]
     seal(staging, "splits", names, **about, parts=entries)
     return summary
-
-
-def _write_tree(folder: Path, dataset: EncodedDataset, part: Part, rows: list[int]) -> int:
-    """The guide's tree: hard links to the source's files, or the samples written out where it has none."""
-    (folder / part).mkdir(parents=True)
-    table, files = dataset.tables[part], dataset.files[part]
-    ids, prompts, completions, metadata = (table.column(name) for name in SCHEMA.names)
-    for row in rows:
-        source = files[row]
-        if source is not None:
-            _link_or_copy(source, folder / part / os.path.basename(source))
-            continue
-        brief = codec.read_prompt(prompts[row].as_py())
-        sample = {
-            "id": ids[row].as_py(),
-            "input": brief,
-            "output": codec.decode(brief, completions[row].as_py()),
-            "metadata": json.loads(metadata[row].as_py()),
-        }
-        path = folder / part / f"{_file_name(sample['id'])}.json"
-        path.write_text(json.dumps(sample, indent=2), encoding="utf-8")
-    return len(rows)
-
-
-def _file_name(sample_id: str) -> str:
-    """An id as a file name: readable where it can be, its hash where it cannot."""
-    return sample_id if sample_id.replace("-", "").replace("_", "").isalnum() else sha256_of(sample_id.encode())[:24]
-
-
-def _link_or_copy(source: str, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or a file system without links
-        shutil.copyfile(source, target)
-
-
-def training_configs(entries: list[dict]) -> list[dict]:
-    """The settings for each split, as `FineTuningConfig` takes them."""
-    defaults = FineTuningConfig(dataset_path=Path("."), output_dir=Path("."))
-    names = ("base_model", "batch_size", "gradient_accumulation_steps", "max_length", "epochs", "lora_r", "save_steps")
-    return [
-        {
-            "split_id": entry["split_id"],
-            "platform": entry["platform"],
-            "dataset_path": entry["bundle"],
-            "output_dir": f"models/{entry['adapter']}",
-            **{name: getattr(defaults, name) for name in names},
-        }
-        for entry in entries
-    ]
-
-
-def write_handout(entry: dict, splits: int) -> str:
-    """The page for the person who trains one split."""
-    platform = entry["platform"].capitalize()
-    return f"""# {entry["name"]}: yours to train on {platform}
-
-You train one of {splits} splits of a house-design dataset, by hand, on your own single account.
-Please do not open further accounts for more GPU time: Kaggle allows one per person, and Colab forbids it.
-
-| | |
-|---|---|
-| bundle | `{entry["bundle"]}`, {entry["bundle_bytes"] / 1e6:.1f} MB, {entry["train"]:,} samples |
-| its sha256 | `{entry["bundle_sha256"]}` |
-| you send back | the folder `models/{entry["adapter"]}` |
-
-1. Upload `{entry["bundle"]}` to {platform}.
-2. Train: `housebrain train --split {entry["bundle"]} --output models/{entry["adapter"]}`
-3. When the session ends early, start it again with the same settings: it goes on where it was.
-4. Send back the folder `models/{entry["adapter"]}`, all of it but the checkpoints.
-"""

@@ -166,7 +166,7 @@ if split_id not in parts:
     raise ConfigError(f"split_id = {split_id}: {splits_folder} has the splits {', '.join(map(str, parts))}.")
 part = parts[split_id]
 config = FineTuningConfig(
-    dataset_path=Path(splits_folder) / part["bundle"],
+    dataset_path=Path(splits_folder) / part["data"],
     output_dir=Path(models_folder) / part["adapter"],
     base_model=str(tiny_base()) if base_model == "tiny" else base_model,
     epochs=epochs,

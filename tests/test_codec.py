@@ -4,6 +4,8 @@ import json
 
 import pytest
 from conftest import real_samples
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from housebrain_core import codec, synthetic
 from housebrain_core.errors import DataError
@@ -97,3 +99,29 @@ def test_an_unknown_version_is_refused():
     with pytest.raises(DataError, match="version"):
         codec.check_version(codec.VERSION + 1, "split_01.zip")
     codec.check_version(codec.VERSION, "split_01.zip")
+
+
+_TEXT = st.text(max_size=5) | st.sampled_from(["brief", "design", "rooms", "input", "style", "\ud800"])
+_LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _TEXT
+_JSON = st.recursive(_LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.dictionaries(_TEXT, _JSON, max_size=4), st.dictionaries(_TEXT, _JSON, max_size=4))
+def test_any_two_objects_come_back_as_they_were(brief, design):
+    assert_lossless({"id": "x", "input": brief, "output": design, "metadata": {}})
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.sampled_from(["input", "output"]), st.lists(st.integers(0, 30), min_size=1, max_size=6), _JSON)
+def test_a_real_shape_with_any_value_anywhere_comes_back(side, way, value):
+    sample = next(synthetic.make_samples(1, seed=3))
+    spot = sample[side]
+    for turn in way:
+        keys = list(spot) if isinstance(spot, dict) else range(len(spot))
+        key = keys[turn % len(keys)]
+        if not isinstance(spot[key], dict | list) or not spot[key] or turn == way[-1]:
+            break
+        spot = spot[key]
+    spot[key] = value
+    assert_lossless(sample)

@@ -1,0 +1,123 @@
+"""What splitting costs beside the plain way: a copy of the files and `zip -qr` of each split.
+
+    python benchmarks/split.py --source housebrain_dataset_v5_350k --work scratch    # a real dataset
+    python benchmarks/split.py --samples 20000 --work scratch                        # a generated one
+
+Both ways cut the same samples, on the file system of --work, after one pass over the source, so that both find it
+in the page cache. Peak memory is that of the main process and of its largest worker.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+OURS = """
+import json, resource, sys
+from pathlib import Path
+from housebrain_core.config import SplitConfig
+from housebrain_core.splits import split_dataset
+split_dataset(SplitConfig(source=Path(sys.argv[1]), output=Path(sys.argv[2]), splits=int(sys.argv[3])))
+peaks = [resource.getrusage(who).ru_maxrss / 1000 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+Path(sys.argv[2], "peaks.json").write_text(json.dumps(peaks))
+"""
+"""A split in a fresh process, which notes its peak memory and that of its largest worker, in MB."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", type=Path, help="dataset folder with train/ and validation/ of .json files")
+    parser.add_argument("--samples", type=int, default=20_000, help="training samples to generate without --source")
+    parser.add_argument("--splits", type=int, default=6)
+    parser.add_argument("--work", type=Path, default=Path("."), help="existing folder for everything that is written")
+    parser.add_argument("--output", type=Path, help="file for the figures, as JSON")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.work) as folder:
+        source = options.source or generate(Path(folder) / "source", options.samples)
+        files = read_all(source)
+        mine = run_ours(source, Path(folder) / "splits", options.splits)
+        plain = run_plain(Path(folder) / "splits", Path(folder) / "plain", source)
+    figures = {"machine": describe_machine(), "files": files, "splits": options.splits, "ours": mine, "plain": plain}
+    print_table(figures)
+    if options.output:
+        options.output.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def generate(folder: Path, samples: int) -> Path:
+    """A dataset of generated samples; a ninth as many for validation, as in the real one."""
+    from housebrain_core import synthetic
+
+    synthetic.write_dataset(folder, samples, samples // 9)
+    return folder
+
+
+def read_all(source: Path) -> int:
+    """Reads every file once; returns how many there are."""
+    count = 0
+    for folder, _, names in os.walk(source):
+        for name in names:
+            with open(os.path.join(folder, name), "rb") as file:
+                file.read()
+        count += len(names)
+    os.sync()
+    return count
+
+
+def run_ours(source: Path, output: Path, splits: int) -> dict:
+    """`housebrain split` in its own process: seconds, peak MB and the bytes of the bundles."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", OURS, str(source), str(output), str(splits)], check=True)
+    seconds = time.perf_counter() - start
+    os.sync()
+    peaks = json.loads((output / "peaks.json").read_text())
+    sizes = [path.stat().st_size for path in sorted(output.glob("split_*.zip"))]
+    return {"seconds": seconds, "peak_mb": peaks[0], "worker_peak_mb": peaks[1], "bytes": sum(sizes)}
+
+
+def run_plain(splits: Path, output: Path, source: Path) -> dict:
+    """Copies the files of each split and zips them: seconds of both, and the bytes of the zips."""
+    chosen = {
+        folder.relative_to(splits): sorted(os.listdir(folder))
+        for folder in sorted(splits.glob("split_*/*"))
+        if folder.is_dir()
+    }
+    start = time.perf_counter()
+    for folder, names in chosen.items():
+        (output / folder).mkdir(parents=True)
+        for name in names:
+            shutil.copyfile(source / folder.name / name, output / folder / name)
+    copied = time.perf_counter()
+    names = sorted({folder.parts[0] for folder in chosen})
+    for name in names:
+        subprocess.run(["zip", "-qr", f"{name}.zip", name], cwd=output, check=True)
+    zipped = time.perf_counter()
+    sizes = [(output / f"{name}.zip").stat().st_size for name in names]
+    return {"seconds": zipped - start, "copy": copied - start, "zip": zipped - copied, "bytes": sum(sizes)}
+
+
+def describe_machine() -> str:
+    """Processor, cores and memory."""
+    name = platform.processor() or platform.machine()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return f"{name}, {os.cpu_count()} cores, {memory:.0f} GB, {platform.system()}, Python {platform.python_version()}"
+
+
+def print_table(figures: dict) -> None:
+    mine, plain, files = figures["ours"], figures["plain"], figures["files"]
+    print(f"{figures['machine']}; {files:,} files into {figures['splits']} splits")
+    print("| | seconds | MB of zips | bytes per sample |\n|---|---|---|---|")
+    for name, row in (("copy and zip -qr", plain), ("housebrain split", mine)):
+        print(f"| {name} | {row['seconds']:.1f} | {row['bytes'] / 1e6:.1f} | {row['bytes'] / files:.0f} |")
+    print(f"| ratio | {plain['seconds'] / mine['seconds']:.1f} | {plain['bytes'] / mine['bytes']:.1f} | |")
+    print(f"copy {plain['copy']:.1f} s, zip {plain['zip']:.1f} s; ", end="")
+    print(f"peak memory {mine['peak_mb']:.0f} MB, each worker up to {mine['worker_peak_mb']:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

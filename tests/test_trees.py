@@ -1,0 +1,134 @@
+"""The split's tree and its options: nothing half-done, nothing of the source changed, only what was asked for."""
+
+import errno
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from housebrain_core import synthetic, trees
+from housebrain_core.bundles import read_bundle
+from housebrain_core.config import SplitConfig
+from housebrain_core.errors import ConfigError, DataError
+from housebrain_core.splits import read_validation, split_dataset
+
+
+def quiet(**settings) -> dict:
+    return split_dataset(SplitConfig(**{"splits": 2, "validation_samples": 4, **settings}), report=lambda line: None)
+
+
+def contents(folder) -> dict[str, str]:
+    """Path -> sha256 of every file."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from housebrain_core import splits
+from housebrain_core.config import SplitConfig
+real, calls = splits.write_bundle, []
+def write_bundle(*args, **about):
+    if calls:
+        os.kill(os.getpid(), signal.SIGKILL)
+    calls.append(1)
+    return real(*args, **about)
+splits.write_bundle = write_bundle
+splits.split_dataset(SplitConfig(source=Path(sys.argv[1]), output=Path(sys.argv[2]), splits=2, validation_samples=4))
+"""
+
+
+def test_a_killed_split_leaves_nothing_that_looks_finished_and_the_next_run_gives_the_same_bytes(dataset, tmp_path):
+    process = subprocess.run([sys.executable, "-c", KILLED, dataset, tmp_path / "out"], capture_output=True)
+    assert process.returncode == -signal.SIGKILL, process.stderr.decode()
+    assert [path.name for path in tmp_path.iterdir()] == [".out.partial"]
+    assert not (tmp_path / ".out.partial" / "manifest.json").exists()
+    quiet(source=dataset, output=tmp_path / "out")
+    quiet(source=dataset, output=tmp_path / "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_files_are_copied_where_they_cannot_be_linked(dataset, tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    quiet(source=dataset, output=tmp_path / "out")
+    copied = next((tmp_path / "out" / "split_01" / "train").iterdir())
+    original = dataset / "train" / copied.name
+    assert copied.read_bytes() == original.read_bytes() and not os.path.samefile(copied, original)
+
+
+def test_no_space_left_is_one_sentence_and_nothing_stays(dataset, tmp_path, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(trees, "_link_or_copy", full)
+    with pytest.raises(DataError, match="no space left"):
+        quiet(source=dataset, output=tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_with_spaces_and_unicode_and_names_that_differ_in_case_all_arrive(tmp_path):
+    source = tmp_path / "my data ß"
+    samples = list(synthetic.make_samples(24, seed=3))
+    for number, sample in enumerate(samples):
+        part = "validation" if number >= 20 else "training" if number % 2 else "train"
+        (source / part).mkdir(parents=True, exist_ok=True)
+        name = f"Haus ☃ {number // 2}.json" if number % 2 else f"haus ☃ {number // 2}.json"
+        (source / part / name).write_text(json.dumps(sample | {"id": f"id/{number} é"}))
+    before = contents(source)
+    quiet(source=source, output=tmp_path / "out dir", splits=1)
+    tree = [json.loads(path.read_text())["id"] for path in (tmp_path / "out dir" / "split_01" / "train").iterdir()]
+    assert sorted(tree) == sorted(f"id/{number} é" for number in range(20))
+    assert contents(source) == before
+    assert read_bundle(tmp_path / "out dir" / "split_01.zip").train.num_rows == 20
+
+
+def test_where_and_sample_choose_and_the_summary_says_so(tmp_path):
+    lines = []
+    for number, sample in enumerate(synthetic.make_samples(60, seed=3)):
+        region = ["Asia_India", "Europe"][number % 2]
+        lines.append(json.dumps(sample | {"id": str(number), "metadata": {"region": region, "n": number % 4}}))
+    (tmp_path / "train.jsonl").write_text("\n".join(lines[:48]))
+    (tmp_path / "validation.jsonl").write_text("\n".join(lines[48:]))
+    where = ["metadata.region=Asia_India", "metadata.n=2"]
+    summary = quiet(source=tmp_path, output=tmp_path / "out", where=where)
+    assert (summary["train"], summary["validation"], summary["where"]) == (12, 3, where)
+    rows = read_bundle(tmp_path / "out" / "split_01.zip").train.column("metadata").to_pylist()
+    assert {json.loads(row)["region"] for row in rows} == {"Asia_India"}
+    assert quiet(source=tmp_path, output=tmp_path / "few", sample=10)["train"] == 10
+    with pytest.raises(DataError, match="Moon"):
+        quiet(source=tmp_path, output=tmp_path / "none", where=["metadata.region=Moon"])
+    with pytest.raises(ConfigError, match="PATH=VALUE"):
+        quiet(source=tmp_path, output=tmp_path / "none", where=["region"])
+
+
+def test_repeats_and_leaks_are_counted_and_left_out_on_request(tmp_path):
+    samples = list(synthetic.make_samples(30, seed=3))
+    train = [*samples[:20], samples[3], samples[25]]  # one repeat, one that is in validation
+    for name, part in (("train", train), ("validation", samples[20:])):
+        (tmp_path / f"{name}.jsonl").write_text(
+            "\n".join(json.dumps(s | {"id": f"{name}{n}"}) for n, s in enumerate(part))
+        )
+    found = quiet(source=tmp_path, output=tmp_path / "all")
+    assert (found["train"], found["repeats"], found["leaks"]) == (22, 1, 1)
+    assert quiet(source=tmp_path, output=tmp_path / "clean", drop_duplicates=True)["train"] == 20
+
+
+def test_json_bundles_are_the_guides_zips_and_their_trees_are_validation_data(dataset, tmp_path):
+    quiet(source=dataset, output=tmp_path / "out", bundle="json")
+    with zipfile.ZipFile(tmp_path / "out" / "split_02.zip") as archive:
+        zipped = {name: archive.read(name) for name in archive.namelist() if "/train/" in name}
+    assert len(zipped) == 24
+    assert all((tmp_path / "out" / name).read_bytes() == data for name, data in zipped.items())
+    assert len(read_validation(tmp_path / "out")) == 4
+    with pytest.raises(DataError, match="unpack"):
+        read_bundle(tmp_path / "out" / "split_02.zip")
