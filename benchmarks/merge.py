@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 HIDDEN, INNER, LAYERS, VOCABULARY = 4096, 11008, 32, 32256
@@ -258,6 +259,8 @@ def compare_adapters(options: argparse.Namespace, folder: Path) -> None:
         output = folder / f"out-{name}"
         output = output if (output / "adapter_config.json").exists() else output / "merged"
         print(f"{'':10} error against the float64 mean {error_of(output, paths):.3g}", flush=True)
+    print("mergekit: " + ("installed, but a full model per adapter is needed; not timed" if find_spec("mergekit")
+                          else "not installed, so not timed"))  # fmt: skip
     if options.svd:
         seconds = measure(options, folder, "svd")["found"]
         total = sum(seconds[f"{out}x{inner}"] for out, inner in shapes(LAYERS).values())

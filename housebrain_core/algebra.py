@@ -72,6 +72,7 @@ def stack(pairs: list[Pair]) -> Stack:
     gram_b = _gram([b for b, _ in pairs], dim=0)
     gram_a = _gram([a for _, a in pairs], dim=1)
     ranks = [b.shape[1] for b, _ in pairs]
+    del pairs  # what follows is small, unless a hundred adapters are merged
     owner = torch.zeros(sum(ranks), len(ranks), dtype=torch.float64)
     owner[torch.arange(sum(ranks)), torch.arange(len(ranks)).repeat_interleave(torch.tensor(ranks))] = 1
     inner = owner.T @ (gram_b * gram_a) @ owner

@@ -57,7 +57,7 @@ def plan_merge(adapters: list[Adapter], recipe: Recipe, rank: int | str) -> Plan
     def one(module: str) -> tuple[Fit, torch.Tensor, float, float]:
         stacked = stack([adapter.factors(module) for adapter in adapters])
         core = strategy.combine(stacked.cores, recipe.weights, recipe.density)
-        mean = sum_updates(stacked.cores, recipe.weights)
+        mean = core if strategy.combine is sum_updates else sum_updates(stacked.cores, recipe.weights)
         return (
             fit(stacked, core * recipe.scale, keep),
             stacked.inner,

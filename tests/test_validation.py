@@ -103,3 +103,16 @@ def test_the_loss_of_a_weighting_in_place_is_that_of_the_merged_file(loads, adap
             bench.llm.use(folder)
             alone, _ = bench.llm.losses(bench.judging)
             assert torch.allclose(torch.tensor(in_place), torch.tensor(alone), rtol=1e-5)
+
+
+def test_scale_auto_takes_the_scale_of_the_lowest_loss_and_writes_it(loads, adapters, splits, base, tmp_path):
+    config = {"models": adapters, "rank": "full", "data": splits, "base_model": str(base)}
+    result = merge_adapters(MergeConfig(output=tmp_path / "auto", scale="auto", **config), report=lambda line: None)
+    fixed = merge_adapters(MergeConfig(output=tmp_path / "fixed", scale=result["scale"], models=adapters, rank="full"))
+    evaluations = result["validation"]["evaluations"]
+    assert result["scale"] in (1.0, *validation.SCALES) and len(evaluations) == 1 + len(validation.SCALES)
+    lowest = min(evaluations, key=lambda evaluation: evaluation["loss"])
+    assert sum(lowest["coefficients"]) == pytest.approx(result["scale"])
+    assert [entry["weight"] for entry in result["inputs"]] == [entry["weight"] for entry in fixed["inputs"]]
+    name = "adapter_model.safetensors"
+    assert (tmp_path / "auto" / name).read_bytes() == (tmp_path / "fixed" / name).read_bytes()
