@@ -119,12 +119,12 @@ def mount_drive(folder: str, platform: Platform, report: Callable[[str], None] =
     """
     if platform != "colab" or not folder:
         return None
-    from google.colab import drive  # exists on Colab only
+    from google.colab import drive, errors  # exist on Colab only
 
     try:
         drive.mount(str(DRIVE.parent))
         (DRIVE / folder).mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
+    except (errors.Error, OSError, ValueError, NotImplementedError) as error:
         report(f"Drive is not used ({error}): when this session ends early, its checkpoints are lost")
         return None
     return DRIVE / folder

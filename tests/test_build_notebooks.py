@@ -155,3 +155,23 @@ def test_one_persons_copy_has_its_split_filled_in_as_papermill_does_it(tmp_path)
     injected = [cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", [])]
     assert [cell.source.strip() for cell in injected] == ["# Parameters\nsplit_id = 4"]
     assert notebook.metadata == train_notebook("kaggle").metadata
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", CLOUD)
+def test_a_resolver_installs_the_pins_beside_what_each_image_keeps(platform, shared, tmp_path):
+    image = (shared / "images" / IMAGES[platform]).read_text()
+    kept = [line.split("+")[0] for line in image.splitlines() if line.split("==")[0].lower() in KEPT]
+    assert {"torch", "numpy", "pyarrow", "datasets"} <= {line.split("==")[0].lower() for line in kept}
+    (tmp_path / "kept.txt").write_text("\n".join(kept))
+    (tmp_path / "wanted.txt").write_text("\n".join([*(f"{n}=={v}" for n, v in PINS.items()), "datasets", "pydantic"]))
+    python = IMAGES[platform].split("python")[1].removesuffix(".txt")
+    command = [sys.executable, "-m", "uv", "pip", "compile", "--no-header", "--no-annotate", "wanted.txt", "-c"]
+    command += ["kept.txt", "--python-version", python, "--python-platform", "x86_64-manylinux_2_35"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    if done.returncode and re.search("dns error|error sending request|Could not connect", done.stderr):
+        pytest.skip(f"no package index can be reached: {done.stderr[-300:]}")
+    assert done.returncode == 0, done.stderr
+    resolved = set(done.stdout.split())
+    assert {f"{name}=={version}" for name, version in PINS.items()} <= resolved
+    assert {line for line in kept if line.startswith(("torch==", "numpy==", "pyarrow==", "datasets=="))} <= resolved

@@ -1,7 +1,7 @@
-"""The train notebook as a person runs it on Kaggle: the shipped file, its own code, folders as the platform has them.
+"""The train notebook as a person runs it on Kaggle and Colab: the shipped file, its own code, the platforms' folders.
 
 The kernel is started without the site module, so that neither this repository nor the installed package can be
-imported; a simulated root holds /kaggle.
+imported; a simulated root holds /kaggle or /content.
 """
 
 import json
@@ -18,7 +18,7 @@ import pytest
 
 from housebrain_core.manifests import sha256_of
 
-SHIPPED = Path(__file__).parents[1] / "notebooks" / "rendered" / "kaggle" / "02_train.ipynb"
+RENDERED = Path(__file__).parents[1] / "notebooks" / "rendered"
 TINY = {
     "split_id": 2,
     "require_gpu": False,
@@ -31,6 +31,8 @@ TINY = {
 
 class Kaggle:
     """A simulated Kaggle session, and the notebook that runs in it."""
+
+    name, marks = "kaggle", {"KAGGLE_KERNEL_RUN_TYPE": "Batch"}
 
     def __init__(self, root: Path, base: Path):
         self.root, self.base = root, base
@@ -62,18 +64,49 @@ class Kaggle:
         settings = self.root / "settings.json"
         settings.write_text(json.dumps(TINY | {"base_model": str(self.base)} | parameters))
         target = self.root / "executed.ipynb"
-        command = [sys.executable, "-m", "papermill", SHIPPED, target, "-f", settings, "-k", "bare", "--cwd", self.root]
-        environment = os.environ | {
-            "HOUSEBRAIN_SIMULATED_ROOT": str(self.root),
-            "KAGGLE_KERNEL_RUN_TYPE": "Batch",
-            "JUPYTER_PATH": str(self.root / "jupyter"),
-            "TMPDIR": str(self.root / "tmp"),
-        }
+        shipped = RENDERED / self.name / "02_train.ipynb"
+        command = [sys.executable, "-m", "papermill", shipped, target, "-f", settings, "-k", "bare", "--cwd", self.root]
+        environment = (
+            os.environ
+            | self.marks
+            | {
+                "HOUSEBRAIN_SIMULATED_ROOT": str(self.root),
+                "JUPYTER_PATH": str(self.root / "jupyter"),
+                "TMPDIR": str(self.root / "tmp"),
+            }
+        )
         done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
         assert target.exists(), done.stderr[-2000:]
         outputs = [out for cell in nbformat.read(target, 4).cells for out in cell.get("outputs", [])]
         texts = [read_output(out) for out in outputs]
         return done.returncode == 0, "\n".join(texts), texts[-1]
+
+
+class Colab(Kaggle):
+    """A simulated Colab session, with a google.colab whose Drive is a folder, or refuses."""
+
+    name, marks = "colab", {"COLAB_RELEASE_TAG": "release-colab"}
+
+    def __init__(self, root: Path, base: Path, drive: str = "os.makedirs(place + '/MyDrive', exist_ok=True)"):
+        super().__init__(root, base)
+        self.content = root / "content"
+        self.content.mkdir()
+        package = root / "fake/google/colab"
+        package.mkdir(parents=True)
+        (package / "__init__.py").touch()
+        (package / "errors.py").write_text("class Error(Exception): pass\n")
+        (package / "drive.py").write_text(
+            f"import os\nfrom google.colab import errors\n\ndef mount(place):\n    {drive}\n"
+        )
+        kernel = root / "jupyter/kernels/bare/kernel.json"
+        settings = json.loads(kernel.read_text())
+        settings["env"]["PYTHONPATH"] += os.pathsep + str(root / "fake")
+        kernel.write_text(json.dumps(settings))
+
+    def lose_disk(self) -> None:
+        """Ends the session: all is gone but Drive and the bundle, which the person uploads again."""
+        for path in self.content.glob("hb-*"):
+            shutil.rmtree(path)
 
 
 def read_output(output) -> str:
@@ -153,3 +186,24 @@ def test_what_cannot_be_used_is_refused_at_once_and_the_last_output_says_what_to
         pytest.skip("this machine has a GPU")
     fine, _, last = kaggle.run(**parameters)
     assert not fine and expected in last and "Traceback" not in last
+
+
+def test_on_colab_a_run_goes_on_from_its_copy_on_drive_when_the_disk_is_lost(tmp_path, base, splits):
+    colab = Colab(tmp_path, base)
+    shutil.copy(splits / "split_02.zip", colab.content / "split_02 (1).zip")
+    fine, printed, last = colab.run(time_budget_hours=0.001)
+    assert fine, last
+    assert "copied checkpoint-1 to Drive" in printed and "on your Drive" in last
+    colab.lose_disk()
+    fine, printed, last = colab.run()
+    assert fine, last
+    assert "resuming from checkpoint-1" in printed and "max_steps done at step 4 of 4" in printed
+    assert (colab.content / "hb-colab-02.zip").exists() and "Download `hb-colab-02.zip`" in last
+
+
+def test_on_colab_a_drive_that_refuses_does_not_stop_training(tmp_path, base, splits):
+    colab = Colab(tmp_path, base, drive="raise errors.Error('credential propagation was unsuccessful')")
+    shutil.copy(splits / "split_02.zip", colab.content)
+    fine, printed, last = colab.run()
+    assert fine, last
+    assert "Drive is not used (credential propagation was unsuccessful)" in printed and "Done." in last
