@@ -5,9 +5,14 @@ functions over tagged cells; the same sources always give the same bytes, and th
 
     python build_notebooks.py            write all notebooks
     python build_notebooks.py --check    compare with what is committed
+    python build_notebooks.py --platform kaggle --split-id 4 --output DIR    one person's copy
+
+A notebook for Kaggle or Colab carries the modules of housebrain_core that its cells import, and those that they
+import, as cells that write files: it needs neither this repository nor the package.
 """
 
 import argparse
+import ast
 import difflib
 import hashlib
 import json
@@ -19,30 +24,51 @@ import nbformat
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parent
+PACKAGE = ROOT / "housebrain_core"
 SOURCES = ROOT / "notebooks"
 RENDERED = SOURCES / "rendered"
 TARGETS = {
     "01_split": ("local",),
-    "02_train": ("local",),
+    "02_train": ("kaggle", "colab", "local"),
     "03_merge": ("local",),
     "04_evaluate": ("local",),
 }
 """Notebook -> the platforms it is built for."""
 PLATFORMS = ("kaggle", "colab", "local")
-METADATA = {
-    "local": {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
+KERNEL = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+CLOUD = KERNEL | {
+    "accelerator": "GPU",
+    "colab": {"provenance": [], "gpuType": "T4", "toc_visible": True},
+    "kaggle": {
+        "accelerator": "nvidiaTeslaT4",
+        "dataSources": [],
+        "isGpuEnabled": True,
+        "isInternetEnabled": True,
+        "language": "python",
+        "sourceType": "notebook",
     },
 }
+METADATA = {"kaggle": CLOUD, "colab": CLOUD, "local": KERNEL}
+EMBED = "embed"
+"""Tag of the empty cell that the embedded modules replace."""
+COLLAPSED = {"jupyter": {"source_hidden": True}, "cellView": "form", "_kg_hide-input": True}
+"""How JupyterLab, Colab and Kaggle each are told to show a cell closed."""
 
 
 def build(name: str, platform: str) -> str:
     """One notebook for one platform, as the text of its .ipynb file."""
     notebook = read_source(SOURCES / f"{name}.py")
-    for transform in (keep_platform, add_banner, set_metadata, set_ids):
+    for transform in (keep_platform, embed_package, add_banner, set_metadata, set_ids):
         notebook = transform(notebook, name, platform)
     nbformat.validate(notebook)
+    return to_text(notebook)
+
+
+def to_text(notebook: NotebookNode) -> str:
+    """A notebook as ASCII: some clients read it in the encoding of their locale."""
     return json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
 
 
@@ -68,6 +94,49 @@ def keep_platform(notebook: NotebookNode, name: str, platform: str) -> NotebookN
         kept.append(cell)
     notebook.cells = kept
     return notebook
+
+
+def embed_package(notebook: NotebookNode, name: str, platform: str) -> NotebookNode:
+    """Replaces the cell tagged `embed` by one collapsed cell per module that the notebook needs, in their bytes."""
+    places = [number for number, cell in enumerate(notebook.cells) if EMBED in cell.metadata.get("tags", [])]
+    for place in places:
+        sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+        notebook.cells[place : place + 1] = [embed_module(module) for module in find_closure(sources)]
+    return notebook
+
+
+def embed_module(module: str) -> NotebookNode:
+    """A collapsed cell that writes one module; IPython ends the file with the newline that a cell lacks."""
+    text = (PACKAGE / f"{module}.py").read_text(encoding="utf-8").removesuffix("\n")
+    source = f"%%writefile {{code_folder}}/housebrain_core/{module}.py\n{text}"
+    return nbformat.v4.new_code_cell(source, metadata=json.loads(json.dumps(COLLAPSED)))
+
+
+def find_closure(sources: list[str]) -> list[str]:
+    """The modules of housebrain_core that sources import, directly or not, sorted.
+
+    Imports inside functions don't count: they are for where the whole package is.
+    """
+    found = {"__init__"}
+    waiting = [module for source in sources for module in imported_modules(source)]
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting += imported_modules((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    return sorted(found)
+
+
+def imported_modules(source: str) -> list[str]:
+    """The modules of housebrain_core that one source imports at its top level."""
+    modules = []
+    for node in ast.parse(source).body:
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(PACKAGE.name):
+            continue
+        inside = node.module.removeprefix(PACKAGE.name).removeprefix(".")
+        names = [inside] if inside else [alias.name for alias in node.names]
+        modules += [name for name in names if (PACKAGE / f"{name}.py").exists()]
+    return modules
 
 
 def add_banner(notebook: NotebookNode, name: str, platform: str) -> NotebookNode:
@@ -115,19 +184,67 @@ def compare(built: dict[Path, str]) -> list[str]:
     return problems + [f"{path.relative_to(ROOT)} is built from nothing; delete it" for path in sorted(stray)]
 
 
+def write_copy(platform: str, split_id: int, output: Path) -> Path:
+    """The train notebook of one split: split_id is filled in as papermill does it, so that papermill can again.
+
+    Args:
+        platform: kaggle, colab or local.
+        split_id: from 1.
+        output: folder for train_split_NN.ipynb.
+
+    Returns:
+        The notebook.
+    """
+    from papermill.parameterize import parameterize_notebook  # takes a second to import
+
+    notebook = nbformat.reads(build("02_train", platform), as_version=4)
+    for cell in notebook.cells:
+        cell.metadata.setdefault("tags", [])  # papermill's own reader does that, and the next line
+    notebook.metadata.papermill = NotebookNode()
+    notebook = parameterize_notebook(notebook, {"split_id": split_id})
+    for cell in notebook.cells:
+        if not cell.metadata.tags:
+            del cell.metadata["tags"]
+    set_metadata(notebook, "02_train", platform)
+    set_ids(notebook, "02_train", platform)
+    nbformat.validate(notebook)
+    output.mkdir(parents=True, exist_ok=True)
+    path = output / f"train_split_{split_id:02d}.ipynb"
+    path.write_text(to_text(notebook), encoding="utf-8")
+    return path
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 and print a diff when they differ")
+    parser.add_argument("--platform", choices=PLATFORMS, help="write the train notebook of one split for this platform")
+    parser.add_argument("--split-id", type=int, help="its split, from 1")
+    parser.add_argument("--output", type=Path, help="its folder")
     options = parser.parse_args(arguments)
-    built = build_all()
-    if options.check:
-        problems = compare(built)
-        if problems:
-            print("\n".join(problems[:200]))
-            print("\nThe rendered notebooks differ from their sources. Run: python build_notebooks.py")
-            return 1
-        print(f"{len(built)} notebooks are as their sources say")
+    asked = options.platform, options.split_id, options.output
+    if any(asked):
+        if None in asked or not 1 <= options.split_id <= 99:
+            parser.error("one person's copy needs --platform, --split-id (1 to 99) and --output")
+        print(f"wrote {write_copy(*asked)}")
         return 0
+    return check() if options.check else write()
+
+
+def check() -> int:
+    """Prints how what is committed differs from what would be built; 1 when it does."""
+    built = build_all()
+    problems = compare(built)
+    if problems:
+        print("\n".join(problems[:200]))
+        print("\nThe rendered notebooks differ from their sources. Run: python build_notebooks.py")
+        return 1
+    print(f"{len(built)} notebooks are as their sources say")
+    return 0
+
+
+def write() -> int:
+    """Writes all notebooks."""
+    built = build_all()
     for path, text in built.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -167,8 +167,24 @@ def peft_full(base: Path, adapter: Path, output: Path) -> None:
     PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(output)
 
 
-def full(base: Path, adapter: Path, output: Path) -> None:
-    ours([adapter], output, "auto", into_base=str(base), base_view="fp16")  # the adapter names no revision
+def difference(one: Path, other: Path) -> tuple[float, float]:
+    """Largest difference between two float16 models, in spacings of float16, and the share of values that differ."""
+    import torch
+    from safetensors.torch import load_file
+
+    tensors = {name: value for path in other.glob("*.safetensors") for name, value in load_file(path).items()}
+    largest, differing, count = 0.0, 0, 0
+    for path in one.glob("*.safetensors"):
+        for name, value in load_file(path).items():
+            a, b = value.float(), tensors[name].float()
+            spacing = torch.ldexp(torch.ones_like(b), torch.frexp(b.abs().clamp(min=2**-14))[1] - 11)
+            largest = max(largest, float(((a - b).abs() / spacing).max()))
+            differing, count = differing + int((a != b).sum()), count + a.numel()
+    return largest, differing / count
+
+
+def full(base: Path, adapter: Path, output: Path, view: str = "fp16") -> None:
+    ours([adapter], output, "auto", into_base=str(base), base_view=view)
 
 
 def run_one(options: argparse.Namespace) -> None:
@@ -194,6 +210,7 @@ def run_one(options: argparse.Namespace) -> None:
         "linear": lambda: peft_merge(paths, output, options.layers, "linear"),
         "svd": lambda: peft_svd(options.adapters),
         "full": lambda: full(root / "base", paths[0], output),
+        "full-nf4": lambda: full(root / "base", paths[0], output, "nf4-dequant"),
         "peft-full": lambda: peft_full(root / "base", paths[0], output),
     }[options.one]
     wall, cpu = time.monotonic(), time.process_time()
@@ -251,10 +268,11 @@ def compare_full(options: argparse.Namespace, folder: Path) -> None:
     options.layers = options.into_base
     make_adapters(folder, 1, options.layers)
     make_base(folder / "base", options.layers)
-    size = sum(path.stat().st_size for path in (folder / "base").glob("*.safetensors"))
-    print(f"a base of {size / 1e9:.2f} GB", flush=True)
-    ours_, theirs = (measure(options, folder, name) for name in ("full", "peft-full"))
-    print(f"{theirs['wall'] / ours_['wall']:.1f} times faster")
+    print(f"a base of {sum(p.stat().st_size for p in folder.glob('base/*.safetensors')) / 1e9:.2f} GB", flush=True)
+    ours_, theirs, _ = (measure(options, folder, name) for name in ("full", "peft-full", "full-nf4"))
+    wall, cpu = theirs["wall"] / ours_["wall"], theirs["cpu"] / ours_["cpu"]
+    largest, share = difference(folder / "out-full", folder / "out-peft-full")
+    print(f"{wall:.1f} times faster, {cpu:.1f} by CPU; {share:.1e} of values differ, at most {largest:g} spacings")
 
 
 def main() -> None:

@@ -1,181 +1,213 @@
-"""What is in a dataset, and what a model can and cannot learn from it, before anyone spends a GPU hour."""
+"""What is in a dataset, and what a model can learn from it, before anyone spends a GPU hour.
 
-import hashlib
+Every sample is read, and every field of every design is looked at. Two things are measured on a sample of the
+dataset, evenly spaced: token lengths (500 samples) and how often the references break a rule (2,000).
+"""
+
+import json
+import time
+from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from housebrain_core import codec
-from housebrain_core.audit_report import report_html
+from housebrain_core.audit_report import describe, write_page
+from housebrain_core.columns import Columns, read_columns
 from housebrain_core.config import AuditConfig
-from housebrain_core.data import Item, ReadLog, list_items, read_samples
-from housebrain_core.encoding import map_chunks
-from housebrain_core.entropy import Columns, Field, describe_fields, floor_of
+from housebrain_core.data import list_items
 from housebrain_core.errors import ConfigError, DataError
+from housebrain_core.findings import SIGMAS, Finding, entropy_floor, study_fields
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.rules import check_design, score_rules
 
-EXAMINED = 2_000
-"""Samples that rules and token lengths are measured on: the first of the training part."""
+LENGTHS = (512, 1024, 2048)
+"""max_length values whose cut is reported."""
+TOKEN_SAMPLES, RULE_SAMPLES = 500, 2000
 
 
-class AuditChunk(NamedTuple):
-    """What a worker finds in some items."""
+def audit(config: AuditConfig, report: Callable[[str], None] = print) -> dict[str, Any]:
+    """Audits a dataset and writes the report as HTML and JSON.
 
-    columns: Columns
-    """Of the good training samples."""
-    good: list[tuple[str, str, bytes]]
-    """Part, id and hash of the content of each good sample."""
-    bad: list[tuple[str, str]]
-    """Origin and reason."""
-
-
-def audit_dataset(config: AuditConfig, report: Callable[[str], None] = print) -> dict:
-    """Reads a whole dataset and writes audit.html and audit.json.
+    Args:
+        config: the dataset, the tokenizer, and where the report goes.
+        report: gets lines of progress and the findings as a table.
 
     Returns:
-        The contents of audit.json.
+        The contents of the JSON file; `entropy_nats_per_sample` is the floor for a bundle's manifest.
 
     Raises:
         DataError: there is no dataset, or none of its samples can be read.
         ConfigError: the tokenizer cannot be loaded.
     """
-    tokenizer = load_tokenizer(config.tokenizer) if config.tokenizer else None
-    columns, log = Columns(), ReadLog()
-    hashes: dict[str, list[bytes]] = {"train": [], "validation": []}
-    shown = 0
-    for _, chunk in map_chunks(audit_chunk, list_items(config.source, ("train", "validation"))):
-        columns.merge(chunk.columns)
-        for origin, reason in chunk.bad:
-            log.refuse(origin, reason)
-        for part, sample_id, digest in chunk.good:
-            _note(log, sample_id)
-            hashes[part].append(digest)
-        if log.good // 50_000 > shown:
-            shown = log.good // 50_000
-            report(f"read {log.good:,} samples")
-    log.check(1.0)
-    if not columns.count:
-        raise DataError(f"{config.source} has no training samples.")
-    fields = describe_fields(columns)
-    result = _summarise(hashes, log, fields) | _examine(config, tokenizer)
-    floor, lengths = result["entropy_nats_per_sample"], result["tokens"]
-    result["entropy_nats_per_token"] = round(floor / lengths["answer_mean"], 4) if floor and lengths else None
-    result["findings"] = findings = explain(result, fields)
-    config.output.mkdir(parents=True, exist_ok=True)
-    write_atomically(config.output / "audit.json", to_json(result))
-    write_atomically(config.output / "audit.html", report_html(config.source.name, result))
-    for line in findings:
-        report(line)
-    report(f"wrote {config.output / 'audit.html'} and audit.json")
+    start = time.monotonic()
+    count_tokens = load_tokenizer(config.tokenizer)
+    columns = read_columns(config.source, report)
+    report("looking at every field")
+    findings = study_fields(columns.fields)
+    examples = list(pick_samples(config.source, len(columns.parts), RULE_SAMPLES))
+    result = {
+        "source": config.source.name,
+        **count_samples(columns),
+        "fields": [asdict(finding) for finding in findings],
+        "entropy_nats_per_sample": entropy_floor(findings),
+        "floor_is_lower_bound": any(finding.free is None for finding in findings),
+        "tokenizer": config.tokenizer,
+        "lengths": measure_lengths(examples[:: max(1, len(examples) // TOKEN_SAMPLES)], count_tokens),
+        "rules": measure_rules(examples),
+        "rule_samples": len(examples),
+    }
+    result["floor_nats_per_token"] = None
+    if config.tokenizer:
+        result["floor_nats_per_token"] = result["entropy_nats_per_sample"] / result["lengths"]["ours"]["answer_mean"]
+    result["conclusions"] = conclude(result, findings)
+    result["seconds"] = time.monotonic() - start
+    report(describe(result))
+    write_page(result, config.output)
+    write_atomically(config.output.with_suffix(".json"), to_json(result))
+    report(f"wrote {config.output} and {config.output.with_suffix('.json')} in {result['seconds']:.0f} s")
     return result
 
 
-def audit_chunk(items: list[Item]) -> AuditChunk:
-    """Reads and checks some items; runs in a worker process."""
-    chunk = AuditChunk(Columns(), [], [])
-    for item in items:
-        try:
-            part, sample = item.read()
-            text = codec.dumps([sample["input"], sample["output"]])
-        except DataError as error:
-            chunk.bad.append((item.origin, str(error)))
-            continue
-        chunk.good.append((part, sample["id"], hashlib.blake2b(text.encode(), digest_size=16).digest()))
-        if part == "train":
-            chunk.columns.add(sample["input"], sample["output"])
-    return chunk
-
-
-def load_tokenizer(name: str) -> Any:
-    """A fast tokenizer from a folder with tokenizer.json, or from the Hub."""
-    from huggingface_hub import hf_hub_download
-    from tokenizers import Tokenizer
-
-    file = Path(name) / "tokenizer.json"
-    try:
-        text = (file if file.is_file() else Path(hf_hub_download(name, "tokenizer.json"))).read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"tokenizer = {name!r} cannot be loaded ({error}). Give a folder or a Hub id.") from None
-    return Tokenizer.from_str(text)
-
-
-def explain(result: dict, fields: list[Field]) -> list[str]:
-    """What a model can and cannot learn, in plain words."""
-
-    def names(kind: str) -> list[Field]:
-        return [item for item in fields if item.kind == kind]
-
-    lines = [f"{result['train']:,} training and {result['validation']:,} validation samples, {result['bad']:,} bad."]
-    lines += [f"{result['duplicates']:,} samples repeat another; {result['leaks']:,} validation samples are in train."]
-    for item in names("constant"):
-        lines.append(f"{item.name} is the same in every sample: nothing can be learned about it.")
-    for item in names("derived"):
-        lines.append(f"{item.name} follows from the data: {item.source}. Code can write it.")
-    free = [item for item in names("choice") if item.brief_information < 0.02]
-    if free:
-        lines.append(
-            f"{len(free)} fields are independent of the brief as far as single fields tell "
-            f"({', '.join(item.name.rsplit('.', 1)[-1] for item in free)}): a model can learn which values occur and "
-            "how often, but not which one a brief asks for."
-        )
-    for item in names("unknown"):
-        lines.append(f"{item.name} takes too many values to estimate its entropy.")
-    floor = result["entropy_nats_per_sample"]
-    if floor is None:
-        return [*lines, "The least validation loss is therefore not known."]
-    return [*lines, f"No model gets below a validation loss of about {floor:.1f} nats per sample (an estimate)."]
-
-
-def _note(log: ReadLog, sample_id: str) -> None:
-    try:
-        log.add(sample_id)
-    except DataError as error:
-        log.refuse(sample_id, str(error))
-
-
-def _summarise(hashes: dict[str, list[bytes]], log: ReadLog, fields: list[Field]) -> dict:
-    train, validation = set(hashes["train"]), hashes["validation"]
-    repeated = len(hashes["train"]) - len(train) + len(validation) - len(set(validation))
+def count_samples(columns: Columns) -> dict[str, Any]:
+    """Samples per part, bad ones with reasons, duplicates by content and leaks between the parts."""
+    parts = dict.fromkeys(columns.digests)
+    train = {digest for digest, part in zip(columns.digests, columns.parts, strict=True) if part == "train"}
+    leaks = sum(
+        digest in train for digest, part in zip(columns.digests, columns.parts, strict=True) if part == "validation"
+    )
     return {
-        "train": len(hashes["train"]),
-        "validation": len(validation),
-        "bad": len(log.bad),
-        "bad_samples": [bad._asdict() for bad in log.bad[:1000]],
-        "duplicates": repeated,
-        "leaks": sum(digest in train for digest in validation),
-        "entropy_nats_per_sample": floor_of(fields),
-        "fields": [item._asdict() for item in fields],
+        "samples": dict(Counter(columns.parts)),
+        "bad": len(columns.log.bad),
+        "bad_reasons": Counter(bad.reason for bad in columns.log.bad).most_common(10),
+        "bad_examples": [bad._asdict() for bad in columns.log.bad[:10]],
+        "duplicates": len(columns.digests) - len(parts),
+        "leaks": leaks,
     }
 
 
-def _examine(config: AuditConfig, tokenizer: Any) -> dict:
-    """How often the references break each rule, and how long samples are in tokens."""
-    results, lengths, answers = [], [], []
-    log = ReadLog()
-    for sample in islice(read_samples(config.source, "train", log), EXAMINED):
-        with suppress(ValidationError):  # a design of another kind: the rules have nothing to say
+def pick_samples(source: Path, total: int, wanted: int):
+    """Evenly spaced good samples of both parts."""
+    step = max(1, total // wanted)
+    for item in islice(list_items(source, ("train", "validation")), 0, None, step):
+        try:
+            yield item.read()[1]
+        except DataError:  # counted by read_columns
+            continue
+
+
+def load_tokenizer(name: str | None) -> Callable[[list[str]], list[int]]:
+    """A function that counts tokens of texts; characters where there is no tokenizer."""
+    if name is None:
+        return lambda texts: [len(text) for text in texts]
+    if (Path(name) / "tokenizer.json").is_file():
+        from tokenizers import Tokenizer
+
+        own = Tokenizer.from_file(str(Path(name) / "tokenizer.json"))
+        return lambda texts: [len(code) for code in own.encode_batch_fast(texts, add_special_tokens=False)]
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"tokenizer = {name!r} cannot be loaded ({str(error)[:120]}). "
+            "Give a folder with tokenizer.json or a Hub id."
+        ) from None
+    return lambda texts: [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+
+def measure_lengths(samples: list[dict], count: Callable[[list[str]], list[int]]) -> dict[str, dict]:
+    """Lengths in the original form (indented JSON, the answer repeats the brief) and in ours, and what a limit cuts."""
+    forms = {
+        "original": [(json.dumps(s["input"], indent=2), json.dumps(s["output"], indent=2)) for s in samples],
+        "ours": [tuple(codec.encode(sample)) for sample in samples],
+    }
+    result = {}
+    for form, texts in forms.items():
+        prompts = np.array(count([prompt for prompt, _ in texts]))
+        answers = np.array(count([answer for _, answer in texts])) + 1  # EOS
+        total = prompts + answers
+        result[form] = {
+            "samples": len(texts),
+            "mean": float(total.mean()),
+            "median": float(np.median(total)),
+            "p99": float(np.quantile(total, 0.99)),
+            "max": int(total.max()),
+            "prompt_mean": float(prompts.mean()),
+            "answer_mean": float(answers.mean()),
+            "cut": {str(limit): _cut(prompts, answers, limit) for limit in LENGTHS},
+            "all": total.tolist(),
+        }
+    return result
+
+
+def _cut(prompts: np.ndarray, answers: np.ndarray, limit: int) -> dict[str, float]:
+    """What a cut from the right at `limit` leaves, as shares in [0, 1]."""
+    kept = np.clip(limit - prompts, 0, answers)
+    return {
+        "answer_kept": float(kept.sum() / answers.sum()),
+        "whole": float((kept == answers).mean()),
+        "no_answer": float((kept == 0).mean()),
+    }
+
+
+def measure_rules(samples: list[dict]) -> dict[str, dict]:
+    """How often the references break each rule; nothing for data that is no house design."""
+    results = []
+    for sample in samples:
+        try:
             results.append(check_design(sample["input"], sample["output"]))
-        if tokenizer is not None:
-            example = codec.encode(sample)
-            answers.append(len(tokenizer.encode(example.completion).ids))
-            lengths.append(len(tokenizer.encode(example.prompt).ids) + answers[-1] + 1)
-    rules = {name: score._asdict() for name, score in score_rules(results).items()} if results else {}
-    if not lengths:
-        return {"rules": rules, "tokens": None}
-    ordered = sorted(lengths)
-    tokens = {
-        "samples": len(lengths),
-        "mean": sum(lengths) / len(lengths),
-        "median": ordered[len(ordered) // 2],
-        "p99": ordered[len(ordered) * 99 // 100],
-        "max": ordered[-1],
-        "answer_mean": sum(answers) / len(answers),
-        "max_length": config.max_length,
-        "too_long": sum(length > config.max_length for length in lengths),
+        except ValidationError:
+            continue
+    scores = score_rules(results) if results else {}
+    return {
+        name: {"broken": score.applicable - score.passed, "applicable": score.applicable}
+        for name, score in scores.items()
+        if score.applicable
     }
-    return {"rules": rules, "tokens": tokens}
+
+
+def conclude(result: dict, findings: list[Finding]) -> list[str]:
+    """What a model can and cannot learn, in plain words."""
+    kinds: dict[str, list[Finding]] = {}
+    for finding in findings:
+        kinds.setdefault(finding.kind, []).append(finding)
+
+    def names(*some: str) -> str:
+        return ", ".join(f.name.removeprefix("output.") for kind in some for f in kinds.get(kind, []))
+
+    free = [f for f in findings if f.free]
+    blind = [f for f in free if f.kind != "nearly derivable" and f.brief_sigmas <= SIGMAS]
+    lines = []
+    for f in kinds.get("constant", []):
+        if f.text == "always empty":
+            lines.append(f"{f.name.removeprefix('output.')} is always empty: a model learns to leave it empty.")
+    if any(f.text == "a copy of the whole brief" for f in findings):
+        lines.append("Designs repeat the whole brief: tokens spent on an echo that code can write.")
+    if names("copied", "derivable", "constant"):
+        lines.append(f"Code can write these, no model is needed: {names('copied', 'derivable', 'constant')}.")
+    if blind:
+        nats = sum(f.free for f in blind)
+        lines.append(
+            f"{len(blind)} fields are independent of the brief ({nats:.1f} nats). A model learns how often each value "
+            f"occurs, and no more: {', '.join(f.name.removeprefix('output.') for f in blind)}."
+        )
+    told = [f for f in free if f.brief_sigmas > SIGMAS]
+    for f in told:
+        lines.append(f"{f.name.removeprefix('output.')} depends on {f.brief_field}: a model can learn that part of it.")
+    text = names("free text")
+    if text:
+        lines.append(f"Free text or structure, whose floor these statistics do not know: {text}.")
+    bound = "at least " if result["floor_is_lower_bound"] else ""
+    lines.append(
+        f"No honest model gets a validation loss below {bound}{result['entropy_nats_per_sample']:.2f} nats per sample"
+        + (f", {result['floor_nats_per_token']:.4f} nats per token" if result["floor_nats_per_token"] else "")
+        + ". A lower one means that it has seen the answers."
+    )
+    return lines

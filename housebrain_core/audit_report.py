@@ -1,51 +1,79 @@
-"""The audit as one HTML file that a person would forward: no scripts, no other files."""
+"""The audit as people read it: a table on the terminal, figures, one HTML page that opens offline."""
 
-from html import escape
+import base64
+import io
+from pathlib import Path
+from typing import Any
 
-STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}"
-    "table{border-collapse:collapse;margin:1rem 0}"
-    "td,th{padding:.2rem .7rem;text-align:left;border-bottom:1px solid #ddd}"
-    ".bar{background:#4477aa;height:.7rem}"
-)
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
 
 
-def report_html(name: str, result: dict) -> str:
-    """The page for one audit; `result` is the contents of audit.json."""
-    largest = max((item["conditional"] or 0 for item in result["fields"]), default=0) or 1
-    fields = [_field_row(item, largest) for item in result["fields"]]
-    rules = [
-        [escape(rule), f"{score['passed']:,} of {score['applicable']:,}"] for rule, score in result["rules"].items()
+def describe(result: dict[str, Any]) -> str:
+    """The findings as text for a terminal: samples, lengths, one line per field, and what follows."""
+    unit = "tokens" if result["tokenizer"] else "characters"
+    parts = ", ".join(f"{count:,} {part}" for part, count in result["samples"].items())
+    lines = [
+        f"{parts}; {result['bad']} bad, {result['duplicates']} duplicates by content, {result['leaks']} leaks",
+        *(f"  {count} x {reason}" for reason, count in result["bad_reasons"]),
+        "",
+        f"{unit + ' per sample':24} {'mean':>7} {'p99':>7} {'max':>7}   answers whole at 512 / 1024 / 2048",
     ]
-    tokens = [[escape(key), f"{value:,.0f}"] for key, value in (result["tokens"] or {}).items()]
-    bad = [[escape(item["origin"]), escape(item["reason"])] for item in result["bad_samples"]]
-    sections = [
-        "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in result["findings"]) + "</ul>",
-        _table(
-            "Fields of the designs; entropy in nats per sample",
-            ["field", "kind", "values", "entropy", "", "from"],
-            fields,
-        ),
-        _table("References that keep each rule", ["rule", "kept"], rules),
-        _table("Token lengths", ["", "tokens"], tokens),
-        _table("Bad samples (1,000 at most)", ["where", "why"], bad),
-    ]
-    title = f"Audit of {escape(name)}"
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-    return f"{head}<h1>{title}</h1>{''.join(sections)}</html>\n"
+    for form, length in result["lengths"].items():
+        cut = " / ".join(f"{cut['whole']:.0%}" for cut in length["cut"].values())
+        lines.append(f"{form:24} {length['mean']:7.0f} {length['p99']:7.0f} {length['max']:7d}   {cut}")
+    lines += ["", f"{'field of the design':52} {'what it is':18} {'nats':>6}"]
+    for field in result["fields"]:
+        nats = "?" if field["free"] is None else f"{field['free']:.2f}"
+        name = field["name"].removeprefix("output.")
+        lines.append(f"{name:52} {field['kind']:18} {nats:>6}  {field['text'][:90]}")
+    broken = {name: rule for name, rule in result["rules"].items() if rule["broken"]}
+    if broken:
+        lines += ["", f"rules that references break, of {result['rule_samples']:,} samples"]
+        lines += [f"{name:52} {rule['broken'] / rule['applicable']:6.1%}" for name, rule in broken.items()]
+    return "\n".join([*lines, "", *(f"- {line}" for line in result["conclusions"]), ""])
 
 
-def _field_row(item: dict, largest: float) -> list[str]:
-    nats = item["conditional"]
-    bar = f'<div class="bar" style="width:{10 * (nats or 0) / largest:.2f}rem"></div>'
-    text = "not known" if nats is None else f"{nats:.3f}"
-    return [escape(item["name"]), item["kind"], f"{item['values']:,}", text, bar, escape(item["source"])]
+def entropy_bars(result: dict[str, Any]) -> Figure:
+    """Nats per sample that are left of each field when the brief is known."""
+    free = [field for field in result["fields"] if field["free"]]
+    figure = Figure(figsize=(8, 0.24 * len(free) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    names = [field["name"].removeprefix("output.") for field in free][::-1]
+    axes.barh(names, [field["free"] for field in free][::-1], color="#7a9cc6")
+    axes.set_xlabel(f"nats per sample that no model can know; together {result['entropy_nats_per_sample']:.1f}")
+    axes.tick_params(axis="y", labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
 
 
-def _table(title: str, head: list[str], rows: list[list[str]]) -> str:
-    """A titled table of cells that are HTML already; nothing where there are no rows."""
-    if not rows:
-        return ""
-    lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<h2>{title}</h2><table><tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr>{body}</table>"
+def length_histogram(result: dict[str, Any]) -> Figure:
+    """Lengths of prompt and answer together, in both forms, and what a max_length cuts."""
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for form, color in (("original", "#d9a577"), ("ours", "#7a9cc6")):
+        axes.hist(result["lengths"][form]["all"], bins=40, color=color, label=form)
+    if result["tokenizer"]:
+        for limit in (512, 1024, 2048):
+            axes.axvline(limit, color="grey", linestyle=":")
+    axes.set(xlabel="tokens per sample" if result["tokenizer"] else "characters per sample", ylabel="samples")
+    axes.legend(frameon=False)
+    return figure
+
+
+def write_page(result: dict[str, Any], path: Path) -> Path:
+    """Writes the report as one HTML file with its figures inside."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    figures = {"entropy": _embed(entropy_bars(result)), "lengths": _embed(length_histogram(result))}
+    page = environment.get_template("audit.html").render(result=result, figures=figures)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _embed(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight", metadata={"Software": None})
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

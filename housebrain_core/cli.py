@@ -97,16 +97,22 @@ def _flag_type(annotation: Any) -> Any:
     return annotation
 
 
+def run_audit(settings: Any) -> None:
+    from housebrain_core.audit import audit
+
+    audit(settings)
+
+
 def run_split(settings: Any) -> None:
     from housebrain_core.splits import split_dataset
 
     split_dataset(settings)
 
 
-def run_audit(settings: Any) -> None:
-    from housebrain_core.audit import audit_dataset
+def run_plan(settings: Any) -> None:
+    from housebrain_core.plan import describe_plan, make_plan
 
-    audit_dataset(settings)
+    print(describe_plan(make_plan(settings)))
 
 
 def run_train(settings: Any) -> None:
@@ -154,8 +160,8 @@ def run_demo(settings: Any) -> None:
 STAGES = {
     "audit": Stage(
         "AuditConfig",
-        "Say what is in a dataset, and what a model can and cannot learn from it.",
-        "housebrain audit --source housebrain_dataset_v5_350k --output audit",
+        "Look at a dataset before spending a GPU hour: what is in it, and what a model can learn from it.",
+        "housebrain audit --source housebrain_dataset_v5_350k --tokenizer Qwen/Qwen2.5-Coder-1.5B",
         run_audit,
     ),
     "split": Stage(
@@ -163,6 +169,12 @@ STAGES = {
         "Cut a dataset into one split per person, with a bundle to upload and a handout for each.",
         "housebrain split --source housebrain_dataset_v5_350k --output housebrain_splits --splits 6",
         run_split,
+    ),
+    "plan": Stage(
+        "PlanConfig",
+        "Say how long training will take: tokens, hours, sessions, weeks, and what would fit better.",
+        "housebrain plan --splits housebrain_splits --gpu t4 --base-model Qwen/Qwen2.5-Coder-1.5B",
+        run_plan,
     ),
     "train": Stage(
         "FineTuningConfig",

@@ -8,6 +8,10 @@ line prints it as one paragraph and exits 2; a notebook shows it as its last lin
 class HouseBrainError(Exception):
     """Anything that a person can act on. Everything else is a bug and keeps its traceback."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it: the message alone, so that a notebook's last output is what to do."""
+        return [str(self)]
+
 
 class ConfigError(HouseBrainError):
     """Settings that cannot be used; the message lists every problem at once."""
@@ -27,6 +31,10 @@ class CheckpointError(HouseBrainError):
 
 class TrainingError(HouseBrainError):
     """Training that has to stop: garbage gradients, no memory, a device that cannot do it."""
+
+
+class MachineError(HouseBrainError):
+    """A session on Kaggle or Colab that cannot train: no GPU, no Internet, no room, or libraries at odds."""
 
 
 class DesignError(HouseBrainError):

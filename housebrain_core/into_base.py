@@ -6,6 +6,7 @@ re-quantising keeps 0.2 to 6 % of a typical update (research: merging, section 4
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -15,17 +16,19 @@ from typing import Any
 import torch
 
 from housebrain_core.adapters import Adapter, sizes_of
+from housebrain_core.archives import CONFIG, RUN
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError, ConfigError
-from housebrain_core.manifests import seal, to_json, write_atomically
+from housebrain_core.manifests import MANIFEST, seal, to_json, write_atomically
 from housebrain_core.planning import Plan, Recipe, merged_factors, plan_merge, trained_in_4bit
 from housebrain_core.strategies import STRATEGIES
 from housebrain_core.tensorfiles import DTYPES, Entry, layout, read_header, read_into
 
 BLOCK = 2**20
 """Elements that are in memory at once."""
-INDEX = "model.safetensors.index.json"
-NF4_BLOCK = 64
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+NOT_COPIED = (MANIFEST, CONFIG, RUN, "merge.json", "trainer_state.json")
+"""Files of a base folder that tell of an adapter or of how that folder was made, which is not how this one was."""
 FLOATS = ("F16", "BF16", "F32", "F64")
 LARGEST = torch.finfo(torch.float16).max
 
@@ -94,10 +97,20 @@ def find_base_folder(name: str, adapter: Adapter) -> tuple[Path, str]:
         )
     if Path(base.source).is_dir():
         return Path(base.source), base.revision
+    return _download(base.source, base.revision), base.revision
+
+
+def _download(name: str, revision: str) -> Path:
+    """The folder of a model of the Hub in its cache, completed where the Hub can be reached."""
+    import httpx  # what huggingface_hub fetches with, and whose errors it lets through
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     patterns = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
-    return Path(snapshot_download(base.source, revision=base.revision, allow_patterns=patterns)), base.revision
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, httpx.TransportError, OfflineModeIsEnabled):  # `_shards` says what the cache lacks
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=True))
 
 
 def _resolve(name: str, revision: str | None):
@@ -115,6 +128,7 @@ def stream(base: Path, adapters: list[Adapter], plan: Plan, view: str, output: P
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
     shards = {path.name: read_header(path, ConfigError) for path in _shards(base, config)}
     _check_modules(adapters[0], shards)
+    _check_whole(base, shards)
     _write_index(shards, output)
     shares: dict[str, float] = {}
     for number, (name, entries) in enumerate(shards.items(), 1):
@@ -133,7 +147,8 @@ def stream(base: Path, adapters: list[Adapter], plan: Plan, view: str, output: P
     config.pop("torch_dtype", None)
     write_atomically(output / "config.json", to_json(config | {"dtype": "float16"}))
     for path in sorted(base.iterdir()):
-        if path.suffix in (".json", ".txt", ".model", ".jinja") and not (output / path.name).exists():
+        other = path.name in NOT_COPIED or path.name.endswith(".index.json") or (output / path.name).exists()
+        if path.suffix in (".json", ".txt", ".model", ".jinja") and not other:
             shutil.copyfile(path, output / path.name)
     return shares
 
@@ -141,15 +156,19 @@ def stream(base: Path, adapters: list[Adapter], plan: Plan, view: str, output: P
 def _add(source, entry: Entry, target, factors: tuple[torch.Tensor, torch.Tensor], view: str) -> float:
     """Writes W + B A, a block of rows at a time; returns rounding's share of the update in the first."""
     b, a = factors
-    rows, absmax = max(1, BLOCK // entry.shape[1]), None
+    rows, scales = max(1, BLOCK // entry.shape[1]), None
     if view == "nf4-dequant":
-        absmax = _double_quantised(torch.cat([_quantise(block)[1] for block in _blocks(source, entry, rows)]))
+        from housebrain_core import nf4  # bitsandbytes, which the other view need not load
+
+        whole = nf4.whole_rows(entry.shape[1])
+        rows = max(1, rows // whole) * whole
+        scales = nf4.read_scales(_blocks(source, entry, rows))
     share = None
     for start, block in zip(range(0, entry.shape[0], rows), _blocks(source, entry, rows), strict=True):
         weight = block.float()
-        if absmax is not None:
-            first = start * entry.shape[1] // NF4_BLOCK
-            weight = _dequantise(block, absmax[first : first + -(-weight.numel() // NF4_BLOCK)])
+        if scales is not None:
+            first = start * entry.shape[1] // nf4.BLOCK
+            weight = nf4.dequantise(block, scales[first : first + -(-weight.numel() // nf4.BLOCK)])
         summed = torch.addmm(weight, b[start : start + rows], a)
         rounded = _to_half(summed, "a merged weight")
         target.write(_bytes(rounded))
@@ -168,38 +187,6 @@ def _blocks(source, entry: Entry, rows: int | None = None) -> Iterator[torch.Ten
         read_into(source, data, start)
         block = data.view(dtype)
         yield block.view(-1, entry.shape[1]) if rows else block
-
-
-def _quantise(block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """NF4 codes and float32 scales of a block of rows, as bitsandbytes quantises fp16 weights."""
-    from bitsandbytes.functional import quantize_4bit
-
-    codes, state = quantize_4bit(_view_dtype(block), blocksize=NF4_BLOCK, quant_type="nf4")
-    return codes, state.absmax
-
-
-def _double_quantised(absmax: torch.Tensor) -> torch.Tensor:
-    """The scales of a whole matrix after bitsandbytes' second quantisation, in blocks of 256 around their mean."""
-    from bitsandbytes.functional import dequantize_blockwise, quantize_blockwise
-
-    offset = absmax.mean()
-    codes, state = quantize_blockwise(absmax - offset, blocksize=256)
-    return dequantize_blockwise(codes, state) + offset
-
-
-def _dequantise(block: torch.Tensor, absmax: torch.Tensor) -> torch.Tensor:
-    from bitsandbytes.functional import QuantState, dequantize_4bit, quantize_4bit
-
-    weight = _view_dtype(block)
-    codes, state = quantize_4bit(weight, blocksize=NF4_BLOCK, quant_type="nf4")
-    seen = QuantState(absmax=absmax, shape=state.shape, dtype=weight.dtype, blocksize=NF4_BLOCK, code=state.code,
-                      quant_type="nf4")  # fmt: skip
-    return dequantize_4bit(codes, seen).float().view_as(block)
-
-
-def _view_dtype(block: torch.Tensor) -> torch.Tensor:
-    """The type that was quantised in training: float32 as on a CPU for a float32 base, else fp16."""
-    return block if block.dtype == torch.float32 else block.half()
 
 
 def _to_half(block: torch.Tensor, name: str) -> torch.Tensor:
@@ -229,14 +216,35 @@ def _shards(base: Path, config: dict[str, Any]) -> list[Path]:
         raise ConfigError(
             f"{base} is quantised. Re-quantising would round nearly all of the update away; give the unquantised base."
         )
-    if (base / INDEX).is_file():
-        names = sorted(set(json.loads((base / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-    else:
-        names = ["model.safetensors"]
+    names = sorted(set(_weight_map(base).values())) or [SINGLE]
     missing = [name for name in names if "/" in name or "\\" in name or not (base / name).is_file()]
     if missing:
         raise ConfigError(f"{base} lacks {', '.join(missing)}; a base model in safetensors is needed, whole.")
     return [base / name for name in names]
+
+
+def _weight_map(base: Path) -> dict[str, str]:
+    """Tensor -> file from the index; empty where there is none, or where a single file goes before it.
+
+    transformers too takes model.safetensors first, whatever the index says.
+    """
+    if not (base / INDEX).is_file():
+        return {}
+    files = json.loads((base / INDEX).read_text(encoding="utf-8"))["weight_map"]
+    return {} if (base / SINGLE).is_file() and SINGLE not in files.values() else files
+
+
+def _check_whole(base: Path, shards: dict[str, dict[str, Entry]]) -> None:
+    """Every tensor of the index is in the base exactly once; a missing one would be made of random numbers on loading.
+
+    Raises:
+        ConfigError: naming the first ten that are not.
+    """
+    counts = Counter(key for entries in shards.values() for key in entries)
+    wrong = sorted(key for key in counts.keys() | _weight_map(base).keys() if counts[key] != 1)
+    if wrong:
+        lines = "\n  ".join(f"{key} is in it {counts[key]} times; expected once" for key in wrong[:10])
+        raise ConfigError(f"{base} is not the whole base model:\n  {lines}\nDownload or copy it again.")
 
 
 def _check_modules(adapter: Adapter, shards: dict[str, dict[str, Entry]]) -> None:
@@ -257,8 +265,8 @@ def _check_modules(adapter: Adapter, shards: dict[str, dict[str, Entry]]) -> Non
 
 
 def _write_index(shards: dict[str, dict[str, Entry]], output: Path) -> None:
-    """The index of the new files, where there are several."""
-    if len(shards) < 2:
+    """The index of the new files, unless the only one has the name that needs none."""
+    if list(shards) == [SINGLE]:
         return
     size = 0
     for entries in shards.values():

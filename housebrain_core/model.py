@@ -10,16 +10,17 @@ from typing import NamedTuple
 import httpx  # what huggingface_hub fetches with, and whose errors it lets through
 import torch
 import transformers
+from bitsandbytes.nn import Linear4bit
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.integrations import sdpa_attention
 
-from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import ConfigError, TrainingError
 from housebrain_core.manifests import sha256_of
 from housebrain_core.platforms import choose_dtype
+from housebrain_core.settings import FineTuningConfig
 
 transformers.utils.logging.disable_progress_bar()  # our own lines say what is loaded
 warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # transformers 5.23 warns of itself
@@ -131,7 +132,21 @@ def load_base(base: Base, load_in_4bit: bool, report: Callable[[str], None] = pr
         device_map={"": device},
     )
     model.config.use_cache = False
+    if device.type == "cpu":
+        keep_one_cpu_kernel(model)
     return model
+
+
+def keep_one_cpu_kernel(model: PreTrainedModel) -> None:
+    """Makes 4-bit layers compute the same in training and evaluation, and on every CPU.
+
+    On a CPU with AVX512-BF16, bitsandbytes 0.50 repacks a layer's weights in place at its first forward pass in
+    evaluation, for a bfloat16 kernel that has no gradient (nn/modules.py, Linear4bit.forward). Losses then depend on
+    what ran before, and training that goes on after an evaluation uses that kernel.
+    """
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def keep_efficient_attention() -> None:

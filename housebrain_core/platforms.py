@@ -1,5 +1,6 @@
 """Where this code runs, what it runs on, and what follows from that."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -9,11 +10,17 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 Platform = Literal["kaggle", "colab", "local"]
+ROOT = Path(os.environ.get("HOUSEBRAIN_SIMULATED_ROOT", "/"))
+"""Where /kaggle and /content lie; tests simulate both platforms below a folder of their own."""
+WORKING = {"kaggle": ROOT / "kaggle/working", "colab": ROOT / "content", "local": Path(".")}
+"""Where a person finds what a notebook wrote."""
+TIME_BUDGET_HOURS = {"kaggle": 8.5, "colab": 11.0, "local": None}
+"""Hours from a session's start after which training saves and ends, well before the platform ends it."""
 
 
 def detect_platform() -> Platform:
     """Kaggle sets KAGGLE_KERNEL_RUN_TYPE and has /kaggle/working; Colab has google.colab; the rest is local."""
-    if os.environ.get("KAGGLE_KERNEL_RUN_TYPE") and Path("/kaggle/working").is_dir():
+    if os.environ.get("KAGGLE_KERNEL_RUN_TYPE") and WORKING["kaggle"].is_dir():
         return "kaggle"
     return "colab" if "google.colab" in sys.modules or os.environ.get("COLAB_RELEASE_TAG") else "local"
 
@@ -67,6 +74,28 @@ def session_start() -> float:
 
     On Kaggle and Colab the machine is made for the session, so the first process is as old as the session is.
     """
-    if detect_platform() == "local":
-        return time.time()
-    return Path("/proc/1").stat().st_ctime
+    first = ROOT / "proc/1"
+    return first.stat().st_ctime if detect_platform() != "local" and first.exists() else time.time()
+
+
+def estimate_finish(
+    tokens_per_second: float, tokens_left: int, session_hours: float | None, now: float
+) -> tuple[float, int, str]:
+    """When training ends, from a measured rate.
+
+    Args:
+        tokens_per_second: measured over the last steps, saving and validation included.
+        tokens_left: of the whole plan.
+        session_hours: until the time budget ends; None without one. Later sessions count as long as this one.
+        now: in seconds of `time.time()`.
+
+    Returns:
+        (hours of training left, sessions left with this one, one line that says both).
+    """
+    hours = tokens_left / tokens_per_second / 3600
+    sessions = max(1, math.ceil(hours / session_hours)) if session_hours else 1
+    left = f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min"
+    if sessions > 1:
+        return hours, sessions, f"{tokens_per_second:,.0f} tokens/s: {left} left, {sessions} sessions with this one"
+    end = time.strftime("%a %H:%M", time.localtime(now + hours * 3600))
+    return hours, sessions, f"{tokens_per_second:,.0f} tokens/s: {left} left, done {end} in this session"

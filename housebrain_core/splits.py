@@ -8,14 +8,17 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
+import pyarrow as pa
+
 from housebrain_core import codec
 from housebrain_core.bundles import Bundle, is_bundle, read_bundle, write_bundle
+from housebrain_core.columns import read_chunk
 from housebrain_core.conditions import parse_condition
 from housebrain_core.config import SplitConfig
-from housebrain_core.data import ReadLog, read_samples
+from housebrain_core.data import Item, ReadLog, read_samples
 from housebrain_core.encoding import EncodedDataset, encode_dataset
-from housebrain_core.entropy import Columns, describe_fields, floor_of
 from housebrain_core.errors import ConfigError, DataError
+from housebrain_core.findings import entropy_floor, study_fields
 from housebrain_core.handouts import account_mapping, training_configs, write_handout
 from housebrain_core.manifests import MANIFEST, read_manifest, seal, sha256_of, sync_folder, to_json
 from housebrain_core.progress import with_bar
@@ -71,17 +74,17 @@ FLOOR_SAMPLES = 10_000
 
 
 def estimate_entropy(table: PackedTable) -> dict[str, float]:
-    """The least loss on a table's samples as {"entropy_nats_per_sample": nats}, or {} where it cannot be estimated."""
+    """The least loss on a table's samples as {"entropy_nats_per_sample": nats}, or {} when it has too few."""
     if table.num_rows < FLOOR_SAMPLES // 10:
         return {}
-    columns = Columns()
-    for _, prompt, completion, _ in table.select(
-        range(0, table.num_rows, -(-table.num_rows // FLOOR_SAMPLES))
-    ).records():
+    chosen = table.select(range(0, table.num_rows, -(-table.num_rows // FLOOR_SAMPLES)))
+    items = []
+    for number, (_, prompt, completion, _) in enumerate(chosen.records()):
         brief = codec.read_prompt(prompt)
-        columns.add(brief, codec.decode(brief, completion))
-    floor = floor_of(describe_fields(columns))
-    return {} if floor is None else {"entropy_nats_per_sample": floor}
+        sample = {"input": brief, "output": codec.decode(brief, completion)}
+        items.append(Item("sample", number, sample, "train", False))
+    fields = {name: pa.chunked_array([values]) for name, values in read_chunk(items).columns.items()}
+    return {"entropy_nats_per_sample": entropy_floor(study_fields(fields))}
 
 
 def hash_table(table: PackedTable) -> str:

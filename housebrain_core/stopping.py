@@ -9,9 +9,9 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import TrainingError
 from housebrain_core.platforms import session_start
+from housebrain_core.settings import FineTuningConfig
 
 LEAST_GAIN = 0.005
 """Relative fall of the validation loss over `WINDOW` measurements below which nothing more is learned."""

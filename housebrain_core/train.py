@@ -16,11 +16,11 @@ from transformers import TrainingArguments
 
 from housebrain_core.bundles import Bundle, is_bundle, read_bundle
 from housebrain_core.checkpoints import find_checkpoint, lock_folder, prune_checkpoints, refuse_other_run
-from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, to_json, write_atomically
 from housebrain_core.model import add_lora, load_base, load_tokenizer, resolve_base, training_device
 from housebrain_core.packing import PackedRows, Tokenised, collate_row, tokenise
+from housebrain_core.settings import FineTuningConfig
 from housebrain_core.stopping import StopInTime, StopOnGarbage, StopWhenLearned, measuring_interval
 from housebrain_core.trainer import Progress, RowTrainer, SaveByTime, gradient_scale, mean_loss, save_adapter
 
@@ -180,7 +180,7 @@ class HouseBrainFineTuner:
             disable_tqdm=True,
             report_to="none",
         )
-        callbacks = [Progress(self.report), SaveByTime(config.save_minutes)]
+        callbacks = [Progress(self.report, config.time_budget_hours), SaveByTime(config.save_minutes)]
         trainer = RowTrainer(
             model=model, args=arguments, train_dataset=rows, data_collator=collate_row, callbacks=callbacks,
             fingerprint=fingerprint, report=self.report,

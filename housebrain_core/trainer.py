@@ -15,6 +15,7 @@ from housebrain_core.checkpoints import prune_checkpoints, seal_checkpoint
 from housebrain_core.errors import CheckpointError, TrainingError
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.packing import PackedRows, collate_row, completion_losses
+from housebrain_core.platforms import estimate_finish
 from housebrain_core.stopping import Schedule
 
 FIRST_STEPS = 20
@@ -78,8 +79,8 @@ class RowTrainer(Trainer):
 class Progress(TrainerCallback):
     """One plain line per logging interval: loss, speed, time left. Progress bars flood papermill's output."""
 
-    def __init__(self, report: Callable[[str], None]):
-        self.report = report
+    def __init__(self, report: Callable[[str], None], session_hours: float | None):
+        self.report, self.session_hours = report, session_hours
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.time, self.step, self.tokens = time.time(), state.global_step, state.num_input_tokens_seen
@@ -89,12 +90,11 @@ class Progress(TrainerCallback):
         done = state.global_step - self.step
         self.seconds_per_step = (time.time() - self.time) / done
         if done == FIRST_STEPS:
-            left = (state.max_steps - state.global_step) * self.seconds_per_step
-            ready = time.strftime("%a %d %b %H:%M", time.localtime(time.time() + left))
-            self.report(
-                f"after {done} steps: {self.seconds_per_step:.2f} s per step, the plan takes {format_duration(left)} "
-                f"more, until {ready} without interruption; it may end earlier, when nothing more is learned"
-            )
+            tokens = state.num_input_tokens_seen / state.global_step
+            left = round((state.max_steps - state.global_step) * tokens)
+            rate = tokens / self.seconds_per_step
+            _, _, text = estimate_finish(rate, left, self.session_hours, time.time())
+            self.report(f"after {done} steps: {text}; it ends earlier when nothing more is learned")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if "loss" not in logs or state.global_step == self.step:
@@ -131,18 +131,14 @@ def gradient_scale(trainer: Trainer) -> float | None:
 @torch.no_grad()
 def mean_loss(model, rows: PackedRows) -> float:
     """Mean cross-entropy over all learned tokens of packed rows, in nats per token."""
-    # Not model.eval(): on a CPU bitsandbytes repacks its weights at that, for a kernel that has no gradient, and
-    # training would go on with wrong ones. Of all modules only dropout behaves differently anyway.
-    dropouts = [module for module in model.modules() if isinstance(module, torch.nn.Dropout) and module.training]
-    for module in dropouts:
-        module.eval()
+    was_training = model.training
+    model.eval()
     total, count = 0.0, 0
     for index in range(len(rows)):
         batch = {name: values.to(model.device) for name, values in collate_row([rows[index]]).items()}
         losses, _ = completion_losses(model, batch)
         total, count = total + losses.double().sum().item(), count + len(losses)
-    for module in dropouts:
-        module.train()
+    model.train(was_training)
     return total / count
 
 

@@ -40,6 +40,23 @@ config = SplitConfig(
 )
 
 # %% [markdown]
+# What is in the data, and what a model can learn from it, before anyone spends a GPU hour. About a minute for 350,000
+# samples; `audit.html` is the same with every field, to forward.
+
+# %%
+from housebrain_core import audit_report
+from housebrain_core.audit import audit
+from housebrain_core.config import AuditConfig
+
+findings = audit(AuditConfig(source=source))
+
+# %%
+audit_report.entropy_bars(findings)
+
+# %%
+audit_report.length_histogram(findings)
+
+# %% [markdown]
 # One sample as a model will see it: the brief as a prompt, the design as a completion, without anything that code
 # can derive. Below it is drawn; a design without rooms is a table.
 
@@ -59,6 +76,16 @@ summary = split_dataset(config)
 # %%
 rows = [f"| {p['name']} | {p['train']:,} | {p['bundle_bytes'] / 1e6:.2f} | {p['platform']} |" for p in summary["parts"]]
 Markdown("\n".join(["| split | samples | MB to upload | platform |", "|---|---|---|---|", *rows]))
+
+# %% [markdown]
+# How long will training take? A range, until a run has measured its own speed; the last table says where each
+# figure comes from. `housebrain plan` does the same for other GPUs, base models and numbers of epochs.
+
+# %%
+from housebrain_core.config import PlanConfig
+from housebrain_core.plan import describe_plan, make_plan
+
+print(describe_plan(make_plan(PlanConfig(splits=output, gpu="t4"))))
 
 # %% [markdown]
 # **Next:** send each person their `handouts/split_NN.md` and `split_NN.zip`, or train a split on this computer with

@@ -1,112 +1,124 @@
-"""The audit finds by itself what can be learned from a dataset, and the floor is the data's own entropy."""
+"""The audit: facts of invented data by hand, and what it must find by itself on the real data."""
 
 import json
 import math
 import random
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from conftest import real_samples
 
-from housebrain_core.audit import audit_dataset
-from housebrain_core.bundles import read_bundle
-from housebrain_core.config import AuditConfig, SplitConfig
-from housebrain_core.entropy import Columns, describe_fields, floor_of
-from housebrain_core.splits import split_dataset
+from housebrain_core.audit import audit
+from housebrain_core.config import AuditConfig
+from housebrain_core.errors import DataError
+from housebrain_core.findings import entropy_floor, mutual_information, study_fields
 
 
-def drawn(count: int) -> list[dict]:
-    """Designs with one field of each kind, of known entropy: ln 4 + ln 2."""
-    dice = random.Random(0)
+def write_jsonl(path, samples):
+    path.write_text("".join(json.dumps(sample) + "\n" for sample in samples))
+    return path
+
+
+def make_invented(count: int, seed: int = 1) -> list[dict]:
+    """Samples of another trade: a hat for a head. Colour is free, size follows, band follows from colour."""
+    dice = random.Random(seed)
     samples = []
     for number in range(count):
-        brief = {"area": dice.randrange(1000, 9000), "style": dice.choice("abc"), "plot": [number]}
-        wall = dice.choice("wxyz")
-        design = {"input": brief, "levels": [], "cost": int(brief["area"] * 0.6), "area": brief["area"], "wall": wall,
-                  "again": wall.upper(), "path": f"{brief['style']}.png", "ramp": dice.random() < 0.5}  # fmt: skip
-        samples.append({"id": f"s{number}", "input": brief, "output": design})
+        head, taste = dice.randint(50, 900), dice.choice(["plain", "bold"])
+        color = dice.choice(["red", "blue", "green", "grey"])
+        output = {
+            "brief": {"head": head, "taste": taste},
+            "rings": [],
+            "size": int(0.25 * head),
+            "band": {"red": "dark", "blue": "dark", "green": "light", "grey": "light"}[color],
+            "color": color,
+            "feather": taste == "bold" and dice.random() < 0.9,
+        }
+        samples.append({"id": f"hat {number}", "input": output["brief"], "output": output})
     return samples
 
 
-def write(path, samples) -> None:
-    path.write_text("".join(json.dumps(sample) + "\n" for sample in samples), encoding="utf-8")
+@pytest.fixture(scope="module")
+def hats(tmp_path_factory):
+    """The audit of 4,000 hats."""
+    folder = tmp_path_factory.mktemp("hats")
+    source = write_jsonl(folder / "hats.jsonl", make_invented(4000))
+    result = audit(AuditConfig(source=source, output=folder / "audit.html"), report=lambda line: None)
+    return folder, {field["name"].removeprefix("output."): field for field in result["fields"]}, result
 
 
-def collect(samples) -> Columns:
-    columns = Columns()
-    for sample in samples:
-        columns.add(sample["input"], sample["output"])
-    return columns
+def test_every_kind_of_field_is_found_on_data_that_are_no_houses(hats):
+    _, fields, _ = hats
+    assert fields["brief"]["text"] == "a copy of the whole brief"
+    assert (fields["rings"]["kind"], fields["rings"]["text"]) == ("constant", "always empty")
+    assert fields["size"]["text"] == "int(0.25 x input.head)"
+    assert fields["band"]["kind"] == "derivable" and "output.color" in fields["band"]["text"]
+    assert fields["color"]["kind"] == "choice" and "independent of the brief" in fields["color"]["text"]
+    assert fields["feather"]["depends_on"] == "input.taste"
 
 
-def test_each_kind_of_field_is_found_and_the_floor_is_the_entropy_of_what_is_drawn():
-    fields = {item.name.removeprefix("output."): item for item in describe_fields(collect(drawn(5000)))}
-    kinds = {name: item.kind for name, item in fields.items()}
-    assert kinds == {"input": "constant", "levels": "constant", "cost": "derived", "area": "derived",
-                     "wall": "choice", "again": "derived", "path": "derived", "ramp": "choice"}  # fmt: skip
-    assert fields["cost"].source == "int(0.6 x input.area)"
-    assert fields["area"].source == "copy of input.area"
-    assert floor_of(list(fields.values())) == pytest.approx(math.log(4) + math.log(2), abs=0.01)
+def test_the_floor_is_the_entropy_that_the_invented_data_were_drawn_with(hats):
+    _, _, result = hats
+    feather = 0.5 * -(0.9 * math.log(0.9) + 0.1 * math.log(0.1))
+    assert result["entropy_nats_per_sample"] == pytest.approx(math.log(4) + feather, abs=0.03)
 
 
-def test_a_choice_that_leans_on_the_brief_has_the_conditional_entropy():
-    dice = random.Random(1)
-    samples = []
-    for _ in range(20_000):
-        style = dice.choice("ab")
-        samples.append({"input": {"style": style}, "output": {"wall": style if dice.random() < 0.9 else "c"}})
-    (wall,) = describe_fields(collect(samples))
-    expected = -0.9 * math.log(0.9) - 0.1 * math.log(0.1)
-    assert wall.conditional == pytest.approx(expected, abs=0.01)
-    assert wall.source == "input.style"
+def test_the_report_is_one_page_and_json_of_the_same(hats):
+    folder, _, result = hats
+    page = (folder / "audit.html").read_text()
+    assert "int(0.25 x input.head)" in page and page.count("data:image/png;base64") == 2
+    assert "http://" not in page and "https://" not in page
+    assert json.loads((folder / "audit.json").read_text())["leaks"] == result["leaks"]
+    assert result["rules"] == {}, "house rules switch themselves off"
 
 
-def test_columns_merged_from_workers_say_the_same_as_columns_of_one():
-    samples = drawn(2000)
-    samples[700]["output"].pop("wall")
-    merged = Columns()
-    for start in range(0, 2000, 500):
-        merged.merge(collect(samples[start : start + 500]))
-    assert describe_fields(merged) == describe_fields(collect(samples))
+def test_bad_samples_duplicates_and_leaks_are_counted(tmp_path):
+    good = make_invented(30)
+    write_jsonl(tmp_path / "train.jsonl", [*good[:20], {**good[0], "id": "again"}, {"id": "no input"}])
+    write_jsonl(tmp_path / "validation.jsonl", [*good[20:], {**good[5], "id": "leaked"}])
+    result = audit(AuditConfig(source=tmp_path, output=tmp_path / "out" / "a.html"), report=lambda line: None)
+    assert result["samples"] == {"train": 21, "validation": 11}
+    assert (result["bad"], result["duplicates"], result["leaks"]) == (1, 2, 1)
+    assert result["bad_reasons"] == [("has no input", 1)]
 
 
-def test_too_many_values_leave_the_floor_unknown_rather_than_wrong():
-    samples = [{"input": {"a": n % 3}, "output": {"text": f"unique {n}"}} for n in range(2000)]
-    assert floor_of(describe_fields(collect(samples))) is None
+def test_a_dataset_without_a_good_sample_is_an_error(tmp_path):
+    source = write_jsonl(tmp_path / "bad.jsonl", [{"id": "x"}])
+    with pytest.raises(DataError, match="none of the 1 samples"):
+        audit(AuditConfig(source=source, output=tmp_path / "a.html"), report=lambda line: None)
 
 
-def test_duplicates_leaks_and_bad_samples_are_counted_and_the_report_says_it_in_words(tmp_path):
-    samples = drawn(1500)
-    source = tmp_path / "data"
-    source.mkdir()
-    write(source / "train.jsonl", [*samples, samples[0] | {"id": "again"}, {"id": "bad", "input": {"a": 1}}])
-    write(source / "validation.jsonl", [samples[3] | {"id": "leak"}, drawn(1501)[-1] | {"id": "clean"}])
-    lines: list[str] = []
-    result = audit_dataset(AuditConfig(source=source, output=tmp_path / "audit"), lines.append)
-    assert (result["train"], result["validation"], result["bad"]) == (1501, 2, 1)
-    assert (result["duplicates"], result["leaks"]) == (1, 1)
-    page = (tmp_path / "audit" / "audit.html").read_text(encoding="utf-8")
-    assert "has no output" in page
-    assert "output.levels is the same in every sample" in page
-    assert json.loads((tmp_path / "audit" / "audit.json").read_text())["findings"] == result["findings"]
+def test_mutual_information_of_equal_columns_is_their_entropy_and_of_independent_ones_chance():
+    codes = np.arange(6000) % 4
+    assert mutual_information(codes, codes)[0] == pytest.approx(math.log(4), abs=0.002)
+    dice = np.random.default_rng(0)
+    information, sigmas = mutual_information(codes, dice.integers(0, 5, 6000))
+    assert information < 0.003 and abs(sigmas) < 5
 
 
-def test_the_floor_is_in_every_bundle_and_absent_where_it_is_not_known(tmp_path, splits):
-    write(tmp_path / "data.jsonl", drawn(1500))
-    split_dataset(SplitConfig(source=tmp_path / "data.jsonl", output=tmp_path / "out", splits=2), lambda line: None)
-    for number in (1, 2):
-        manifest = read_bundle(tmp_path / "out" / f"split_{number:02d}.zip").manifest
-        assert manifest["entropy_nats_per_sample"] == pytest.approx(math.log(8), abs=0.01)
-    assert "entropy_nats_per_sample" not in read_bundle(splits / "split_01.zip").manifest
-
-
-def test_the_real_data_is_seen_through(shared):
+def test_structure_has_no_known_floor_and_says_so():
     fields = {
-        item.name.removeprefix("output."): item
-        for item in describe_fields(collect(real_samples(shared, "train", 10_000)))
+        "input.n": pa.chunked_array([list(range(500))]),
+        "output.rooms": pa.chunked_array([[f"[{n * n}]" for n in range(500)]]),
     }
-    assert fields["levels"].kind == fields["input"].kind == "constant"
-    assert fields["construction_cost"].source == "int(0.6 x input.basicDetails.budget)"
-    free = [item for item in fields.values() if item.kind == "choice"]
-    assert len(free) == 28  # every choice that the generator of this dataset draws by itself
-    assert max(item.brief_information for item in free) < 0.02
-    assert floor_of(list(fields.values())) == pytest.approx(42.3, abs=0.3)
+    (finding,) = study_fields(fields)
+    assert finding.kind == "free text" and finding.free is None
+    assert entropy_floor([finding]) == 0
+
+
+def test_it_finds_by_itself_what_the_real_data_are(shared, tmp_path):
+    source = write_jsonl(tmp_path / "real.jsonl", real_samples(shared, "train", 4000))
+    tokenizer = str(shared / "tokenizers" / "deepseek-coder")
+    result = audit(AuditConfig(source=source, output=tmp_path / "a.html", tokenizer=tokenizer), report=lambda x: None)
+    fields = {field["name"]: field for field in result["fields"]}
+    assert fields["output.levels"]["text"] == "always empty"
+    assert fields["output.input"]["text"] == "a copy of the whole brief"
+    assert fields["output.construction_cost"]["text"] == "int(0.6 x input.basicDetails.budget)"
+    choices = [field for field in result["fields"] if field["kind"] == "choice"]
+    assert len(choices) == 27 and all("independent of the brief" in field["text"] for field in choices)
+    assert result["entropy_nats_per_sample"] == pytest.approx(42.1, abs=0.2)
+    assert result["lengths"]["original"]["mean"] == pytest.approx(1600, rel=0.02)  # 1,675 with chat markers
+    assert result["rules"]["far_limit"]["broken"] == result["rules"]["far_limit"]["applicable"]
+    said = " ".join(result["conclusions"])
+    assert "levels is always empty" in said and "repeat the whole brief" in said and "no more" in said

@@ -24,18 +24,11 @@ def run(config):
     return evaluate.evaluate(config, report=lambda line: None)
 
 
-LOSSES = ("loss_nats_per_token", "loss_interval", "loss_nats_per_sample", "loss_difference")
-
-
 def check_same(one: dict, other: dict) -> None:
-    """All but the speed is the same; losses to a part in a thousand, as 4-bit kernels on a CPU repeat only so far."""
+    """All but the speed is the same, to the last bit."""
     one, other = (json.loads(json.dumps(result)) for result in (one, other))
-    for first, second in zip((*one["models"].values(), *one["pairs"]),
-                             (*other["models"].values(), *other["pairs"]), strict=True):  # fmt: skip
-        for values in (first, second):
-            values.pop("tokens_per_second", None)
-        for name in LOSSES:
-            assert first.pop(name, 0) == pytest.approx(second.pop(name, 0), rel=1e-3, abs=1e-3)
+    for values in (*one["models"].values(), *other["models"].values()):
+        values.pop("tokens_per_second", None)
     assert one == other
 
 

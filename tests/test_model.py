@@ -24,6 +24,18 @@ def test_the_base_is_really_4_bit_on_the_cpu(base):
     assert weight.numel() * weight.element_size() * 2 == linear[0].in_features * linear[0].out_features
 
 
+def test_an_evaluation_changes_no_weight_and_no_later_result(base):
+    model = load_base(resolve_base(str(base)), load_in_4bit=True, report=quiet)
+    weights = [m.weight.data.clone() for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    ids = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        trained, evaluated = model.train()(ids).logits, model.eval()(ids).logits
+        again = model.train()(ids).logits
+    assert torch.equal(trained, evaluated) and torch.equal(trained, again)
+    after = [m.weight.data for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    assert all(torch.equal(one, other) for one, other in zip(weights, after, strict=True))
+
+
 @pytest.mark.parametrize(
     ("capability", "dtype"), [((7, 5), "float16"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16"), (None, "float32")]
 )

@@ -1,7 +1,9 @@
 """The split: a partition, the same every time, with nothing half-written and nothing of the user's touched."""
 
 import json
+import math
 import os
+import random
 
 import pytest
 
@@ -82,3 +84,18 @@ def test_an_existing_folder_is_refused_and_a_users_folder_never_replaced(dataset
 def test_fewer_samples_than_splits_is_refused(dataset, tmp_path):
     with pytest.raises(ConfigError, match="splits = 60"):
         quiet(SplitConfig(source=dataset, output=tmp_path / "out", splits=60))
+
+
+def test_the_floor_is_in_every_bundle_and_absent_where_samples_are_few(tmp_path, splits):
+    """Designs of one copied field, one constant and two free ones of known entropy: ln 4 + ln 2."""
+    dice = random.Random(0)
+    with (tmp_path / "data.jsonl").open("w") as file:
+        for number in range(3000):
+            brief = {"area": dice.randrange(1000, 9000), "style": dice.choice("abc")}
+            design = {"levels": [], "area": brief["area"], "wall": dice.choice("wxyz"), "ramp": dice.random() < 0.5}
+            file.write(json.dumps({"id": f"s{number}", "input": brief, "output": design}) + "\n")
+    quiet(SplitConfig(source=tmp_path / "data.jsonl", output=tmp_path / "out", splits=2))
+    for number in (1, 2):
+        manifest = read_bundle(tmp_path / "out" / f"split_0{number}.zip").manifest
+        assert manifest["entropy_nats_per_sample"] == pytest.approx(math.log(8), abs=0.01)
+    assert "entropy_nats_per_sample" not in read_bundle(splits / "split_01.zip").manifest

@@ -42,6 +42,13 @@ def test_the_adapter_folder_has_what_the_next_stages_read(adapters, base):
     assert all(value.isfinite().all() for value in load_file(folder / "adapter_model.safetensors").values())
 
 
+def test_after_twenty_steps_it_says_when_it_will_be_done(splits, base, tmp_path):
+    lines: list[str] = []
+    train(settings(splits, base, tmp_path / "hb", max_steps=25, time_budget_hours=1), lines)
+    (line,) = [line for line in lines if line.startswith("after 20 steps")]
+    assert "tokens/s" in line and "in this session" in line
+
+
 def test_training_lowers_the_loss(adapters):
     curve = json.loads((adapters[0] / "run.json").read_text())["curve"]
     assert curve[-1][1] < curve[0][1]

@@ -1,0 +1,228 @@
+"""Files on Kaggle and Colab: the bundle, an earlier run, copies to Drive, and the zip to take home."""
+
+import json
+import shutil
+import signal
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from housebrain_core.checkpoints import KEEP, checkpoint_step, list_checkpoints
+from housebrain_core.errors import DataError
+from housebrain_core.manifests import MANIFEST, read_manifest, sha256_of
+from housebrain_core.platforms import ROOT, WORKING, Platform
+
+DRIVE = ROOT / "content/drive/MyDrive"
+DEPTH = 7
+"""Folders below /kaggle/input that are searched: both of Kaggle's layouts, and a folder or two inside."""
+ADD = {
+    "kaggle": "In the panel on the right: Add Input > Datasets > your upload of {name}.zip, wait a minute, then "
+    "Run > Run all.",
+    "colab": "Click the folder symbol on the left, drag {name}.zip into the list, and when it is there: Runtime > "
+    "Run all.",
+    "local": "Give its path as `bundle`.",
+}
+"""How a bundle comes to be found."""
+
+
+def find_bundle(split_id: int, given: str, platform: Platform, drive: Path | None = None) -> Path:
+    """The bundle of a split, still a zip or unpacked by Kaggle, wherever the platform put it.
+
+    Args:
+        split_id: which split.
+        given: path of a bundle; empty to search.
+        platform: where we are.
+        drive: folder on Drive to search as well.
+
+    Raises:
+        DataError: it is not there; the message shows what is, and how to add it.
+    """
+    if given:
+        if Path(given).exists():
+            return Path(given)
+        raise DataError(f"bundle = {given!r} does not exist. Leave it empty to have it searched for.")
+    name = f"split_{split_id:02d}"
+    places = [ROOT / "kaggle/input"] if platform == "kaggle" else [WORKING[platform]]
+    places += [drive] if drive else []
+    for place in places:
+        for folder in walk(place, DEPTH if platform == "kaggle" else 1):
+            if holds_split(folder, split_id):
+                return folder
+            zips = sorted(
+                path for path in folder.glob(f"{name}*.zip") if path.stem[len(name) :].strip()[:1] in ("", "(")
+            )
+            if zips:
+                return max(zips, key=lambda path: path.stat().st_mtime)
+    found = "\n".join(line for place in places for line in tree(place))
+    raise DataError(f"{name}.zip is not here. {ADD[platform].format(name=name)}\nWhat is here:\n{found}")
+
+
+def holds_split(folder: Path, split_id: int) -> bool:
+    """Whether a folder is the unpacked bundle of a split."""
+    try:
+        return read_manifest(folder, "bundle").get("split_id") == split_id
+    except DataError:
+        return False
+
+
+def walk(place: Path, depth: int) -> Iterator[Path]:
+    """A folder and those below it, shallow ones first; hidden ones and Drive's are left out."""
+    level = [place] if place.is_dir() else []
+    for _ in range(depth + 1):
+        yield from level
+        folders = (path for folder in level for path in sorted(folder.iterdir()) if path.is_dir())
+        level = [
+            path for path in folders if not path.name.startswith(".") and path.name not in ("drive", "sample_data")
+        ]
+
+
+def tree(place: Path, lines: int = 40) -> list[str]:
+    """What lies in a folder, three levels deep, a line each."""
+    shown = [str(place) if place.is_dir() else f"{place} does not exist"]
+    for folder in walk(place, 2):
+        shown += [f"  {path.relative_to(place)}" for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    return shown if len(shown) <= lines else [*shown[:lines], f"  and {len(shown) - lines} more"]
+
+
+def bring_back(output: Path, platform: Platform, drive: Path | None, report: Callable[[str], None] = print) -> None:
+    """Copies an earlier session's run to where training looks for it, unless this session has one.
+
+    It is found in a Kaggle output that was attached as input, or on Drive. Whether it is whole and of the same
+    settings is for training to check.
+    """
+    if progress_of(output) >= 0:
+        report(f"this session has a run in {output} already; training goes on from it")
+        return
+    places = [ROOT / "kaggle/input"] if platform == "kaggle" else []
+    places += [drive] if drive else []
+    found = [folder for place in places for folder in walk(place, DEPTH) if folder.name == output.name]
+    earlier = max(found, key=progress_of, default=None)
+    if earlier is None or progress_of(earlier) < 0:
+        report("no earlier run is attached; training starts at step 0")
+        return
+    report(f"an earlier run is in {earlier}, at step {progress_of(earlier)}; it is copied to {output}")
+    shutil.copytree(earlier, output, dirs_exist_ok=True, copy_function=shutil.copyfile)
+
+
+def progress_of(folder: Path) -> int:
+    """The newest sealed step of a run's folder; -1 without any."""
+    sealed = [checkpoint_step(path) for path in list_checkpoints(folder) if (path / MANIFEST).is_file()]
+    return max(sealed, default=0 if (folder / MANIFEST).is_file() else -1)
+
+
+def mount_drive(folder: str, platform: Platform, report: Callable[[str], None] = print) -> Path | None:
+    """A folder on Google Drive for copies of checkpoints; None elsewhere, without a name, or when Drive says no.
+
+    Args:
+        folder: below My Drive; empty for no Drive.
+    """
+    if platform != "colab" or not folder:
+        return None
+    from google.colab import drive  # exists on Colab only
+
+    try:
+        drive.mount(str(DRIVE.parent))
+        (DRIVE / folder).mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
+        report(f"Drive is not used ({error}): when this session ends early, its checkpoints are lost")
+        return None
+    return DRIVE / folder
+
+
+class DriveCopies:
+    """Copies each sealed checkpoint to Drive while training runs; trouble with Drive never stops training.
+
+    >>> with DriveCopies(output, drive):
+    ...     trainer.train()
+    """
+
+    def __init__(self, output: Path, drive: Path | None, every: float = 20.0, report: Callable[[str], None] = print):
+        self.output, self.every, self.report = output, every, report
+        self.target = drive / output.name if drive else None
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self):
+        if self.target:
+            self.thread.start()
+        return self
+
+    def __exit__(self, *exception):
+        self.ended.set()
+        if self.target:
+            self.thread.join()
+            self.copy()
+
+    def _watch(self) -> None:
+        while not self.ended.wait(self.every):
+            self.copy()
+
+    def copy(self) -> None:
+        """Copies what is sealed here and not yet there, by rename, and keeps the newest there."""
+        for folder in sorted(list_checkpoints(self.output), key=checkpoint_step):
+            place = self.target / folder.name
+            staging = self.target / f".{folder.name}"
+            try:
+                if (place / MANIFEST).is_file() or not (folder / MANIFEST).is_file():
+                    continue
+                shutil.rmtree(staging, ignore_errors=True)
+                shutil.copytree(folder, staging, copy_function=shutil.copyfile)
+                staging.rename(place)
+                for old in sorted(list_checkpoints(self.target), key=checkpoint_step)[:-KEEP]:
+                    shutil.rmtree(old)
+            except (OSError, shutil.Error) as error:  # pruned here meanwhile, or Drive is full or gone
+                self.report(f"{folder.name} was not copied to Drive ({str(error)[:120]}); training goes on")
+            else:
+                self.report(f"copied {folder.name} to Drive")
+
+
+def pack(output: Path, folder: Path) -> tuple[Path, str]:
+    """Puts a finished adapter into NAME.zip: the files of its manifest, with fixed dates, so the same bytes each time.
+
+    Returns:
+        The zip, and its sha256.
+    """
+    names = [MANIFEST, *sorted(json.loads((output / MANIFEST).read_text(encoding="utf-8"))["files"])]
+    path = folder / f"{output.name}.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            member = zipfile.ZipInfo(f"{output.name}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
+            member.external_attr, member.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
+            archive.writestr(member, (output / name).read_bytes())
+    return path, sha256_of(path)
+
+
+def interrupt_at_checkpoint(line: str) -> None:
+    """Reports a line of a rehearsal, and asks training to stop, as a platform would, at a checkpoint."""
+    print(line)
+    if line.startswith("saved checkpoint-"):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def what_next(archive: Path | None, platform: Platform, rehearsal: bool = False) -> str:
+    """What a person does now: take the adapter home, or go on in another session. Markdown.
+
+    Args:
+        archive: the packed adapter; None when training has not finished.
+        platform: where we are.
+        rehearsal: it was the rehearsal, whose adapter nobody needs.
+    """
+    if rehearsal and archive:
+        return "**The rehearsal went well:** trained, saved, stopped, resumed, packed. Now set `rehearsal = False`."
+    if archive:
+        clicks = {
+            "kaggle": " in the panel on the right under Output (after Save Version: in the Output tab of the version)",
+            "colab": ": folder symbol on the left, the three dots beside the file, Download",
+        }
+        return f"**Done.** Download `{archive.name}`{clicks.get(platform, '')}. Send it to whoever gave you the split."
+    if platform == "kaggle":
+        return (
+            "**Not finished yet: the time budget ended.** To go on, in this notebook: 1. Save Version > Save & Run "
+            "All, if this was not such a run. 2. When it has ended: Add Input > Your Work > Notebooks > this notebook. "
+            "3. Save Version > Save & Run All again. It goes on from the last checkpoint."
+        )
+    return (
+        "**Not finished yet: the time budget ended.** To go on: Runtime > Run all, today or later, with the same "
+        "settings. It goes on from the last checkpoint, which lies on your Drive."
+    )

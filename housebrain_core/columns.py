@@ -1,0 +1,155 @@
+"""A dataset as columns: one per field of briefs and designs, of every sample, read on all cores."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from housebrain_core.codec import dumps
+from housebrain_core.data import Item, ReadLog, list_items
+from housebrain_core.encoding import map_chunks
+from housebrain_core.errors import DataError
+
+ECHO = "(the brief itself)"
+"""Stands for a value of a design that is the whole brief."""
+ABSENT = "(absent)"
+"""Stands for a field that a sample does not have."""
+
+
+class Chunk(NamedTuple):
+    """What a worker makes of some items; lists are of the good samples, in order."""
+
+    ids: list[str]
+    parts: list[str]
+    digests: list[bytes]
+    """Of the content of each sample, its id and metadata left out."""
+    columns: dict[str, pa.Array]
+    positions: list[int]
+    bad: dict[int, str]
+
+
+@dataclass
+class Columns:
+    """All samples of a dataset, field by field."""
+
+    log: ReadLog
+    parts: list[str] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+    fields: dict[str, pa.ChunkedArray] = field(default_factory=dict)
+    """Path such as output.plot.length -> values: all numbers, all booleans, or text (JSON text for mixed ones)."""
+
+
+def read_columns(source: Path, report: Callable[[str], None] = print) -> Columns:
+    """Reads every sample of both parts.
+
+    Raises:
+        DataError: there is no dataset, or none of its samples can be read.
+    """
+    log, result, found = ReadLog(), None, []
+    result = Columns(log)
+    shown = 0
+    for items, chunk in map_chunks(read_chunk, list_items(source, ("train", "validation"))):
+        found.append((len(chunk.ids), chunk.columns))
+        result.parts += chunk.parts
+        result.digests += chunk.digests
+        _take_note(items, chunk, log)
+        if log.good // 50_000 > shown:
+            shown = log.good // 50_000
+            report(f"read {log.good:,} samples")
+    log.check(1.0)
+    names = dict.fromkeys(name for _, columns in found for name in columns)
+    result.fields = {name: _join(name, found) for name in names}
+    return result
+
+
+def read_chunk(items: list[Item]) -> Chunk:
+    """Reads and checks some items and turns them into columns; runs in a worker process."""
+    chunk = Chunk([], [], [], {}, [], {})
+    values: dict[str, list] = {}
+    for position, item in enumerate(items):
+        try:
+            part, sample = item.read()
+            content = dumps(sample["input"]) + dumps(sample["output"])
+        except DataError as error:
+            chunk.bad[position] = str(error)
+            continue
+        _flatten("input", sample["input"], None, len(chunk.ids), values)
+        _flatten("output", sample["output"], sample["input"], len(chunk.ids), values)
+        chunk.ids.append(sample["id"])
+        chunk.parts.append(part)
+        chunk.positions.append(position)
+        chunk.digests.append(hashlib.blake2b(content.encode(errors="surrogatepass"), digest_size=12).digest())
+    for name, column in values.items():
+        column += [_MISSING] * (len(chunk.ids) - len(column))
+        chunk.columns[name] = _to_array(column)
+    return chunk
+
+
+_MISSING = object()
+
+
+def _flatten(name: str, value: dict, brief: dict | None, row: int, values: dict[str, list]) -> None:
+    """Appends the leaves of an object to their columns; lists are leaves, with their length beside them."""
+    for key, item in value.items():
+        path = f"{name}.{key}"
+        if type(item) is dict and item:
+            if brief is None or item != brief:
+                _flatten(path, item, brief, row, values)
+                continue
+            item = ECHO
+        elif type(item) is list and item:
+            _append(values, f"{path} (count)", len(item), row)
+        _append(values, path, item, row)
+
+
+def _append(values: dict[str, list], path: str, item: Any, row: int) -> None:
+    column = values.setdefault(path, [])
+    if len(column) < row:
+        column += [_MISSING] * (row - len(column))
+    column.append(item)
+
+
+def _to_array(column: list) -> pa.Array:
+    """Numbers, booleans or text as they are; everything else as JSON text."""
+    kinds = {type(value) for value in column}
+    if kinds <= {bool} or kinds <= {str}:
+        return pa.array(column)
+    if kinds <= {int} or kinds <= {int, float}:
+        try:
+            return pa.array(column, pa.int64() if kinds <= {int} else pa.float64())
+        except (pa.ArrowInvalid, OverflowError):  # integers beyond 64 bits
+            pass
+    return pa.array([_as_text(value) for value in column])
+
+
+def _as_text(value: Any) -> str:
+    if value is _MISSING:
+        return ABSENT
+    return value if type(value) is str else dumps(value)
+
+
+def _join(name: str, found: list[tuple[int, dict[str, pa.Array]]]) -> pa.ChunkedArray:
+    """A column over all chunks, of the one kind that fits all."""
+    arrays = [columns.get(name, pa.array([ABSENT] * count)) for count, columns in found if count]
+    kinds = {array.type for array in arrays}
+    if kinds == {pa.int64(), pa.float64()}:
+        return pa.chunked_array([array.cast(pa.float64()) for array in arrays])
+    if len(kinds) > 1:
+        arrays = [a if a.type == pa.string() else pa.array([json.dumps(v) for v in a.to_pylist()]) for a in arrays]
+    return pa.chunked_array(arrays)
+
+
+def _take_note(items: list[Item], chunk: Chunk, log: ReadLog) -> None:
+    """Logs bad items and repeated ids; a repeated id is bad, and its content still counts."""
+    good = dict(zip(chunk.positions, chunk.ids, strict=True))
+    for position, item in enumerate(items):
+        try:
+            if position in chunk.bad:
+                raise DataError(chunk.bad[position])
+            log.add(good[position])
+        except DataError as error:
+            log.refuse(item.origin, str(error))

@@ -1,0 +1,174 @@
+"""What training costs: GPUs, base models, quotas, and the arithmetic from them to tokens per second and weeks.
+
+Every figure says where it comes from: measured by us, measured by others, arithmetic, or assumed.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+Range = tuple[float, float]
+
+
+class Gpu(NamedTuple):
+    """What a kind of GPU does; TFLOP/s of half-precision matrix products, memory in GB of one GPU."""
+
+    rate: float
+    share: Range
+    memory: float
+    source: str
+
+
+T4_RATE = "measured by others: 4096^3 fp16 product under the 70 W cap, forums.developer.nvidia.com/t/264462"
+MATRIX_RATE = "measured by others: github.com/mag-/gpu_benchmark"
+T4_SHARE: Range = (0.25, 0.50)
+"""150 to 300 tokens/s at 6.7 billion parameters, an estimate from published runs of 95 to 220 without packing
+(unslothai/unsloth README, February 2024, and unslothai/notebooks)."""
+BIG_SHARE: Range = (0.15, 0.40)
+"""From Qwen's published 7.0 s for 8 x 2,048 tokens of Qwen-7B on an A100 (QwenLM/Qwen README): 36 %. The low
+end is an assumption for small models, which spend more of the time between products."""
+TWO_GPUS: Range = (1.0, 1.9)
+"""Two GPUs against one: at worst one is used; at best the usual loss of data parallelism. Assumed."""
+LARGE = 0.2
+"""Share of a GPU's memory; above it gradient checkpointing is assumed needed."""
+GPUS = {
+    "t4": Gpu(24, T4_SHARE, 15, T4_RATE),
+    "t4x2": Gpu(24, T4_SHARE, 15, T4_RATE),
+    "l4": Gpu(91.4, BIG_SHARE, 22, MATRIX_RATE),
+    "a100": Gpu(256.4, BIG_SHARE, 40, MATRIX_RATE + ", PCIe"),
+    "h100": Gpu(499.5, BIG_SHARE, 80, MATRIX_RATE + ", PCIe"),
+}
+
+
+class Shape(NamedTuple):
+    """The sizes of a base model of the Llama and Qwen2 kind."""
+
+    hidden: int
+    layers: int
+    intermediate: int
+    heads: int
+    key_value_heads: int
+    vocabulary: int
+    tied: bool
+
+    @property
+    def in_layers(self) -> int:
+        """Weights in the linear layers, which NF4 holds and every token passes."""
+        attention = 2 * self.hidden**2 + 2 * self.hidden**2 * self.key_value_heads // self.heads
+        return self.layers * (attention + 3 * self.hidden * self.intermediate)
+
+    @property
+    def embeddings(self) -> int:
+        """Weights of embedding and output layer, which stay in half precision."""
+        return self.vocabulary * self.hidden * (1 if self.tied else 2)
+
+    @property
+    def bytes(self) -> float:
+        """Memory of the weights: half a byte each in the layers, two in embedding and output layer."""
+        return self.in_layers / 2 + 2 * self.embeddings
+
+
+class BaseModelFacts(NamedTuple):
+    """A known base model: sizes from its config.json, licence from its card."""
+
+    shape: Shape
+    licence: str
+    free: bool
+    """Whether anybody may use a model made from it for anything."""
+
+
+DEEPSEEK = "DeepSeek Licence 1.0: commercial use allowed, its use restrictions pass on to what is made from it"
+BASES = {
+    "Qwen/Qwen2.5-Coder-0.5B": BaseModelFacts(Shape(896, 24, 4864, 14, 2, 151936, True), "Apache-2.0", True),
+    "deepseek-ai/deepseek-coder-1.3b-base": BaseModelFacts(
+        Shape(2048, 24, 5504, 16, 16, 32256, False), DEEPSEEK, False
+    ),
+    "Qwen/Qwen2.5-Coder-1.5B": BaseModelFacts(Shape(1536, 28, 8960, 12, 2, 151936, True), "Apache-2.0", True),
+    "Qwen/Qwen2.5-Coder-3B": BaseModelFacts(
+        Shape(2048, 36, 11008, 16, 2, 151936, True), "qwen-research: no commercial use", False
+    ),
+    "deepseek-ai/deepseek-coder-6.7b-base": BaseModelFacts(
+        Shape(4096, 32, 11008, 32, 32, 32256, False), DEEPSEEK, False
+    ),
+    "Qwen/Qwen2.5-Coder-7B": BaseModelFacts(Shape(3584, 28, 18944, 28, 4, 152064, False), "Apache-2.0", True),
+}
+CHARACTERS_PER_TOKEN: Range = (2.2, 2.9)
+"""Of encoded samples; measured on 2,000 of HBV5: 2.84 with Qwen2's tokenizer, 2.41 with DeepSeek-Coder's;
+on generated samples with geometry 2.63 and 2.18."""
+EXTRA_TIME = 1.03
+"""Checkpoints (under 1 % of the time) and validation (under 2 %)."""
+START_HOURS = 0.25
+"""Of each session: install, fetch and load the base model, and at most ten minutes done again. Assumed."""
+KAGGLE_SESSION, KAGGLE_QUOTA = 8.5, 30.0
+"""Hours. Kaggle: 12 a session, of which 8.5 are planned as some see a cap of 9; 30 a week, sometimes more
+(kaggle.com/docs/efficient-gpu-usage). An hour of T4 x2 counts as one."""
+COLAB_SESSION = 12.0
+"""Hours at most, on free Colab; often fewer, and no quota is published (research.google.com/colaboratory/faq.html)."""
+
+
+def estimate_rate(shape: Shape, gpu: str, row_length: int, learned_share: float) -> Range:
+    """Tokens per second, (least, most), of QLoRA training on packed rows.
+
+    Each weight costs 2 operations forward and 2 for the gradient of its input; frozen weights need no gradient
+    of their own. Gradient checkpointing does the forward pass twice: the low end has it, and the high end
+    where the weights fill `LARGE` of the GPU. Attention works on whole rows; the output layer on answers only.
+    """
+    attention = 4 * row_length * shape.hidden * shape.layers
+    forward = 2 * shape.in_layers + attention
+    head = 4 * shape.vocabulary * shape.hidden * learned_share
+    plain = 2 * forward + attention + head
+    kind = GPUS[gpu]
+    scale = TWO_GPUS if gpu == "t4x2" else (1.0, 1.0)
+    large = shape.bytes > LARGE * kind.memory * 1e9
+    operations = (plain + forward, plain + forward if large else plain)
+    low, high = (kind.rate * 1e12 * kind.share[i] * scale[i] / operations[i] for i in (0, 1))
+    return low, high
+
+
+def sessions(hours: Range, session_hours: float) -> tuple[int, int]:
+    """Sessions that training needs, each of which starts with `START_HOURS` of no training."""
+    return tuple(max(1, math.ceil(value / (session_hours - START_HOURS))) for value in hours)
+
+
+def weeks(hours: Range) -> Range:
+    """Weeks of Kaggle's quota, the start of every session counted."""
+    least, most = sessions(hours, KAGGLE_SESSION)
+    return (hours[0] + least * START_HOURS) / KAGGLE_QUOTA, (hours[1] + most * START_HOURS) / KAGGLE_QUOTA
+
+
+def find_facts(name: str) -> BaseModelFacts | None:
+    """Sizes and licence of a base model: from its config.json in a folder or the Hub's cache, or from `BASES`."""
+    path = find_file(name, "config.json")
+    if name in BASES or path is None:
+        return BASES.get(name)
+    config = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        heads = config["num_attention_heads"]
+        shape = Shape(
+            config["hidden_size"],
+            config["num_hidden_layers"],
+            config["intermediate_size"],
+            heads,
+            config.get("num_key_value_heads") or heads,
+            config["vocab_size"],
+            bool(config.get("tie_word_embeddings")),
+        )
+    except KeyError:
+        return None
+    return BaseModelFacts(shape, "not known here; read its card", True)
+
+
+def find_file(name: str, file: str) -> Path | None:
+    """A file of a base model, in its folder or in the Hub's cache; nothing is fetched."""
+    if Path(name).expanduser().is_dir():
+        path = Path(name).expanduser() / file
+        return path if path.is_file() else None
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(name, file)
+    except HFValidationError:
+        return None
+    return Path(found) if isinstance(found, str) else None
