@@ -77,12 +77,12 @@ def estimate_entropy(table: PackedTable) -> dict[str, float]:
     """The least loss on a table's samples as {"entropy_nats_per_sample": nats}, or {} when it has too few."""
     if table.num_rows < FLOOR_SAMPLES // 10:
         return {}
-    picked = table.select(range(0, table.num_rows, -(-table.num_rows // FLOOR_SAMPLES)))
+    chosen = table.select(range(0, table.num_rows, -(-table.num_rows // FLOOR_SAMPLES)))
     items = []
-    for number, (_, prompt, completion, _) in enumerate(picked.records()):
+    for number, (_, prompt, completion, _) in enumerate(chosen.records()):
         brief = codec.read_prompt(prompt)
         sample = {"input": brief, "output": codec.decode(brief, completion)}
-        items.append(Item(Path("sample"), number, sample, "train", False))
+        items.append(Item("sample", number, sample, "train", False))
     fields = {name: pa.chunked_array([values]) for name, values in read_chunk(items).columns.items()}
     return {"entropy_nats_per_sample": entropy_floor(study_fields(fields))}
 
