@@ -200,12 +200,13 @@ def interrupt_at_checkpoint(line: str) -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-def what_next(archive: Path | None, platform: Platform, rehearsal: bool = False) -> str:
+def what_next(archive: Path | None, platform: Platform, drive: Path | None, rehearsal: bool = False) -> str:
     """What a person does now: take the adapter home, or go on in another session. Markdown.
 
     Args:
         archive: the packed adapter; None when training has not finished.
         platform: where we are.
+        drive: where checkpoints were copied to; None without Drive.
         rehearsal: it was the rehearsal, whose adapter nobody needs.
     """
     if rehearsal and archive:
@@ -222,7 +223,10 @@ def what_next(archive: Path | None, platform: Platform, rehearsal: bool = False)
             "All, if this was not such a run. 2. When it has ended: Add Input > Your Work > Notebooks > this notebook. "
             "3. Save Version > Save & Run All again. It goes on from the last checkpoint."
         )
-    return (
-        "**Not finished yet: the time budget ended.** To go on: Runtime > Run all, today or later, with the same "
-        "settings. It goes on from the last checkpoint, which lies on your Drive."
-    )
+    text = "**Not finished yet: the time budget ended.** To go on: Runtime > Run all, {} It goes on from the last {}."
+    if drive:
+        return text.format("today or later, with the same settings.", "checkpoint, which lies on your Drive")
+    return text.format(
+        "now, before this session is disconnected: Drive was not used, so the checkpoints lie on this machine only. "
+        "Or download the newest checkpoint folder first.", "checkpoint while this machine lives"
+    )  # fmt: skip

@@ -247,7 +247,7 @@ archive = None
 if result.finished:
     archive, sha256 = cloud.pack(output, WORKING[platform])
     print(f"{archive.name}: {archive.stat().st_size / 1e6:.1f} MB, sha256 {sha256}")
-Markdown(cloud.what_next(archive, platform, rehearsal))
+Markdown(cloud.what_next(archive, platform, drive, rehearsal))
 
 # %% [markdown] tags=["local"]
 # **Next:** when the adapters of all splits lie in `models_folder`, merge them with notebook 3.
