@@ -32,6 +32,7 @@ clean:
 # The stamp is newer than pyproject.toml as long as nothing has to be installed.
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v < (3, 14) or sys.exit(f"HouseBrain needs Python 3.11 to 3.13; $(PYTHON) is {v[0]}.{v[1]}. Name another: make PYTHON=python3.12")'
+	@echo "installing into .venv; this takes a few minutes and, with the CUDA build of PyTorch, 3 GB of downloads"
 	$(PYTHON) -m venv .venv
 ifeq ($(TORCH),cpu)
 	$(BIN)/pip install --quiet "$$(grep -o 'uv==[0-9.]*' pyproject.toml)"

@@ -1,14 +1,16 @@
 """The command line: `housebrain STAGE --flags`; a stage's flags are the fields of its settings."""
 
 import inspect
+import re
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import typer
 
-from housebrain_core.errors import HouseBrainError
+from housebrain_core.errors import ConfigError, HouseBrainError
 
 ALIASES = {
     "train": {"dataset_path": "--split", "output_dir": "--output"},
@@ -38,9 +40,10 @@ def build_app(requested: str | None = None) -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,
     )
     for name, stage in STAGES.items():
-        app.command(name, help=f"{stage.help}\n\nExample:\n\n    {stage.example}")(
+        app.command(name, short_help=stage.help, help=f"{stage.help}\n\nExample:\n\n    {stage.example}")(
             _command(name, stage) if name == requested else lambda: None
         )
     return app
@@ -52,11 +55,30 @@ def _command(name: str, stage: Stage) -> Callable:
 
     settings = getattr(config, stage.settings)
 
-    def command(**values: Any) -> None:
-        stage.run(_with_base_folder(settings(**values)))
+    aliases = ALIASES.get(name, {})
 
-    command.__signature__ = inspect.Signature(flags_of(settings, ALIASES.get(name, {})))
+    def command(**values: Any) -> None:
+        try:
+            chosen = settings(**values)
+        except ConfigError as error:
+            raise ConfigError(_in_flags(str(error), aliases)) from None
+        stage.run(_with_base_folder(chosen))
+
+    command.__signature__ = inspect.Signature(flags_of(settings, aliases))
     return command
+
+
+def _in_flags(problems: str, aliases: dict[str, str]) -> str:
+    """The problems of settings in the words of the command line: max_bad = '7' becomes --max-bad 7."""
+
+    def flag(found: re.Match) -> str:
+        name, value = found.groups()
+        return f"  {aliases.get(name, '--' + name.replace('_', '-'))}" + (f" {value}" if value else "")
+
+    _, *lines = problems.splitlines()
+    return "\n".join(
+        ["these flags cannot be used:", *(re.sub(r"^  (\w+)(?: = '?(.*?)'?(?=: ))?", flag, line) for line in lines)]
+    )
 
 
 def flags_of(settings: Any, aliases: dict[str, str]) -> list[inspect.Parameter]:
@@ -65,13 +87,16 @@ def flags_of(settings: Any, aliases: dict[str, str]) -> list[inspect.Parameter]:
     for name, field in settings.model_fields.items():
         own = f"--{name.replace('_', '-')}"
         names = [aliases[name]] if name in aliases else []
-        kind = _flag_type(field.annotation)
+        kind, values = _flag_type(field.annotation), _values_of(field.annotation)
         names += [f"{own}/--no-{name.replace('_', '-')}"] if kind is bool else [own]
         default = ... if field.is_required() else field.default
         if kind is str and not isinstance(default, str | None | types.EllipsisType):
             default = str(default)
         text = " ".join((field.description or "").split())
-        annotation = Annotated[kind, typer.Option(*names, help=text, show_default=default is not None)]
+        option = typer.Option(
+            *names, help=text, show_default=default not in (None, []), metavar=None if kind is bool else values
+        )
+        annotation = Annotated[kind, option]
         parameters.append(
             inspect.Parameter(
                 name,
@@ -83,18 +108,31 @@ def flags_of(settings: Any, aliases: dict[str, str]) -> list[inspect.Parameter]:
     return parameters
 
 
-def _flag_type(annotation: Any) -> Any:
-    """The type that the command line reads: a union of a number and words is read as text; pydantic checks it."""
+def _flag_type(annotation: Any) -> type:
+    """The type that the command line reads. Numbers are read as text: pydantic checks them, all flags at once."""
+    kinds = {bool: bool, list: list[str], Path: Path}
+    members = {get_origin(member) or member for member in _members_of(annotation)}
+    return next((kind for member, kind in kinds.items() if member in members), str)
+
+
+def _values_of(annotation: Any) -> str:
+    """What may stand behind a flag, for its help: path, int, "int|auto", or the words to choose from."""
+    names = []
+    for member in _members_of(annotation):
+        if get_origin(member) is list:
+            names.append(f"{_values_of(get_args(member)[0])} ...")
+        else:
+            names += get_args(member) if get_origin(member) is Literal else [member.__name__.lower()]
+    return "|".join({"str": "text", "float": "number"}.get(name, name) for name in names)
+
+
+def _members_of(annotation: Any) -> list[Any]:
+    """The types of a union, without None and without what Annotated adds."""
     if get_origin(annotation) is Annotated:
-        return _flag_type(get_args(annotation)[0])
-    if get_origin(annotation) is list:
-        return list[_flag_type(get_args(annotation)[0])]
+        return _members_of(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
-        members = [member for member in get_args(annotation) if member is not type(None)]
-        return str if len(members) > 1 else _flag_type(members[0]) | None
-    if get_origin(annotation) is Literal:
-        return str
-    return annotation
+        return [inner for member in get_args(annotation) for inner in _members_of(member)]
+    return [] if annotation is types.NoneType else [annotation]
 
 
 def run_audit(settings: Any) -> None:

@@ -8,6 +8,7 @@ they are compared with trains beside them; each has one thread.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -74,7 +75,7 @@ def run_demo(config: DemoConfig) -> dict[str, Any]:
     )
     summary = summarise(root, base.name, adapters)
     draw(root, adapters)
-    print(describe(summary, config.output, time.time() - started), flush=True)
+    print(describe(summary, config, time.time() - started), flush=True)
     return summary
 
 
@@ -85,6 +86,7 @@ def run_notebook(root: Path, name: str, output: str, parameters: dict[str, Any])
         HouseBrainError: the notebook failed.
     """
     started = shown = time.time()
+    print(f"{output} ...", flush=True)
     (root / "notebooks").mkdir(exist_ok=True)
     settings = root / "notebooks" / f"{output}.json"
     settings.write_text(json.dumps(parameters))
@@ -115,7 +117,7 @@ def _make_folder(config: DemoConfig) -> Path:
             raise ConfigError(
                 f"{config.output} exists already. Choose another --output, or --overwrite an earlier demo."
             )
-        subprocess.run(["rm", "-rf", str(config.output)], check=True)
+        shutil.rmtree(config.output)
     config.output.mkdir(parents=True)
     (config.output / MARK).write_text(config.model_dump_json())
     return config.output
@@ -137,8 +139,8 @@ def _train_all(root: Path, base: Path, adapters: list[str]) -> None:
         for split in range(1, len(adapters) + 1):
             parameters = {"split_id": split, "base_model": str(base), **TRAINING}
             run_notebook(root, "02_train", f"02_train_{split:02d}", parameters)
+        print("one adapter on everything, for comparison ...", flush=True)
         job.result()
-    print("trained on everything, for comparison", flush=True)
 
 
 def count_steps(bundle: Path, base: Path) -> int:
@@ -194,14 +196,15 @@ def draw(root: Path, adapters: list[str]) -> None:
             return
 
 
-def describe(summary: dict[str, Any], output: Path, seconds: float) -> str:
+def describe(summary: dict[str, Any], config: DemoConfig, seconds: float) -> str:
     """What the demo prints at its end."""
     lines = ["", f"{'':28} {'validation loss':>16} {'designs parse':>14} {'rules kept':>11}"]
     lines.append(f"{'reference designs':28} {'':>16} {'':>14} {summary['reference']:>11.1%}")
     for name, row in summary["models"].items():
         score = "-" if row["rule_score"] is None else f"{row['rule_score']:.1%}"
         lines.append(f"{name:28} {row['loss']:>16.4f} {row['strict_parse']:>14.0%} {score:>11}")
-    lines += ["", "Losses are in nats per token. " + f"The data's own entropy is {entropy_nats():.1f} nats per sample."]
+    lines += ["", f"Losses are in nats per token; the data's own entropy is {entropy_nats():.1f} nats per sample."]
+    lines += [f"Parse rates and rules are those of {config.designs} designs each: too few to rank models by."]
     lines += [f"NOTE: {problem}" for problem in summary["problems"]]
     for name, what in {
         "losses.png": "loss of every run",
@@ -210,5 +213,6 @@ def describe(summary: dict[str, Any], output: Path, seconds: float) -> str:
         "models/housebrain-merged": "the merged adapter",
         "notebooks": "the executed notebooks",
     }.items():
-        lines.append(f"{what:29} {output / name}")
-    return "\n".join([*lines, f"The demo took {seconds:.0f} s."])
+        lines.append(f"{what:29} {config.output / name}")
+    lines += [f"The demo took {seconds:.0f} s.", "Next, on your own data: source .venv/bin/activate; housebrain --help"]
+    return "\n".join(lines)

@@ -42,24 +42,30 @@ def test_every_command_shows_an_example_and_a_text_for_each_flag(stage, monkeypa
     assert f"housebrain {stage}" in " ".join(text.split()).split("Example:")[1]
     fields = getattr(config, cli.STAGES[stage].settings).model_fields
     assert all(field.description for field in fields.values())
+    assert all(f"--{name.replace('_', '-')} " in text for name in fields), "no flag is cut off"
+
+
+def test_a_flag_with_a_choice_names_what_there_is_to_choose(monkeypatch, capsys):
+    assert "--gpu t4|t4x2|l4|a100|h100 " in run(monkeypatch, capsys, "plan", "--help")[1]
+    assert "--max-length int|auto" in run(monkeypatch, capsys, "train", "--help")[1]
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["split", "--source", "nowhere"], "nowhere"),
-        (["split", "--source", ".", "--splits", "0"], "splits = 0"),
-        (["split", "--source", ".", "--max-bad", "3"], "max_bad = 3"),
+        (["split", "--source", ".", "--splits", "0"], "--splits 0: "),
+        (["split", "--source", ".", "--max-bad", "3"], "--max-bad 3: "),
         (["split", "--source", ".", "--splitz", "3"], "--splitz"),
         (["split", "--source", ".", "--splits", "many"], "--splits"),
         (["split"], "--source"),
         (["train", "--split", "nowhere.zip", "--output", "models/x"], "nowhere.zip"),
-        (["train", "--split", "x", "--output", "y", "--max-length", "long"], "max_length = 'long'"),
-        (["train", "--split", "x", "--output", "y", "--epochs", "0", "--lora-r", "0"], "lora_r = 0"),
+        (["train", "--split", "x", "--output", "y", "--max-length", "long"], "--max-length long: "),
+        (["train", "--split", "x", "--output", "y", "--epochs", "0", "--lora-r", "0"], "--lora-r 0: "),
         (["merge", "--models", "nowhere"], "nowhere"),
-        (["merge", "--models", "a", "b", "--strategy", "best-of"], "strategy = 'best-of'"),
+        (["merge", "--models", "a", "b", "--strategy", "best-of"], "--strategy best-of: "),
         (["evaluate", "--model", "nowhere", "--data", "nowhere-else"], "nowhere"),
-        (["demo", "--splits", "1"], "splits = 1"),
+        (["demo", "--splits", "1"], "--splits 1: "),
         (["spilt"], "spilt"),
     ],
 )
@@ -74,9 +80,9 @@ def test_a_wrong_value_is_named_in_one_paragraph_and_exits_with_2(arguments, sai
 
 
 def test_all_problems_of_the_settings_are_reported_at_once(monkeypatch, capsys):
-    code, text = run(monkeypatch, capsys, "train", "--split", "x", "--output", "y", "--epochs", "0", "--lora-r", "999")
+    code, text = run(monkeypatch, capsys, "train", "--split", "x", "--output", "y", "--epochs", "0", "--lora-r", "x")
     assert code == 2
-    assert "epochs = 0" in text and "lora_r = 999" in text
+    assert "--epochs 0: " in text and "--lora-r x: " in text
 
 
 def test_the_guides_flags_are_aliases_of_the_settings(monkeypatch, capsys):
