@@ -16,7 +16,7 @@ ALIASES = {
     "evaluate": {"models": "--model"},
 }
 """Flags that are not the field's own name: the guide's, and short ones."""
-LIST_FLAGS = ("--models", "--model", "--exclude", "--weights", "--where")
+LIST_FLAGS = ("--models", "--model", "--exclude", "--weights", "--where", "--platform", "--owner", "--training")
 POSITIONAL = ("inspect", "convert")
 """Commands whose first arguments are models, without a flag."""
 

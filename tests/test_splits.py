@@ -7,10 +7,11 @@ import random
 
 import pytest
 
+from housebrain_core.assignments import account_mapping
 from housebrain_core.bundles import read_bundle
 from housebrain_core.config import SplitConfig
 from housebrain_core.errors import ConfigError, DataError
-from housebrain_core.splits import account_mapping, cut, split_dataset
+from housebrain_core.splits import cut, split_dataset
 
 
 def quiet(config: SplitConfig) -> dict:
