@@ -1,18 +1,17 @@
-"""What each person gets beside the bundle: a notebook with its settings filled in, and a page that says what to do."""
+"""The page for the person who trains one split: what to upload, click and send back."""
 
-from pathlib import Path
+import textwrap
 
 from housebrain_core import costs
-from housebrain_core.assignments import Assignment, Training, notebook_parameters
-from housebrain_core.kaggle_folders import CLIENT, push_commands, references, resume_command, write_folders
-from housebrain_core.manifests import to_json
-from housebrain_core.notebook_copies import default_settings, fill_in, find_rendered, read_rendered
+from housebrain_core.assignments import Training
+from housebrain_core.kaggle_folders import CLIENT, push_commands, references, resume_command
 from housebrain_core.platforms import TIME_BUDGET_HOURS
 
-SESSION = {"kaggle": costs.KAGGLE_SESSION, "colab": costs.COLAB_SESSION}
+LIMITS = {
+    "kaggle": f"of {TIME_BUDGET_HOURS['kaggle']:g} hours; Kaggle gives about {costs.KAGGLE_QUOTA:.0f} hours a week",
+    "colab": f"of {TIME_BUDGET_HOURS['colab']:g} hours; free Colab often gives fewer",
+}
 TITLES = {"kaggle": "Kaggle", "colab": "Colab"}
-GUIDE = ("base_model", "batch_size", "gradient_accumulation_steps", "max_length", "epochs", "lora_r", "save_steps")
-"""Settings that training_configs.json always has; those that were chosen are added."""
 RULES = """You train one of {splits} splits of a house-design dataset: one notebook that you run by hand, on your own
 single account. Do not open extra accounts or switch accounts to get more free GPU time: Kaggle allows one account per
 person, and Colab forbids it. There is no coordinator, queue or remote control: you get files, and send a file back."""
@@ -58,7 +57,7 @@ FROM_THE_COMMAND_LINE = """
 
 In the folder `kaggle/{name}`, after `pip install {client}` and `kaggle auth login` as {owner}. The second command
 says `ready` when the dataset can be used. `--no-run` only saves the notebook, so that no quota is used: go on with
-step 4 at kaggle.com/code/{notebook}.
+step 4 at kaggle.com/code/{reference}.
 
 {commands}
 
@@ -67,148 +66,80 @@ Instead of step 7, this goes on from the last checkpoint; it starts the run at o
     {resume}
 """
 
-MISSING = "the train notebooks are not here; in a checkout, python build_notebooks.py makes them. Then split again."
-JSON_BUNDLE = "it reads --bundle parquet only; the handouts train with `housebrain train`."
 
-
-def hand_out(folder: Path, entries: list[dict], assignment: Assignment) -> list[str]:
-    """Writes notebooks, pages, kaggle folders and training_configs.json for all splits.
+def write_handout(entry: dict, splits: int, training: Training, parameters: dict) -> str:
+    """The page for the person who trains one split, in Markdown.
 
     Args:
-        folder: of the splits; the bundles lie in it.
-        entries: the splits, as in split_summary.json.
-        assignment: who trains what; the settings are the same for all.
-
-    Returns:
-        The files written, relative to the folder.
+        entry: the split, as in split_summary.json.
+        splits: how many there are.
+        training: settings of all splits.
+        parameters: what is filled into the notebook.
     """
-    training = assignment.training
-    names = ["training_configs.json"]
-    (folder / names[0]).write_text(to_json(training_configs(entries, training)))
-    platforms = {entry["platform"] for entry in entries if entry["notebook"]}
-    rendered = {platform: read_rendered(platform) for platform in platforms}
-    (folder / "handouts").mkdir()
-    for entry in entries:
-        parameters = {"split_id": entry["split_id"]}
-        if entry["notebook"]:
-            notebook = rendered[entry["platform"]]
-            parameters = notebook_parameters(entry["split_id"], training, default_settings(notebook))
-            (folder / entry["notebook"]).write_text(fill_in(notebook, parameters), encoding="utf-8")
-            names.append(entry["notebook"])
-        if entry["owner"]:
-            names += write_folders(folder, entry)
-        names.append(f"handouts/{entry['name']}.md")
-        (folder / names[-1]).write_text(describe_job(entry, len(entries), training, parameters), encoding="utf-8")
-    return names
-
-
-def notebook_name(split_id: int, platform: str, bundle: str) -> str | None:
-    """What a split's notebook will be called; None where there is none: it reads prompts and completions only."""
-    return f"train_split_{split_id:02d}.ipynb" if bundle == "parquet" and find_rendered(platform) else None
-
-
-def training_configs(entries: list[dict], training: Training) -> list[dict]:
-    """The settings for each split, as `FineTuningConfig` takes them."""
-    names = dict.fromkeys((*GUIDE, *training.chosen))
-    return [
-        {
-            "split_id": entry["split_id"],
-            "platform": entry["platform"],
-            "dataset_path": entry["data"],
-            "output_dir": f"models/{entry['adapter']}",
-            **{name: getattr(training.settings, name) for name in names},
-        }
-        for entry in entries
+    platform, alone = entry["platform"], entry["data"] == entry["bundle"]
+    words = entry | {
+        "archive": f"{entry['adapter']}.zip",
+        "takes": describe_time(entry, training),
+        "flags": "".join(f" --{name.replace('_', '-')} {getattr(training.settings, name)}" for name in training.chosen),
+        "unpack": "" if alone else ", unpacked",
+    }
+    filled = ", ".join(f"`{name} = {value!r}`" for name, value in parameters.items())
+    rows = [
+        ("data", f"`{entry['bundle']}`, {describe_size(entry['bundle_bytes'])}, {entry['train']:,} samples"),
+        ("its sha256", f"`{entry['bundle_sha256']}`"),
+        ("base model", f"`{training.settings.base_model}`, downloaded by itself"),
+        (
+            "you send back",
+            f"`{words['archive']}` and its sha256" if entry["notebook"] else f"the folder `models/{entry['adapter']}`",
+        ),
     ]
+    if entry["notebook"]:
+        rows.insert(2, ("notebook", f"`{entry['notebook']}`; filled in, in the cell below its settings: {filled}"))
+    text = f"# {entry['name']}: yours to train on {TITLES[platform]}\n\n"
+    text += textwrap.fill(RULES.format(splits=splits), 116) + "\n\n| | |\n|---|---|\n"
+    text += "".join(f"| {name} | {value} |\n" for name, value in rows)
+    text += "\n" + (STEPS[platform] if entry["notebook"] else BY_COMMAND).format(**words) + "\n"
+    return text + (describe_client(entry) if entry["owner"] else "")
 
 
-def describe_job(entry: dict, splits: int, training: Training, parameters: dict) -> str:
-    """The page for the person who trains one split, in Markdown."""
-    platform, archive = entry["platform"], f"{entry['adapter']}.zip"
-    settings = ", ".join(f"`{name} = {value!r}`" for name, value in parameters.items())
-    steps = STEPS[platform] if entry["notebook"] else BY_COMMAND
-    flags = "".join(f" --{name.replace('_', '-')} {getattr(training.settings, name)}" for name in training.chosen)
-    unpack = "" if entry["data"] == entry["bundle"] else ", unpacked"
-    page = [
-        f"# {entry['name']}: yours to train on {TITLES[platform]}\n",
-        RULES.format(splits=splits) + "\n",
-        "| | |\n|---|---|",
-        f"| data | `{entry['bundle']}`, {describe_size(entry['bundle_bytes'])}, {entry['train']:,} samples |",
-        f"| its sha256 | `{entry['bundle_sha256']}` |",
-        *([f"| notebook | `{entry['notebook']}`, filled in: {settings} |"] if entry["notebook"] else []),
-        f"| base model | `{training.settings.base_model}`, which is downloaded by itself |",
-        f"| you send back | `{archive if entry['notebook'] else 'models/' + entry['adapter']}` |\n",
-        steps.format(archive=archive, flags=flags, unpack=unpack, takes=describe_time(entry, training), **entry),
-    ]
-    if entry["owner"]:
-        page.append(
-            FROM_THE_COMMAND_LINE.format(
-                client=CLIENT,
-                name=entry["name"],
-                owner=entry["owner"],
-                notebook=references(entry)[1],
-                commands="\n".join(f"    {command}" for command in push_commands(entry, ".")),
-                resume=resume_command("."),
-            ).rstrip()
-        )
-    return "\n".join(page) + "\n"
+def describe_client(entry: dict) -> str:
+    """The part of a page for a split whose owner may use the kaggle client."""
+    return FROM_THE_COMMAND_LINE.format(
+        client=CLIENT,
+        reference=references(entry)[1],
+        commands="\n".join(f"    {command}" for command in push_commands(entry, ".")),
+        resume=resume_command("."),
+        **entry,
+    )
 
 
 def describe_time(entry: dict, training: Training) -> str:
-    """How long training takes on one T4, by the arithmetic of `housebrain plan`, as one or two sentences."""
-    later = "After 20 steps the notebook prints how long it still takes."
-    settings = training.settings
+    """How long training takes on one T4, by the arithmetic of `housebrain plan`, as lines of a list."""
+    settings, platform = training.settings, entry["platform"]
     facts = costs.BASES.get(settings.base_model)
-    if facts is None:
-        return f"How long it takes is not known beforehand for this base model. {later}"
-    tokens = costs.estimate_tokens(sum(entry["characters"]))
-    learned = entry["characters"][1] / sum(entry["characters"])
-    rate = costs.estimate_rate(facts.shape, "t4", settings.row_length, learned)
-    hours = costs.training_hours(tokens, rate, settings.epochs)
-    text = f"{costs.describe(hours)} hours"
-    if hours[1] < 1.5:
-        text = f"{costs.describe(tuple(max(1.0, 60 * value) for value in hours))} minutes"
-    platform = entry["platform"]
-    count = costs.describe_sessions(costs.sessions(hours, TIME_BUDGET_HOURS[platform]))
-    ends = f"one session trains {TIME_BUDGET_HOURS[platform]:g} hours at most" + (
-        ", often fewer on free Colab" if platform == "colab" else ""
-    )
-    return (
-        f"Training takes {text} on a T4, {count}: an estimate by arithmetic, at most that long, not a\n"
-        f"   measurement; {ends}. {later}"
-    )
+    text = "How long it takes is not known beforehand for this base model."
+    if facts:
+        tokens = costs.estimate_tokens(sum(entry["characters"]))
+        learned = entry["characters"][1] / sum(entry["characters"])
+        rate = costs.estimate_rate(facts.shape, "t4", settings.row_length, learned)
+        hours = costs.training_hours(tokens, rate, settings.epochs)
+        text = (
+            f"It trains {describe_hours(hours)} at most: an "
+            "estimate for one T4 by arithmetic, not a measurement. That is "
+            f"{costs.describe_sessions(costs.sessions(hours, TIME_BUDGET_HOURS[platform]))} {LIMITS[platform]}."
+        )
+    text += " After 20 steps the notebook prints how long it still takes."
+    return textwrap.fill(text, 116, subsequent_indent="   ")
+
+
+def describe_hours(hours: costs.Range) -> str:
+    """A range of hours as text, in minutes where it is short."""
+    if hours[1] >= 1.5:
+        return f"{costs.describe(hours)} hours"
+    low, high = (max(1, round(60 * value)) for value in hours)
+    return f"{low} to {high} minutes" if low < high else f"about {high} min"
 
 
 def describe_size(size: int) -> str:
     """Bytes as text."""
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
-
-
-def describe_folder(folder: Path, entries: list[dict]) -> str:
-    """Where things are in a splits folder, and what to do next."""
-    first = entries[0]
-    notebook = [f"  {first['notebook']} ...", "its notebook, settings filled in"] if first["notebook"] else None
-    rows = [
-        [f"  {first['bundle']} ...", "a bundle per person, to upload"],
-        *([notebook] if notebook else []),
-        [f"  handouts/{first['name']}.md ...", "its page: what to upload, click and send back"],
-        ["  split_summary.json, training_configs.json", "what is in each split, and its settings"],
-    ]
-    owned = [entry for entry in entries if entry["owner"]]
-    if owned:
-        rows.append([f"  kaggle/{owned[0]['name']} ...", "folders for the kaggle client"])
-    files = [first["bundle"], *([first["notebook"]] if notebook else []), f"handouts/{first['name']}.md"]
-    archive = "zip" if notebook else "folder"
-    lines = [
-        f"{len(entries)} splits are in {folder}:",
-        *(f"{name:<44} {text}" for name, text in rows),
-        f"Next: send each person their files; for split 1: {', '.join(files)}.",
-        f"What comes back is a {archive} each, like {first['adapter']}. With all of them in models/:",
-        f"  housebrain merge --models models/hb-*{'.zip' if notebook else ''} --data {folder} --validate",
-    ]
-    if not notebook:
-        lines.append("No notebook: " + (MISSING if first["data"] == first["bundle"] else JSON_BUNDLE))
-    for entry in owned:
-        lines.append(f"{entry['owner']}, on {CLIENT} or newer, puts {entry['name']} on Kaggle without running it:")
-        lines += [f"  {command}" for command in push_commands(entry, str(folder / "kaggle" / entry["name"]))]
-    return "\n".join(lines)

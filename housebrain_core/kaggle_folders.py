@@ -5,6 +5,7 @@ the client makes of the title; it ends in the bundle's hash, so that another rou
 The client uploads the files at the top level of a folder; Kaggle unpacks zips, and the notebook finds either.
 """
 
+import shlex
 from pathlib import Path
 
 from housebrain_core.manifests import to_json
@@ -102,12 +103,12 @@ def push_commands(entry: dict, place: str) -> list[str]:
     """
     dataset, _ = references(entry)
     return [
-        f"kaggle datasets create -p {place}/dataset",
+        f"kaggle datasets create -p {shlex.quote(f'{place}/dataset')}",
         f"kaggle datasets status {dataset}",
-        f"kaggle kernels push -p {place}/kernel --no-run",
+        f"kaggle kernels push -p {shlex.quote(f'{place}/kernel')} --no-run",
     ]
 
 
 def resume_command(place: str) -> str:
     """What goes on from the last checkpoint of a run that ran out of time; it starts a run."""
-    return f"kaggle kernels push -p {place}/kernel_resume"
+    return f"kaggle kernels push -p {shlex.quote(f'{place}/kernel_resume')}"

@@ -18,10 +18,11 @@ from housebrain_core.columns import read_chunk
 from housebrain_core.conditions import parse_condition
 from housebrain_core.config import SplitConfig
 from housebrain_core.data import Item, ReadLog, read_samples
+from housebrain_core.deliverables import describe_folder, hand_out, notebook_name
 from housebrain_core.encoding import EncodedDataset, encode_dataset
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.findings import entropy_floor, study_fields
-from housebrain_core.handouts import describe_folder, describe_size, hand_out, notebook_name
+from housebrain_core.handouts import describe_size
 from housebrain_core.manifests import MANIFEST, read_manifest, seal, sha256_of, sync_folder, to_json
 from housebrain_core.progress import with_bar
 from housebrain_core.tables import PackedTable

@@ -38,6 +38,7 @@ LIGHT = [
     "assignments",
     "kaggle_folders",
     "handouts",
+    "deliverables",
     "splits",
     "checkpoints",
     "doctor",
