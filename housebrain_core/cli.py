@@ -166,8 +166,8 @@ STAGES = {
     ),
     "split": Stage(
         "SplitConfig",
-        "Cut a dataset into one split per person, with a bundle to upload and a handout for each.",
-        "housebrain split --source housebrain_dataset_v5_350k --output housebrain_splits --splits 6",
+        "Cut a dataset into one split per person: for each a bundle and notebook to upload, and a page that says how.",
+        "housebrain split --source housebrain_dataset_v5_350k --output housebrain_splits --splits 6 --owner 4=alice",
         run_split,
     ),
     "plan": Stage(

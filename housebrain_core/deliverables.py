@@ -88,10 +88,8 @@ def describe_folder(folder: Path, entries: list[dict]) -> str:
 
 def describe_pushes(folder: Path, entries: list[dict]) -> list[str]:
     """How the owners of splits put dataset and notebook on Kaggle; what is typed can be copied as it is."""
-    lines = []
-    if entries:
-        lines.append(f"Or without uploading by hand: each owner, signed in to the kaggle client ({CLIENT}), types")
+    lines = [f"Or with {CLIENT}, signed in as the owner, who may also get the folder kaggle/split_NN alone:"]
     for entry in entries:
-        lines.append(f"  # {entry['owner']}; between the first line and the last the dataset has to become `ready`")
+        lines.append(f"  # {entry['owner']}; push when the second line says ready")
         lines += [f"  {command}" for command in push_commands(entry, str(folder / "kaggle" / entry["name"]))]
-    return lines
+    return lines if entries else []

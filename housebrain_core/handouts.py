@@ -1,5 +1,6 @@
 """The page for the person who trains one split: what to upload, click and send back."""
 
+import shlex
 import textwrap
 
 from housebrain_core import costs
@@ -8,8 +9,8 @@ from housebrain_core.kaggle_folders import CLIENT, push_commands, references, re
 from housebrain_core.platforms import TIME_BUDGET_HOURS
 
 LIMITS = {
-    "kaggle": f"of {TIME_BUDGET_HOURS['kaggle']:g} hours; Kaggle gives about {costs.KAGGLE_QUOTA:.0f} hours a week",
-    "colab": f"of {TIME_BUDGET_HOURS['colab']:g} hours; free Colab often gives fewer",
+    "kaggle": f"Kaggle gives about {costs.KAGGLE_QUOTA:.0f} hours a week",
+    "colab": "free Colab often gives fewer",
 }
 TITLES = {"kaggle": "Kaggle", "colab": "Colab"}
 RULES = """You train one of {splits} splits of a house-design dataset: one notebook that you run by hand, on your own
@@ -20,9 +21,10 @@ STEPS = {
 2. In the panel on the right: Add Input > Upload > New Dataset: `{bundle}`. Wait until it is listed under Input.
 3. In the same panel, Session options: Accelerator **GPU T4 x2**, Internet **on** (both need a phone number, verified
    once at kaggle.com/settings).
-4. **Rehearse first.** Set `rehearsal = True` in the first cell, "1. Settings", then Run All. About five minutes: it
-   trains 20 steps, saves, stops, goes on, and packs. Its last output says that the rehearsal went well.
-5. Set `rehearsal = False`, then Save Version > **Save & Run All**. You can close the browser.
+4. **Rehearse first.** Set `rehearsal = True` in the cell "1. Settings", then Run All. About five minutes: it trains 20
+   steps, saves, stops, goes on, and packs. Its last output says that the rehearsal went well.
+5. Set `rehearsal = False`, then Save Version > **Save & Run All**. Switch this session off with the power symbol, as it
+   would count too. You can close the browser.
 6. {takes}
 7. If the last output says that the time ended first: Add Input > Your Work > Notebooks > this notebook, then
    Save Version > Save & Run All again. It goes on from the last checkpoint.
@@ -34,9 +36,9 @@ STEPS = {
 2. Put `{bundle}` into a folder `housebrain` of your Google Drive, where later sessions find it too. Or click the
    folder symbol on the left and drag it into the list, in every session.
 3. Runtime > Change runtime type: **T4 GPU**, Save.
-4. **Rehearse first.** Set `rehearsal = True` in the first cell, "1. Settings", then Runtime > Run all, and allow
-   Drive when asked. About five minutes: it trains 20 steps, saves, stops, goes on, and packs. Its last output says
-   that the rehearsal went well.
+4. **Rehearse first.** Set `rehearsal = True` in the cell "1. Settings", then Runtime > Run all, and allow Drive when
+   asked. About five minutes: it trains 20 steps, saves, stops, goes on, and packs. Its last output says that the
+   rehearsal went well.
 5. Set `rehearsal = False`, then Runtime > Run all. Keep the tab open: free Colab ends sessions nobody looks at.
 6. {takes}
 7. When the session ends before that: open the notebook again another time and Runtime > Run all. It goes on from the
@@ -47,7 +49,7 @@ STEPS = {
 10. Send `{archive}` and that sha256 to whoever gave you this page.""",
 }
 BY_COMMAND = """1. Install HouseBrain on a machine with a GPU, and put `{bundle}` there{unpack}.
-2. Rehearse first: `housebrain train --split {data} --output models/rehearsal --max-steps 20{flags}`
+2. Rehearse first: `housebrain train --split {data} --output models/rehearsal{flags} --max-steps 20`
 3. Train: `housebrain train --split {data} --output models/{adapter}{flags}`
 4. {takes}
 5. When it was interrupted, the same command goes on from the last checkpoint.
@@ -80,7 +82,7 @@ def write_handout(entry: dict, splits: int, training: Training, parameters: dict
     words = entry | {
         "archive": f"{entry['adapter']}.zip",
         "takes": describe_time(entry, training),
-        "flags": "".join(f" --{name.replace('_', '-')} {getattr(training.settings, name)}" for name in training.chosen),
+        "flags": "".join(f" {write_flag(name, getattr(training.settings, name))}" for name in training.chosen),
         "unpack": "" if alone else ", unpacked",
     }
     filled = ", ".join(f"`{name} = {value!r}`" for name, value in parameters.items())
@@ -102,6 +104,14 @@ def write_handout(entry: dict, splits: int, training: Training, parameters: dict
     return text + (describe_client(entry) if entry["owner"] else "")
 
 
+def write_flag(name: str, value: object) -> str:
+    """A setting of training as `housebrain train` takes it."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag} {shlex.quote(str(value))}"
+
+
 def describe_client(entry: dict) -> str:
     """The part of a page for a split whose owner may use the kaggle client."""
     return FROM_THE_COMMAND_LINE.format(
@@ -116,6 +126,7 @@ def describe_client(entry: dict) -> str:
 def describe_time(entry: dict, training: Training) -> str:
     """How long training takes on one T4, by the arithmetic of `housebrain plan`, as lines of a list."""
     settings, platform = training.settings, entry["platform"]
+    session = settings.time_budget_hours or TIME_BUDGET_HOURS[platform]
     facts = costs.BASES.get(settings.base_model)
     text = "How long it takes is not known beforehand for this base model."
     if facts:
@@ -124,9 +135,9 @@ def describe_time(entry: dict, training: Training) -> str:
         rate = costs.estimate_rate(facts.shape, "t4", settings.row_length, learned)
         hours = costs.training_hours(tokens, rate, settings.epochs)
         text = (
-            f"It trains {describe_hours(hours)} at most: an "
-            "estimate for one T4 by arithmetic, not a measurement. That is "
-            f"{costs.describe_sessions(costs.sessions(hours, TIME_BUDGET_HOURS[platform]))} {LIMITS[platform]}."
+            f"Training takes {describe_hours(hours)}, less when it stops because nothing more is learned: an estimate "
+            "for one T4 by arithmetic, not a measurement. That is "
+            f"{costs.describe_sessions(costs.sessions(hours, session))} of up to {session:g} hours; {LIMITS[platform]}."
         )
     text += " After 20 steps the notebook prints how long it still takes."
     return textwrap.fill(text, 116, subsequent_indent="   ")

@@ -53,6 +53,7 @@ def test_every_command_shows_an_example_and_a_text_for_each_flag(stage, monkeypa
         (["split", "--source", ".", "--splitz", "3"], "--splitz"),
         (["split", "--source", ".", "--splits", "many"], "--splits"),
         (["split"], "--source"),
+        (["split", "--source", ".", "--owner", "0=x", "9=alice", "--training", "epoch=1"], "there is no split 9"),
         (["train", "--split", "nowhere.zip", "--output", "models/x"], "nowhere.zip"),
         (["train", "--split", "x", "--output", "y", "--max-length", "long"], "max_length = 'long'"),
         (["train", "--split", "x", "--output", "y", "--epochs", "0", "--lora-r", "0"], "lora_r = 0"),
