@@ -69,7 +69,7 @@ def assign(config: SplitConfig) -> Assignment:
     problems: list[str] = []
     platforms = choose_platforms(config, problems)
     owners = choose_owners(config, platforms, problems)
-    training = choose_training(config.training, problems)
+    training = choose_training(config, problems)
     if problems:
         raise ConfigError("these settings of the split cannot be used:\n  " + "\n  ".join(problems))
     jobs = [Job(number, platform, owners.get(number)) for number, platform in platforms.items()]
@@ -121,13 +121,13 @@ def read_pairs(flag: str, texts: list[str], splits: int, problems: list[str]) ->
     return pairs
 
 
-def choose_training(texts: list[str], problems: list[str]) -> Training:
-    """Reads NAME=VALUE for the settings of training that the train notebook has too."""
+def choose_training(config: SplitConfig, problems: list[str]) -> Training:
+    """Reads NAME=VALUE for the settings of training that the train notebook has too, where there is one."""
     known = set(FineTuningConfig.model_fields) - set(OWN)
-    if texts and find_rendered("kaggle"):
+    if config.training and config.bundle == "parquet" and find_rendered("kaggle"):
         known &= set(default_settings(read_rendered("kaggle")))
     given, unknown = {}, []
-    for text in texts:
+    for text in config.training:
         name, _, value = (part.strip() for part in text.partition("="))
         if not value:
             problems.append(f"training {text!r}: expected {EXPECTED['training']}")
@@ -136,7 +136,7 @@ def choose_training(texts: list[str], problems: list[str]) -> Training:
         else:
             given[name] = value
     if unknown:
-        problems.append(f"training: the notebook has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+        problems.append(f"training: {', '.join(unknown)} cannot be set here; these can: {', '.join(sorted(known))}")
     try:
         return Training(FineTuningConfig(dataset_path=Path("."), output_dir=Path("."), **given), list(given))
     except ConfigError as error:

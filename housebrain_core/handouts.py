@@ -126,7 +126,7 @@ def describe_client(entry: dict) -> str:
 def describe_time(entry: dict, training: Training) -> str:
     """How long training takes on one T4, by the arithmetic of `housebrain plan`, as lines of a list."""
     settings, platform = training.settings, entry["platform"]
-    session = settings.time_budget_hours or TIME_BUDGET_HOURS[platform]
+    session = max(settings.time_budget_hours or TIME_BUDGET_HOURS[platform], 2 * costs.START_HOURS)
     facts = costs.BASES.get(settings.base_model)
     text = "How long it takes is not known beforehand for this base model."
     if facts:

@@ -126,9 +126,20 @@ def test_the_handouts_estimate_is_the_plans(folder, monkeypatch):
 
 
 def test_a_page_without_a_notebook_gives_the_command_with_the_chosen_settings(dataset, tmp_path):
-    quiet(dataset, tmp_path / "out", bundle="json", training=["load_in_4bit=false", "base_model=./my base", "epochs=3"])
+    quiet(
+        dataset,
+        tmp_path / "out",
+        bundle="json",
+        training=["load_in_4bit=false", "base_model=./my base", "lora_dropout=0.1"],
+    )
     command = "housebrain train --split split_04 --output models/hb-kaggle-04"
-    assert f"`{command} --no-load-in-4bit --base-model './my base' --epochs 3`" in handout(tmp_path / "out", 4)
+    assert f"`{command} --no-load-in-4bit --base-model './my base' --lora-dropout 0.1`" in handout(tmp_path / "out", 4)
+
+
+def test_the_shortest_time_budget_still_gives_a_page(dataset, tmp_path):
+    quiet(dataset, tmp_path / "out", training=["time_budget_hours=0.25"])
+    assert "1 session" in handout(tmp_path / "out", 1)
+    assert injected(tmp_path / "out" / "train_split_01.ipynb") == {"split_id": 1, "time_budget_hours": 0.25}
 
 
 def test_an_unknown_base_model_gets_no_estimate(dataset, tmp_path):
@@ -167,7 +178,7 @@ def test_all_bad_owners_platforms_and_settings_are_named_at_once_and_nothing_is_
         "platform 'mars'",
         "platform 8=kaggle: there is no split 8",
         "training epochs = '0'",
-        "training: the notebook has no epoch, output_dir; it has base_model, epochs,",
+        "training: epoch, output_dir cannot be set here; these can: base_model, epochs,",
         "training 'lora_r': expected",
     ):
         assert sum(said in line for line in lines) == 1, said

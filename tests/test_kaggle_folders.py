@@ -205,3 +205,13 @@ def test_the_notebook_finds_what_the_client_uploaded_in_both_layouts_packed_or_n
         zipfile.ZipFile(folder / "split_03.zip").extractall(mount / unpacked)
     monkeypatch.setattr(cloud, "ROOT", tmp_path)
     assert read_bundle(cloud.find_bundle(3, "", "kaggle")).manifest["split_id"] == 3
+
+
+def test_the_notebook_finds_the_run_that_the_second_push_attaches(owned, tmp_path, monkeypatch):
+    fields = json.loads((owned / "kaggle" / "split_03" / "kernel_resume" / "kernel-metadata.json").read_text())
+    checkpoint = tmp_path / "kaggle/input/notebooks" / fields["kernel_sources"][0] / "hb-kaggle-03" / "checkpoint-5"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "manifest.json").write_text("{}")
+    monkeypatch.setattr(cloud, "ROOT", tmp_path)
+    cloud.bring_back(tmp_path / "working" / "hb-kaggle-03", "kaggle", None, report=lambda line: None)
+    assert (tmp_path / "working" / "hb-kaggle-03" / "checkpoint-5" / "manifest.json").is_file()
