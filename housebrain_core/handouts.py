@@ -13,7 +13,7 @@ LIMITS = {
     "colab": "free Colab often gives fewer",
 }
 TITLES = {"kaggle": "Kaggle", "colab": "Colab"}
-RULES = """You train one of {splits} splits of a house-design dataset: one notebook that you run by hand, on your own
+RULES = """You train one of {splits} splits of a house-design dataset: one {what} that you run by hand, on your own
 single account. Do not open extra accounts or switch accounts to get more free GPU time: Kaggle allows one account per
 person, and Colab forbids it. There is no coordinator, queue or remote control: you get files, and send a file back."""
 STEPS = {
@@ -97,8 +97,9 @@ def write_handout(entry: dict, splits: int, training: Training, parameters: dict
     ]
     if entry["notebook"]:
         rows.insert(2, ("notebook", f"`{entry['notebook']}`; filled in, in the cell below its settings: {filled}"))
-    text = f"# {entry['name']}: yours to train on {TITLES[platform]}\n\n"
-    text += textwrap.fill(RULES.format(splits=splits), 116) + "\n\n| | |\n|---|---|\n"
+    where, what = (f" on {TITLES[platform]}", "notebook") if entry["notebook"] else ("", "command")
+    text = f"# {entry['name']}: yours to train{where}\n\n"
+    text += textwrap.fill(RULES.format(splits=splits, what=what), 116) + "\n\n| | |\n|---|---|\n"
     text += "".join(f"| {name} | {value} |\n" for name, value in rows)
     text += "\n" + (STEPS[platform] if entry["notebook"] else BY_COMMAND).format(**words) + "\n"
     return text + (describe_client(entry) if entry["owner"] else "")
@@ -136,10 +137,12 @@ def describe_time(entry: dict, training: Training) -> str:
         hours = costs.training_hours(tokens, rate, settings.epochs)
         text = (
             f"Training takes {describe_hours(hours)}, less when it stops because nothing more is learned: an estimate "
-            "for one T4 by arithmetic, not a measurement. That is "
-            f"{costs.describe_sessions(costs.sessions(hours, session))} of up to {session:g} hours; {LIMITS[platform]}."
+            "for one T4 by arithmetic, not a measurement."
         )
-    text += " After 20 steps the notebook prints how long it still takes."
+        if entry["notebook"]:
+            count = costs.describe_sessions(costs.sessions(hours, session))
+            text += f" That is {count} of up to {session:g} hours; {LIMITS[platform]}."
+    text += " After 20 steps a line says how long it still takes."
     return textwrap.fill(text, 116, subsequent_indent="   ")
 
 
