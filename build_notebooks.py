@@ -14,7 +14,6 @@ import, as cells that write files: it needs neither this repository nor the pack
 import argparse
 import ast
 import difflib
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -22,6 +21,8 @@ from pathlib import Path
 import jupytext
 import nbformat
 from nbformat import NotebookNode
+
+from housebrain_core.notebook_copies import fill_in, set_ids, to_text
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = ROOT / "housebrain_core"
@@ -61,15 +62,11 @@ COLLAPSED = {"jupyter": {"source_hidden": True}, "cellView": "form", "_kg_hide-i
 def build(name: str, platform: str) -> str:
     """One notebook for one platform, as the text of its .ipynb file."""
     notebook = read_source(SOURCES / f"{name}.py")
-    for transform in (keep_platform, embed_package, add_banner, set_metadata, set_ids):
+    for transform in (keep_platform, embed_package, add_banner, set_metadata):
         notebook = transform(notebook, name, platform)
+    set_ids(notebook)
     nbformat.validate(notebook)
     return to_text(notebook)
-
-
-def to_text(notebook: NotebookNode) -> str:
-    """A notebook as ASCII: some clients read it in the encoding of their locale."""
-    return json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
 
 
 def read_source(path: Path) -> NotebookNode:
@@ -153,16 +150,6 @@ def set_metadata(notebook: NotebookNode, name: str, platform: str) -> NotebookNo
     return notebook
 
 
-def set_ids(notebook: NotebookNode, name: str, platform: str) -> NotebookNode:
-    """Cell ids from content, so that every build has the same; repeated content gets a number."""
-    seen: dict[str, int] = {}
-    for cell in notebook.cells:
-        digest = hashlib.sha256(f"{cell.cell_type}\0{cell.source}".encode()).hexdigest()[:12]
-        seen[digest] = seen.get(digest, 0) + 1
-        cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
-    return notebook
-
-
 def build_all() -> dict[Path, str]:
     """All notebooks: path below notebooks/rendered -> text."""
     return {
@@ -185,32 +172,21 @@ def compare(built: dict[Path, str]) -> list[str]:
 
 
 def write_copy(platform: str, split_id: int, output: Path) -> Path:
-    """The train notebook of one split: split_id is filled in as papermill does it, so that papermill can again.
+    """The train notebook of one split, train_split_NN.ipynb, built now; `housebrain split` takes the committed one.
 
     Args:
         platform: kaggle, colab or local.
         split_id: from 1.
-        output: folder for train_split_NN.ipynb.
+        output: its folder.
 
     Returns:
         The notebook.
     """
-    from papermill.parameterize import parameterize_notebook  # takes a second to import
-
-    notebook = nbformat.reads(build("02_train", platform), as_version=4)
-    for cell in notebook.cells:
-        cell.metadata.setdefault("tags", [])  # papermill's own reader does that, and the next line
-    notebook.metadata.papermill = NotebookNode()
-    notebook = parameterize_notebook(notebook, {"split_id": split_id})
-    for cell in notebook.cells:
-        if not cell.metadata.tags:
-            del cell.metadata["tags"]
-    set_metadata(notebook, "02_train", platform)
-    set_ids(notebook, "02_train", platform)
-    nbformat.validate(notebook)
+    text = fill_in(json.loads(build("02_train", platform)), {"split_id": split_id})
+    nbformat.validate(nbformat.reads(text, as_version=4))
     output.mkdir(parents=True, exist_ok=True)
     path = output / f"train_split_{split_id:02d}.ipynb"
-    path.write_text(to_text(notebook), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     return path
 
 

@@ -18,7 +18,7 @@ ALIASES = {
     "evaluate": {"models": "--model"},
 }
 """Flags that are not the field's own name: the guide's, and short ones."""
-LIST_FLAGS = ("--models", "--model", "--exclude", "--weights", "--where")
+LIST_FLAGS = ("--models", "--model", "--exclude", "--weights", "--where", "--platform", "--owner", "--training")
 POSITIONAL = ("inspect", "convert")
 """Commands whose first arguments are models, without a flag."""
 
@@ -204,8 +204,8 @@ STAGES = {
     ),
     "split": Stage(
         "SplitConfig",
-        "Cut a dataset into one split per person, with a bundle to upload and a handout for each.",
-        "housebrain split --source housebrain_dataset_v5_350k --output housebrain_splits --splits 6",
+        "Cut a dataset into one split per person: for each a bundle and notebook to upload, and a page that says how.",
+        "housebrain split --source housebrain_dataset_v5_350k --output housebrain_splits --splits 6 --owner 4=alice",
         run_split,
     ),
     "plan": Stage(

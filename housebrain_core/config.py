@@ -44,6 +44,12 @@ class SplitConfig(Settings):
     """Leave out samples with the content of an earlier one, and training samples that are in validation too."""
     bundle: Literal["parquet", "json"] = "parquet"
     """What is uploaded: prompts and completions ready to train on, or a zip of the split's JSON files."""
+    platform: list[str] = []
+    """Where splits are trained: kaggle or colab for all, 2=kaggle for one; by default the first half is for Colab."""
+    owner: list[str] = []
+    """Kaggle user who trains a split, such as 4=alice: writes the folders that the kaggle client uploads."""
+    training: list[str] = []
+    """Settings of training that are not the defaults, such as epochs=1; they are filled into the notebooks."""
     overwrite: bool = False
     """Replace an output folder that an earlier split wrote."""
 

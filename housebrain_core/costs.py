@@ -126,6 +126,18 @@ def estimate_rate(shape: Shape, gpu: str, row_length: int, learned_share: float)
     return low, high
 
 
+def estimate_tokens(characters: int) -> Range:
+    """Tokens of so many characters of encoded samples, (least, most), where no tokenizer is at hand."""
+    least, most = (round(characters / rate) for rate in reversed(CHARACTERS_PER_TOKEN))
+    return least, most
+
+
+def training_hours(tokens: Range, rate: Range, epochs: int) -> Range:
+    """Hours of training, (least, most): `tokens` of one epoch, `rate` in tokens per second."""
+    least, most = (EXTRA_TIME * epochs * tokens[i] / rate[1 - i] / 3600 for i in (0, 1))
+    return least, most
+
+
 def sessions(hours: Range, session_hours: float) -> tuple[int, int]:
     """Sessions that training needs, each of which starts with `START_HOURS` of no training."""
     return tuple(max(1, math.ceil(value / (session_hours - START_HOURS))) for value in hours)
@@ -135,6 +147,18 @@ def weeks(hours: Range) -> Range:
     """Weeks of Kaggle's quota, the start of every session counted."""
     least, most = sessions(hours, KAGGLE_SESSION)
     return (hours[0] + least * START_HOURS) / KAGGLE_QUOTA, (hours[1] + most * START_HOURS) / KAGGLE_QUOTA
+
+
+def describe(values: Range) -> str:
+    """A range as text; one number where both ends read alike."""
+    low, high = (f"{value:,.{0 if value >= 10 else 1 if value >= 1 else 2}f}" for value in values)
+    return low if low == high else f"{low} to {high}"
+
+
+def describe_sessions(values: tuple[int, int]) -> str:
+    """A range of sessions as text."""
+    low, high = values
+    return f"{low} session{'s' if low > 1 else ''}" if low == high else f"{low} to {high} sessions"
 
 
 def find_facts(name: str) -> BaseModelFacts | None:

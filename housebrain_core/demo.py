@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from housebrain_core import codec, plots
+from housebrain_core.assignments import account_mapping
 from housebrain_core.bundles import read_bundle
 from housebrain_core.config import DemoConfig, FineTuningConfig, MergeConfig
 from housebrain_core.errors import ConfigError, DesignError, HouseBrainError
@@ -26,7 +27,6 @@ from housebrain_core.llm import Answered, read_answer
 from housebrain_core.merge import merge_adapters
 from housebrain_core.model import load_tokenizer, resolve_base
 from housebrain_core.packing import pack, tokenise
-from housebrain_core.splits import account_mapping
 from housebrain_core.synthetic import entropy_nats, write_dataset
 from housebrain_core.tiny import tiny_base
 from housebrain_core.train import HouseBrainFineTuner

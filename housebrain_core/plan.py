@@ -25,10 +25,14 @@ from housebrain_core.costs import (
     TWO_GPUS,
     BaseModelFacts,
     Range,
+    describe,
+    describe_sessions,
     estimate_rate,
+    estimate_tokens,
     find_facts,
     find_file,
     sessions,
+    training_hours,
     weeks,
 )  # fmt: skip
 from housebrain_core.errors import ConfigError, DataError
@@ -103,8 +107,8 @@ def make_plan(config: PlanConfig, report: Callable[[str], None] = print) -> Plan
             samples=samples,
             tokens=tokens,
             learned_share=answers,
-            hours_per_epoch=_hours(tokens, rate, 1),
-            hours=_hours(tokens, rate, config.epochs),
+            hours_per_epoch=training_hours(tokens, rate, 1),
+            hours=training_hours(tokens, rate, config.epochs),
         )
         for name, samples, tokens, answers in counted
     ]
@@ -171,18 +175,7 @@ def _estimate_tokens(bundle: Bundle) -> tuple[Range, float]:
     prompts, answers = (
         sum(len(text) for batch in _batches(bundle, column) for text in batch) for column in ("prompt", "completion")
     )
-    least, most = ((prompts + answers) / rate for rate in reversed(CHARACTERS_PER_TOKEN))
-    return (round(least), round(most)), answers / max(1, prompts + answers)
-
-
-def _hours(tokens: Range, rate: Range, epochs: int) -> Range:
-    return tuple(EXTRA_TIME * epochs * tokens[i] / rate[1 - i] / 3600 for i in (0, 1))
-
-
-def describe(values: Range) -> str:
-    """A range as text; one number where both ends read alike."""
-    low, high = (f"{value:,.{0 if value >= 10 else 1 if value >= 1 else 2}f}" for value in values)
-    return low if low == high else f"{low} to {high}"
+    return estimate_tokens(prompts + answers), answers / max(1, prompts + answers)
 
 
 def _advise(config: PlanConfig, facts: BaseModelFacts | None, longest: Range, splits: int, learned: float) -> list[str]:
@@ -268,9 +261,3 @@ def describe_plan(plan: Plan) -> str:
         *(f"  {name:<24} {value:<24} {source}" for name, value, source in plan.figures),
     ]
     return "\n".join(lines)
-
-
-def describe_sessions(values: tuple[int, int]) -> str:
-    """A range of sessions as text."""
-    low, high = values
-    return f"{low} session{'s' if low > 1 else ''}" if low == high else f"{low} to {high} sessions"

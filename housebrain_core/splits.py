@@ -9,17 +9,20 @@ from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from housebrain_core import codec
+from housebrain_core.assignments import Assignment, assign
 from housebrain_core.bundles import Bundle, is_bundle, read_bundle, write_bundle
 from housebrain_core.columns import read_chunk
 from housebrain_core.conditions import parse_condition
 from housebrain_core.config import SplitConfig
 from housebrain_core.data import Item, ReadLog, read_samples
+from housebrain_core.deliverables import describe_folder, hand_out, notebook_name
 from housebrain_core.encoding import EncodedDataset, encode_dataset
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.findings import entropy_floor, study_fields
-from housebrain_core.handouts import account_mapping, training_configs, write_handout
+from housebrain_core.handouts import describe_size
 from housebrain_core.manifests import MANIFEST, read_manifest, seal, sha256_of, sync_folder, to_json
 from housebrain_core.progress import with_bar
 from housebrain_core.tables import PackedTable
@@ -96,7 +99,7 @@ def hash_table(table: PackedTable) -> str:
 
 
 def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) -> dict:
-    """Writes the splits folder: the guide's tree, a bundle and a handout per split, and the summary.
+    """Writes the splits folder: the guide's tree, bundle, notebook and handout of each split, and the summary.
 
     Args:
         config: what to split, into how many, and where to.
@@ -107,17 +110,18 @@ def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) ->
 
     Raises:
         DataError: the dataset cannot be read, or too many samples are bad; nothing is written then.
-        ConfigError: the output exists, or there are fewer samples than splits.
+        ConfigError: the output exists, there are fewer samples than splits, or who trains what cannot be used.
     """
     _refuse_existing(config)
+    assignment = assign(config)
     dataset = choose_samples(config, report)
     parts = cut(dataset.tables["train"].num_rows, config.splits, config.seed)
     picked = choose_validation(dataset.tables["validation"].num_rows, config)
     staging = config.output.with_name(f".{config.output.name}.partial")
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        (staging / "handouts").mkdir(parents=True)
-        summary = _write_splits(config, dataset, parts, picked, staging, report)
+        staging.mkdir(parents=True)
+        summary = _write_splits(config, dataset, parts, picked, assignment, staging, report)
     except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in NO_SPACE:
@@ -127,7 +131,7 @@ def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) ->
             ) from None
         raise
     _put_in_place(staging, config.output)
-    report(f"wrote {config.splits} splits to {config.output}")
+    report(describe_folder(config.output, summary["parts"]))
     return summary
 
 
@@ -205,41 +209,41 @@ def _refuse_existing(config: SplitConfig) -> None:
     read_manifest(output, "splits")  # only a folder that we wrote is ever removed
 
 
-def _write_splits(config: SplitConfig, dataset: EncodedDataset, parts, picked, staging: Path, report) -> dict:
+def _write_splits(
+    config: SplitConfig, dataset: EncodedDataset, parts, picked, assignment: Assignment, staging: Path, report
+) -> dict:
     """All files of a splits folder into `staging`, the manifest last."""
     train, validation = dataset.tables["train"], dataset.tables["validation"].select(picked)
     digest = sha256_of((hash_table(train) + hash_table(dataset.tables["validation"])).encode())
     about = {"codec_version": codec.VERSION, "dataset": digest, "splits": config.splits, "seed": config.seed}
     about |= estimate_entropy(train)
-    platforms = account_mapping(config.splits)
     entries = []
-    for split_id, rows in enumerate(with_bar(parts, lambda: len(parts), "writing"), 1):
-        name = f"split_{split_id:02d}"
+    for job, rows in zip(assignment.jobs, with_bar(parts, lambda: len(parts), "writing"), strict=True):
+        split_id, name = job.split_id, job.name
         files = write_tree(staging / name, dataset, "train", rows)
         write_tree(staging / name, dataset, "validation", picked)
         counts = {"train": files, "validation": len(picked)}
         seal(staging / name, "split", [], split_id=split_id, counts=counts, **about)
+        part = train.select(rows).unpack()
         if config.bundle == "json":
             bundle = zip_tree(staging, name)
         else:
-            part = train.select(rows).unpack()
             bundle = write_bundle(staging, name, part, validation.unpack(), split_id=split_id, **about)
-        platform = platforms[split_id]
         entry = {
-            "split_id": split_id,
+            **job._asdict(),
             "name": name,
-            "platform": platform,
             "train": len(rows),
             "validation": len(picked),
             "bundle": bundle.name,
             "data": name if config.bundle == "json" else bundle.name,
             "bundle_bytes": bundle.stat().st_size,
             "bundle_sha256": sha256_of(bundle),
-            "adapter": f"hb-{platform}-{split_id:02d}",
+            "characters": [pc.sum(pc.utf8_length(part[column])).as_py() for column in ("prompt", "completion")],
+            "adapter": job.adapter,
+            "notebook": notebook_name(split_id, job.platform, config.bundle),
         }
         entries.append(entry)
-        (staging / "handouts" / f"{name}.md").write_text(write_handout(entry, config.splits), encoding="utf-8")
-        report(f"{name}: {len(rows):,} samples, {entry['bundle_bytes'] / 1e6:.1f} MB to upload, for {platform}")
+        report(f"{name}: {len(rows):,} samples, {describe_size(entry['bundle_bytes'])} to upload, for {job.platform}")
     summary = {
         **about,
         "source": config.source.name,
@@ -254,7 +258,6 @@ def _write_splits(config: SplitConfig, dataset: EncodedDataset, parts, picked, s
         "parts": entries,
     }
     (staging / "split_summary.json").write_text(to_json(summary))
-    (staging / "training_configs.json").write_text(to_json(training_configs(entries)))
-    names = ["split_summary.json", "training_configs.json", *(entry["bundle"] for entry in entries)]
+    names = ["split_summary.json", *(entry["bundle"] for entry in entries), *hand_out(staging, entries, assignment)]
     seal(staging, "splits", names, **about, parts=entries)
     return summary

@@ -28,7 +28,7 @@ def write_tree(folder: Path, dataset: EncodedDataset, part: Part, rows: list[int
     files, used = dataset.files[part], set()
     for row in rows:
         if files[row] is not None:
-            _link_or_copy(files[row], folder / part / _unused(os.path.basename(files[row]), used))
+            link_or_copy(files[row], folder / part / _unused(os.path.basename(files[row]), used))
     written = [row for row in rows if files[row] is None]
     for sample_id, prompt, completion, metadata in dataset.tables[part].select(written).records():
         brief = codec.read_prompt(prompt)
@@ -72,7 +72,8 @@ def _file_name(sample_id: str) -> str:
     return sample_id if plain else sha256_of(sample_id.encode(errors="surrogatepass"))[:24]
 
 
-def _link_or_copy(source: str, target: Path) -> None:
+def link_or_copy(source: str | Path, target: Path) -> None:
+    """A hard link where the file system can, a copy elsewhere."""
     try:
         os.link(source, target)
     except FileExistsError:

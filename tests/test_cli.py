@@ -59,6 +59,7 @@ def test_a_flag_with_a_choice_names_what_there_is_to_choose(monkeypatch, capsys)
         (["split", "--source", ".", "--splitz", "3"], "--splitz"),
         (["split", "--source", ".", "--splits", "many"], "--splits"),
         (["split"], "--source"),
+        (["split", "--source", ".", "--owner", "0=x", "9=alice", "--training", "epoch=1"], "there is no split 9"),
         (["train", "--split", "nowhere.zip", "--output", "models/x"], "nowhere.zip"),
         (["train", "--split", "x", "--output", "y", "--max-length", "long"], "--max-length long: "),
         (["train", "--split", "x", "--output", "y", "--epochs", "0", "--lora-r", "0"], "--lora-r 0: "),

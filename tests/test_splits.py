@@ -10,7 +10,7 @@ import pytest
 from housebrain_core.bundles import read_bundle
 from housebrain_core.config import SplitConfig
 from housebrain_core.errors import ConfigError, DataError
-from housebrain_core.splits import account_mapping, cut, split_dataset
+from housebrain_core.splits import cut, split_dataset
 
 
 def quiet(config: SplitConfig) -> dict:
@@ -46,19 +46,11 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_another_split(dataset, 
     assert (tmp_path / "other" / "split_01.zip").read_bytes() != (splits / "split_01.zip").read_bytes()
 
 
-def test_the_first_half_is_for_colab_and_the_second_for_kaggle():
-    assert account_mapping(6) == {1: "colab", 2: "colab", 3: "colab", 4: "kaggle", 5: "kaggle", 6: "kaggle"}
-    assert list(account_mapping(7).values()) == ["colab"] * 3 + ["kaggle"] * 4
-
-
-def test_training_configs_and_handouts_name_each_split(splits):
+def test_training_configs_name_each_split_with_the_guides_settings(splits):
     configs = json.loads((splits / "training_configs.json").read_text())
     assert [c["output_dir"] for c in configs] == ["models/hb-colab-01", "models/hb-kaggle-02", "models/hb-kaggle-03"]
     guide = {"batch_size": 1, "gradient_accumulation_steps": 16, "epochs": 2, "lora_r": 8, "save_steps": 200}
     assert all(config.items() >= guide.items() for config in configs)
-    for number in (1, 2, 3):
-        text = (splits / "handouts" / f"split_0{number}.md").read_text()
-        assert f"split_0{number}.zip" in text and configs[number - 1]["output_dir"] in text
 
 
 def test_the_tree_is_hard_links_and_the_source_is_untouched(dataset, splits):

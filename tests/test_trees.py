@@ -70,7 +70,7 @@ def test_no_space_left_is_one_sentence_and_nothing_stays(dataset, tmp_path, monk
     def full(source, target):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(trees, "_link_or_copy", full)
+    monkeypatch.setattr(trees, "link_or_copy", full)
     with pytest.raises(DataError, match="no space left"):
         quiet(source=dataset, output=tmp_path / "out")
     assert not list(tmp_path.iterdir())
