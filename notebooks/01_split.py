@@ -88,8 +88,9 @@ from housebrain_core.plan import describe_plan, make_plan
 print(describe_plan(make_plan(PlanConfig(splits=output, gpu="t4"))))
 
 # %% [markdown]
-# **Next:** send each person their `handouts/split_NN.md` and `split_NN.zip`, or train a split on this computer with
-# notebook 2. This is the first handout:
+# **Next:** send each person `split_NN.zip`, `train_split_NN.ipynb` and their page `handouts/split_NN.md`, or train a
+# split on this computer with notebook 2. The command also takes `--owner 4=alice`, for folders that the kaggle
+# client uploads. This is the first page:
 
 # %%
 Markdown((Path(output) / "handouts" / "split_01.md").read_text(encoding="utf-8"))
