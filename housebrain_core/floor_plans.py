@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Arc, Rectangle
 
+from housebrain_core.geometry import TOUCH, extent, overlaps
 from housebrain_core.plan_reader import Placed, place_opening, read_plan
-from housebrain_core.room_rules import TOUCH, extent, overlaps
 from housebrain_core.schema import HouseBrief, HouseDesign, Level, Room
 
 ROOM_COLORS = {

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from housebrain_core.errors import DataError
-from housebrain_core.room_rules import TOUCH, is_number
+from housebrain_core.geometry import TOUCH, is_number
 from housebrain_core.schema import Bounds, HouseDesign
 
 MM_PER_FT = 304.8

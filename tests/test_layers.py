@@ -40,6 +40,7 @@ LIGHT = [
     "install",
     "cloud",
     "limits",
+    "geometry",
     "room_rules",
     "rules",
     "briefs",
