@@ -2,6 +2,9 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -76,6 +79,38 @@ def test_a_killed_evaluation_goes_on_and_gives_the_same(evaluated, tmp_path, ada
             run(config)
     check_same(run(config), evaluated[1])
     assert calls["all"] <= 2 * (1 + 5 + 2) + 4  # at most the killed batches' second answers came again
+    assert not config.output.with_suffix(".partial.jsonl").exists()
+
+
+KILLED = """
+import os, signal, sys
+from housebrain_core import evaluate
+from housebrain_core.config import EvaluateConfig
+
+add = evaluate.Journal.add
+
+def add_or_die(self, key, value):
+    add(self, key, value)
+    if len(self.rows) == 11:  # the first model's 8, the second's loss, and one batch of its answers
+        os.kill(os.getpid(), signal.SIGKILL)
+
+evaluate.Journal.add = add_or_die
+evaluate.evaluate(EvaluateConfig.model_validate_json(sys.argv[1]))
+"""
+
+
+def test_a_process_killed_in_the_second_model_leaves_a_journal_that_gives_the_same(
+    evaluated, tmp_path, adapters, splits, base, monkeypatch
+):
+    config = settings(tmp_path, adapters, splits, base)
+    ran = subprocess.run([sys.executable, "-c", KILLED, config.model_dump_json()], capture_output=True, text=True)
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    assert not config.output.exists() and config.output.with_suffix(".partial.jsonl").exists()
+    added = []
+    add = evaluate.Journal.add
+    monkeypatch.setattr(evaluate.Journal, "add", lambda *arguments: added.append(arguments) or add(*arguments))
+    check_same(run(config), evaluated[1])
+    assert len(added) == 2 * (1 + 5 + 2) - 11
     assert not config.output.with_suffix(".partial.jsonl").exists()
 
 
