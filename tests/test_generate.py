@@ -10,6 +10,7 @@ import pytest
 
 from housebrain_core import cli, generate
 from housebrain_core.config import GenerateConfig
+from housebrain_core.constrained import safe_limit
 from housebrain_core.errors import ConfigError, DataError, DesignError
 from housebrain_core.llm import HouseBrainLLM
 
@@ -96,10 +97,10 @@ generate.generate(GenerateConfig.model_validate_json(sys.argv[1]))
 def test_a_process_killed_in_mid_run_leaves_a_file_that_a_second_run_completes_to_the_same_bytes(
     adapters, base, many, tmp_path, monkeypatch
 ):
-    whole = settings(adapters, base, many, output=tmp_path / "whole.jsonl")
+    whole = settings(adapters, base, many, max_new_tokens=safe_limit(), output=tmp_path / "whole.jsonl")
     rows = generate.generate(whole, silent)
     assert [row["brief"] for row in rows] == [1, 2, 3, 4, 5] and all("design" in row for row in rows)
-    killed = settings(adapters, base, many, output=tmp_path / "killed.jsonl")
+    killed = whole.model_copy(update={"output": tmp_path / "killed.jsonl"})
     ran = subprocess.run([sys.executable, "-c", KILLED, killed.model_dump_json()], capture_output=True, text=True)
     assert ran.returncode == -signal.SIGKILL, ran.stderr
     with killed.output.open("a") as file:
