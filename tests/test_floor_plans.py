@@ -2,8 +2,10 @@
 
 import copy
 import json
+import re
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
 
 from housebrain_core import plots
@@ -116,9 +118,37 @@ def test_a_drawing_in_millimetres_is_read_even_as_a_string():
 
 def test_a_design_without_geometry_is_a_card_with_all_of_its_specification(samples):
     figure = plots.floor_plan({**samples[0]["output"], "levels": []}, "flat")
-    cells = {cell.get_text().get_text() for cell in figure.axes[0].tables[0].get_celld().values()}
-    assert {"climate zone", "fire safety sprinklers", "flooring"} <= cells
-    assert "no geometry" in figure.axes[0].get_title()
+    rows = {}
+    for axes in figure.axes:
+        cells = axes.tables[0].get_celld()
+        rows |= {cells[row, 0].get_text().get_text(): cells[row, 1].get_text().get_text() for row, column in cells}
+    outside, codes = samples[0]["output"]["exterior_specifications"], samples[0]["output"]["building_codes"]
+    assert rows["exterior wall"] == outside["exterior_wall"].replace("_", " ")
+    assert rows["fire safety sprinklers"] == ("yes" if codes["fire_safety"]["sprinklers"] else "no")
+    assert {"house", "materials", "climate and site", "building codes", "flooring", "climate zone"} <= set(rows)
+    assert "no geometry" in figure.get_suptitle()
+
+
+def test_labels_do_not_reach_beyond_their_rooms(samples):
+    """Measured on paper, for every room of eight houses; a hall may be nearly all stairs."""
+    for sample in samples[:8]:
+        figure = plots.floor_plan(sample["output"])
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        for axes, level in zip(figure.axes, sample["output"]["levels"], strict=True):
+            labels = {text.get_text().replace("\n", " "): text for text in axes.texts}
+            for room in level["rooms"]:
+                b = room["bounds"]
+                words = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", room["type"]).lower()
+                text = labels[f"{words} {b['width']} x {b['height']}"]
+                assert text.get_fontsize() >= (3.9 if room["type"] == "hall" else 6)
+            for text in (text for text in axes.texts if " x " in text.get_text() and "plot" not in text.get_text()):
+                extent = text.get_window_extent(canvas.get_renderer())
+                (x0, y0), (x1, y1) = axes.transData.inverted().transform(extent)
+                assert any(
+                    b["x"] <= x0 and x1 <= b["x"] + b["width"] and b["y"] <= y0 and y1 <= b["y"] + b["height"]
+                    for b in (room["bounds"] for room in level["rooms"])
+                ), text.get_text()
 
 
 def test_what_is_no_design_is_refused():
