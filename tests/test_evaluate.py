@@ -151,6 +151,20 @@ def test_the_known_floor_of_a_bundle_is_subtracted(evaluated, tmp_path, adapters
     assert model["loss_above_floor"] == pytest.approx(above / per_token)
 
 
+def test_limits_of_ones_own_judge_models_and_reference_and_are_in_the_results(
+    tmp_path, adapters, splits, base, evaluated
+):
+    own = tmp_path / "limits.json"
+    own.write_text(json.dumps({"ceiling": [20, "ft", "our office"]}))
+    result = run(settings(tmp_path, adapters[:1], splits, base, samples=2, sampled=0, limits=str(own)))
+    assert result["limits"]["ceiling"] == {"value": 20, "unit": "ft", "source": "our office"}
+    assert result["reference"]["rules"]["ceiling_height"]["passed"] == 0
+    usual = evaluated[1]
+    assert usual["reference"]["rules"]["ceiling_height"]["share"] == 1
+    assert usual["limits"]["ceiling"]["source"].startswith("NBC")
+    assert "our office" in (tmp_path / "report.html").read_text()
+
+
 def test_a_reference_answer_is_judged_as_right(samples):
     brief, text = samples[0]["input"], codec.encode(samples[0]).completion
     judged = judge(brief, Answered(text, 300, True))
@@ -167,6 +181,7 @@ def test_a_reference_answer_is_judged_as_right(samples):
          (False, True, False, False)),
         (lambda text: text.replace('"wall":', '"walls":', 1), True, "schema", (True, True, False, False)),
         (lambda text: "no", True, "no_json", (False, False, False, False)),
+        (lambda text: '{"design":{}}', True, "ok", (True, True, False, False)),
     ],
 )  # fmt: skip
 def test_strict_and_repaired_are_never_mixed(samples, change, complete, kind, flags):

@@ -1,12 +1,15 @@
 """HouseBrainLLM: the guide's own call works, an answer is a design or an error that says why."""
 
 import pytest
+from peft import PeftModel
 
 from housebrain_core import codec
 from housebrain_core.briefs import check_brief
+from housebrain_core.config import MergeConfig
 from housebrain_core.decoding import Decoding
 from housebrain_core.errors import DesignError, HouseBrainError
 from housebrain_core.llm import Answered, HouseBrainLLM, read_answer, strict_json_parse
+from housebrain_core.merge import merge_adapters
 
 GUIDE_BRIEF = {"basicDetails": {"totalArea": 1200, "unit": "sqft", "bedrooms": 2, "bathrooms": 1, "floors": 1,
   "budget": 900000, "style": "Modern"}, "plot": {"length": 40, "width": 30, "unit": "ft", "orientation": "N",
@@ -81,10 +84,31 @@ def test_a_full_model_folder_is_used_without_adapter(base):
     assert whole.answer([GUIDE_BRIEF], max_new_tokens=8)[0].tokens == 8
 
 
+def test_a_merged_full_model_answers_as_its_adapter_does(adapters, base, samples, tmp_path):
+    """4-bit weights stay out of it: the adapter is put on the base in full precision by hand."""
+    merge = MergeConfig(models=adapters[:2], output=tmp_path / "merged", rank="full")
+    merge_adapters(merge, report=lambda line: None)
+    full = MergeConfig(models=[tmp_path / "merged"], output=tmp_path / "full", into_base=str(base), base_view="fp16")
+    merge_adapters(full, report=lambda line: None)
+    whole = HouseBrainLLM(model_path=tmp_path / "full")
+    by_hand = HouseBrainLLM(model_path=base)
+    by_hand.model = PeftModel.from_pretrained(by_hand.model, tmp_path / "merged").eval()
+    examples = [codec.encode(sample) for sample in samples[:4]]
+    assert whole.losses(examples)[0] == pytest.approx(by_hand.losses(examples)[0], rel=2e-3)  # float16 weights
+    assert whole.answer([GUIDE_BRIEF], max_new_tokens=8)[0].tokens == 8
+
+
 def test_a_reference_answer_is_read_as_the_references_design(samples):
     example = codec.encode(samples[0])
     design = read_answer(samples[0]["input"], Answered(example.completion, 100, True))
     assert design == samples[0]["output"]
+
+
+@pytest.mark.parametrize("text", ['{"design":5}', '{"design":{"levels":"none"}}', '{"design":{"total_area":-1}}', "{}"])
+def test_json_that_is_no_design_is_an_error_of_kind_schema(text):
+    with pytest.raises(DesignError, match="JSON but not a design") as refused:
+        read_answer(GUIDE_BRIEF, Answered(text, 5, True))
+    assert refused.value.kind == "schema" and refused.value.text == text
 
 
 def test_a_cut_answer_is_truncated_even_if_it_parses(samples):
