@@ -54,7 +54,7 @@ def floor_plan(design: dict | HouseDesign | str, title: str = "", brief: dict | 
         _draw_level(
             axes, level, frame, site, list(plan.problems.get(level.level_number, ())), 0.8 * 72 * scale
         )  # axes take the rest
-    figure.suptitle(title)
+    figure.suptitle(title or None)
     return figure
 
 

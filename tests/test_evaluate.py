@@ -142,6 +142,18 @@ def test_the_page_needs_nothing_from_outside_and_escapes_what_a_model_wrote(eval
     assert "<script" not in page and "&lt;script&gt;" in page
 
 
+def test_the_floor_is_the_entropy_in_the_bundles_manifest(splits, monkeypatch):
+    read = evaluate.read_bundle
+
+    def with_entropy(path):
+        bundle = read(path)
+        return bundle._replace(manifest=bundle.manifest | {"entropy_nats_per_sample": 42.1})
+
+    assert evaluate.read_training(splits)[0] is None  # too few samples to estimate it
+    monkeypatch.setattr(evaluate, "read_bundle", with_entropy)
+    assert evaluate.read_training(splits)[0] == 42.1
+
+
 def test_the_known_floor_of_a_bundle_is_subtracted(evaluated, tmp_path, adapters, splits, base, monkeypatch):
     known = evaluate.read_training
     monkeypatch.setattr(evaluate, "read_training", lambda data: (20.0, known(data)[1]))
