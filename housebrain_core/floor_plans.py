@@ -118,7 +118,7 @@ def _draw_level(
                   arrowprops={"arrowstyle": "->"})  # fmt: skip
     axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
     axes.set_title(f"level {level.level_number}")
-    shown = wrong[:6] + ([f"and {len(wrong) - 6} more"] if len(wrong) > 6 else [])
+    shown = wrong[:8] + ([f"and {len(wrong) - 8} more"] if len(wrong) > 8 else [])
     lines = [line for text in shown for line in textwrap.wrap(text, 58)]
     axes.set_xlabel("\n".join(["feet", *lines]), color=WRONG if lines else "black", fontsize=7 if lines else 9)
     axes.spines[["top", "right"]].set_visible(False)

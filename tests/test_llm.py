@@ -10,6 +10,7 @@ from housebrain_core.decoding import Decoding
 from housebrain_core.errors import DesignError, HouseBrainError
 from housebrain_core.llm import Answered, HouseBrainLLM, read_answer, strict_json_parse
 from housebrain_core.merge import merge_adapters
+from housebrain_core.schema import HouseBrief
 
 GUIDE_BRIEF = {"basicDetails": {"totalArea": 1200, "unit": "sqft", "bedrooms": 2, "bathrooms": 1, "floors": 1,
   "budget": 900000, "style": "Modern"}, "plot": {"length": 40, "width": 30, "unit": "ft", "orientation": "N",
@@ -65,6 +66,15 @@ def test_many_briefs_give_a_design_or_an_error_each_in_order(llm, samples):
             assert (refused.value.kind, refused.value.text) == (result.kind, result.text)
         else:
             assert result == llm.generate_design(brief, max_new_tokens=60)
+
+
+def test_a_brief_may_be_a_dict_or_a_housebrief(llm):
+    found = []
+    for brief in (GUIDE_BRIEF, HouseBrief.model_validate(GUIDE_BRIEF)):
+        with pytest.raises(DesignError) as refused:
+            llm.generate_design(brief, max_new_tokens=6)
+        found.append((refused.value.kind, refused.value.text, str(refused.value)))
+    assert found[0] == found[1] and found[0][0] == "truncated" and "6 tokens" in found[0][2]
 
 
 def test_problems_of_many_briefs_are_reported_together(llm):
