@@ -113,7 +113,7 @@ def _draw_level(
     for one, other, wide, high in overlaps(level):
         corner = max(one.bounds.x, other.bounds.x), max(one.bounds.y, other.bounds.y)
         axes.add_patch(Rectangle(corner, wide, high, fill=False, hatch="xxx", edgecolor=WRONG, zorder=4))
-        wrong.append(f"{one.type} {one.id} and {other.type} {other.id} overlap by {wide:g} x {high:g} ft")
+        wrong.append(f"{one.type} {one.id} and {other.type} {other.id} overlap by {wide:.4g} x {high:.4g} ft")
     axes.annotate("N", (right - 2, top - 2), (0, -32), textcoords="offset points", ha="center",
                   arrowprops={"arrowstyle": "->"})  # fmt: skip
     axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")

@@ -120,7 +120,7 @@ def no_overlap_connected(case: Case) -> Findings:
     for level in case.design.levels:
         for one, other, wide, high in overlaps(level, case.limits["overlap"]):
             both = f"{one.type} {one.id} and {other.type} {other.id}"
-            findings.append(f"level {level.level_number}, {both} overlap by {wide:g} x {high:g} ft")
+            findings.append(f"level {level.level_number}, {both} overlap by {wide:.4g} x {high:.4g} ft")
         for room in unreached(level):
             findings.append(f"{where(level, room)}: none of {len(level.rooms)} rooms leads there")
     total = sum(area(room.bounds) for _, room in case.rooms())
