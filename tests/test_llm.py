@@ -6,6 +6,7 @@ from peft import PeftModel
 from housebrain_core import codec
 from housebrain_core.briefs import check_brief
 from housebrain_core.config import MergeConfig
+from housebrain_core.constrained import safe_limit
 from housebrain_core.decoding import Decoding
 from housebrain_core.errors import DesignError, HouseBrainError
 from housebrain_core.llm import Answered, HouseBrainLLM, read_answer, strict_json_parse
@@ -31,11 +32,14 @@ def test_the_guides_call_gives_a_design_or_says_what_is_wrong(llm):
         assert design.model_dump()
 
 
-def test_the_guides_call_is_a_design_with_derived_fields_when_constrained(llm):
+def test_the_guides_call_is_a_design_with_derived_fields_when_constrained_alone_or_in_a_batch(llm, samples):
     pytest.importorskip("llguidance")
-    design = llm.generate_design(GUIDE_BRIEF, constrained=True)
+    limit = safe_limit()
+    design = llm.generate_design(GUIDE_BRIEF, limit, constrained=True)
     assert design.total_area == 1200 and design.model_dump()["input"] == check_brief(GUIDE_BRIEF)
     assert design.climate_and_site["utilities"]["electricity"] == "Available"
+    both = llm.generate_designs([samples[0]["input"], GUIDE_BRIEF], 2, limit, constrained=True, progress=False)
+    assert both[1] == design and both[0].model_dump()["input"] == samples[0]["input"]
 
 
 def test_batches_give_what_one_by_one_gives(llm, samples):
