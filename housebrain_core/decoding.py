@@ -4,6 +4,7 @@ import re
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import ValidationError
 from transformers import LogitsProcessor
 
 from housebrain_core import codec
@@ -62,7 +63,7 @@ class SamplingProcessor(LogitsProcessor):
 
 
 def read_answer(brief: dict, answer: Answered) -> dict[str, Any]:
-    """The design of an answer.
+    """The design of an answer, which `HouseDesign` reads.
 
     Raises:
         DesignError: it is none, with how far it got; an answer cut at the token limit is always "truncated".
@@ -72,10 +73,15 @@ def read_answer(brief: dict, answer: Answered) -> dict[str, Any]:
         message = f"the answer was cut after {reached}; allow more with max_new_tokens"
         raise DesignError(message, "truncated", answer.text)
     try:
-        return codec.decode(brief, answer.text)
+        design = codec.decode(brief, answer.text)
+        HouseDesign.model_validate(design)  # a design that is written out in full can hold anything
     except StrictJSONError as error:
         message = f"the answer is not JSON ({error}); it got to {reached}, and ends with {answer.text[-60:]!r}"
         raise DesignError(message, error.kind, answer.text) from None
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'design'}: {p['msg']}" for p in error.errors()[:5])
+        raise DesignError(f"the answer is JSON but not a design: {problems}", "schema", answer.text) from None
+    return design
 
 
 def last_key(text: str) -> str:

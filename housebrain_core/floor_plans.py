@@ -1,14 +1,16 @@
 """A design as a drawing to scale: rooms, openings, stairs, plot; what is wrong is drawn in red, never hidden."""
 
+import re
 import textwrap
+from itertools import product
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Arc, Rectangle
 
+from housebrain_core.geometry import TOUCH, extent, overlaps
 from housebrain_core.plan_reader import Placed, place_opening, read_plan
-from housebrain_core.room_rules import TOUCH, extent, overlaps
-from housebrain_core.schema import HouseBrief, HouseDesign, Level, Room
+from housebrain_core.schema import Bounds, HouseBrief, HouseDesign, Level, Room
 
 ROOM_COLORS = {
     "bedroom": "#c9d7ee",
@@ -23,6 +25,8 @@ ROOM_COLORS = {
 }
 OTHER_COLOR = "#e6dcef"
 WRONG = "#c62828"
+TREAD = 250 / 304.8
+"""Feet from tread to tread of a drawn stair, as NBC Part 4 has it."""
 Box = tuple[float, float, float, float]
 """x, y, width, height in feet."""
 
@@ -42,13 +46,15 @@ def floor_plan(design: dict | HouseDesign | str, title: str = "", brief: dict | 
     site = _find_site(brief or (plan.design.model_extra or {}).get("input"), levels)
     frames = [_frame(level, site) for level in levels]
     widths = [right - left for left, _, right, _ in frames]
-    scale = min(0.17, 6.5 * len(levels) / sum(widths))
+    scale = min(0.2, 7.0 * len(levels) / sum(widths))
     tallest = max(top - bottom for _, bottom, _, top in frames)
-    figure = Figure(figsize=(max(5, scale * sum(widths) + 1.2), scale * tallest + 2), layout="constrained")
+    figure = Figure(figsize=(max(5, scale * sum(widths) + 1.2), scale * tallest + 1.2), layout="constrained")
     columns = figure.subplots(1, len(levels), squeeze=False, width_ratios=widths)[0]
     for axes, level, frame in zip(columns, levels, frames, strict=True):
-        _draw_level(axes, level, frame, site, list(plan.problems.get(level.level_number, ())))
-    figure.suptitle(title)
+        _draw_level(
+            axes, level, frame, site, list(plan.problems.get(level.level_number, ())), 0.8 * 72 * scale
+        )  # axes take the rest
+    figure.suptitle(title or None)
     return figure
 
 
@@ -86,7 +92,10 @@ def _frame(level: Level, site: tuple[Box, Box] | None) -> Box:
     )
 
 
-def _draw_level(axes: Axes, level: Level, frame: Box, site: tuple[Box, Box] | None, wrong: list[str]) -> None:
+def _draw_level(
+    axes: Axes, level: Level, frame: Box, site: tuple[Box, Box] | None, wrong: list[str], points: float
+) -> None:
+    """Draws a level; `wrong` has what is known to be wrong with it, `points` are those of a foot on paper."""
     left, bottom, right, top = frame
     if site:
         (x, y, width, height), inner = site
@@ -96,20 +105,20 @@ def _draw_level(axes: Axes, level: Level, frame: Box, site: tuple[Box, Box] | No
         axes.text(x + 0.5, y + 0.5, f"plot {width:g} x {height:g} ft", fontsize=6, color="#666666")
     for room in level.rooms:
         wrong += _draw_room(axes, room, site[1] if site else None)
+        label = _words(room.type), f"{room.bounds.width:.4g} x {room.bounds.height:.4g}"
+        _write_in(axes, *label, _beside_stairs(room, level), points)
     for stair in level.stairs:
         if stair.bounds:
-            box = stair.bounds
-            style = {"fill": False, "hatch": "|||", "edgecolor": "#aaaaaa", "zorder": 2.8}
-            axes.add_patch(Rectangle((box.x, box.y), box.width, box.height, **style))
-            axes.text(box.x + 0.5, box.y + 0.5, "stairs", fontsize=6, zorder=5, backgroundcolor="#ffffffaa")
+            _draw_stair(axes, stair.bounds)
     for one, other, wide, high in overlaps(level):
         corner = max(one.bounds.x, other.bounds.x), max(one.bounds.y, other.bounds.y)
         axes.add_patch(Rectangle(corner, wide, high, fill=False, hatch="xxx", edgecolor=WRONG, zorder=4))
-        wrong.append(f"{one.type} {one.id} and {other.type} {other.id} overlap by {wide:g} x {high:g} ft")
-    axes.annotate("N", (right - 2, top - 2), (right - 2, top - 7), ha="center", arrowprops={"arrowstyle": "->"})
+        wrong.append(f"{one.type} {one.id} and {other.type} {other.id} overlap by {wide:.4g} x {high:.4g} ft")
+    axes.annotate("N", (right - 2, top - 2), (0, -32), textcoords="offset points", ha="center",
+                  arrowprops={"arrowstyle": "->"})  # fmt: skip
     axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
     axes.set_title(f"level {level.level_number}")
-    shown = wrong[:6] + ([f"and {len(wrong) - 6} more"] if len(wrong) > 6 else [])
+    shown = wrong[:8] + ([f"and {len(wrong) - 8} more"] if len(wrong) > 8 else [])
     lines = [line for text in shown for line in textwrap.wrap(text, 58)]
     axes.set_xlabel("\n".join(["feet", *lines]), color=WRONG if lines else "black", fontsize=7 if lines else 9)
     axes.spines[["top", "right"]].set_visible(False)
@@ -125,9 +134,6 @@ def _draw_room(axes: Axes, room: Room, inside: Box | None) -> list[str]:
     edge = WRONG if wrong else "#444444"
     style = {"facecolor": color, "edgecolor": edge, "linewidth": 1.8, "alpha": 0.85, "zorder": 2.5 if wrong else 1}
     axes.add_patch(Rectangle((box.x, box.y), box.width, box.height, **style))
-    label = f"{room.type}\n{box.width:.4g} x {box.height:.4g}"
-    size = 8 if min(box.width, box.height) >= 6 and box.width >= 0.8 * len(room.type) else 5.5
-    axes.text(box.x + box.width / 2, box.y + box.height / 2, label, ha="center", va="center", fontsize=size, zorder=6)
     for kind, openings in (("door", room.doors), ("window", room.windows)):
         for opening in openings:
             placed = place_opening(box, opening)
@@ -135,6 +141,65 @@ def _draw_room(axes: Axes, room: Room, inside: Box | None) -> list[str]:
             if not placed.fits:
                 wrong.append(f"a {kind} of {room.type} {room.id} is not on its {placed.wall} wall")
     return wrong
+
+
+def _words(name: str) -> str:
+    """livingRoom or living_room as words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", name).lower()
+
+
+def _write_in(axes: Axes, name: str, size: str, box: Box, points: float) -> None:
+    """Writes a name and a size into a box as large as fits: upright rather than turned, in few lines."""
+    x, y, width, height = box
+    best = (0.0, "", 0)
+    for turned, rows in product((0, 90), ([name, size], [f"{name} {size}"], [*name.split(), size])):
+        wide, high = (height, width) if turned else (width, height)
+        fits = points * min(0.92 * wide / (0.58 * max(map(len, rows))), 0.9 * high / (1.25 * len(rows)))
+        if min(fits, 9) > 1.15 * best[0]:
+            best = (min(fits, 9), "\n".join(rows), turned)
+    fontsize, text, turned = best
+    axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=max(fontsize, 3.5),
+              rotation=turned, zorder=6)  # fmt: skip
+
+
+def _beside_stairs(room: Room, level: Level) -> Box:
+    """The room, or the largest part of it beside the stairs that are in its middle."""
+    box = room.bounds
+    for stair in (stair.bounds for stair in level.stairs if stair.bounds):
+        middle = box.x + box.width / 2, box.y + box.height / 2
+        if all(low - 3 <= at <= low + size + 3 for at, low, size in
+               zip(middle, (stair.x, stair.y), (stair.width, stair.height), strict=True)):  # fmt: skip
+            right, top = stair.x + stair.width, stair.y + stair.height
+            parts = [
+                (box.x, box.y, stair.x - box.x, box.height),
+                (right, box.y, box.x + box.width - right, box.height),
+                (box.x, box.y, box.width, stair.y - box.y),
+                (box.x, top, box.width, box.y + box.height - top),
+            ]
+            largest = max(parts, key=lambda part: max(0, part[2]) * max(0, part[3]))
+            if min(largest[2:]) >= 2:
+                return largest
+    return box.x, box.y, box.width, box.height
+
+
+def _draw_stair(axes: Axes, box: Bounds) -> None:
+    """Treads across the run, and an arrow along it."""
+    axes.add_patch(
+        Rectangle((box.x, box.y), box.width, box.height, facecolor="#ffffff", edgecolor="#777777", zorder=2.7)
+    )
+    lies = box.width >= box.height
+    start, run = (box.x, box.width) if lies else (box.y, box.height)
+    for tread in range(1, min(60, int(run / TREAD))):
+        at = start + tread * TREAD
+        ends = ((at, at), (box.y, box.y + box.height)) if lies else ((box.x, box.x + box.width), (at, at))
+        axes.plot(*ends, color="#aaaaaa", linewidth=0.7, zorder=2.8)
+    middle = box.x + box.width / 2, box.y + box.height / 2
+    head, tail = (
+        ((start + run, middle[1]), (start, middle[1])) if lies else ((middle[0], start + run), (middle[0], start))
+    )
+    axes.annotate("", head, tail, arrowprops={"arrowstyle": "->", "color": "#555555"}, zorder=5)
+    axes.text(*middle, "stairs", ha="center", va="center", fontsize=5.5, rotation=0 if lies else 90, zorder=6,
+              bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})  # fmt: skip
 
 
 def _beyond(box, inside: Box) -> float:
@@ -153,25 +218,56 @@ def _draw_opening(axes: Axes, placed: Placed, kind: str) -> None:
         return
     reach = 2 * max(abs(x1 - x0), abs(y1 - y0))
     quarter = {"south": (0, 90), "north": (270, 360), "west": (0, 90), "east": (90, 180)}[placed.wall]
-    swing = {"edgecolor": color if not placed.fits else "#999999", "linewidth": 0.8, "zorder": 3}
-    axes.add_patch(Arc((x0, y0), reach, reach, theta1=quarter[0], theta2=quarter[1], **swing))
+    style = {"linewidth": 0.8, "zorder": 3}
+    line = color if not placed.fits else "#999999"
+    axes.add_patch(Arc((x0, y0), reach, reach, theta1=quarter[0], theta2=quarter[1], edgecolor=line, **style))
+    inwards = {"south": (0, 0.5), "north": (0, -0.5), "west": (0.5, 0), "east": (-0.5, 0)}[placed.wall]
+    axes.plot((x0, x0 + inwards[0] * reach), (y0, y0 + inwards[1] * reach), color=line, **style)  # the open door
 
 
 def specification_card(design: HouseDesign, title: str) -> Figure:
-    """A table of the specification, for designs without rooms."""
-    rows = [("total area", f"{design.total_area:,.0f} ft2" if design.total_area is not None else "not given")]
-    if design.construction_cost is not None:
-        rows.append(("construction cost", f"{design.construction_cost:,.0f}"))
-    for section in (design.materials, design.exterior_specifications, design.climate_and_site, design.building_codes):
-        for key, value in section.items():
-            part = value.items() if isinstance(value, dict) else [("", value)]
-            rows += [(f"{key} {name}".replace("_", " ").strip(), str(inner)) for name, inner in part]
-    figure = Figure(figsize=(6, 0.26 * len(rows) + 1), layout="constrained")
-    axes = figure.subplots()
-    axes.axis("off")
-    title = f"{title}\n" if title else ""
-    axes.set_title(f"{title}specification only: this design has no geometry", fontsize=10)
-    table = axes.table(rows, cellLoc="left", edges="horizontal", loc="upper center")
+    """A table of the specification in two columns, for designs without rooms."""
+    area, cost = design.total_area, design.construction_cost
+    house = {"total area": "not given" if area is None else f"{area:,.0f} ft2"}
+    house |= {} if cost is None else {"construction cost": f"{cost:,.0f}"}
+    parts = {"house": house, "materials": design.materials, "exterior": design.exterior_specifications,
+             "climate and site": design.climate_and_site, "building codes": design.building_codes}  # fmt: skip
+    blocks = [_rows_of(name, part) for name, part in parts.items() if part]
+    longest = sum(map(len, blocks)) / 2 + 1
+    columns: list[list[tuple[str, str]]] = [[], []]
+    for block in blocks:
+        columns[0 if len(columns[0]) + len(block) <= longest + 2 and not columns[1] else 1] += block
+    columns = [column for column in columns if column]
+    rows = max(map(len, columns))
+    figure = Figure(figsize=(4 * len(columns), 0.22 * rows + 0.8), layout="constrained")
+    for axes, column in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
+        axes.axis("off")
+        _draw_table(axes, column, rows)
+    heading = f"{title}\n" if title else ""
+    figure.suptitle(f"{heading}specification only: this design has no geometry", fontsize=10)
+    return figure
+
+
+def _rows_of(heading: str, part: dict) -> list[tuple[str, str]]:
+    """A heading with nothing beside it, and a row for each value."""
+    rows = [(heading, "")]
+    for key, value in part.items():
+        inner = value.items() if isinstance(value, dict) else [("", value)]
+        rows += [(_words(f"{key} {name}").strip(), _as_text(one)) for name, one in inner]
+    return rows
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value).replace("_", " ")
+
+
+def _draw_table(axes: Axes, column: list[tuple[str, str]], rows: int) -> None:
+    table = axes.table(column, cellLoc="left", edges="B", bbox=(0, 1 - len(column) / rows, 1, len(column) / rows))
     table.auto_set_font_size(False)
     table.set_fontsize(8)
-    return figure
+    for (row, place), cell in table.get_celld().items():
+        heading = column[row][1] == ""
+        cell.set(edgecolor="#888888" if heading else "#dddddd", linewidth=0.8)
+        cell.set_text_props(weight="bold" if heading else "normal", color="#333333" if place == 0 else "black")

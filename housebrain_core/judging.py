@@ -35,6 +35,7 @@ class Judged(NamedTuple):
     strict_parse: bool
     repaired_parse: bool
     schema_valid: bool
+    """Strictly an `Answer`; a design written out in full is none, though it may be read."""
     schema_valid_repaired: bool
     rules: dict[str, Findings] | None
     """None where there is no design, or one of a shape that the rules do not know."""
@@ -50,9 +51,10 @@ def judge(brief: dict, answer: Answered, limits: dict[str, float] | None = None)
         design, kind = read_answer(brief, answer), "ok"
     except DesignError as error:
         design, kind = None, error.kind
+    valid = kind == "ok" and _is_answer(repaired)
     mended = verdict not in NEVER_TRUSTED and _is_answer(repaired)
     rules = check_or_none(brief, design, limits) if design else None
-    return Judged(kind, verdict == "ok", repaired is not None, kind == "ok", kind == "ok" or mended, rules, design)
+    return Judged(kind, verdict == "ok", repaired is not None, valid, valid or mended, rules, design)
 
 
 def check_or_none(brief: dict, design: dict, limits: dict[str, float] | None = None) -> dict[str, Findings] | None:

@@ -1,15 +1,18 @@
 """Whether a text is exactly one JSON object, and if not, why; and what a repair would make of it."""
 
 import json
+import math
 import re
+from collections import Counter
 from typing import Any
 
 from json_repair import repair_json
 
 from housebrain_core.errors import HouseBrainError
 
-REPAIR_LIMIT = 32_768
-"""Characters that are repaired at most: the longest answer has half of them, and json-repair is not linear."""
+REPAIR_LIMIT = 20_000
+"""Characters that are repaired at most: no answer of the schema has more than 16,580, and json-repair is quadratic on
+unquoted keys (0.7 s of CPU for 8,192 characters, 11 s for 32,768)."""
 NEVER_TRUSTED = ("truncated", "duplicate_key", "nan_or_infinity")
 """Verdicts whose repair may be a well-formed but wrong design; they never count as good after repair."""
 
@@ -54,8 +57,10 @@ def repaired_parse(text: str) -> tuple[dict | None, str]:
     """Reads what json-repair makes of the text.
 
     Returns:
-        The object, or None where nothing came of it; and the strict verdict: "ok" or a kind. An object with the
-        verdict of `NEVER_TRUSTED` may be wrong silently: never count it as good.
+        The object, or None where nothing came of it or the text has more than `REPAIR_LIMIT` characters; and the
+        verdict: "ok", or the kind of `strict_json_parse`. Where a text that is broken otherwise (fenced, say, or in
+        single quotes) is also cut, repeats a key or has NaN, the verdict names that. An object with a verdict of
+        `NEVER_TRUSTED` may be wrong silently: never count it as good.
     """
     try:
         return strict_json_parse(text), "ok"
@@ -67,7 +72,9 @@ def repaired_parse(text: str) -> tuple[dict | None, str]:
         repaired = repair_json(text, return_objects=True)
     except (ValueError, RecursionError):  # nested beyond what json-repair reads
         return None, verdict
-    return (repaired if isinstance(repaired, dict) else None), verdict
+    if not isinstance(repaired, dict):
+        return None, verdict
+    return repaired, (None if verdict in NEVER_TRUSTED else _hidden_danger(text, repaired)) or verdict
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict:
@@ -104,6 +111,16 @@ _CUT = re.compile(r"\s*|[-,:]\s*|t(ru?)?|f(a(ls?)?)?|n(ul?)?|\\(u[0-9a-fA-F]{0,3
 """What stands from the decoder's error to the end where a text was cut and not spoilt."""
 
 
+def _remove_strings(text: str) -> str:
+    """Text without its strings; one that the end cuts leaves its quote."""
+    return _STRING.sub(lambda string: "" if string[1] == '"' else '"', text)
+
+
+def _depth(bare: str) -> int:
+    """Brackets that are open at the end."""
+    return bare.count("{") + bare.count("[") - bare.count("}") - bare.count("]")
+
+
 def _classify(text: str, error: json.JSONDecodeError) -> str:
     """Why text is not JSON, from its shape and the place where the decoder stopped."""
     if "{" not in text:
@@ -112,8 +129,8 @@ def _classify(text: str, error: json.JSONDecodeError) -> str:
         return "fenced"
     if text[0] not in "{[":
         return "prose_before"
-    bare = _STRING.sub(lambda string: "" if string[1] == '"' else '"', text)  # a cut string leaves its quote
-    depth = bare.count("{") + bare.count("[") - bare.count("}") - bare.count("]")
+    bare = _remove_strings(text)
+    depth = _depth(bare)
     at, before = text[error.pos : error.pos + 12], text[: error.pos].rstrip()
     if "Invalid control character" in error.msg:
         return "control_char"
@@ -130,3 +147,50 @@ def _classify(text: str, error: json.JSONDecodeError) -> str:
     if depth != 0:
         return "unbalanced"
     return "syntax_other"
+
+
+_KEYS = (
+    re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"\s*+:', re.DOTALL),
+    re.compile(r"'([^'\\]*+(?:\\.[^'\\]*+)*+)'\s*+:", re.DOTALL),
+    re.compile(r"[{,]\s*+([A-Za-z_]\w*+)\s*+:"),
+)
+"""A key in double quotes, in single quotes, and without any."""
+_NO_NUMBER = re.compile(r"\b(?:nan|inf|infinity)\b", re.IGNORECASE)
+
+
+def _hidden_danger(text: str, repaired: dict) -> str | None:
+    """The kind of `NEVER_TRUSTED` that a repair may have hidden; where in doubt, one of them."""
+    try:
+        if _STRICT.raw_decode(text, max(0, text.find("{")))[0] == repaired:
+            return None  # whole and strict inside of what was around it
+    except StrictJSONError as error:
+        if error.kind in NEVER_TRUSTED:
+            return error.kind
+    except (json.JSONDecodeError, RecursionError):
+        pass
+    bare = _remove_strings(text)
+    if _depth(bare) > 0 or '"' in bare:
+        return "truncated"
+    objects, keys, finite = _count_parts(repaired)
+    if _NO_NUMBER.search(bare) or not finite:
+        return "nan_or_infinity"
+    written = Counter(_KEYS[0].findall(text) + _KEYS[1].findall(text) + _KEYS[2].findall(bare))
+    lost = any(count > 1 and keys[name] != count for name, count in written.items())
+    # json-repair drops a repeated key, or begins a new object with it
+    return "duplicate_key" if lost or objects != bare.count("{") else None
+
+
+def _count_parts(value: dict) -> tuple[int, Counter, bool]:
+    """How many objects there are at all depths, their keys, and whether all numbers are finite."""
+    objects, keys, finite, stack = 0, Counter(), True, [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            objects += 1
+            keys.update(item.keys())
+            stack += item.values()
+        elif isinstance(item, list):
+            stack += item
+        elif isinstance(item, float):
+            finite = finite and math.isfinite(item)
+    return objects, keys, finite

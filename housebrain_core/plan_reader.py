@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from housebrain_core.errors import DataError
-from housebrain_core.room_rules import TOUCH, is_number
+from housebrain_core.geometry import TOUCH, is_number
 from housebrain_core.schema import Bounds, HouseDesign
 
 MM_PER_FT = 304.8
@@ -43,21 +43,19 @@ class Placed(NamedTuple):
 
 
 def read_plan(design: dict | HouseDesign | str) -> Plan:
-    """Reads a design of any structure that is known.
+    """Reads a design of any structure that is known; a dataset's sample stands for its `output`.
 
     Raises:
         DataError: it is none, even with every side of its rooms mended.
     """
     if isinstance(design, HouseDesign):
         return Plan(design, {})
-    try:
-        value = json.loads(design) if isinstance(design, str) else design
-    except ValueError as error:
-        raise DataError(f"a design given as text is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise DataError(f"a design is a JSON object; this is {type(value).__name__}.")
-    value = _from_spaces(value) if isinstance(value.get("spaces"), list) else value
+    value = _load(design)
+    if "output" in value and not {"levels", "spaces"} & set(value):
+        brief = {"input": value["input"]} if "input" in value else {}
+        value = brief | _load(value["output"])
     problems: dict[int, list[str]] = {}
+    value = _from_spaces(value, problems) if isinstance(value.get("spaces"), list) else value
     levels = value.get("levels") if isinstance(value.get("levels"), list) else []
     levels = [_mend_level(number, level, problems) for number, level in enumerate(levels, 1) if isinstance(level, dict)]
     sections = ("materials", "exterior_specifications", "climate_and_site", "building_codes")
@@ -67,6 +65,16 @@ def read_plan(design: dict | HouseDesign | str) -> Plan:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()[:10]]
         raise DataError("the design cannot be drawn:\n  " + "\n  ".join(lines)) from None
+
+
+def _load(design: Any) -> dict:
+    try:
+        value = json.loads(design) if isinstance(design, str) else design
+    except ValueError as error:
+        raise DataError(f"a design given as text is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"a design is a JSON object; this is {type(value).__name__}.")
+    return value
 
 
 def place_opening(box: Bounds, opening: Any) -> Placed:
@@ -110,7 +118,8 @@ def _mend_level(number: int, level: dict, problems: dict[int, list[str]]) -> dic
     number = level["level_number"] if type(level.get("level_number")) is int else number
     notes = problems.setdefault(number, [])
     given = level.get("rooms") if isinstance(level.get("rooms"), list) else []
-    rooms = [_mend_room(index, room, notes) for index, room in enumerate(given, 1) if isinstance(room, dict)]
+    notes += [f"room {index} is none: {room!r:.60}" for index, room in enumerate(given, 1) if type(room) is not dict]
+    rooms = [_mend_room(index, room, notes) for index, room in enumerate(given, 1) if type(room) is dict]
     stairs = []
     for stair in level.get("stairs") if isinstance(level.get("stairs"), list) else []:
         box = _mend_box(stair.get("bounds"), "stairs", notes) if isinstance(stair, dict) else None
@@ -149,35 +158,59 @@ def _mend_box(box: Any, name: str, notes: list[str]) -> dict | None:
     return {"x": x, "y": y, "width": abs(width) or 0.5, "height": abs(height) or 0.5}
 
 
-def _from_spaces(design: dict) -> dict:
+def _from_spaces(design: dict, problems: dict[int, list[str]]) -> dict:
     """Levels from a drawing in millimetres: a space's bounding box, an opening as a point on its wall."""
     metadata = design.get("metadata") if isinstance(design.get("metadata"), dict) else {}
     scale = 1 if metadata.get("units", "mm") in ("ft", "feet") else MM_PER_FT
-    walls = {wall.get("id"): wall for wall in design.get("walls") or [] if isinstance(wall, dict)}
-    points = []
-    for opening in design.get("openings") or []:
-        wall = walls.get(opening.get("wall_id"))
-        if wall:
-            (x0, y0), (x1, y1) = (_point(wall[end], scale) for end in ("start", "end"))
-            share = opening.get("position", 0.5)
-            place = {"x": x0 + share * (x1 - x0), "y": y0 + share * (y1 - y0)}
-            points.append((str(opening.get("type", "door")), {"position": place, "width": opening["width"] / scale}))
-    levels: dict[int, list] = {}
-    for index, space in enumerate(design["spaces"], 1):
-        corners = [_point(corner, scale) for corner in space.get("boundary") or []]
-        xs, ys = ([corner[axis] for corner in corners] or [0.0] for axis in (0, 1))
-        box = {"x": min(xs), "y": min(ys), "width": max(xs) - min(xs), "height": max(ys) - min(ys)}
-        room = {"id": space.get("id", f"S{index}"), "type": space.get("type") or space.get("name"), "bounds": box}
-        for key, word in (("windows", "window"), ("doors", "door")):
-            room[key] = [one for kind, one in points if word in kind.lower() and _touches(box, one["position"])]
-        levels.setdefault(space.get("level", 1), []).append(room)
+    levels: dict[int, list[dict]] = {}
+    for index, space in enumerate(_objects(design["spaces"]), 1):
+        room = {"id": space.get("id", f"S{index}"), "type": space.get("type") or space.get("name")}
+        room |= {"bounds": _box_around(space.get("boundary"), scale), "doors": [], "windows": []}
+        level = space.get("level", 1)
+        levels.setdefault(level if type(level) is int else 1, []).append(room)
+    walls = {str(wall.get("id")): wall for wall in _objects(design.get("walls"))}
+    for index, opening in enumerate(_objects(design.get("openings")), 1):
+        kind = "windows" if "window" in str(opening.get("type")).lower() else "doors"
+        placed = _point_on_wall(opening, walls.get(str(opening.get("wall_id"))), scale)
+        beside = [room for rooms in levels.values() for room in rooms
+                  if placed and room["bounds"] and _touches(room["bounds"], placed["position"])]  # fmt: skip
+        for room in beside:
+            room[kind].append(placed)
+        if not beside:
+            where = f"on wall {opening.get('wall_id')!r}, which " + ("touches no room" if placed else "has no place")
+            problems.setdefault(min(levels, default=1), []).append(f"{kind[:-1]} {opening.get('id', index)} is {where}")
     rest = {key: value for key, value in design.items() if key not in ("spaces", "walls", "openings")}
     return rest | {"levels": [{"level_number": n, "rooms": rooms} for n, rooms in sorted(levels.items())]}
 
 
-def _point(value: Any, scale: float) -> tuple[float, float]:
-    x, y = (value["x"], value["y"]) if isinstance(value, dict) else value[:2]
-    return x / scale, y / scale
+def _objects(value: Any) -> list[dict]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _box_around(boundary: Any, scale: float) -> dict | None:
+    corners = [_point(corner, scale) for corner in boundary] if isinstance(boundary, list) else []
+    if not corners or None in corners:
+        return None
+    (left, bottom), (right, top) = (tuple(map(pick, zip(*corners, strict=True))) for pick in (min, max))
+    return {"x": left, "y": bottom, "width": right - left, "height": top - bottom}
+
+
+def _point_on_wall(opening: dict, wall: dict | None, scale: float) -> dict | None:
+    """Middle and width of an opening in feet; nothing where its wall has no place."""
+    ends = [_point(wall.get(end), scale) for end in ("start", "end")] if wall else [None]
+    if None in ends:
+        return None
+    (x0, y0), (x1, y1) = ends
+    share = opening["position"] if is_number(opening.get("position")) else 0.5
+    width = opening["width"] / scale if is_number(opening.get("width")) else USUAL_WIDTH
+    return {"position": {"x": x0 + share * (x1 - x0), "y": y0 + share * (y1 - y0)}, "width": width}
+
+
+def _point(value: Any, scale: float) -> tuple[float, float] | None:
+    pair = [value.get("x"), value.get("y")] if isinstance(value, dict) else value
+    if not (isinstance(pair, list) and len(pair) >= 2 and all(map(is_number, pair[:2]))):
+        return None
+    return pair[0] / scale, pair[1] / scale
 
 
 def _touches(box: dict, point: dict) -> bool:

@@ -14,10 +14,12 @@ from housebrain_core import plots
 from housebrain_core.decoding import Answered, read_answer
 from housebrain_core.errors import DesignError
 from housebrain_core.judging import RATES, check_or_none, design_score, rule_table
+from housebrain_core.parsing import REPAIR_LIMIT
 
 SHOWN_FAILURES = 4
 """Kinds of failure that are shown with an example, the most frequent first."""
 SHOWN_CHARACTERS = 1200
+SHOWN_FINDINGS = 8
 
 
 def write_report(result: dict[str, Any], answers: Path, path: Path) -> Path:
@@ -45,6 +47,7 @@ def write_report(result: dict[str, Any], answers: Path, path: Path) -> Path:
     page = environment.get_template("report.html").render(
         result=result,
         rules=rule_table(),
+        repair_limit=f"{REPAIR_LIMIT:,}",
         rates=("invalid_json", *RATES),
         columns=[result["reference"], *result["models"].values()],
         figures={
@@ -83,10 +86,14 @@ def describe_model(name: str, rows: list[dict], model: dict[str, Any], limits: d
             {
                 "title": title,
                 "score": score,
-                "figure": embed(plots.floor_plan(design, title)),
-                "findings": [f"{rule}: {found}" for rule, several in rules.items() for found in several or ()][:8],
+                "figure": embed(plots.floor_plan(design)),
+                "findings": findings[:SHOWN_FINDINGS],
+                "more": len(findings[SHOWN_FINDINGS:]),
             }
             for title, (score, _, design, rules) in chosen.items()
+            for findings in [
+                [f"{rule.replace('_', ' ')}: {f}" for rule, several in rules.items() for f in several or ()]
+            ]
         ],
     }
 

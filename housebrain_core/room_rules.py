@@ -2,17 +2,14 @@
 
 import re
 from collections.abc import Callable
-from itertools import combinations
-from typing import Any
 
+from housebrain_core.geometry import TOUCH, area, extent, name_levels, name_rooms, overlaps, unreached, where
 from housebrain_core.limits import Case, Findings
-from housebrain_core.schema import Bounds, Door, Level, Room
+from housebrain_core.schema import Bounds, Level
 
 HABITABLE = ("bedroom", "living", "study", "office", "family")
 BEDROOMS = ("bedroom",)
 BATHROOMS = ("bath", "ensuite", "toilet", "powder", "washroom")
-TOUCH = 0.05
-"""Feet within which a door's wall and a neighbour count as touching."""
 
 
 def room_counts(case: Case) -> Findings:
@@ -20,26 +17,25 @@ def room_counts(case: Case) -> Findings:
     if not case.design.has_geometry:
         return None
     details, levels = case.brief.basicDetails, case.design.levels
-    findings, none = [], f"none on level {', '.join(str(level.level_number) for level in levels)}"
+    findings = []
     if len(levels) != details.floors:
-        found = ", ".join(f"level {level.level_number} with {len(level.rooms)} rooms" for level in levels)
-        findings.append(f"{found}; the brief asks for {details.floors} floors")
+        findings.append(f"{name_levels(levels)}: {len(levels)} levels, the brief asks for {details.floors} floors")
     needed: dict[str, float] = {"bedroom": details.bedrooms, "bathroom": details.bathrooms or 0}
     words = {"bedroom": BEDROOMS, "bathroom": BATHROOMS}
     for row in case.brief.roomBreakdown:
         if not any(word in row.type.lower() for word in BEDROOMS + BATHROOMS):
             needed[row.type] = needed.get(row.type, 0) + row.count
     for kind, count in needed.items():
-        rooms = [f"level {lv.level_number} {room.type} {room.id}" for lv, room in case.rooms()
-                 if _is_kind(room.type, kind, words.get(kind))]  # fmt: skip
-        if len(rooms) < int(count):
-            findings.append(f"{len(rooms)} {kind} ({', '.join(rooms) or none}), the brief asks for {count:g}")
+        found = [where(*item) for item in case.rooms() if _is_kind(item[1].type, kind, words.get(kind))]
+        if len(found) < int(count):
+            place = "; ".join(found or map(name_rooms, levels))  # where they are, or where none was found
+            findings.append(f"{place}: {len(found)} {kind}, the brief asks for {count:g}")
     return findings
 
 
 def habitable_area(case: Case) -> Findings:
     """One habitable room is large, the others large enough."""
-    return _largest_first(case, lambda box: box.width * box.height, "habitable_main", "habitable_other", "ft2")
+    return _largest_first(case, area, "habitable_main", "habitable_other", "ft2")
 
 
 def habitable_width(case: Case) -> Findings:
@@ -65,7 +61,7 @@ def daylight(case: Case) -> Findings:
     share = case.limits.get(f"daylight_{case.design.climate_and_site.get('climate_zone')}", case.limits["daylight"])
     findings = []
     for level, room in rooms:
-        floor = room.bounds.width * room.bounds.height
+        floor = area(room.bounds)
         glass = sum(window.width * window.height for window in room.windows)
         if glass < share * floor:
             needed = f"needs {share * floor:.1f} ft2 ({share:.3f})"
@@ -80,9 +76,7 @@ def ceiling_height(case: Case) -> Findings:
         return None
     limit = case.limits["ceiling"]
     return [
-        f"level {level.level_number}, its {len(level.rooms)} rooms: {level.height:g} ft high, needs {limit:g} ft"
-        for level in levels
-        if level.height < limit
+        f"{name_rooms(level)}: {level.height:g} ft high, needs {limit:g} ft" for level in levels if level.height < limit
     ]
 
 
@@ -95,19 +89,27 @@ def stairs(case: Case) -> Findings:
 
 
 def _stairs(case: Case, low: Level, high: Level) -> list[str]:
-    own = [stair for stair in low.stairs if stair.floor_to in (None, high.level_number)]
-    if not own and not any("stair" in room.type.lower() for room in low.rooms):
-        return [f"level {low.level_number}: no stairs to level {high.level_number} among its {len(low.rooms)} rooms"]
+    own = [stair.bounds for stair in low.stairs if stair.floor_to in (None, high.level_number)]
+    halls = [room.bounds for room in low.rooms if "stair" in room.type.lower()]
+    if not own and not halls:
+        return [f"{name_rooms(low)}: 0 stairs to {name_rooms(high)}"]
     risers = (low.height or case.limits["storey"]) / case.limits["riser"]
     needed = 0.5 * (risers - 1) * case.limits["tread"]  # half of the run where the stair turns
-    findings, name = [], f"level {low.level_number}, stairs to level {high.level_number}"
-    for box in (stair.bounds for stair in own if stair.bounds):
+    findings = []
+    for box in filter(None, own or halls):  # a room of stairs stands for the stair where there is no other
+        around = [room for room in low.rooms if _holds_middle(room.bounds, box)]
+        name = f"{name_rooms(low, around or None)}: its stairs to level {high.level_number} are"
         wide, run = sorted((box.width, box.height))
         if wide < case.limits["stair_width"]:
-            findings.append(f"{name}: {wide:g} ft wide, needs {case.limits['stair_width']:g} ft")
+            findings.append(f"{name} {wide:g} ft wide, need {case.limits['stair_width']:g} ft")
         if run < needed:
-            findings.append(f"{name}: {run:g} ft long, needs {needed:.1f} ft")
+            findings.append(f"{name} {run:g} ft long, need {needed:.1f} ft")
     return findings
+
+
+def _holds_middle(outer: Bounds, inner: Bounds) -> bool:
+    x, y = inner.x + inner.width / 2, inner.y + inner.height / 2
+    return outer.x <= x <= outer.x + outer.width and outer.y <= y <= outer.y + outer.height
 
 
 def no_overlap_connected(case: Case) -> Findings:
@@ -118,15 +120,13 @@ def no_overlap_connected(case: Case) -> Findings:
     for level in case.design.levels:
         for one, other, wide, high in overlaps(level, case.limits["overlap"]):
             both = f"{one.type} {one.id} and {other.type} {other.id}"
-            findings.append(f"level {level.level_number}, {both} overlap by {wide:g} x {high:g} ft")
+            findings.append(f"level {level.level_number}, {both} overlap by {wide:.4g} x {high:.4g} ft")
         for room in unreached(level):
             findings.append(f"{where(level, room)}: none of {len(level.rooms)} rooms leads there")
-    areas = {level.level_number: sum(r.bounds.width * r.bounds.height for r in level.rooms)
-             for level in case.design.levels}  # fmt: skip
-    total = sum(areas.values())
+    total = sum(area(room.bounds) for _, room in case.rooms())
     if case.total_area and abs(total - case.total_area) > case.limits["area_tolerance"] * case.total_area:
-        parts = ", ".join(f"level {number} {area:g} ft2" for number, area in areas.items())
-        findings.append(f"all rooms of {parts}: together {total:g} ft2, total area is {case.total_area:g} ft2")
+        place = name_levels(case.design.levels)
+        findings.append(f"{place}: all rooms together {total:g} ft2, total area is {case.total_area:g} ft2")
     return findings
 
 
@@ -148,71 +148,6 @@ def beyond_envelope(case: Case, length: float, width: float) -> list[str]:
                 findings.append(f"{where(level, room)}: {over:g} ft beyond; {left_over}, the level is {wide:g} x "
                                 f"{high:g} ft")  # fmt: skip
     return findings
-
-
-# --- geometry
-
-
-def where(level: Level, room: Room) -> str:
-    """Level and room as a finding names them."""
-    return f"level {level.level_number}, {room.type} {room.id}"
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a number, which True is not."""
-    return type(value) in (int, float)
-
-
-def extent(boxes: list[Bounds]) -> tuple[float, float]:
-    """Width and height of everything together."""
-    return (
-        max(box.x + box.width for box in boxes) - min(box.x for box in boxes),
-        max(box.y + box.height for box in boxes) - min(box.y for box in boxes),
-    )
-
-
-def overlaps(level: Level, tolerance: float = TOUCH) -> list[tuple[Room, Room, float, float]]:
-    """Pairs of rooms that share more than a border, with width and height of what they share."""
-    found = []
-    for one, other in combinations(level.rooms, 2):
-        a, b = one.bounds, other.bounds
-        wide = min(a.x + a.width, b.x + b.width) - max(a.x, b.x)
-        high = min(a.y + a.height, b.y + b.height) - max(a.y, b.y)
-        if min(wide, high) > tolerance:
-            found.append((one, other, wide, high))
-    return found
-
-
-def unreached(level: Level) -> list[Room]:
-    """Rooms that no door joins to the largest group of rooms; none where the level has no doors at all."""
-    if not any(room.doors for room in level.rooms):
-        return []
-    groups = [{index} for index in range(len(level.rooms))]
-    for index, room in enumerate(level.rooms):
-        for other, neighbour in enumerate(level.rooms):
-            if other != index and any(_joins(room, door, neighbour) for door in room.doors):
-                one, two = (next(group for group in groups if member in group) for member in (index, other))
-                if one is not two:
-                    one |= two
-                    groups.remove(two)
-    groups.sort(key=len, reverse=True)
-    return [level.rooms[index] for group in groups[1:] for index in sorted(group)]
-
-
-def _joins(room: Room, door: Door, neighbour: Room) -> bool:
-    """Whether a door of a room leads into a neighbour: by name, or because its wall touches it there."""
-    if door.to_room is not None:
-        return door.to_room in (neighbour.id, neighbour.type)
-    one, other = room.bounds, neighbour.bounds
-    wall = str(door.wall).lower()
-    edges = {"north": (one.y + one.height, other.y), "south": (one.y, other.y + other.height),
-             "east": (one.x + one.width, other.x), "west": (one.x, other.x + other.width)}  # fmt: skip
-    if wall not in edges or abs(edges[wall][0] - edges[wall][1]) > TOUCH:
-        return False
-    along_x = wall in ("north", "south")
-    at = (one.x if along_x else one.y) + (door.position if is_number(door.position) else 0)
-    low, high = (other.x, other.x + other.width) if along_x else (other.y, other.y + other.height)
-    return at < high and at + (door.width or 0) > low
 
 
 def _is_kind(kind: str, wanted: str, words: tuple[str, ...] | None) -> bool:
@@ -239,7 +174,7 @@ def _sizes(case: Case, kinds: tuple[str, ...], limit_of: Callable[[str], str]) -
     for level, room in rooms:
         name = limit_of(room.type.lower())
         values = (
-            (room.bounds.width * room.bounds.height, "ft2"),
+            (area(room.bounds), "ft2"),
             (min(room.bounds.width, room.bounds.height), "ft wide"),
         )
         for (value, unit), limit in zip(values, (f"{name}_area", f"{name}_width"), strict=True):

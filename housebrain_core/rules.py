@@ -9,9 +9,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from housebrain_core import room_rules
+from housebrain_core.geometry import is_number, name_levels, name_rooms
 from housebrain_core.limits import NBC, Case, Findings, values_of
-from housebrain_core.room_rules import is_number
 from housebrain_core.schema import HouseBrief, HouseDesign
+
+GARAGES = ("garage", "carport", "parking")
+DRAINED = (*room_rules.BATHROOMS, "kitchen", "utility", "laundry")
+"""Rooms with water that has to leave the house."""
 
 
 def far_limit(case: Case) -> Findings:
@@ -20,7 +24,8 @@ def far_limit(case: Case) -> Findings:
     if case.total_area is None or case.sides is None or not (is_number(far) and is_number(limit)):
         return None
     allowed = min(limit, far * case.sides[0] * case.sides[1] * case.limits["far_tolerance"])
-    return _unless(case.total_area <= allowed, f"total area {case.total_area:g} ft2, allowed {allowed:.0f} ft2")
+    finding = f"total area {case.total_area:g} ft2, allowed {allowed:.0f} ft2"
+    return _unless(case.total_area <= allowed, finding, _house(case))
 
 
 def footprint_in_setbacks(case: Case) -> Findings:
@@ -41,7 +46,7 @@ def ground_coverage(case: Case) -> Findings:
         return None
     share = case.total_area / case.floors / (case.sides[0] * case.sides[1])
     limit = case.limits["coverage"]
-    return _unless(share <= limit, f"covers {share:.0%} of the plot, allowed {limit:.0%}")
+    return _unless(share <= limit, f"covers {share:.0%} of the plot, allowed {limit:.0%}", _floor(case, 0))
 
 
 def height_limit(case: Case) -> Findings:
@@ -51,7 +56,7 @@ def height_limit(case: Case) -> Findings:
         return None
     heights = [level.height or case.limits["storey"] for level in case.design.levels]
     height = sum(heights) or case.floors * case.limits["storey"]
-    return _unless(height <= limit, f"{height:g} ft high, allowed {limit:g} ft")
+    return _unless(height <= limit, f"{height:g} ft high, allowed {limit:g} ft", _house(case))
 
 
 def parking(case: Case) -> Findings:
@@ -60,7 +65,7 @@ def parking(case: Case) -> Findings:
     needed = case.codes.get("parking_required")
     if not (is_number(spaces) and is_number(needed)):
         return None
-    return _unless(spaces >= needed, f"{spaces} garage spaces, {needed} required")
+    return _unless(spaces >= needed, f"{spaces} garage spaces, {needed} required", _floor(case, 0, GARAGES))
 
 
 def garage_consistent(case: Case) -> Findings:
@@ -69,7 +74,8 @@ def garage_consistent(case: Case) -> Findings:
     kind, spaces = outside.get("garage_type"), outside.get("garage_spaces")
     if kind is None or not is_number(spaces):
         return None
-    return _unless((kind == "None") == (spaces == 0), f"garage type {kind} with {spaces} spaces")
+    finding = f"garage type {kind} with {spaces} spaces"
+    return _unless((kind == "None") == (spaces == 0), finding, _floor(case, 0, GARAGES))
 
 
 def cost_in_budget(case: Case) -> Findings:
@@ -77,7 +83,7 @@ def cost_in_budget(case: Case) -> Findings:
     budget, cost = case.brief.basicDetails.budget, case.design.construction_cost
     if budget is None or cost is None:
         return None
-    return _unless(cost <= budget, f"cost {cost:g}, budget {budget:g}")
+    return _unless(cost <= budget, f"cost {cost:,.0f}, budget {budget:,.0f}", _house(case))
 
 
 def brief_area_fit(case: Case) -> Findings:
@@ -86,7 +92,8 @@ def brief_area_fit(case: Case) -> Findings:
     if not rooms or case.total_area is None:
         return None
     needed = sum(room.count * room.minArea for room in rooms) * case.area_factor
-    return _unless(needed <= case.total_area, f"the rooms need {needed:g} ft2 of {case.total_area:g} ft2")
+    finding = f"the brief's rooms need {needed:g} ft2 of {case.total_area:g} ft2"
+    return _unless(needed <= case.total_area, finding, _house(case))
 
 
 def climate_consistent(case: Case) -> Findings:
@@ -95,12 +102,11 @@ def climate_consistent(case: Case) -> Findings:
     climate, snow = site.get("climate_zone"), site.get("snow_load")
     if climate is None or snow is None:
         return None
-    findings = []
-    if climate in ("Hot_Dry", "Hot_Humid", "Tropical") and snow != "None":
-        findings.append(f"snow load {snow} in a {climate} climate")
-    if snow == "Heavy" and roof == "Flat_Roof":
-        findings.append("a flat roof under heavy snow")
-    return findings
+    warm, under = climate in ("Hot_Dry", "Hot_Humid", "Tropical"), _floor(case, -1)
+    return [
+        *_unless(not warm or snow == "None", f"snow load {snow} in a {climate} climate", under),
+        *_unless(snow != "Heavy" or roof != "Flat_Roof", "a flat roof under heavy snow", under),
+    ]
 
 
 def septic_water_table(case: Case) -> Findings:
@@ -109,7 +115,8 @@ def septic_water_table(case: Case) -> Findings:
     sewer, table = _section(site, "utilities").get("sewer"), site.get("water_table")
     if sewer is None or table is None:
         return None
-    return _unless(not (sewer == "Septic" and table == "High"), f"sewer {sewer}, water table {table}")
+    finding = f"sewer {sewer}, water table {table}"
+    return _unless(not (sewer == "Septic" and table == "High"), finding, _floor(case, 0, DRAINED))
 
 
 def exits(case: Case) -> Findings:
@@ -118,7 +125,8 @@ def exits(case: Case) -> Findings:
     if not is_number(count):
         return None
     enough = case.floors < case.limits["storeys_with_exits"] or count >= case.limits["fire_exits"]
-    return _unless(enough, f"{count} fire exits for {case.floors} floors, needs {case.limits['fire_exits']:g}")
+    finding = f"{count} fire exits for {case.floors} floors, needs {case.limits['fire_exits']:g}"
+    return _unless(enough, finding, _floor(case, -1))
 
 
 class Rule(NamedTuple):
@@ -226,8 +234,22 @@ def total_score(scores: dict[str, Score], kind: str | None = None) -> Score:
     return Score(*(sum(counts) for counts in zip(*chosen, strict=True)))
 
 
-def _unless(holds: bool, finding: str) -> list[str]:
-    return [] if holds else [finding]
+def _unless(holds: bool, finding: str, place: str = "") -> list[str]:
+    return [] if holds else [f"{place}: {finding}" if place else finding]
+
+
+def _house(case: Case) -> str:
+    """Levels and rooms that a finding about the whole house is about; nothing without geometry."""
+    return name_levels(case.design.levels) if case.design.has_geometry else ""
+
+
+def _floor(case: Case, index: int, kinds: tuple[str, ...] = ()) -> str:
+    """The lowest (0) or highest (-1) level that has rooms, with those of some kinds where there are any."""
+    levels = sorted((level for level in case.design.levels if level.rooms), key=lambda level: level.level_number)
+    if not levels:
+        return ""
+    chosen = [room for room in levels[index].rooms if any(kind in room.type.lower() for kind in kinds)]
+    return name_rooms(levels[index], chosen or None)
 
 
 def _section(values: dict[str, Any], name: str) -> dict[str, Any]:

@@ -183,6 +183,12 @@ def _pair(value: list) -> list:
     return _lengths(value)
 
 
+def _size(value: list) -> list:
+    if 0 in _pair(value):
+        raise ValueError("a room or stair is at least one foot wide and deep")
+    return value
+
+
 def _opening(size: int):
     def check(value: list) -> list:
         if len(value) != size or value[0] not in WALLS:
@@ -199,6 +205,7 @@ Ratio = Annotated[
     WithJsonSchema({"type": "number", "minimum": 0, "maximum": 9.99, "multipleOf": 0.01}),
 ]
 Pair = Annotated[list, AfterValidator(_pair), _tuple_schema(_FEET, _FEET)]
+Size = Annotated[list, AfterValidator(_size), _tuple_schema(_FEET | {"minimum": 1}, _FEET | {"minimum": 1})]
 DoorItem = Annotated[list, AfterValidator(_opening(3)), _tuple_schema(_WALL, _FEET, _FEET)]
 WindowItem = Annotated[list, AfterValidator(_opening(4)), _tuple_schema(_WALL, _FEET, _FEET, _FEET)]
 RoomType = Literal[
@@ -212,7 +219,7 @@ class Strict(BaseModel):
 
 
 class AnswerPlace(Strict):
-    size: Pair
+    size: Size
     """Width (to the east) and height (to the north) in feet."""
     at: Pair
     """x and y of the south-west corner in feet."""
@@ -220,7 +227,7 @@ class AnswerPlace(Strict):
 
 class AnswerRoom(Strict):
     room: RoomType
-    size: Pair
+    size: Size
     at: Pair
     doors: Annotated[list[DoorItem], Field(max_length=4)]
     """Wall, distance from the wall's west or south end, width; feet."""

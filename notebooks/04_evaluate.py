@@ -13,10 +13,12 @@ samples = 100
 sampled = 32
 constrained = False
 batch_size = 8
+limits = "NBC"
 output = "evaluation.json"
 
 # %% [markdown]
-# `models` may name several folders: adapters, merged adapters, whole models.
+# `models` may name several folders: adapters, merged adapters, whole models. `limits` are the numbers of the rule
+# checks: "NBC", "IRC", or a JSON file with your own, such as `{"coverage": [0.5, "share of the plot", "our town"]}`.
 
 # %%
 from pathlib import Path
@@ -39,6 +41,7 @@ config = EvaluateConfig(
     sampled=sampled,
     constrained=constrained,
     batch_size=batch_size,
+    limits=limits,
     output=output,
 )
 

@@ -44,6 +44,8 @@ def test_demo_leaves_what_it_names(demo):
     folder, _ = demo
     for name in ("losses.png", "floor_plan.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    page = (folder / "report.html").read_text()  # notebook 04 calls what `housebrain evaluate` calls
+    assert "housebrain-merged" in page and json.loads((folder / "evaluation.json").read_text())["pairs"]
     executed = {path.name for path in (folder / "notebooks").glob("*.ipynb")}
     assert executed == {"01_split.ipynb", *(f"02_train_0{n}.ipynb" for n in (1, 2, 3)), "03_merge.ipynb",
                         "04_evaluate.ipynb"}  # fmt: skip

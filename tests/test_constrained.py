@@ -10,11 +10,11 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from housebrain_core import codec
 from housebrain_core.constrained import AnswerProcessor, answer_schema, closing_tokens, longest_text, safe_limit
-from housebrain_core.decoding import Decoding
+from housebrain_core.decoding import Decoding, read_answer
 from housebrain_core.errors import ConfigError
 from housebrain_core.llm import HouseBrainLLM
 from housebrain_core.parsing import strict_json_parse
-from housebrain_core.schema import Answer
+from housebrain_core.schema import Answer, HouseDesign
 from housebrain_core.tiny import _train_tokenizer
 
 pytest.importorskip("llguidance", reason="the extra `constrained` is not installed")
@@ -39,7 +39,7 @@ def count_valid(llm: HouseBrainLLM, briefs: list[dict], batch_size: int) -> list
         for index, answer in zip(batch.indices, batch.answers, strict=True):
             assert answer.complete, answer.text[-200:]
             Answer.model_validate(strict_json_parse(answer.text))
-            codec.decode(briefs[index], answer.text)
+            HouseDesign.model_validate(read_answer(briefs[index], answer))
             tokens.append(answer.tokens)
     assert max(tokens) <= safe_limit()
     return tokens
@@ -117,6 +117,7 @@ def test_a_limit_that_cannot_hold_an_answer_is_refused(llm_2k, samples):
 
 def test_the_answer_model_refuses_what_the_schema_does_not_have(samples):
     answer = json.loads(codec.encode(samples[0]).completion)
-    for change in ({"wall": "Glass"}, {"extra": 1}, {"parking": -1}, {"max_height": 30.5}):
+    for change in ({"wall": "Glass"}, {"extra": 1}, {"parking": -1}, {"max_height": 30.5},
+                   {"levels": [{"height": 9, "rooms": [], "stairs": [{"size": [0, 4], "at": [0, 0]}]}]}):  # fmt: skip
         with pytest.raises(ValidationError):
             Answer.model_validate(answer | change)

@@ -2,6 +2,9 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -79,6 +82,38 @@ def test_a_killed_evaluation_goes_on_and_gives_the_same(evaluated, tmp_path, ada
     assert not config.output.with_suffix(".partial.jsonl").exists()
 
 
+KILLED = """
+import os, signal, sys
+from housebrain_core import evaluate
+from housebrain_core.config import EvaluateConfig
+
+add = evaluate.Journal.add
+
+def add_or_die(self, key, value):
+    add(self, key, value)
+    if len(self.rows) == 11:  # the first model's 8, the second's loss, and one batch of its answers
+        os.kill(os.getpid(), signal.SIGKILL)
+
+evaluate.Journal.add = add_or_die
+evaluate.evaluate(EvaluateConfig.model_validate_json(sys.argv[1]))
+"""
+
+
+def test_a_process_killed_in_the_second_model_leaves_a_journal_that_gives_the_same(
+    evaluated, tmp_path, adapters, splits, base, monkeypatch
+):
+    config = settings(tmp_path, adapters, splits, base)
+    ran = subprocess.run([sys.executable, "-c", KILLED, config.model_dump_json()], capture_output=True, text=True)
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    assert not config.output.exists() and config.output.with_suffix(".partial.jsonl").exists()
+    added = []
+    add = evaluate.Journal.add
+    monkeypatch.setattr(evaluate.Journal, "add", lambda *arguments: added.append(arguments) or add(*arguments))
+    check_same(run(config), evaluated[1])
+    assert len(added) == 2 * (1 + 5 + 2) - 11
+    assert not config.output.with_suffix(".partial.jsonl").exists()
+
+
 def test_models_of_equal_weights_do_not_differ(tmp_path, adapters, splits, base):
     result = run(settings(tmp_path, [adapters[0], adapters[0]], splits, base, sampled=0))
     (pair,) = result["pairs"]
@@ -107,6 +142,18 @@ def test_the_page_needs_nothing_from_outside_and_escapes_what_a_model_wrote(eval
     assert "<script" not in page and "&lt;script&gt;" in page
 
 
+def test_the_floor_is_the_entropy_in_the_bundles_manifest(splits, monkeypatch):
+    read = evaluate.read_bundle
+
+    def with_entropy(path):
+        bundle = read(path)
+        return bundle._replace(manifest=bundle.manifest | {"entropy_nats_per_sample": 42.1})
+
+    assert evaluate.read_training(splits)[0] is None  # too few samples to estimate it
+    monkeypatch.setattr(evaluate, "read_bundle", with_entropy)
+    assert evaluate.read_training(splits)[0] == 42.1
+
+
 def test_the_known_floor_of_a_bundle_is_subtracted(evaluated, tmp_path, adapters, splits, base, monkeypatch):
     known = evaluate.read_training
     monkeypatch.setattr(evaluate, "read_training", lambda data: (20.0, known(data)[1]))
@@ -114,6 +161,20 @@ def test_the_known_floor_of_a_bundle_is_subtracted(evaluated, tmp_path, adapters
     above = model["loss_nats_per_sample"] - 20.0
     per_token = model["loss_nats_per_sample"] / model["loss_nats_per_token"]
     assert model["loss_above_floor"] == pytest.approx(above / per_token)
+
+
+def test_limits_of_ones_own_judge_models_and_reference_and_are_in_the_results(
+    tmp_path, adapters, splits, base, evaluated
+):
+    own = tmp_path / "limits.json"
+    own.write_text(json.dumps({"ceiling": [20, "ft", "our office"]}))
+    result = run(settings(tmp_path, adapters[:1], splits, base, samples=2, sampled=0, limits=str(own)))
+    assert result["limits"]["ceiling"] == {"value": 20, "unit": "ft", "source": "our office"}
+    assert result["reference"]["rules"]["ceiling_height"]["passed"] == 0
+    usual = evaluated[1]
+    assert usual["reference"]["rules"]["ceiling_height"]["share"] == 1
+    assert usual["limits"]["ceiling"]["source"].startswith("NBC")
+    assert "our office" in (tmp_path / "report.html").read_text()
 
 
 def test_a_reference_answer_is_judged_as_right(samples):
@@ -132,6 +193,7 @@ def test_a_reference_answer_is_judged_as_right(samples):
          (False, True, False, False)),
         (lambda text: text.replace('"wall":', '"walls":', 1), True, "schema", (True, True, False, False)),
         (lambda text: "no", True, "no_json", (False, False, False, False)),
+        (lambda text: '{"design":{}}', True, "ok", (True, True, False, False)),
     ],
 )  # fmt: skip
 def test_strict_and_repaired_are_never_mixed(samples, change, complete, kind, flags):

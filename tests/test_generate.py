@@ -2,11 +2,15 @@
 
 import io
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 
-from housebrain_core import generate
+from housebrain_core import cli, generate
 from housebrain_core.config import GenerateConfig
+from housebrain_core.constrained import safe_limit
 from housebrain_core.errors import ConfigError, DataError, DesignError
 from housebrain_core.llm import HouseBrainLLM
 
@@ -43,6 +47,16 @@ def test_one_brief_gives_json_on_standard_output_and_a_drawing(adapters, base, b
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_command_reads_a_brief_from_standard_input(adapters, base, samples, monkeypatch, capsys):
+    arguments = ["generate", "--model", str(adapters[0]), "--base-model", str(base), "--constrained", "--brief", "-"]
+    monkeypatch.setattr("sys.argv", ["housebrain", *arguments])
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(samples[1]["input"])))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    assert json.loads(capsys.readouterr().out)["input"] == samples[1]["input"]
+
+
 def test_standard_input_takes_a_brief_a_sample_or_lines(samples, monkeypatch):
     for text, count, several in (
         (json.dumps(samples[0]["input"], indent=1), 1, False),
@@ -61,19 +75,42 @@ def test_an_answer_that_is_no_design_is_an_error_not_a_file(adapters, base, brie
     assert not config.output.exists()
 
 
-def test_a_killed_run_goes_on_and_gives_the_same_file(adapters, base, many, tmp_path, monkeypatch):
-    whole = settings(adapters, base, many, output=tmp_path / "whole.jsonl")
+KILLED = """
+import os, signal, sys
+from housebrain_core import generate
+from housebrain_core.config import GenerateConfig
+from housebrain_core.llm import HouseBrainLLM
+
+answer_batches = HouseBrainLLM.answer_batches
+
+def answer_two_batches(self, *arguments):
+    for number, batch in enumerate(answer_batches(self, *arguments)):
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield batch
+
+HouseBrainLLM.answer_batches = answer_two_batches
+generate.generate(GenerateConfig.model_validate_json(sys.argv[1]))
+"""
+
+
+def test_a_process_killed_in_mid_run_leaves_a_file_that_a_second_run_completes_to_the_same_bytes(
+    adapters, base, many, tmp_path, monkeypatch
+):
+    whole = settings(adapters, base, many, max_new_tokens=safe_limit(), output=tmp_path / "whole.jsonl")
     rows = generate.generate(whole, silent)
     assert [row["brief"] for row in rows] == [1, 2, 3, 4, 5] and all("design" in row for row in rows)
-    killed = settings(adapters, base, many, output=tmp_path / "killed.jsonl")
-    lines = [json.dumps(row) for row in rows[:3]]
-    killed.output.write_text("\n".join(lines) + '\n{"brief": 4, "sha256": "torn')
+    killed = whole.model_copy(update={"output": tmp_path / "killed.jsonl"})
+    ran = subprocess.run([sys.executable, "-c", KILLED, killed.model_dump_json()], capture_output=True, text=True)
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    with killed.output.open("a") as file:
+        file.write('\n{"brief": 5, "sha256": "torn')  # as if the kill had come in the middle of a line
     asked = []
     answer = HouseBrainLLM._continue
     monkeypatch.setattr(HouseBrainLLM, "_continue", lambda self, *a: asked.append(a) or answer(self, *a))
     generate.generate(killed, silent)
     assert killed.output.read_bytes() == whole.output.read_bytes()
-    assert 0 < len(asked) < 3
+    assert len(asked) == 1  # two of three batches were in the file
 
 
 def test_answers_that_are_no_designs_are_named_in_their_lines(adapters, base, many, tmp_path):

@@ -45,6 +45,7 @@ LIGHT = [
     "install",
     "cloud",
     "limits",
+    "geometry",
     "room_rules",
     "rules",
     "briefs",

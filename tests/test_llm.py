@@ -1,12 +1,17 @@
 """HouseBrainLLM: the guide's own call works, an answer is a design or an error that says why."""
 
 import pytest
+from peft import PeftModel
 
 from housebrain_core import codec
 from housebrain_core.briefs import check_brief
+from housebrain_core.config import MergeConfig
+from housebrain_core.constrained import safe_limit
 from housebrain_core.decoding import Decoding
 from housebrain_core.errors import DesignError, HouseBrainError
 from housebrain_core.llm import Answered, HouseBrainLLM, read_answer, strict_json_parse
+from housebrain_core.merge import merge_adapters
+from housebrain_core.schema import HouseBrief
 
 GUIDE_BRIEF = {"basicDetails": {"totalArea": 1200, "unit": "sqft", "bedrooms": 2, "bathrooms": 1, "floors": 1,
   "budget": 900000, "style": "Modern"}, "plot": {"length": 40, "width": 30, "unit": "ft", "orientation": "N",
@@ -27,11 +32,14 @@ def test_the_guides_call_gives_a_design_or_says_what_is_wrong(llm):
         assert design.model_dump()
 
 
-def test_the_guides_call_is_a_design_with_derived_fields_when_constrained(llm):
+def test_the_guides_call_is_a_design_with_derived_fields_when_constrained_alone_or_in_a_batch(llm, samples):
     pytest.importorskip("llguidance")
-    design = llm.generate_design(GUIDE_BRIEF, constrained=True)
+    limit = safe_limit()
+    design = llm.generate_design(GUIDE_BRIEF, limit, constrained=True)
     assert design.total_area == 1200 and design.model_dump()["input"] == check_brief(GUIDE_BRIEF)
     assert design.climate_and_site["utilities"]["electricity"] == "Available"
+    both = llm.generate_designs([samples[0]["input"], GUIDE_BRIEF], 2, limit, constrained=True, progress=False)
+    assert both[1] == design and both[0].model_dump()["input"] == samples[0]["input"]
 
 
 def test_batches_give_what_one_by_one_gives(llm, samples):
@@ -64,6 +72,15 @@ def test_many_briefs_give_a_design_or_an_error_each_in_order(llm, samples):
             assert result == llm.generate_design(brief, max_new_tokens=60)
 
 
+def test_a_brief_may_be_a_dict_or_a_housebrief(llm):
+    found = []
+    for brief in (GUIDE_BRIEF, HouseBrief.model_validate(GUIDE_BRIEF)):
+        with pytest.raises(DesignError) as refused:
+            llm.generate_design(brief, max_new_tokens=6)
+        found.append((refused.value.kind, refused.value.text, str(refused.value)))
+    assert found[0] == found[1] and found[0][0] == "truncated" and "6 tokens" in found[0][2]
+
+
 def test_problems_of_many_briefs_are_reported_together(llm):
     with pytest.raises(HouseBrainError, match="(?s)brief 1: .*brief 3: "):
         llm.generate_designs([{}, GUIDE_BRIEF, {"basicDetails": 1}], progress=False)
@@ -81,10 +98,31 @@ def test_a_full_model_folder_is_used_without_adapter(base):
     assert whole.answer([GUIDE_BRIEF], max_new_tokens=8)[0].tokens == 8
 
 
+def test_a_merged_full_model_answers_as_its_adapter_does(adapters, base, samples, tmp_path):
+    """4-bit weights stay out of it: the adapter is put on the base in full precision by hand."""
+    merge = MergeConfig(models=adapters[:2], output=tmp_path / "merged", rank="full")
+    merge_adapters(merge, report=lambda line: None)
+    full = MergeConfig(models=[tmp_path / "merged"], output=tmp_path / "full", into_base=str(base), base_view="fp16")
+    merge_adapters(full, report=lambda line: None)
+    whole = HouseBrainLLM(model_path=tmp_path / "full")
+    by_hand = HouseBrainLLM(model_path=base)
+    by_hand.model = PeftModel.from_pretrained(by_hand.model, tmp_path / "merged").eval()
+    examples = [codec.encode(sample) for sample in samples[:4]]
+    assert whole.losses(examples)[0] == pytest.approx(by_hand.losses(examples)[0], rel=2e-3)  # float16 weights
+    assert whole.answer([GUIDE_BRIEF], max_new_tokens=8)[0].tokens == 8
+
+
 def test_a_reference_answer_is_read_as_the_references_design(samples):
     example = codec.encode(samples[0])
     design = read_answer(samples[0]["input"], Answered(example.completion, 100, True))
     assert design == samples[0]["output"]
+
+
+@pytest.mark.parametrize("text", ['{"design":5}', '{"design":{"levels":"none"}}', '{"design":{"total_area":-1}}', "{}"])
+def test_json_that_is_no_design_is_an_error_of_kind_schema(text):
+    with pytest.raises(DesignError, match="JSON but not a design") as refused:
+        read_answer(GUIDE_BRIEF, Answered(text, 5, True))
+    assert refused.value.kind == "schema" and refused.value.text == text
 
 
 def test_a_cut_answer_is_truncated_even_if_it_parses(samples):
