@@ -67,6 +67,7 @@ TORCH = [
     "llm",
     "parallel",
     "algebra",
+    "stacks",
     "strategies",
     "inspection",
     "planning",
