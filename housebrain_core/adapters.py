@@ -17,7 +17,7 @@ from housebrain_core.adapter_config import check_config, check_ranks, scaling_of
 from housebrain_core.archives import CONFIG, RUN, SIZE_LIMITS, WEIGHTS
 from housebrain_core.errors import AdapterError, DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, sha256_of
-from housebrain_core.tensorfiles import Entry, read_header, read_json, read_tensor
+from housebrain_core.tensorfiles import DTYPES, Entry, read_header, read_json, read_part, read_tensor
 
 VALUE_LIMIT = 1e6
 """Largest magnitude of a weight; trained ones are below 10."""
@@ -94,6 +94,25 @@ class Adapter:
         b, a = (self._read(f"base_model.model.{module}.lora_{side}.weight") for side in "BA")
         return b.mul_(self.scaling[module]), a  # read_tensor's memory is ours
 
+    def read_columns(self, module: str, side: str, start: int, out: torch.Tensor) -> None:
+        """Fills `out` (rank, columns) with columns of A, or of B transposed times the scaling, from `start` on.
+
+        Values are not checked here.
+        """
+        name = f"base_model.model.{module}.lora_{side}.weight"
+        entry = self.entries[name]
+        dtype = DTYPES[entry.dtype]
+        if side == "B":  # columns of B transposed are rows of the file
+            part = torch.empty(out.shape[::-1], dtype=dtype)
+            read_part(self.folder / WEIGHTS, entry, start, 0, part)
+            torch.mul(part.T.float(), self.scaling[module], out=out)
+        elif dtype == torch.float32:
+            read_part(self.folder / WEIGHTS, entry, 0, start, out)
+        else:
+            part = torch.empty(out.shape, dtype=dtype)
+            read_part(self.folder / WEIGHTS, entry, 0, start, part)
+            out.copy_(part)
+
     def _read(self, name: str) -> torch.Tensor:
         tensor = read_tensor(self.folder / WEIGHTS, self.entries[name]).float()
         low, high = torch.aminmax(tensor)
@@ -137,6 +156,14 @@ def read_adapter(folder: Path, accept_plain: bool = False) -> Adapter:
         sha256=digest or sha256_of(folder / WEIGHTS),
         run=run,
     )
+
+
+def try_adapter(folder: Path | AdapterError, accept_plain: bool = False) -> Adapter | AdapterError:
+    """`read_adapter`, with the refusal as a value, so that the reasons of many adapters can be reported together."""
+    try:
+        return folder if isinstance(folder, AdapterError) else read_adapter(folder, accept_plain)
+    except AdapterError as error:
+        return error
 
 
 def check_mergeable(adapters: list[Adapter], accept_unfinished: bool = False) -> None:

@@ -7,7 +7,7 @@ a_i = R_A[:, i]'. Everything linear is exact in the cores; only products touch t
 space of Panariello et al. 2025 (arXiv 2509.17786).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -15,33 +15,43 @@ import torch
 AUTO_RANKS = (8, 16, 32, 64)
 AUTO_ENERGY = 0.999
 """Share of the squared singular values that `rank="auto"` keeps."""
-CHUNK = 512
-"""Rows of a long dimension that are in float64 at once: few enough to stay in a core's cache."""
+CHUNK, TILE = 2**16, 32
+"""Values in float64 at once (few enough for a core's cache), and rows of one product."""
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 """B (out_features, rank) with the scaling in it, A (rank, in_features); or the cores of such a pair."""
 
 
-@dataclass(frozen=True)
-class Stack:
-    """One module of several adapters in core coordinates.
+class Root(NamedTuple):
+    """R with R'R = a Gram matrix (n, n), of k rows: null directions are dropped."""
 
-    root_b is (k, R) and inverse_b (R, k), with k the number of independent columns; root_a, inverse_a likewise.
-    """
+    vectors: torch.Tensor
+    """(n, k), orthonormal."""
+    lengths: torch.Tensor
+    """(k), the square roots of the eigenvalues."""
+
+    def matrix(self) -> torch.Tensor:
+        """R (k, n)."""
+        return self.lengths[:, None] * self.vectors.T
+
+    def solve(self, right: torch.Tensor) -> torch.Tensor:
+        """The pseudo-inverse of R times `right` (k, any)."""
+        return self.vectors @ (right / self.lengths[:, None])
+
+
+class Stack(NamedTuple):
+    """One module of several adapters in core coordinates."""
 
     ranks: list[int]
-    root_b: torch.Tensor
-    inverse_b: torch.Tensor
-    root_a: torch.Tensor
-    inverse_a: torch.Tensor
+    b: Root
+    a: Root
     inner: torch.Tensor
     """(adapters, adapters): Frobenius inner products of the updates."""
 
-    @property
     def cores(self) -> list[Pair]:
         """b_i (k_b, rank_i) and a_i (rank_i, k_a) of each adapter."""
-        columns = zip(self.root_b.split(self.ranks, dim=1), self.root_a.split(self.ranks, dim=1), strict=True)
-        return [(b, a.T) for b, a in columns]
+        columns = (root.matrix().split(self.ranks, dim=1) for root in (self.b, self.a))
+        return [(b, a.T) for b, a in zip(*columns, strict=True)]
 
 
 class Fit(NamedTuple):
@@ -64,19 +74,20 @@ class Fit(NamedTuple):
         return float(self.values[rank:].square().sum())
 
 
-def stack(pairs: list[Pair]) -> Stack:
-    """Brings the factors of one module into core coordinates.
+def stack(gram_b: torch.Tensor, gram_a: torch.Tensor, ranks: list[int]) -> Stack:
+    """Core coordinates of one module.
 
     Directions below 1e-7 of the largest are dropped, so that repeated adapters are harmless.
+
+    Args:
+        gram_b: B_cat' B_cat (R, R), the scalings in it; see `gram`.
+        gram_a: A_cat A_cat' (R, R).
+        ranks: of the adapters; their sum is R.
     """
-    gram_b = _gram([b for b, _ in pairs], dim=0)
-    gram_a = _gram([a for _, a in pairs], dim=1)
-    ranks = [b.shape[1] for b, _ in pairs]
-    del pairs  # what follows is small, unless a hundred adapters are merged
     owner = torch.zeros(sum(ranks), len(ranks), dtype=torch.float64)
     owner[torch.arange(sum(ranks)), torch.arange(len(ranks)).repeat_interleave(torch.tensor(ranks))] = 1
     inner = owner.T @ (gram_b * gram_a) @ owner
-    return Stack(ranks, *_gram_root(gram_b), *_gram_root(gram_a), inner)
+    return Stack(ranks, _root(gram_b), _root(gram_a), inner)
 
 
 def fit(stacked: Stack, core: torch.Tensor, keep: int | None = None) -> Fit:
@@ -90,32 +101,34 @@ def fit(stacked: Stack, core: torch.Tensor, keep: int | None = None) -> Fit:
     Returns:
         Ordered by singular value; signs are fixed, so that equal input gives equal bytes.
     """
-    u, values, vt = torch.linalg.svd(core, full_matrices=False)
+    vectors = torch.linalg.eigh(core @ core.T).eigenvectors  # half the time and memory of an SVD of the core
+    u = vectors.flip(1)
+    rows = u.T @ core  # their lengths are exact where roots of eigenvalues are not: below 1e-8 of the largest
+    values, order = rows.norm(dim=1).sort(descending=True, stable=True)
     rank = max(1, int((values > values[:1] * 1e-7).sum())) if len(values) else 0
     values, kept = values[:rank], min(rank, keep or rank)
-    u, vt, root = u[:, :kept], vt[:kept], values[:kept].sqrt()
+    u, rows, root = u[:, order[:kept]], rows[order[:kept]], values[:kept].sqrt()
     if kept:
         signs = torch.sign(u.gather(0, u.abs().argmax(0, keepdim=True)))
-        u, vt = u * signs, vt * signs.T
-    left = (stacked.inverse_b @ u * root).float()
-    right = ((root[:, None] * vt) @ stacked.inverse_a.T).float()
+        u, rows = u * signs, rows * signs.T
+    left = stacked.b.solve(u * root).float()
+    right = stacked.a.solve((rows / root.clamp(min=1e-150)[:, None]).T).T.float()
     return Fit(values, left, right)
 
 
-def apply_fit(found: Fit, pairs: list[Pair], rank: int) -> Pair:
-    """The merged factors at exactly this rank: truncated, or filled up with zeros.
+def combine(coefficients: torch.Tensor, blocks: Iterable[torch.Tensor], rank: int) -> torch.Tensor:
+    """The merged factor of one side: coefficients (k, R) times all columns, filled up with zeros to `rank` rows.
+
+    Args:
+        coefficients: `right` of a Fit for A, `left` transposed for B; k is at most `rank`.
+        blocks: columns of A_cat or of B_cat transposed, (R, columns) float32 each.
+        rank: rows of the result.
 
     Returns:
-        B (out_features, rank) and A (rank, in_features), float32.
+        (rank, length): A', or B' transposed.
     """
-    kept = min(rank, found.left.shape[1])
-    b, a = torch.zeros(pairs[0][0].shape[0], rank), torch.zeros(rank, pairs[0][1].shape[1])
-    ranks = [pair[0].shape[1] for pair in pairs]
-    coefficients = zip(found.left[:, :kept].split(ranks), found.right[:kept].split(ranks, dim=1), strict=True)
-    for (own_b, own_a), (left, right) in zip(pairs, coefficients, strict=True):
-        b[:, :kept].addmm_(own_b, left)
-        a[:kept].addmm_(right, own_a)
-    return b, a
+    fill = torch.zeros(rank - len(coefficients), coefficients.shape[1])
+    return torch.cat([torch.cat([coefficients, fill]) @ block for block in blocks], dim=1)
 
 
 def choose_rank(rank: int | str, spectra: list[torch.Tensor]) -> int:
@@ -139,22 +152,21 @@ def choose_rank(rank: int | str, spectra: list[torch.Tensor]) -> int:
     return full
 
 
-def _gram(factors: list[torch.Tensor], dim: int) -> torch.Tensor:
-    """Inner products, in float64, of the vectors that run along the long dimension `dim`, a chunk of it at a time."""
-    total, length = sum(factor.shape[1 - dim] for factor in factors), factors[0].shape[dim]
-    gram = torch.zeros(total, total, dtype=torch.float64)
-    shape = (CHUNK, total) if dim == 0 else (total, CHUNK)
-    buffer = torch.empty(shape, dtype=torch.float64)
-    for start in range(0, length, CHUNK):
-        part = buffer.narrow(dim, 0, min(CHUNK, length - start))
-        torch.cat([factor.narrow(dim, start, part.shape[dim]) for factor in factors], dim=1 - dim, out=part)
-        gram.addmm_(*((part.T, part) if dim == 0 else (part, part.T)))
-    return gram
+def gram(blocks: Iterable[torch.Tensor]) -> torch.Tensor:
+    """X X' (R, R) in float64 of a matrix X that comes as blocks of columns, (R, columns) float32 each."""
+    result = buffer = None
+    for block in blocks:
+        if result is None:
+            result = torch.zeros(len(block), len(block), dtype=torch.float64)
+            buffer = torch.empty(len(block), min(block.shape[1], max(128, CHUNK // len(block))), dtype=torch.float64)
+        for part in block.split(buffer.shape[1], dim=1):
+            wide = buffer[:, : part.shape[1]].copy_(part)
+            for start in range(0, len(block), TILE):  # the upper half; the other is its mirror image
+                result[start : start + TILE, start:].addmm_(wide[start : start + TILE], wide[start:].T)
+    return result.triu_().add_(result.triu(1).T)
 
 
-def _gram_root(gram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """R with R'R = gram, and its pseudo-inverse; null directions dropped. (k, R) and (R, k)."""
-    values, vectors = torch.linalg.eigh(gram)
-    keep = values > values[-1:].clamp(min=0) * 1e-14
-    root = values[keep].sqrt()
-    return root[:, None] * vectors[:, keep].T, vectors[:, keep] / root
+def _root(gram: torch.Tensor) -> Root:
+    values, vectors = torch.linalg.eigh(gram)  # ascending
+    dropped = int((values <= values[-1:].clamp(min=0) * 1e-14).sum())
+    return Root(vectors[:, dropped:], values[dropped:].sqrt())

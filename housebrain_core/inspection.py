@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from housebrain_core import plots
-from housebrain_core.adapters import Adapter, read_adapter, sizes_of, usual_sizes
-from housebrain_core.algebra import fit, stack
+from housebrain_core.adapters import Adapter, sizes_of, try_adapter, usual_sizes
+from housebrain_core.algebra import fit
 from housebrain_core.archives import unpacked
 from housebrain_core.config import InspectConfig
 from housebrain_core.errors import AdapterError
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.parallel import map_ahead
+from housebrain_core.stacks import read_stack
 from housebrain_core.strategies import sum_updates
 
 TWIN_COSINE = 0.9999
@@ -81,8 +82,8 @@ def measure(adapters: list[Adapter]) -> tuple[Geometry, list[torch.Tensor]]:
     """Geometry of adapters with the same modules, and the singular values of their mean in every module."""
 
     def one(module: str) -> tuple[torch.Tensor, torch.Tensor]:
-        stacked = stack([adapter.factors(module) for adapter in adapters])
-        mean = sum_updates(stacked.cores, [1 / len(adapters)] * len(adapters))
+        stacked = read_stack(adapters, module)
+        mean = sum_updates(stacked.cores(), [1 / len(adapters)] * len(adapters))
         return stacked.inner, fit(stacked, mean, keep=1).values
 
     found = list(map_ahead(one, sorted(adapters[0].shapes)))
@@ -149,16 +150,13 @@ def describe_inspection(result: dict[str, Any]) -> str:
 def _read_rows(folders: dict[Path, Path | AdapterError]) -> tuple[list[dict[str, Any]], list[tuple[int, Adapter]]]:
     """A row per path, and the readable adapters with the number of their row."""
     rows, adapters = [], []
-    for number, (path, folder) in enumerate(folders.items()):
-        try:
-            if isinstance(folder, AdapterError):
-                raise folder
-            adapter = read_adapter(folder, accept_plain=True)
-        except AdapterError as error:
-            rows.append({"name": path.name, "verdict": [f"refused: {' '.join(str(error).split())}"]})
+    read = map_ahead(lambda folder: try_adapter(folder, accept_plain=True), folders.values())
+    for number, (path, found) in enumerate(zip(folders, read, strict=True)):
+        if isinstance(found, AdapterError):
+            rows.append({"name": path.name, "verdict": [f"refused: {' '.join(str(found).split())}"]})
             continue
-        adapters.append((number, adapter))
-        rows.append(_describe(adapter))
+        adapters.append((number, found))
+        rows.append(_describe(found))
     return rows, adapters
 
 

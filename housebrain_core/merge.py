@@ -13,12 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from housebrain_core.adapters import Adapter, check_mergeable, read_adapter
+from housebrain_core.adapters import Adapter, check_mergeable, try_adapter
 from housebrain_core.archives import unpacked
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.inspection import judge_updates, mean_spectrum
 from housebrain_core.manifests import MANIFEST, read_manifest, seal, sync_folder, to_json, write_atomically
+from housebrain_core.parallel import map_ahead
 from housebrain_core.planning import Plan, Recipe, merged_factors, merged_run, plan_merge, write_adapter
 from housebrain_core.strategies import STRATEGIES
 
@@ -62,14 +63,9 @@ def read_adapters(folders: dict[Path, Path | AdapterError], config: MergeConfig)
     Raises:
         AdapterError: naming everything that is wrong with any of them.
     """
-    adapters, problems = [], []
-    for folder in folders.values():
-        try:
-            if isinstance(folder, AdapterError):
-                raise folder
-            adapters.append(read_adapter(folder, config.accept_plain))
-        except AdapterError as error:
-            problems.append(str(error))
+    read = list(map_ahead(lambda folder: try_adapter(folder, config.accept_plain), folders.values()))
+    adapters = [found for found in read if isinstance(found, Adapter)]
+    problems = [str(found) for found in read if isinstance(found, AdapterError)]
     names = [adapter.name for adapter in adapters]
     problems += [f"two adapters are called {name}; rename one" for name in {n for n in names if names.count(n) > 1}]
     if adapters:

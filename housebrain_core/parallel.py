@@ -20,7 +20,7 @@ def map_ahead(function: Callable[[T], R], items: Iterable[T], threads: int = 0) 
     Args:
         function: releases the interpreter lock most of the time (reads, matrix products).
         items: any iterable.
-        threads: workers; by default one per core, at most 4.
+        threads: workers; by default one per core, at most 4. With 1 everything runs in the caller's thread.
     """
     threads = threads or min(4, os.cpu_count() or 1)
     before = torch.get_num_threads()
@@ -28,6 +28,9 @@ def map_ahead(function: Callable[[T], R], items: Iterable[T], threads: int = 0) 
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     waiting = deque()
     try:
+        if threads == 1:
+            yield from map(function, items)
+            return
         for item in items:
             waiting.append(pool.submit(function, item))
             if len(waiting) > threads:

@@ -12,17 +12,20 @@ from typing import Any, NamedTuple
 import torch
 
 from housebrain_core.adapters import Adapter
-from housebrain_core.algebra import AUTO_RANKS, Fit, Pair, apply_fit, choose_rank, fit, stack
+from housebrain_core.algebra import AUTO_RANKS, Fit, Pair, choose_rank, combine, fit
 from housebrain_core.archives import CONFIG, TOKENIZER, WEIGHTS
 from housebrain_core.errors import AdapterError
 from housebrain_core.inspection import Geometry, judge_updates
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.parallel import map_ahead
+from housebrain_core.stacks import Side, read_stack
 from housebrain_core.strategies import STRATEGIES, sum_updates
 from housebrain_core.tensorfiles import write_tensors
 
-LARGE_MODULE = 16 * 2**20
-"""Bytes of one module's factors, over all adapters, from which on one module at a time is worked on."""
+COEFFICIENTS = 32 * 2**20
+"""Bytes that the coefficients of all modules may take; beyond, they are computed again when a module is written."""
+MANY_FACTORS = 256
+"""Sum of ranks from which on one module at a time is worked on: the small matrices are no longer small."""
 
 
 class Recipe(NamedTuple):
@@ -52,45 +55,50 @@ def plan_merge(adapters: list[Adapter], recipe: Recipe, rank: int | str) -> Plan
         AdapterError: an adapter is untrained, or two are the same.
     """
     strategy = STRATEGIES[recipe.strategy]
-    keep = {"auto": AUTO_RANKS[-1], "full": None}.get(rank, rank)
+    modules = sorted(adapters[0].shapes)
+    room = COEFFICIENTS // (8 * sum(max_ranks(adapters)) * len(modules))
+    keep = max(1, min({"auto": AUTO_RANKS[-1], "full": room}.get(rank, rank), room))
 
     def one(module: str) -> tuple[Fit, torch.Tensor, float, float]:
-        stacked = stack([adapter.factors(module) for adapter in adapters])
-        core = strategy.combine(stacked.cores, recipe.weights, recipe.density)
-        mean = core if strategy.combine is sum_updates else sum_updates(stacked.cores, recipe.weights)
-        return (
-            fit(stacked, core * recipe.scale, keep),
-            stacked.inner,
-            float((core - mean).square().sum()),
-            float(mean.square().sum()),
-        )
+        stacked = read_stack(adapters, module)
+        core = strategy.combine(stacked.cores(), recipe.weights, recipe.density)
+        mean = core if strategy.combine is sum_updates else sum_updates(stacked.cores(), recipe.weights)
+        distance, square = float((core - mean).square().sum()), float(mean.square().sum())
+        return fit(stacked, core.mul_(recipe.scale), keep), stacked.inner, distance, square
 
-    modules = sorted(adapters[0].shapes)
-    fits, inner, distances, squares = zip(*map_ahead(one, modules, threads_for(adapters)), strict=True)
-    geometry = Geometry(sum(inner))
+    fits, inner, distance, square = {}, 0, 0.0, 0.0
+    for module, found in zip(modules, map_ahead(one, modules, threads_for(adapters)), strict=True):
+        fits[module] = found[0]
+        inner, distance, square = inner + found[1], distance + found[2], square + found[3]
+    geometry = Geometry(inner)
     refused, _ = judge_updates([adapter.name for adapter in adapters], geometry)
     problems = [f"{a.name} is {why}" for a, reasons in zip(adapters, refused, strict=True) for why in reasons]
     if problems:
         raise AdapterError("these adapters cannot be merged:\n  " + "\n  ".join(problems))
-    chosen = choose_rank(rank, [found.values for found in fits])
-    error = math.sqrt(sum(distances) / sum(squares)) if sum(squares) else 0.0
-    return Plan(recipe, dict(zip(modules, fits, strict=True)), chosen, geometry, error)
+    chosen = choose_rank(rank, [found.values for found in fits.values()])
+    return Plan(recipe, fits, chosen, geometry, math.sqrt(distance / square) if square else 0.0)
+
+
+def max_ranks(adapters: list[Adapter]) -> list[int]:
+    """The largest rank that each adapter has in any module."""
+    return [max(rank for _, _, rank in adapter.shapes.values()) for adapter in adapters]
 
 
 def threads_for(adapters: list[Adapter]) -> int:
-    """Threads that each hold one module's factors of all adapters: one where these are large, so memory stays small."""
-    largest = max(sum(4 * rank * (out + inner) for out, inner, rank in sizes)
-                  for sizes in zip(*(adapter.shapes.values() for adapter in adapters), strict=True))  # fmt: skip
-    return 1 if largest > LARGE_MODULE else 0
+    """Modules worked on at once, 0 for one per core."""
+    return 1 if sum(max_ranks(adapters)) >= MANY_FACTORS else 0
 
 
 def merged_factors(adapters: list[Adapter], plan: Plan, module: str) -> Pair:
     """The merged factors of one module at the plan's rank: B (out, rank), A (rank, in)."""
-    pairs, found = [adapter.factors(module) for adapter in adapters], plan.fits[module]
-    if found.left.shape[1] < min(plan.rank, len(found.values)):  # auto became full: more directions than were kept
-        strategy, recipe, stacked = STRATEGIES[plan.recipe.strategy], plan.recipe, stack(pairs)
-        found = fit(stacked, strategy.combine(stacked.cores, recipe.weights, recipe.density) * recipe.scale, plan.rank)
-    return apply_fit(found, pairs, plan.rank)
+    found, rank = plan.fits[module], plan.rank
+    kept = min(rank, len(found.values))
+    if found.left.shape[1] < kept:
+        strategy, recipe, stacked = STRATEGIES[plan.recipe.strategy], plan.recipe, read_stack(adapters, module)
+        core = strategy.combine(stacked.cores(), recipe.weights, recipe.density).mul_(recipe.scale)
+        found = fit(stacked, core, kept)
+    b = combine(found.left[:, :kept].T, Side(adapters, module, "B").blocks(), rank)
+    return b.T, combine(found.right[:kept], Side(adapters, module, "A").blocks(), rank)
 
 
 def write_adapter(folder: Path, adapters: list[Adapter], rank: int, factors: Callable[[str], Pair]) -> None:

@@ -53,8 +53,10 @@ def best_alone(adapters: list[Adapter], config: MergeConfig) -> list[float]:
 
 def sum_updates(pairs: list[Pair], weights: list[float], density: float = 1.0) -> torch.Tensor:
     """sum w_i B_i A_i, exactly: task arithmetic on updates (Ilharco et al. 2023, arXiv 2212.04089)."""
-    b = torch.cat([w * b for w, (b, _) in zip(weights, pairs, strict=True)], dim=1)
-    return b @ torch.cat([a for _, a in pairs])
+    total = torch.zeros(len(pairs[0][0]), pairs[0][1].shape[1], dtype=pairs[0][0].dtype)
+    for weight, (b, a) in zip(weights, pairs, strict=True):
+        total.addmm_(b, a, alpha=weight)
+    return total
 
 
 def average_factors(pairs: list[Pair], weights: list[float], density: float = 1.0) -> torch.Tensor:

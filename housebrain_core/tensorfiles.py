@@ -83,9 +83,18 @@ def read_tensor(path: Path, entry: Entry) -> torch.Tensor:
     return data.view(DTYPES[entry.dtype]).view(entry.shape)
 
 
+def read_part(path: Path, entry: Entry, row: int, column: int, part: torch.Tensor) -> None:
+    """Fills a contiguous matrix of the file's type with a rectangle of one of its matrices, from (row, column) on."""
+    lines = [part] if part.shape[1] == entry.shape[1] else part
+    with open(path, "rb", buffering=0) as file:
+        for number, line in enumerate(lines, row):
+            read_into(file, line, entry.start + (number * entry.shape[1] + column) * part.element_size())
+
+
 def read_into(file, data: torch.Tensor, start: int) -> None:
-    """Fills a uint8 tensor with the bytes of an open file from `start` on."""
-    view, done = memoryview(data.numpy()), 0
+    """Fills a contiguous tensor with the bytes of an open file from `start` on."""
+    data = data.view(torch.int16) if data.dtype == torch.bfloat16 else data  # which numpy does not know
+    view, done = memoryview(data.numpy()).cast("B"), 0
     file.seek(start)
     while done < len(view):
         count = file.readinto(view[done:])

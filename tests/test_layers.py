@@ -72,6 +72,7 @@ TORCH = [
     "llm",
     "parallel",
     "algebra",
+    "stacks",
     "strategies",
     "inspection",
     "planning",

@@ -1,0 +1,60 @@
+"""One module's factors of all adapters on top of each other, read from their files a block at a time.
+
+A block has at most 4 MB, however many adapters there are and however large the module is.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+
+from housebrain_core.adapters import VALUE_LIMIT, Adapter
+from housebrain_core.algebra import Stack, gram, stack
+
+BLOCK = 2**20
+"""Values of a block: all of a module's for ten adapters of rank 8, and a part of it for a hundred."""
+
+
+class Side(NamedTuple):
+    """A_cat (R, in_features) of a module, or B_cat transposed (R, out_features), R being the sum of the ranks."""
+
+    adapters: list[Adapter]
+    module: str
+    name: str
+    """A or B."""
+
+    @property
+    def ranks(self) -> list[int]:
+        return [adapter.shapes[self.module][2] for adapter in self.adapters]
+
+    @property
+    def length(self) -> int:
+        """in_features or out_features."""
+        return self.adapters[0].shapes[self.module]["BA".index(self.name)]
+
+    def blocks(self) -> Iterator[torch.Tensor]:
+        """All columns in order, (R, columns) in float32 at a time; a block is overwritten by the next."""
+        ranks, length = self.ranks, self.length
+        step = min(length, max(1, BLOCK // sum(ranks)))
+        memory = torch.empty(sum(ranks) * step)
+        for start in range(0, length, step):
+            width = min(step, length - start)
+            block = memory[: sum(ranks) * width].view(-1, width)
+            for adapter, rows in zip(self.adapters, block.split(ranks), strict=True):
+                adapter.read_columns(self.module, self.name, start, rows)
+            yield block
+
+
+def read_stack(adapters: list[Adapter], module: str) -> Stack:
+    """A module of all adapters in core coordinates.
+
+    Raises:
+        AdapterError: a value is not finite, or beyond what training can give.
+    """
+    sides = [Side(adapters, module, name) for name in "BA"]
+    grams = [gram(side.blocks()) for side in sides]
+    # A diagonal is a sum of squares: small means that every value is, NaN and infinity are never small.
+    if not all((found.diagonal() <= VALUE_LIMIT**2).all() for found in grams):
+        for adapter in adapters:
+            adapter.factors(module)  # looks at every value
+    return stack(*grams, sides[0].ranks)
