@@ -1,208 +1,293 @@
-"""Kills training runs and counts those that end with the adapter of the uninterrupted run, byte for byte.
+"""Cuts training runs off in every way, and counts those that end with the adapter of the uninterrupted run.
 
-    python benchmarks/survival.py                  100 kills before file operations, 100 at random times
-    python benchmarks/survival.py --operations 10 --times 5
+    nohup python benchmarks/survival.py > survival.log &      all cases, about half an hour on an idle core
+    python benchmarks/survival.py --most 5                    five of each kind, spread over all
+    python benchmarks/survival.py --kinds operations damage
 
-A save, a seal, a prune and the last folder are all file operations of a run: SIGKILL comes before the k-th of them, for
-k spread over all. Every run is forked from one process that has torch loaded, so a kill and its resume take seconds.
-A resumed run has to start at the newest sealed step: starting over counts as a failure. SIGKILL shows the order of
-writes, not what a power cut does to the page cache; for that every file is fsynced before its rename.
+A case passes when the next run starts at the newest sealed step, as its own log says, does no more than one save
+interval again, and ends with the same adapter by sha256. Starting over is a failure. Every run is forked from one
+process that has torch loaded, so that a kill and its resume take seconds. SIGKILL shows the order of writes, not what a
+power cut does to the page cache; for that every file is fsynced before its rename.
 """
 
 import argparse
 import json
 import os
 import platform
-import random
+import resource
 import shutil
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
-from typing import NamedTuple
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
+from survival_runs import (
+    CUT,
+    SAVE_STEPS,
+    STEPS,
+    WEIGHTS,
+    Outcome,
+    Whole,
+    cut_run,
+    finish,
+    folder_for,
+    go_on,
+    lines_of,
+    newest_sealed,
+    prepare,
+    start,
+    wait_for,
+)
 
-from housebrain_core import synthetic
-from housebrain_core.config import FineTuningConfig, SplitConfig
-from housebrain_core.manifests import sha256_of
+from housebrain_core.config import SplitConfig
 from housebrain_core.splits import split_dataset
 from housebrain_core.tiny import TinyRecipe, tiny_base
-from housebrain_core.train import HouseBrainFineTuner
 
-WEIGHTS = "adapter_model.safetensors"
-EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"}
-STEPS, SAVE_STEPS = 8, 2
+KILLS = 100
+"""SIGKILLs at random times."""
 
 
-class Outcome(NamedTuple):
-    """What became of one killed run."""
-
-    killed: bool
-    """False when the run was over before the kill came."""
-    sealed: int
-    """The newest sealed step when it died."""
-    resumed: int
-    """The step that the next run started at; STEPS when the adapter was finished already."""
-    identical: bool
-
-    @property
-    def survived(self) -> bool:
-        return self.identical and self.resumed == self.sealed
+def spread(cases: list, most: int | None) -> list:
+    """At most so many of the cases, evenly over all of them."""
+    if most is None or most >= len(cases):
+        return cases
+    return [cases[(2 * number + 1) * len(cases) // (2 * most)] for number in range(most)]
 
 
-def prepare(folder: Path) -> FineTuningConfig:
-    """A generated dataset, its split, a tiny base model, and the settings of the run."""
-    synthetic.write_dataset(folder / "dataset", 48, 16)
-    split_dataset(SplitConfig(source=folder / "dataset", output=folder / "splits", splits=3), lambda line: None)
-    return FineTuningConfig(
-        dataset_path=folder / "splits" / "split_01.zip",
-        output_dir=folder / "uninterrupted",
-        base_model=str(tiny_base(TinyRecipe(samples=120, intermediate_size=64))),
-        max_steps=STEPS,
-        save_steps=SAVE_STEPS,
-        gradient_accumulation_steps=1,
-        row_length=512,
-        learning_rate=5e-3,
-    )
+def kill_before_operations(whole: Whole, most: int | None) -> Iterator[Outcome]:
+    """A save, a seal, a prune and the last folder are all file operations of a run."""
+    config = folder_for(whole, "killed")
+    for at in spread(list(range(1, whole.operations + 1)), most):
+        killed = finish(start(config, at)) == -signal.SIGKILL
+        yield go_on(whole, config, f"before operation {at}", "" if killed else "the kill never came")
 
 
-def start(config: FineTuningConfig, kill_at: int | None = None) -> int:
-    """Trains in a forked process, its lines in lines.txt beside the folder; the process's id.
-
-    Args:
-        config: the run's settings.
-        kill_at: SIGKILL itself before this many file operations in its folder; the count is left in operations.txt.
-    """
-    child = os.fork()
-    if child:
-        return child
-    done = 0
-
-    def count(event: str, arguments: tuple) -> None:
-        nonlocal done
-        if event in EVENTS and any(str(config.output_dir) in str(argument) for argument in arguments[:2]):
-            done += 1
-            if done == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(count)
-    code = 1
-    try:
-        with config.output_dir.with_suffix(".lines.txt").open("w", buffering=1) as lines:
-            HouseBrainFineTuner(config, report=lambda line: print(line, file=lines)).train()
-        config.output_dir.with_suffix(".operations.txt").write_text(str(done))
-        code = 0
-    finally:
-        os._exit(code)
+def kill_at_random_times(whole: Whole, most: int | None) -> Iterator[Outcome]:
+    """From the moment when training begins; a run that was over before its kill came is not counted."""
+    config, hits = folder_for(whole, "killed"), 0
+    while hits < min(KILLS, most or KILLS):
+        step, wait = whole.dice.randrange(STEPS), whole.dice.uniform(0, whole.seconds)
+        child = start(config)
+        wait_for(config, f"step {step} of" if step else "rows of")
+        time.sleep(wait)
+        os.kill(child, signal.SIGKILL)
+        if finish(child) == -signal.SIGKILL:
+            hits += 1
+            yield go_on(whole, config, f"{wait:.3f} s after step {step}")
+        else:
+            shutil.rmtree(config.output_dir)
 
 
-def finish(child: int) -> int:
-    """Waits for a forked run: its exit code, or minus the signal that ended it."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+DAMAGE = {
+    "truncated": lambda data: data[: len(data) // 2],
+    "zeroed": lambda data: bytes(len(data)),
+    "deleted": lambda data: None,
+    "one bit flipped": lambda data: bytes(byte ^ (at == len(data) // 2) for at, byte in enumerate(data)),
+    "empty": lambda data: b"",
+}  # fmt: skip
 
 
-def newest_sealed(output: Path) -> int:
-    """The newest step with a manifest; STEPS when the adapter itself is finished, 0 when nothing is sealed."""
-    if (output / "manifest.json").exists() and json.loads((output / "manifest.json").read_bytes())["finished"]:
-        return STEPS
-    return max((int(path.parent.name[11:]) for path in output.glob("checkpoint-*/manifest.json")), default=0)
+def damage(path: Path, how: str) -> None:
+    """Damages a file in one of the ways of `DAMAGE`."""
+    damaged = DAMAGE[how](path.read_bytes())
+    path.unlink() if damaged is None else path.write_bytes(damaged)
 
 
-def resume(config: FineTuningConfig, killed: bool, expected: str) -> Outcome:
-    """Goes on after a kill, and compares."""
-    output = config.output_dir
-    sealed = newest_sealed(output)
-    whole = (output / "manifest.json").exists() and sealed == STEPS
-    code = finish(start(config))
-    lines = output.with_suffix(".lines.txt").read_text().splitlines()
-    steps = [int(line.rpartition("-")[2]) for line in lines if line.startswith("resuming from checkpoint-")]
-    resumed = STEPS if whole and "nothing is left to do" in lines[-1] else sum(steps)
-    identical = code == 0 and sha256_of(output / WEIGHTS) == expected
-    shutil.rmtree(output)
-    return Outcome(killed, sealed, resumed, identical)
+def damage_every_file(whole: Whole, most: int | None) -> Iterator[Outcome]:
+    """The newest checkpoint is damaged, so the one before is the newest that is whole; then both are."""
+    config, copy = cut_run(whole)
+    names = sorted(path.name for path in (copy / f"checkpoint-{CUT}").iterdir())
+    for name, how in spread(list(product(names, DAMAGE)), most):
+        shutil.copytree(copy, config.output_dir)
+        damage(config.output_dir / f"checkpoint-{CUT}" / name, how)
+        yield go_on(whole, config, f"{name} {how}", sealed=CUT - SAVE_STEPS)
+    for how in spread(list(DAMAGE), most and most // 10):
+        shutil.copytree(copy, config.output_dir)
+        for path in list(config.output_dir.glob(f"checkpoint-*/{WEIGHTS}")):
+            damage(path, how)
+        stopped = finish(start(config)) == 1 and "nothing was deleted" in lines_of(config)[-1]
+        for step in (CUT - SAVE_STEPS, CUT):  # a person restores them
+            shutil.rmtree(*config.output_dir.glob(f"invalid/checkpoint-{step}.*"))
+            shutil.copytree(copy / f"checkpoint-{step}", config.output_dir / f"checkpoint-{step}")
+        yield go_on(whole, config, f"all {how}", "" if stopped else "it did not stop", sealed=CUT)
 
 
-def kill_before_operation(config: FineTuningConfig, at: int, expected: str) -> Outcome:
-    return resume(config, finish(start(config, at)) == -signal.SIGKILL, expected)
+def fill_the_disk(whole: Whole, most: int | None) -> Iterator[Outcome]:
+    """No file may grow past a limit from checkpoint-2 on: for one save, for two, and for three, which stop the run."""
+    config = folder_for(whole, "full")
+    lifted = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit, failures in spread(list(product((9_000, 16_000, 30_000, 60_000, 90_000), (1, 2, 3))), most):
+        left = failures
+
+        def fill(line: str, limit: int = limit) -> None:
+            nonlocal left
+            if line == f"saved checkpoint-{SAVE_STEPS}":
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, lifted[1]))
+            elif "training goes on" in line:
+                left -= 1
+                if not left:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, lifted)
+
+        code, lines = finish(start(config, on_line=fill)), lines_of(config)
+        failed = sum("training goes on" in line for line in lines)
+        as_told = code == 0 and failed == failures if failures < 3 else code == 1 and "third in a row" in lines[-1]
+        yield go_on(whole, config, f"{limit} bytes, {failures} saves", "" if as_told else f"{code}: {lines[-1]}")
 
 
-def kill_at_time(config: FineTuningConfig, seconds: float, expected: str) -> Outcome:
-    child = start(config)
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
-    return resume(config, finish(child) == -signal.SIGKILL, expected)
+def end_the_budget(whole: Whole, most: int | None) -> Iterator[Outcome]:
+    """Sessions follow one another until the plan is done; 30 s before its end a session saves and stops."""
+    for seconds in spread([2, 3, 5, *(30 + whole.seconds * steps for steps in range(1, STEPS))], most):
+        config = folder_for(whole, "budget", time_budget_hours=seconds / 3600)
+        problem, sealed = "", 0
+        for session in range(STEPS + 1):
+            code, lines = finish(start(config)), lines_of(config)
+            resumed = sum(
+                int(line.rpartition("-")[2]) for line in lines if line.startswith("resuming from checkpoint-")
+            )
+            if code or resumed != sealed or not (session == STEPS or "To go on" in lines[-1] or "done" in lines[-1]):
+                problem = f"session {session}: code {code}, started at {resumed}, sealed was {sealed}, {lines[-1]}"
+            sealed = newest_sealed(config.output_dir)
+            if sealed == STEPS:
+                break
+        yield go_on(whole, config, f"{seconds:.1f} s, {session + 1} sessions", problem)
 
 
-def run(operations: int, times: int, seed: int, folder: Path) -> dict[str, list[Outcome]]:
-    """All kills.
-
-    Args:
-        operations: kills before file operations, evenly over all of them.
-        times: kills at random times.
-        seed: of the random times.
-        folder: scratch.
-
-    Returns:
-        Outcomes by kind of kill.
-    """
-    torch.set_num_threads(1)
-    whole = prepare(folder)
-    for _ in range(2):  # the first is slower: files are not cached yet
-        shutil.rmtree(whole.output_dir, ignore_errors=True)
-        started = time.monotonic()
-        if finish(start(whole)):
-            sys.exit("the uninterrupted run failed: " + whole.output_dir.with_suffix(".lines.txt").read_text())
-        seconds = time.monotonic() - started
-    total = int(whole.output_dir.with_suffix(".operations.txt").read_text())
-    expected = sha256_of(whole.output_dir / WEIGHTS)
-    print(f"uninterrupted: {STEPS} steps, {total} file operations, {seconds:.1f} s", flush=True)
-    config = whole.model_copy(update={"output_dir": folder / "killed"})
-    results: dict[str, list[Outcome]] = {"before a file operation": [], "at a random time": []}
-    for number in range(operations):
-        at = 1 + number * (total - 1) // max(1, operations - 1)
-        results["before a file operation"].append(kill_before_operation(config, at, expected))
-        tell(results["before a file operation"], f"before operation {at}")
-    generator = random.Random(seed)
-    for _ in range(times):
-        moment = generator.uniform(0, seconds)
-        results["at a random time"].append(kill_at_time(config, moment, expected))
-        tell(results["at a random time"], f"after {moment:.2f} s")
-    return results
+def ask_to_stop(whole: Whole, most: int | None) -> Iterator[Outcome]:
+    """SIGTERM and SIGINT at random times: exit code 0, saved at the end of the step, and how to go on."""
+    config = folder_for(whole, "asked")
+    for number in ([signal.SIGTERM, signal.SIGINT] * 10)[:most]:
+        step, wait = whole.dice.randrange(1, STEPS - 1), whole.dice.uniform(0, whole.seconds / 2)
+        child = start(config)
+        wait_for(config, f"step {step} of")
+        time.sleep(wait)
+        os.kill(child, number)
+        code, lines = finish(child), lines_of(config)
+        reached = max(int(line.split()[1]) for line in lines if line.startswith("step "))
+        as_told = code == 0 and "To go on" in lines[-1] and newest_sealed(config.output_dir) == reached
+        yield go_on(whole, config, f"{number.name} after step {step}", "" if as_told else f"{code}: {lines[-1]}")
 
 
-def tell(outcomes: list[Outcome], what: str) -> None:
-    """One line for a failure, and one for every tenth kill."""
-    if not outcomes[-1].survived or len(outcomes) % 10 == 0:
-        print(f"{len(outcomes)} kills, the last {what}: {outcomes[-1]}", flush=True)
+def start_twice(whole: Whole, most: int | None) -> Iterator[Outcome]:
+    """A second trainer of one folder ends at once and disturbs nothing; when the first is killed, it goes on."""
+    config = folder_for(whole, "twice")
+    for step in spread(list(range(STEPS)), most):
+        child = start(config)
+        wait_for(config, f"step {step} of" if step else "rows of")
+        config.output_dir.with_suffix(".lines").rename(config.output_dir.with_suffix(".first"))
+        code, lines = finish(start(config)), lines_of(config)
+        as_told = code == 1 and "another process is training" in lines[-1]
+        if step % 2:
+            os.kill(child, signal.SIGKILL)
+        finish(child)
+        config.output_dir.with_suffix(".first").rename(config.output_dir.with_suffix(".lines"))
+        yield go_on(whole, config, f"second at step {step}", "" if as_told else f"{code}: {lines[-1:]}")
 
 
-def table(results: dict[str, list[Outcome]]) -> str:
+CHANGES = {"epochs": 3, "max_steps": 9, "batch_size": 8, "gradient_accumulation_steps": 3, "row_length": 256,
+           "learning_rate": 1e-3, "warmup_share": 0.5, "lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "seed": 7,
+           "lora_seed": 7, "load_in_4bit": False, "max_length": 1000}  # fmt: skip
+
+
+def change_a_setting(whole: Whole, most: int | None) -> Iterator[Outcome]:
+    """Refused with the field, old and new, and nothing is touched; with the old settings it goes on."""
+    config, copy = cut_run(whole)
+    changes = [(name, config.model_copy(update={name: value})) for name, value in CHANGES.items()]
+    other = config.dataset_path.with_name("split_02.zip")
+    changes.append(("data", config.model_copy(update={"dataset_path": other})))
+    base = str(tiny_base(TinyRecipe(samples=121, intermediate_size=64), lambda line: None))
+    changes += [(name, config.model_copy(update={"base_model": base})) for name in ("base_model", "revision")]
+    for name, changed in spread(changes, most):
+        shutil.copytree(copy, config.output_dir)
+        code, lines = finish(start(changed)), lines_of(config)
+        refusal = [line for line in lines if line.startswith("CheckpointError")][-1:]
+        as_told = code == 1 and refusal and f"{name} was " in refusal[0]
+        yield go_on(whole, config, f"{name} changed", "" if as_told else f"{code}: {lines[-1:]}", sealed=CUT)
+
+
+BAD_ROWS = {
+    "invalid JSON": b'{"id": "x", ',
+    "missing key": b'{"id": "x", "input": {}}',
+    "not an object": b"[1, 2, 3]",
+    "text instead of a design": b'{"id": "x", "input": {}, "output": "a house", "metadata": {}}',
+    "NUL": b"\x00" * 100,
+    "invalid UTF-8": b'{"id": "\xff\xfe"}',
+    "10 MB": b'{"id": "' + b"x" * 10_000_000,
+    "an id twice": None,
+}
+
+
+def train_beside_bad_rows(whole: Whole, most: int | None) -> Iterator[Outcome]:
+    """A dataset is split without its bad row, in the order of the clean one; its run is killed and goes on."""
+    folder = whole.config.output_dir.parent
+    good = {
+        part: [
+            json.dumps(json.loads(path.read_bytes())).encode() for path in sorted((folder / "dataset" / part).iterdir())
+        ]
+        for part in ("train", "validation")
+    }
+    for number, (what, row) in enumerate(spread(list(BAD_ROWS.items()), most)):
+        source, output = folder / f"bad-{number}", folder / f"bad-splits-{number}"
+        source.mkdir()
+        rows = list(good["train"])
+        rows.insert(5 * number + 1, good["train"][0] if row is None else row)
+        (source / "train.jsonl").write_bytes(b"\xef\xbb\xbf"[: 3 * (number % 2)] + b"\r\n".join(rows) + b"\n\n")
+        (source / "validation.jsonl").write_bytes(b"\n".join(good["validation"]))
+        said: list[str] = []
+        split_dataset(SplitConfig(source=source, output=output, splits=3, max_bad=0.05), said.append)
+        named = any(f"train.jsonl:{5 * number + 2}" in line for line in said)
+        config = folder_for(whole, "bad", dataset_path=output / "split_01.zip")
+        finish(start(config, on_line=lambda line: os.kill(os.getpid(), 9) if line == "saved checkpoint-4" else None))
+        yield go_on(whole, config, what, "" if named else f"not named: {said}")
+
+
+KINDS = {
+    "operations": ("SIGKILL before a file operation", kill_before_operations),
+    "times": ("SIGKILL at a random time", kill_at_random_times),
+    "damage": ("damaged file of the newest checkpoint", damage_every_file),
+    "disk": ("full disk in a save", fill_the_disk),
+    "budget": ("time budget", end_the_budget),
+    "signals": ("SIGTERM, SIGINT", ask_to_stop),
+    "twice": ("two trainers at once", start_twice),
+    "settings": ("changed setting", change_a_setting),
+    "rows": ("bad row in the dataset", train_beside_bad_rows),
+}
+
+
+def table(outcomes: dict[str, list[Outcome]]) -> str:
     """The results as a Markdown table."""
-    lines = ["| SIGKILL | kills | resumed at the newest sealed step | identical sha256 |", "|---|---|---|---|"]
-    for kind, outcomes in results.items():
-        killed = [outcome for outcome in outcomes if outcome.killed]
-        right = sum(outcome.resumed == outcome.sealed for outcome in killed)
-        lines.append(f"| {kind} | {len(killed)} | {right} | {sum(outcome.identical for outcome in killed)} |")
+    lines = ["| kind | cases | resumed at the newest sealed step | most steps repeated | same sha256 | passed |",
+             "|---|---|---|---|---|---|"]  # fmt: skip
+    for name, of_kind in outcomes.items():
+        right = sum(outcome.resumed == outcome.sealed for outcome in of_kind)
+        repeated = max((max(0, outcome.reached - outcome.resumed) for outcome in of_kind), default=0)
+        same, passed = (sum(getattr(outcome, what) for outcome in of_kind) for what in ("identical", "passed"))
+        lines.append(f"| {KINDS[name][0]} | {len(of_kind)} | {right} | {repeated} | {same} | {passed} |")
     return "\n".join(lines)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--operations", type=int, default=100, help="kills before file operations")
-    parser.add_argument("--times", type=int, default=100, help="kills at random times")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--most", type=int, help="cases of each kind at most; all when not given")
     options = parser.parse_args()
-    started = time.monotonic()
+    torch.set_num_threads(1)
+    started, outcomes = time.monotonic(), {}
     with tempfile.TemporaryDirectory() as scratch:
-        results = run(options.operations, options.times, options.seed, Path(scratch))
+        whole = prepare(Path(scratch).resolve())
+        for kind in options.kinds:
+            outcomes[kind] = []
+            for outcome in KINDS[kind][1](whole, options.most):
+                outcomes[kind].append(outcome)
+                if not outcome.passed or len(outcomes[kind]) % 10 == 0:
+                    print(f"{kind} {len(outcomes[kind])}: {outcome}", flush=True)
+            shutil.rmtree(whole.config.output_dir.with_name("killed"), ignore_errors=True)
     print(f"\n{platform.machine()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, ")
-    print(f"torch {torch.__version__}; {time.monotonic() - started:.0f} s in all\n\n{table(results)}")
-    return 0 if all(outcome.survived for outcomes in results.values() for outcome in outcomes) else 1
+    print(f"torch {torch.__version__}; {time.monotonic() - started:.0f} s in all\n\n{table(outcomes)}")
+    return 0 if all(outcome.passed for of_kind in outcomes.values() for outcome in of_kind) else 1
 
 
 if __name__ == "__main__":

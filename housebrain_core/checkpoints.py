@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from housebrain_core.errors import CheckpointError, DataError
-from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, sync_folder
+from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, sha256_of, sync_folder, to_json
 
 KEEP = 2
 """Sealed checkpoints kept; the second is for when the newest is damaged."""
@@ -28,7 +28,8 @@ def seal_checkpoint(folder: Path, step: int, fingerprint: dict) -> None:
     for name in names:
         with (folder / name).open("rb") as file:
             os.fsync(file.fileno())
-    seal(folder, "checkpoint", names, step=step, fingerprint=fingerprint)
+    digest = sha256_of(to_json(fingerprint).encode())
+    seal(folder, "checkpoint", names, step=step, fingerprint=fingerprint, fingerprint_sha256=digest)
     (folder.parent / SEALED_ONCE).touch()
     sync_folder(folder.parent)
 
@@ -57,6 +58,7 @@ def find_checkpoint(output: Path, fingerprint: dict, report: Callable[[str], Non
             continue
         try:
             manifest = read_manifest(folder, "checkpoint")
+            check_manifest(folder, manifest)
             check_files(folder, manifest, DataError)
         except DataError as error:
             damaged.append(f"{error}")
@@ -72,6 +74,19 @@ def find_checkpoint(output: Path, fingerprint: dict, report: Callable[[str], Non
             "Restore one, or start again with another output folder."
         )
     return None
+
+
+def check_manifest(folder: Path, manifest: dict) -> None:
+    """Raises DataError when the manifest itself is damaged: one bit may leave it JSON, and look like another run."""
+    files, fingerprint = manifest.get("files"), manifest.get("fingerprint")
+    whole = (
+        isinstance(files, dict)
+        and all(isinstance(about, dict) and about.keys() == {"size", "sha256"} for about in files.values())
+        and manifest.get("step") == checkpoint_step(folder)
+        and manifest.get("fingerprint_sha256") == sha256_of(to_json(fingerprint).encode())
+    )
+    if not whole:
+        raise DataError(f"{folder} is damaged: {MANIFEST} has changed since it was written.")
 
 
 def refuse_other_run(recorded: dict, current: dict, where: Path) -> None:

@@ -107,21 +107,30 @@ COLAB_SESSION = 12.0
 """Hours at most, on free Colab; often fewer, and no quota is published (research.google.com/colaboratory/faq.html)."""
 
 
-def estimate_rate(shape: Shape, gpu: str, row_length: int, learned_share: float) -> Range:
-    """Tokens per second, (least, most), of QLoRA training on packed rows.
+def count_operations(shape: Shape, row_length: int, learned_share: float) -> Range:
+    """Operations that QLoRA training takes for one token of a packed row, (without, with) gradient checkpointing.
 
     Each weight costs 2 operations forward and 2 for the gradient of its input; frozen weights need no gradient
-    of their own. Gradient checkpointing does the forward pass twice: the low end has it, and the high end
-    where the weights fill `LARGE` of the GPU. Attention works on whole rows; the output layer on answers only.
+    of their own. Gradient checkpointing does the forward pass of the layers twice. Attention works on whole rows;
+    the output layer on answers only.
     """
     attention = 4 * row_length * shape.hidden * shape.layers
     forward = 2 * shape.in_layers + attention
     head = 4 * shape.vocabulary * shape.hidden * learned_share
     plain = 2 * forward + attention + head
+    return plain, plain + forward
+
+
+def estimate_rate(shape: Shape, gpu: str, row_length: int, learned_share: float) -> Range:
+    """Tokens per second, (least, most), of QLoRA training on packed rows.
+
+    The low end has gradient checkpointing, and the high end where the weights fill `LARGE` of the GPU.
+    """
+    plain, checkpointed = count_operations(shape, row_length, learned_share)
     kind = GPUS[gpu]
     scale = TWO_GPUS if gpu == "t4x2" else (1.0, 1.0)
     large = shape.bytes > LARGE * kind.memory * 1e9
-    operations = (plain + forward, plain + forward if large else plain)
+    operations = (checkpointed, checkpointed if large else plain)
     low, high = (kind.rate * 1e12 * kind.share[i] * scale[i] / operations[i] for i in (0, 1))
     return low, high
 

@@ -167,3 +167,19 @@ def test_the_lock_outlives_nothing_not_even_a_killed_process(tmp_path):
         pass
     with lock_folder(tmp_path):
         pass
+
+
+def test_a_manifest_with_any_one_bit_flipped_is_damaged_or_as_good_as_before(tmp_path):
+    older, newer = write_checkpoint(tmp_path, 9), write_checkpoint(tmp_path, 10)
+    whole = (newer / MANIFEST).read_bytes()
+    damaged = 0
+    for position in range(len(whole)):
+        data = bytearray(whole)
+        data[position] ^= 1 << position % 8
+        (newer / MANIFEST).write_bytes(data)
+        found = find_checkpoint(tmp_path, RUN, lambda line: None)
+        assert found in (older, newer), "never a traceback, and never another run's"
+        if found == older:
+            damaged += 1
+            (tmp_path / "invalid" / "checkpoint-10.1").rename(newer)
+    assert damaged > 0.9 * len(whole), "all but spaces and the version"

@@ -1,0 +1,118 @@
+"""Compares the estimate that training prints after its first 20 steps with the time that the run then took.
+
+    python benchmarks/estimate.py                                           generated samples, five runs
+    python benchmarks/estimate.py --split housebrain_splits/split_01.zip    real ones
+
+Error = |estimated - real| / real, of the whole training from its first step to its end, with every measurement of the
+validation loss, every checkpoint, and the last measurement. Time is CPU time of one thread, so that other programs on
+the machine do not count; --wall takes the clock on the wall.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+
+from housebrain_core import synthetic, trainer
+from housebrain_core.config import FineTuningConfig, SplitConfig
+from housebrain_core.splits import split_dataset
+from housebrain_core.tiny import TinyRecipe, tiny_base
+from housebrain_core.train import HouseBrainFineTuner
+
+LIMIT = 0.10
+"""Error that is allowed."""
+RUNS = [
+    {"row_length": 512, "gradient_accumulation_steps": 2, "max_steps": 200},
+    {"row_length": 512, "gradient_accumulation_steps": 1, "max_steps": 400, "save_steps": 20},
+    {"row_length": 1024, "gradient_accumulation_steps": 4, "max_steps": 200, "save_steps": 1000},
+    {"row_length": 512, "gradient_accumulation_steps": 4, "max_steps": 250, "save_steps": 50},
+    {"row_length": 512, "gradient_accumulation_steps": 8, "epochs": 1},
+]
+"""Rows of several sizes, few and many checkpoints; the last measures the validation loss as a whole plan does."""
+
+
+CPU_CLOCK = SimpleNamespace(time=time.process_time, monotonic=time.process_time)
+"""Stands in for the module `time`: CPU seconds of this process."""
+
+
+class Error(NamedTuple):
+    """One run: steps, and seconds of the whole training as estimated after 20 steps and as they were."""
+
+    steps: int
+    estimated: float
+    real: float
+
+    @property
+    def share(self) -> float:
+        return abs(self.estimated - self.real) / self.real
+
+
+def measure(config: FineTuningConfig, clock) -> Error:
+    """Trains, and compares."""
+    marks: dict[str, float] = {}
+    estimate, begin = trainer.estimate_finish, trainer.Progress.on_train_begin
+
+    def watched_begin(self, *arguments, **more):
+        begin(self, *arguments, **more)
+        marks["begin"] = clock.time()
+
+    def watched_estimate(rate, tokens_left, hours, now):
+        found = estimate(rate, tokens_left, hours, now)
+        marks["estimated"] = clock.time() + found[0] * 3600 - marks["begin"]
+        return found
+
+    trainer.Progress.on_train_begin, trainer.estimate_finish, trainer.time = watched_begin, watched_estimate, clock
+    try:
+        result = HouseBrainFineTuner(config, report=lambda line: None).train()
+    finally:
+        trainer.Progress.on_train_begin, trainer.estimate_finish, trainer.time = begin, estimate, time
+    return Error(result.steps, marks["estimated"], clock.time() - marks["begin"])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--split", type=Path, help="a bundle; generated samples when not given")
+    parser.add_argument("--runs", type=int, default=len(RUNS))
+    parser.add_argument("--wall", action="store_true", help="time by the clock on the wall")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    base = str(tiny_base(TinyRecipe(samples=120, intermediate_size=64)))
+    errors = []
+    with tempfile.TemporaryDirectory() as scratch:
+        split = options.split
+        if split is None:
+            synthetic.write_dataset(Path(scratch) / "dataset", 1200, 60)
+            split_dataset(SplitConfig(source=Path(scratch) / "dataset", output=Path(scratch) / "splits", splits=1))
+            split = Path(scratch) / "splits" / "split_01.zip"
+        print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, one thread; {split.name}\n")
+        print("| run | steps | estimated s | real s | error |\n|---|---|---|---|---|")
+        for number, settings in enumerate(RUNS[: options.runs]):
+            config = FineTuningConfig(
+                dataset_path=split,
+                output_dir=Path(scratch) / str(number),
+                base_model=base,
+                learning_rate=5e-3,
+                **settings,
+            )
+            error = measure(config, time if options.wall else CPU_CLOCK)
+            errors.append(error.share)
+            what = ", ".join(f"{name} {value}" for name, value in settings.items())
+            print(
+                f"| {what} | {error.steps} | {error.estimated:.1f} | {error.real:.1f} | {error.share:.1%} |", flush=True
+            )
+    print(f"\nlargest error {max(errors):.1%}, allowed {LIMIT:.0%}")
+    return 0 if max(errors) <= LIMIT else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""How much of the two epochs still teaches anything: validation loss along a whole plan, against the data's floor.
+
+    housebrain split --source housebrain_dataset_v5_350k --output housebrain_splits --splits 6
+    python benchmarks/learning_curve.py --split housebrain_splits/split_01.zip --figure docs/learning_curve.png
+
+One run trains every epoch and measures as often as training does. Where the stop-when-learned rule would have ended it,
+a second run branches off one step before with the rule on, so that both share every step until then, and cools down:
+the table shows what it costs in loss and what it saves in time. The tiny base model learns far more slowly than a real
+one: a rule that leaves it enough steps leaves a real one more than enough.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+from transformers import TrainerCallback
+
+from housebrain_core import stopping, train
+from housebrain_core.config import FineTuningConfig
+from housebrain_core.stopping import StopWhenLearned, why_learned
+from housebrain_core.tiny import tiny_base
+from housebrain_core.train import HouseBrainFineTuner, TrainResult
+
+MEASUREMENTS = 20
+"""In a plan: as many as training makes for 52,500 samples of 253 tokens, each 157 steps of 3,240."""
+SHOWN = 24
+"""Rows of the table at most."""
+
+
+class Brancher(TrainerCallback):
+    """Keeps the checkpoint of the step before each measurement until the rule says "learned" for the first time."""
+
+    def __init__(self, place: Path, stopper: StopWhenLearned):
+        self.place, self.stopper, self.reason, self.at = place, stopper, "", 0
+
+    def would_end(self, losses: list[float], floor: float | None, share_done: float) -> str:
+        """Stands in for the rule: takes note of what it says, and lets training go on."""
+        self.reason = self.reason or why_learned(losses, floor, share_done)
+        return ""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.reason and not self.at:
+            self.at = state.global_step
+        if not self.at and (state.global_step + 1) % self.stopper.every == 0:
+            control.should_save = True
+
+    def on_save(self, args, state, control, **kwargs):
+        if not self.at and (state.global_step + 1) % self.stopper.every == 0:
+            shutil.rmtree(self.place, ignore_errors=True)
+            name = f"checkpoint-{state.global_step}"
+            shutil.copytree(Path(args.output_dir) / name, self.place / name)
+
+
+class Watched(HouseBrainFineTuner):
+    """The trainer with a `Brancher`."""
+
+    def _trainer(self, model, rows, *arguments):
+        trainer = super()._trainer(model, rows, *arguments)
+        stopper = next(c for c in trainer.callback_handler.callbacks if isinstance(c, StopWhenLearned))
+        self.brancher = Brancher(self.config.output_dir.with_name("branch"), stopper)
+        trainer.add_callback(self.brancher)
+        stopping.why_learned = self.brancher.would_end
+        return trainer
+
+
+def measure_as_often_as_a_whole_split(config: FineTuningConfig) -> None:
+    """MEASUREMENTS in a plan, whatever its size: for a small one that costs more than the 2 % that training allows."""
+
+    class Rows(train.PackedRows):
+        def __init__(self, samples, row_length):
+            super().__init__(samples, row_length)
+            steps.append(len(self) // config.rows_per_step * config.epochs)
+
+    steps: list[int] = []
+    train.PackedRows = Rows
+    train.measuring_interval = lambda rows, per_step: max(1, steps[0] // MEASUREMENTS)
+
+
+def run_both(config: FineTuningConfig) -> tuple[TrainResult, TrainResult | None, str]:
+    """Every epoch, then the branch with the rule on; the second is None where the rule never ends it."""
+    measure_as_often_as_a_whole_split(config)
+    watched = Watched(config)
+    try:
+        whole = watched.train()
+    finally:
+        stopping.why_learned = why_learned
+    branch = watched.brancher.place
+    if not watched.brancher.at:
+        return whole, None, ""
+    ended = HouseBrainFineTuner(config.model_copy(update={"output_dir": branch})).train()
+    return whole, ended, watched.brancher.reason
+
+
+def table(result: TrainResult) -> str:
+    """Share of the plan, samples seen, loss, and distance to the floor."""
+    lines = ["| share of the plan | samples seen | validation loss | above the floor |", "|---|---|---|---|"]
+    points = [*result.validation_curve, (result.steps, result.validation_loss)]
+    keep = max(1, -(-len(points) // SHOWN))
+    for number, (step, loss) in enumerate(points):
+        if number % keep == 0 or number == len(points) - 1:
+            share = step / result.planned_steps
+            seen = share * result.settings["epochs"] * result.samples
+            above = f"{loss / result.floor - 1:.1%}" if result.floor else "unknown"
+            lines.append(f"| {share:.1%} | {seen:,.0f} | {loss:.4f} | {above} |")
+    return "\n".join(lines)
+
+
+def describe_end(whole: TrainResult, ended: TrainResult | None, reason: str) -> str:
+    """What ending early costs, and what it saves."""
+    if ended is None:
+        return "The rule does not end this run before its plan does."
+    lost = ended.validation_loss - whole.validation_loss
+    return (
+        f"{reason}\nWith the rule on it ends at step {ended.steps} of {whole.steps}, cooled down: validation loss "
+        f"{ended.validation_loss:.4f} instead of {whole.validation_loss:.4f} ({lost / whole.validation_loss:+.2%}), "
+        f"{1 - ended.steps / whole.steps:.0%} of the time saved."
+    )
+
+
+def draw(whole: TrainResult, ended: TrainResult | None, path: Path) -> None:
+    """The two curves and the floor."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6.4, 3.2), dpi=100)
+    for result, name in ((whole, "all epochs"), (ended, "stopped when learned")):
+        if result is not None:
+            first = 0 if result is whole else -1  # they share all measurements but the last
+            points = [*result.validation_curve[first:], (result.steps, result.validation_loss)]
+            shares, losses = zip(*((step / whole.planned_steps, loss) for step, loss in points), strict=True)
+            axes.plot(shares, losses, marker="o", markersize=3, label=name)
+    if whole.floor:
+        axes.axhline(whole.floor, color="black", linestyle="--", linewidth=1, label="floor of the data")
+    axes.set(xlabel="share of the plan", ylabel="validation loss, nats per token", xlim=(0, 1.02))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Software": None})
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--split", type=Path, required=True, help="a bundle, or any dataset")
+    parser.add_argument("--base-model", default="tiny", help="tiny, or a folder")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--gradient-accumulation-steps", type=int, default=4)
+    parser.add_argument("--row-length", type=int, default=512, help="short rows are faster on a CPU")
+    parser.add_argument("--learning-rate", type=float, default=5e-3)
+    parser.add_argument("--lora-r", type=int, default=32)
+    parser.add_argument("--figure", type=Path, help="PNG to write")
+    parser.add_argument("--folder", type=Path, help="where to work; by default a temporary folder")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        config = FineTuningConfig(
+            dataset_path=options.split,
+            output_dir=(options.folder or Path(scratch)) / "whole",
+            base_model=str(tiny_base()) if options.base_model == "tiny" else options.base_model,
+            epochs=options.epochs,
+            gradient_accumulation_steps=options.gradient_accumulation_steps,
+            row_length=options.row_length,
+            learning_rate=options.learning_rate,
+            lora_r=options.lora_r,
+            lora_alpha=2 * options.lora_r,
+            logging_steps=50,
+        )
+        whole, ended, reason = run_both(config)
+    print(f"\n{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}; {options.base_model} base model")
+    print(f"{whole.samples:,} samples, {whole.tokens:,} tokens, {whole.steps} steps, floor {whole.floor}\n")
+    print(f"{table(whole)}\n\n{describe_end(whole, ended, reason)}")
+    if options.figure:
+        draw(whole, ended, options.figure)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""Base models of any shape with random weights in NF4, and what a GPU's matrix products reach: for benchmarks."""
+
+import time
+
+import torch
+from bitsandbytes.nn import Linear4bit, Params4bit
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from housebrain_core.base_models import Base
+from housebrain_core.costs import Shape
+from housebrain_core.model import add_lora, keep_efficient_attention, keep_one_cpu_kernel, training_device
+from housebrain_core.platforms import choose_dtype
+from housebrain_core.settings import FineTuningConfig
+
+
+def random_model(shape: Shape, report=lambda line: None):
+    """A base model of a shape with random NF4 weights on this process's device, and LoRA on it as in training."""
+    device, name, capability = training_device()
+    dtype = getattr(torch, choose_dtype(name, capability)[0])
+    config = LlamaConfig(
+        hidden_size=shape.hidden, num_hidden_layers=shape.layers, intermediate_size=shape.intermediate,
+        num_attention_heads=shape.heads, num_key_value_heads=shape.key_value_heads, vocab_size=shape.vocabulary,
+        tie_word_embeddings=shape.tied, max_position_embeddings=16384, use_cache=False,
+        attn_implementation="sdpa", bos_token_id=None, eos_token_id=None, pad_token_id=None,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    layers = shape.layers
+    config.num_hidden_layers = 1
+    model = LlamaForCausalLM(config).to(dtype).to(device)
+    (first,) = model.model.layers
+    config.num_hidden_layers = layers
+    stack = [quantised(type(first)(config, layer).to(dtype).to(device), dtype) for layer in range(layers)]
+    model.model.layers = torch.nn.ModuleList(stack)
+    for weight in model.parameters():
+        weight.requires_grad = False
+    model.is_loaded_in_4bit = True
+    if device.type == "cpu":
+        keep_one_cpu_kernel(model)
+    if capability is not None and capability < (8, 0):
+        keep_efficient_attention()
+    return add_lora(model, Base("random", "0", "random"), FineTuningConfig(dataset_path=".", output_dir="."))
+
+
+def quantised(block: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+    """A transformer block whose linear layers are NF4 with double quantisation."""
+    for module in list(block.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, torch.nn.Linear):
+                four = Linear4bit(child.in_features, child.out_features, bias=False, compute_dtype=dtype,
+                                  compress_statistics=True, quant_type="nf4")  # fmt: skip
+                four.weight = Params4bit(child.weight.data, requires_grad=False, quant_type="nf4", module=four)
+                setattr(module, name, four.to(child.weight.device))
+    return block
+
+
+def measure_matrix_rate(device: torch.device, size: int = 4096, repeats: int = 50) -> float:
+    """Operations per second of half-precision products of square matrices."""
+    left, right = (torch.randn(size, size, dtype=torch.float16, device=device) for _ in range(2))
+    for _ in range(5):
+        left @ right
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(repeats):
+        left @ right
+    torch.cuda.synchronize()
+    return repeats * 2 * size**3 / (time.perf_counter() - started)
