@@ -47,8 +47,7 @@ def encode(sample: dict) -> Example:
         DataError: a value that JSON does not have (NaN, Infinity, a Python object).
     """
     brief, design = sample["input"], sample["output"]
-    answer = usual_answer(brief, design) or any_answer(brief, design)
-    return Example(write_prompt(brief), dumps(answer))
+    return Example(write_prompt(brief), usual_answer(brief, design) or dumps(any_answer(brief, design)))
 
 
 def write_prompt(brief: dict) -> str:

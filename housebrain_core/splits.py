@@ -2,21 +2,25 @@
 
 import errno
 import hashlib
+import os
 import random
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from housebrain_core import codec
-from housebrain_core.bundles import Bundle, is_bundle, read_bundle, write_bundle
+from housebrain_core.bundles import Bundle, is_bundle, read_bundle, seal_bundle, write_contents
 from housebrain_core.columns import read_chunk
 from housebrain_core.conditions import parse_condition
 from housebrain_core.config import SplitConfig
 from housebrain_core.data import Item, ReadLog, read_samples
-from housebrain_core.encoding import EncodedDataset, encode_dataset
+from housebrain_core.encoding import EncodedDataset, encode_dataset, in_worker
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.findings import entropy_floor, study_fields
 from housebrain_core.handouts import account_mapping, training_configs, write_handout
@@ -73,13 +77,13 @@ FLOOR_SAMPLES = 10_000
 """Training samples that the entropy in the manifests is estimated from; at least a tenth must be there."""
 
 
-def estimate_entropy(table: PackedTable) -> dict[str, float]:
-    """The least loss on a table's samples as {"entropy_nats_per_sample": nats}, or {} when it has too few."""
-    if table.num_rows < FLOOR_SAMPLES // 10:
+def estimate_entropy(rows: pa.Table) -> dict[str, float]:
+    """The least loss on samples as {"entropy_nats_per_sample": nats}, or {} when they are too few."""
+    if rows.num_rows < FLOOR_SAMPLES // 10:
         return {}
-    chosen = table.select(range(0, table.num_rows, -(-table.num_rows // FLOOR_SAMPLES)))
     items = []
-    for number, (_, prompt, completion, _) in enumerate(chosen.records()):
+    columns = [rows.column(name).to_pylist() for name in ("prompt", "completion")]
+    for number, (prompt, completion) in enumerate(zip(*columns, strict=True)):
         brief = codec.read_prompt(prompt)
         sample = {"input": brief, "output": codec.decode(brief, completion)}
         items.append(Item("sample", number, sample, "train", False))
@@ -88,10 +92,12 @@ def estimate_entropy(table: PackedTable) -> dict[str, float]:
 
 
 def hash_table(table: PackedTable) -> str:
-    """A hash over the ids, prompts and completions of a table, in order."""
+    """A hash over the ids, prompts and completions of a table, in order, each followed by a zero byte."""
     digest = hashlib.sha256()
-    for *row, _ in table.records():
-        digest.update("\0".join((*row, "")).encode())
+    for batch in table.batches():
+        columns = [batch.column(name) for name in ("id", "prompt", "completion")]
+        _, ends, text = pc.binary_join_element_wise(*columns, "", "\0").buffers()
+        digest.update(memoryview(text)[: np.frombuffer(ends, np.int32)[batch.num_rows]])
     return digest.hexdigest()
 
 
@@ -208,29 +214,40 @@ def _refuse_existing(config: SplitConfig) -> None:
 def _write_splits(config: SplitConfig, dataset: EncodedDataset, parts, picked, staging: Path, report) -> dict:
     """All files of a splits folder into `staging`, the manifest last."""
     train, validation = dataset.tables["train"], dataset.tables["validation"].select(picked)
-    digest = sha256_of((hash_table(train) + hash_table(dataset.tables["validation"])).encode())
-    about = {"codec_version": codec.VERSION, "dataset": digest, "splits": config.splits, "seed": config.seed}
-    about |= estimate_entropy(train)
+    names = [f"split_{split_id:02d}" for split_id in range(1, config.splits + 1)]
+    threads = ThreadPoolExecutor(os.cpu_count())  # links, compression and hashes all release the interpreter's lock
+    try:
+        chosen = train.select(range(0, train.num_rows, -(-train.num_rows // FLOOR_SAMPLES)))
+        entropy = in_worker(train.num_rows, estimate_entropy, chosen.unpack())
+        digests = threads.map(hash_table, dataset.tables.values())
+        jobs = []
+        for name, rows in zip(names, parts, strict=True):
+            jobs.append(threads.submit(_write_trees, staging / name, dataset, rows, picked))
+            if config.bundle == "parquet":
+                tables = {"train": train.select(rows).batches(), "validation": validation.batches()}
+                jobs.append(threads.submit(write_contents, staging, name, tables))
+        for job in with_bar(jobs, lambda: len(jobs), "writing"):
+            job.result()
+        digest = sha256_of("".join(digests).encode())
+        about = {"codec_version": codec.VERSION, "dataset": digest, "splits": config.splits, "seed": config.seed}
+        about |= entropy()
+        counts = [{"train": len(rows), "validation": len(picked)} for rows in parts]
+        jobs = [
+            threads.submit(_seal_split, staging, name, config.bundle, counts[number], split_id=number + 1, **about)
+            for number, name in enumerate(names)
+        ]
+        bundles = [job.result() for job in jobs]
+    finally:
+        threads.shutdown(cancel_futures=True)
     platforms = account_mapping(config.splits)
     entries = []
-    for split_id, rows in enumerate(with_bar(parts, lambda: len(parts), "writing"), 1):
-        name = f"split_{split_id:02d}"
-        files = write_tree(staging / name, dataset, "train", rows)
-        write_tree(staging / name, dataset, "validation", picked)
-        counts = {"train": files, "validation": len(picked)}
-        seal(staging / name, "split", [], split_id=split_id, counts=counts, **about)
-        if config.bundle == "json":
-            bundle = zip_tree(staging, name)
-        else:
-            part = train.select(rows).unpack()
-            bundle = write_bundle(staging, name, part, validation.unpack(), split_id=split_id, **about)
+    for split_id, (name, bundle, count) in enumerate(zip(names, bundles, counts, strict=True), 1):
         platform = platforms[split_id]
         entry = {
             "split_id": split_id,
             "name": name,
             "platform": platform,
-            "train": len(rows),
-            "validation": len(picked),
+            **count,
             "bundle": bundle.name,
             "data": name if config.bundle == "json" else bundle.name,
             "bundle_bytes": bundle.stat().st_size,
@@ -239,7 +256,7 @@ def _write_splits(config: SplitConfig, dataset: EncodedDataset, parts, picked, s
         }
         entries.append(entry)
         (staging / "handouts" / f"{name}.md").write_text(write_handout(entry, config.splits), encoding="utf-8")
-        report(f"{name}: {len(rows):,} samples, {entry['bundle_bytes'] / 1e6:.1f} MB to upload, for {platform}")
+        report(f"{name}: {count['train']:,} samples, {entry['bundle_bytes'] / 1e6:.1f} MB to upload, for {platform}")
     summary = {
         **about,
         "source": config.source.name,
@@ -258,3 +275,14 @@ def _write_splits(config: SplitConfig, dataset: EncodedDataset, parts, picked, s
     names = ["split_summary.json", "training_configs.json", *(entry["bundle"] for entry in entries)]
     seal(staging, "splits", names, **about, parts=entries)
     return summary
+
+
+def _write_trees(folder: Path, dataset: EncodedDataset, train: list[int], validation: list[int]) -> None:
+    write_tree(folder, dataset, "train", train)
+    write_tree(folder, dataset, "validation", validation)
+
+
+def _seal_split(staging: Path, name: str, form: str, counts: dict[str, int], **about) -> Path:
+    """The manifest of a split's folder, and its bundle; returns the bundle."""
+    seal(staging / name, "split", [], counts=counts, **about)
+    return zip_tree(staging, name) if form == "json" else seal_bundle(staging, name, counts, **about)

@@ -25,10 +25,11 @@ def write_tree(folder: Path, dataset: EncodedDataset, part: Part, rows: list[int
         The number of files.
     """
     (folder / part).mkdir(parents=True)
-    files, used = dataset.files[part], set()
+    target, files, used = str(folder / part), dataset.files[part], set()
     for row in rows:
         if files[row] is not None:
-            _link_or_copy(files[row], folder / part / _unused(os.path.basename(files[row]), used))
+            name = os.path.basename(files[row])
+            _link_or_copy(files[row], os.path.join(target, _unused(name, used)))
     written = [row for row in rows if files[row] is None]
     for sample_id, prompt, completion, metadata in dataset.tables[part].select(written).records():
         brief = codec.read_prompt(prompt)
@@ -72,7 +73,7 @@ def _file_name(sample_id: str) -> str:
     return sample_id if plain else sha256_of(sample_id.encode(errors="surrogatepass"))[:24]
 
 
-def _link_or_copy(source: str, target: Path) -> None:
+def _link_or_copy(source: str, target: str) -> None:
     try:
         os.link(source, target)
     except FileExistsError:
