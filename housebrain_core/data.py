@@ -256,12 +256,16 @@ def _parse_json(line: bytes) -> object:
     """JSON from bytes; the reason of a DataError says what is wrong with them."""
     try:  # orjson is ten times faster, but makes floats of integers beyond 64 bits
         value = orjson.loads(line)
-        long_number = b"0" * 19 in line.translate(_DIGITS_TO_ZERO)  # ten times faster than a regular expression
-        return json.loads(line) if long_number else value
+        return json.loads(line) if _has_long_number(line) else value
     except (ValueError, RecursionError) as error:
         if line.startswith(codecs.BOM_UTF8):
             return _parse_json(line.removeprefix(codecs.BOM_UTF8))
         raise DataError(_explain(line, error)) from None
+
+
+def _has_long_number(line: bytes) -> bool:
+    """Whether 19 digits follow each other; such a row has three at every sixth byte, which is seen sooner."""
+    return b"000" in line[::6].translate(_DIGITS_TO_ZERO) and b"0" * 19 in line.translate(_DIGITS_TO_ZERO)
 
 
 def _explain(line: bytes, error: Exception) -> str:

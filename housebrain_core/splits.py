@@ -73,13 +73,13 @@ def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]
     return examples
 
 
-FLOOR_SAMPLES = 10_000
-"""Training samples that the entropy in the manifests is estimated from; at least a tenth must be there."""
+FLOOR_SAMPLES = 5_000
+"""Training samples that the entropy in the manifests is estimated from; at least a fifth must be there."""
 
 
 def estimate_entropy(rows: pa.Table) -> dict[str, float]:
     """The least loss on samples as {"entropy_nats_per_sample": nats}, or {} when they are too few."""
-    if rows.num_rows < FLOOR_SAMPLES // 10:
+    if rows.num_rows < FLOOR_SAMPLES // 5:
         return {}
     items = []
     columns = [rows.column(name).to_pylist() for name in ("prompt", "completion")]
