@@ -23,7 +23,9 @@ from housebrain_core.errors import DataError
 
 Part = Literal["train", "validation"]
 Sample = dict
-"""A JSON object with `id` (text), `input` (the brief), `output` (the design) and `metadata` (an object)."""
+"""A JSON object with `id` (text), `input` (the brief), `output` (the design) and `metadata` (an object).
+
+Brief and design are JSON objects in house data; other people's may be any JSON value, such as a sentence."""
 
 PART_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val")}
 SUFFIXES = (".json", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
@@ -218,9 +220,9 @@ def parse_sample(line: bytes | dict, default_id: Callable[[], str]) -> Sample:
     if not isinstance(sample, dict):
         raise DataError(f"is a JSON {type(sample).__name__}, not an object")
     for name in ("input", "output"):
-        if not isinstance(sample.get(name), dict):
-            raise DataError(f"has no {name}" if sample.get(name) is None else f"its {name} is not an object")
-        if not sample[name]:
+        if sample.get(name) is None:
+            raise DataError(f"has no {name}")
+        if sample[name] in ({}, [], ""):
             raise DataError(f"its {name} is empty")
     return {
         "id": str(sample.get("id") or default_id()),
