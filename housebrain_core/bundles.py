@@ -10,6 +10,7 @@ Kaggle unpacks zips by itself, so a bundle is read packed or unpacked.
 import io
 import json
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "prompt", "completion", "metadata")])
 PARTS = ("train", "validation")
+GROUP = 10_000
+"""Rows that are compressed together."""
 FORMAT = 1
 """Version of prompts and completions (codec.VERSION) that this code trains on."""
 MEMBER_LIMIT = 4 * 2**30
@@ -36,22 +39,27 @@ class Bundle(NamedTuple):
     manifest: dict
 
 
-def write_bundle(folder: Path, name: str, train: pa.Table, validation: pa.Table, **about) -> Path:
-    """Writes folder/name.zip with fixed dates and order, so that the same contents are the same bytes.
+def write_contents(folder: Path, name: str, parts: dict[str, Iterable[pa.RecordBatch]]) -> None:
+    """Writes the tables of a bundle to folder/.name.contents, in memory for 10,000 rows; `seal_bundle` comes next.
+
+    Args:
+        folder: where the zip will be.
+        name: of the bundle, without .zip.
+        parts: the batches of train and validation, with the columns of `SCHEMA`.
+    """
+    inside = folder / f".{name}.contents"
+    inside.mkdir(parents=True)
+    for part, batches in parts.items():
+        _write_parquet(inside / f"{part}.parquet", batches)
+
+
+def seal_bundle(folder: Path, name: str, counts: dict[str, int], **about) -> Path:
+    """Makes folder/name.zip of what `write_contents` wrote, with fixed dates and order: same contents, same bytes.
 
     Returns:
         The zip's path.
     """
     inside = folder / f".{name}.contents"
-    inside.mkdir(parents=True)
-    for part, table in zip(PARTS, (train, validation), strict=True):
-        pq.write_table(
-            table, inside / f"{part}.parquet", compression="zstd", compression_level=12, use_dictionary=False,
-            write_statistics=False, data_page_size=2**26, row_group_size=2**20, column_encoding={
-                column: "DELTA_BYTE_ARRAY" if column == "id" else "PLAIN" for column in SCHEMA.names
-            },
-        )  # fmt: skip
-    counts = {part: table.num_rows for part, table in zip(PARTS, (train, validation), strict=True)}
     seal(inside, "bundle", name=name, counts=counts, format=FORMAT, **about)
     path = folder / f"{name}.zip"
     with zipfile.ZipFile(path, "w") as archive:
@@ -62,6 +70,25 @@ def write_bundle(folder: Path, name: str, train: pa.Table, validation: pa.Table,
             file.unlink()
     inside.rmdir()
     return path
+
+
+def _write_parquet(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
+    """Level 7 takes a third of the time of level 12 for 12 % more bytes; larger row groups save less than 1 %."""
+    writer = pq.ParquetWriter(
+        path, SCHEMA, compression="zstd", compression_level=7, use_dictionary=False, write_statistics=False,
+        data_page_size=2**26, column_encoding={
+            column: "DELTA_BYTE_ARRAY" if column == "id" else "PLAIN" for column in SCHEMA.names
+        },
+    )  # fmt: skip
+    with writer:
+        waiting: list[pa.RecordBatch] = []
+        for batch in batches:
+            waiting.append(batch)
+            if sum(batch.num_rows for batch in waiting) >= GROUP:
+                writer.write_table(pa.Table.from_batches(waiting, SCHEMA).combine_chunks())
+                waiting = []
+        if waiting:
+            writer.write_table(pa.Table.from_batches(waiting, SCHEMA).combine_chunks())
 
 
 def is_bundle(path: Path) -> bool:

@@ -92,18 +92,17 @@ def read_chunk(items: list[Item]) -> Chunk:
 _MISSING = object()
 
 
-def _flatten(name: str, value: dict, brief: dict | None, row: int, values: dict[str, list]) -> None:
-    """Appends the leaves of an object to their columns; lists are leaves, with their length beside them."""
-    for key, item in value.items():
-        path = f"{name}.{key}"
-        if type(item) is dict and item:
-            if brief is None or item != brief:
-                _flatten(path, item, brief, row, values)
-                continue
-            item = ECHO
-        elif type(item) is list and item:
-            _append(values, f"{path} (count)", len(item), row)
-        _append(values, path, item, row)
+def _flatten(path: str, value: Any, brief: Any, row: int, values: dict[str, list]) -> None:
+    """Appends the leaves of a value to their columns; lists are leaves, with their length beside them."""
+    if type(value) is dict and value:
+        if brief is None or value != brief:
+            for key, item in value.items():
+                _flatten(f"{path}.{key}", item, brief, row, values)
+            return
+        value = ECHO
+    elif type(value) is list and value:
+        _append(values, f"{path} (count)", len(value), row)
+    _append(values, path, value, row)
 
 
 def _append(values: dict[str, list], path: str, item: Any, row: int) -> None:

@@ -4,14 +4,16 @@ A dataset has a train and a validation part: sub-folders or files of those names
 validation part, 2 % of the samples are held out by a hash of their id, so that every reader holds out the same.
 """
 
+import codecs
 import gzip
 import hashlib
 import io
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -21,7 +23,9 @@ from housebrain_core.errors import DataError
 
 Part = Literal["train", "validation"]
 Sample = dict
-"""A JSON object with `id` (text), `input` (the brief), `output` (the design) and `metadata` (an object)."""
+"""A JSON object with `id` (text), `input` (the brief), `output` (the design) and `metadata` (an object).
+
+Brief and design are JSON objects in house data; other people's may be any JSON value, such as a sentence."""
 
 PART_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val")}
 SUFFIXES = (".json", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
@@ -51,6 +55,14 @@ class ReadLog:
             raise DataError(f"the id {sample_id} occurs twice")
         self.ids.add(sample_id)
         self.good += 1
+
+    def add_new(self, sample_ids: list[str]) -> bool:
+        """Counts good samples, if none of their ids was there before; else counts none and returns False."""
+        if not self.ids.isdisjoint(sample_ids) or len(set(sample_ids)) < len(sample_ids):
+            return False
+        self.ids.update(sample_ids)
+        self.good += len(sample_ids)
+        return True
 
     def refuse(self, origin: str, reason: str) -> None:
         """Takes note of a bad sample."""
@@ -139,11 +151,10 @@ class Item(NamedTuple):
         try:
             line = self.line
             if line is None:
-                with open(self.path, "rb") as file:  # a third faster than Path.read_bytes
-                    line = file.read()
+                line = _read_file(self.path)
         except OSError as error:
             raise DataError(f"cannot be read ({error.strerror})") from None
-        sample = parse_sample(line, _default_id(self.path, self.number))
+        sample = parse_sample(line, partial(_default_id, self.path, self.number))
         return ("validation" if self.held_out and is_held_out(sample["id"]) else self.part), sample
 
 
@@ -199,8 +210,8 @@ def find_parts(source: Path) -> dict[str, list[str]]:
     return {part: files for part, files in parts.items() if files}
 
 
-def parse_sample(line: bytes | dict, default_id: str) -> Sample:
-    """Checks one sample and gives it its id.
+def parse_sample(line: bytes | dict, default_id: Callable[[], str]) -> Sample:
+    """Checks one sample and gives it its id, or the default where it has none.
 
     Raises:
         DataError: with the reason alone; the caller knows the place.
@@ -209,12 +220,12 @@ def parse_sample(line: bytes | dict, default_id: str) -> Sample:
     if not isinstance(sample, dict):
         raise DataError(f"is a JSON {type(sample).__name__}, not an object")
     for name in ("input", "output"):
-        if not isinstance(sample.get(name), dict):
-            raise DataError(f"has no {name}" if sample.get(name) is None else f"its {name} is not an object")
-        if not sample[name]:
+        if sample.get(name) is None:
+            raise DataError(f"has no {name}")
+        if sample[name] in ({}, [], ""):
             raise DataError(f"its {name} is empty")
     return {
-        "id": str(sample.get("id") or default_id),
+        "id": str(sample.get("id") or default_id()),
         "input": sample["input"],
         "output": sample["output"],
         "metadata": sample.get("metadata") if isinstance(sample.get("metadata"), dict) else {},
@@ -227,23 +238,49 @@ def is_held_out(sample_id: str) -> bool:
 
 
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
+_BLOCK = 2**16
+_BINARY = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+
+
+def _read_file(path: str) -> bytes:
+    """What is in a file, in half the time that `open` takes for one of a few kilobytes."""
+    handle = os.open(path, _BINARY)
+    try:
+        data = os.read(handle, _BLOCK)
+        while block := os.read(handle, _BLOCK):
+            data += block
+        return data
+    finally:
+        os.close(handle)
 
 
 def _parse_json(line: bytes) -> object:
     """JSON from bytes; the reason of a DataError says what is wrong with them."""
-    if not line.strip():
-        raise DataError("is empty")
-    if b"\0" in line:
-        raise DataError("has NUL bytes")
-    try:
-        text = line.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"is not UTF-8 (byte {error.start})") from None
     try:  # orjson is ten times faster, but makes floats of integers beyond 64 bits
-        long_number = b"0" * 19 in line.translate(_DIGITS_TO_ZERO)  # ten times faster than a regular expression
-        return json.loads(text) if long_number else orjson.loads(text)
+        value = orjson.loads(line)
+        return json.loads(line) if _has_long_number(line) else value
     except (ValueError, RecursionError) as error:
-        raise DataError(f"is not JSON ({str(error)[:80]})") from None
+        if line.startswith(codecs.BOM_UTF8):
+            return _parse_json(line.removeprefix(codecs.BOM_UTF8))
+        raise DataError(_explain(line, error)) from None
+
+
+def _has_long_number(line: bytes) -> bool:
+    """Whether 19 digits follow each other; such a row has three at every sixth byte, which is seen sooner."""
+    return b"000" in line[::6].translate(_DIGITS_TO_ZERO) and b"0" * 19 in line.translate(_DIGITS_TO_ZERO)
+
+
+def _explain(line: bytes, error: Exception) -> str:
+    """Why bytes are not JSON."""
+    if not line.strip():
+        return "is empty"
+    if b"\0" in line:
+        return "has NUL bytes"
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as wrong:
+        return f"is not UTF-8 (byte {wrong.start})"
+    return f"is not JSON ({str(error)[:80]})"
 
 
 def _files_in(folder: Path | str) -> list[str]:

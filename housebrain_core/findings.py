@@ -78,8 +78,8 @@ def study_fields(fields: dict[str, pa.ChunkedArray]) -> list[Finding]:
         fields: path -> values, as columns.read_columns makes them; paths begin with input. or output.
     """
     columns = [number_column(name, array) for name, array in fields.items()]
-    brief = [column for column in columns if column.name.startswith("input.")]
-    outputs = [c for c in columns if c.name.startswith("output.") and not c.name.endswith("(count)")]
+    brief = [column for column in columns if column.name.startswith("input")]
+    outputs = [c for c in columns if c.name.startswith("output") and not c.name.endswith("(count)")]
     findings: dict[str, Finding] = {}
     derived: set[str] = set()
     for target in outputs:

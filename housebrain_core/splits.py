@@ -2,24 +2,27 @@
 
 import errno
 import hashlib
+import os
 import random
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from housebrain_core import codec
 from housebrain_core.assignments import Assignment, assign
-from housebrain_core.bundles import Bundle, is_bundle, read_bundle, write_bundle
+from housebrain_core.bundles import Bundle, is_bundle, read_bundle, seal_bundle, write_contents
 from housebrain_core.columns import read_chunk
 from housebrain_core.conditions import parse_condition
 from housebrain_core.config import SplitConfig
 from housebrain_core.data import Item, ReadLog, read_samples
 from housebrain_core.deliverables import describe_folder, hand_out, notebook_name
-from housebrain_core.encoding import EncodedDataset, encode_dataset
+from housebrain_core.encoding import EncodedDataset, encode_dataset, in_worker
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.findings import entropy_floor, study_fields
 from housebrain_core.handouts import describe_size
@@ -72,17 +75,17 @@ def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]
     return examples
 
 
-FLOOR_SAMPLES = 10_000
-"""Training samples that the entropy in the manifests is estimated from; at least a tenth must be there."""
+FLOOR_SAMPLES = 5_000
+"""Training samples that the entropy in the manifests is estimated from; at least a fifth must be there."""
 
 
-def estimate_entropy(table: PackedTable) -> dict[str, float]:
-    """The least loss on a table's samples as {"entropy_nats_per_sample": nats}, or {} when it has too few."""
-    if table.num_rows < FLOOR_SAMPLES // 10:
+def estimate_entropy(rows: pa.Table) -> dict[str, float]:
+    """The least loss on samples as {"entropy_nats_per_sample": nats}, or {} when they are too few."""
+    if rows.num_rows < FLOOR_SAMPLES // 5:
         return {}
-    chosen = table.select(range(0, table.num_rows, -(-table.num_rows // FLOOR_SAMPLES)))
     items = []
-    for number, (_, prompt, completion, _) in enumerate(chosen.records()):
+    columns = [rows.column(name).to_pylist() for name in ("prompt", "completion")]
+    for number, (prompt, completion) in enumerate(zip(*columns, strict=True)):
         brief = codec.read_prompt(prompt)
         sample = {"input": brief, "output": codec.decode(brief, completion)}
         items.append(Item("sample", number, sample, "train", False))
@@ -91,10 +94,12 @@ def estimate_entropy(table: PackedTable) -> dict[str, float]:
 
 
 def hash_table(table: PackedTable) -> str:
-    """A hash over the ids, prompts and completions of a table, in order."""
+    """A hash over the ids, prompts and completions of a table, in order, each followed by a zero byte."""
     digest = hashlib.sha256()
-    for *row, _ in table.records():
-        digest.update("\0".join((*row, "")).encode())
+    for batch in table.batches():
+        columns = [batch.column(name) for name in ("id", "prompt", "completion")]
+        _, ends, text = pc.binary_join_element_wise(*columns, "", "\0").buffers()
+        digest.update(memoryview(text)[: np.frombuffer(ends, np.int32)[batch.num_rows]])
     return digest.hexdigest()
 
 
@@ -213,37 +218,26 @@ def _write_splits(
     config: SplitConfig, dataset: EncodedDataset, parts, picked, assignment: Assignment, staging: Path, report
 ) -> dict:
     """All files of a splits folder into `staging`, the manifest last."""
-    train, validation = dataset.tables["train"], dataset.tables["validation"].select(picked)
-    digest = sha256_of((hash_table(train) + hash_table(dataset.tables["validation"])).encode())
-    about = {"codec_version": codec.VERSION, "dataset": digest, "splits": config.splits, "seed": config.seed}
-    about |= estimate_entropy(train)
+    train = dataset.tables["train"]
+    about, bundles = _write_parts(config, dataset, parts, picked, assignment, staging)
     entries = []
-    for job, rows in zip(assignment.jobs, with_bar(parts, lambda: len(parts), "writing"), strict=True):
-        split_id, name = job.split_id, job.name
-        files = write_tree(staging / name, dataset, "train", rows)
-        write_tree(staging / name, dataset, "validation", picked)
-        counts = {"train": files, "validation": len(picked)}
-        seal(staging / name, "split", [], split_id=split_id, counts=counts, **about)
-        part = train.select(rows).unpack()
-        if config.bundle == "json":
-            bundle = zip_tree(staging, name)
-        else:
-            bundle = write_bundle(staging, name, part, validation.unpack(), split_id=split_id, **about)
+    for job, rows, bundle in zip(assignment.jobs, parts, bundles, strict=True):
         entry = {
             **job._asdict(),
-            "name": name,
+            "name": job.name,
             "train": len(rows),
             "validation": len(picked),
             "bundle": bundle.name,
-            "data": name if config.bundle == "json" else bundle.name,
+            "data": job.name if config.bundle == "json" else bundle.name,
             "bundle_bytes": bundle.stat().st_size,
             "bundle_sha256": sha256_of(bundle),
-            "characters": [pc.sum(pc.utf8_length(part[column])).as_py() for column in ("prompt", "completion")],
+            "characters": count_characters(train.select(rows)),
             "adapter": job.adapter,
-            "notebook": notebook_name(split_id, job.platform, config.bundle),
+            "notebook": notebook_name(job.split_id, job.platform, config.bundle),
         }
         entries.append(entry)
-        report(f"{name}: {len(rows):,} samples, {describe_size(entry['bundle_bytes'])} to upload, for {job.platform}")
+        size = describe_size(entry["bundle_bytes"])
+        report(f"{job.name}: {len(rows):,} samples, {size} to upload, for {job.platform}")
     summary = {
         **about,
         "source": config.source.name,
@@ -261,3 +255,53 @@ def _write_splits(
     names = ["split_summary.json", *(entry["bundle"] for entry in entries), *hand_out(staging, entries, assignment)]
     seal(staging, "splits", names, **about, parts=entries)
     return summary
+
+
+def _write_parts(
+    config: SplitConfig, dataset: EncodedDataset, parts, picked, assignment: Assignment, staging: Path
+) -> tuple[dict, list[Path]]:
+    """Folders and bundles of all splits; returns what their manifests say of the dataset, and the bundles."""
+    train, validation = dataset.tables["train"], dataset.tables["validation"].select(picked)
+    threads = ThreadPoolExecutor(os.cpu_count())  # links, compression and hashes all release the interpreter's lock
+    try:
+        chosen = train.select(range(0, train.num_rows, -(-train.num_rows // FLOOR_SAMPLES)))
+        entropy = in_worker(train.num_rows, estimate_entropy, chosen.unpack())
+        digests = threads.map(hash_table, dataset.tables.values())
+        writing = []
+        for job, rows in zip(assignment.jobs, parts, strict=True):
+            writing.append(threads.submit(_write_trees, staging / job.name, dataset, rows, picked))
+            if config.bundle == "parquet":
+                tables = {"train": train.select(rows).batches(), "validation": validation.batches()}
+                writing.append(threads.submit(write_contents, staging, job.name, tables))
+        for written in with_bar(writing, lambda: len(writing), "writing"):
+            written.result()
+        digest = sha256_of("".join(digests).encode())
+        about = {"codec_version": codec.VERSION, "dataset": digest, "splits": config.splits, "seed": config.seed}
+        about |= entropy()
+        sealing = []
+        for job, rows in zip(assignment.jobs, parts, strict=True):
+            own = about | {"split_id": job.split_id, "counts": {"train": len(rows), "validation": len(picked)}}
+            sealing.append(threads.submit(_seal_split, staging, job.name, config.bundle, own))
+        return about, [sealed.result() for sealed in sealing]
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+def count_characters(table: PackedTable) -> list[int]:
+    """Characters of all prompts, and of all completions."""
+    prompts = completions = 0
+    for batch in table.batches():
+        prompts += pc.sum(pc.utf8_length(batch["prompt"])).as_py()
+        completions += pc.sum(pc.utf8_length(batch["completion"])).as_py()
+    return [prompts, completions]
+
+
+def _write_trees(folder: Path, dataset: EncodedDataset, train: list[int], validation: list[int]) -> None:
+    write_tree(folder, dataset, "train", train)
+    write_tree(folder, dataset, "validation", validation)
+
+
+def _seal_split(staging: Path, name: str, form: str, about: dict) -> Path:
+    """The manifest of a split's folder, and its bundle; returns the bundle."""
+    seal(staging / name, "split", [], **about)
+    return zip_tree(staging, name) if form == "json" else seal_bundle(staging, name, **about)

@@ -1,4 +1,4 @@
-"""Tables of encoded samples that stay compressed in memory, a tenth of their size, until rows are wanted."""
+"""Tables of encoded samples that stay compressed in memory, a fifth of their size, until rows are wanted."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from housebrain_core.bundles import SCHEMA
 
-_OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
+_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)  # unpacks three times as fast as zstd
+_READ_OPTIONS = pa.ipc.IpcReadOptions(use_threads=False)
 
 
 class PackedTable:
@@ -24,10 +25,10 @@ class PackedTable:
         """Rows in the table."""
         return self._starts[-1] if self._rows is None else len(self._rows)
 
-    def append(self, batch: pa.RecordBatch) -> None:
-        """Adds rows to a table that `select` has not narrowed."""
-        self._packs.append(_pack(batch))
-        self._starts.append(self._starts[-1] + batch.num_rows)
+    def append(self, packed: pa.Buffer, count: int) -> None:
+        """Adds rows, packed by `pack`, to a table that `select` has not narrowed."""
+        self._packs.append(packed)
+        self._starts.append(self._starts[-1] + count)
 
     def select(self, rows: Sequence[int]) -> "PackedTable":
         """The same table with only these rows, which are given in ascending order; nothing is copied."""
@@ -41,9 +42,11 @@ class PackedTable:
         """All rows, unpacked batch by batch."""
         rows = np.arange(self.num_rows) if self._rows is None else self._rows
         ends = np.searchsorted(rows, self._starts)
-        for pack, start, first, last in zip(self._packs, self._starts, ends, ends[1:], strict=False):
+        for packed, start, first, last in zip(self._packs, self._starts, ends, ends[1:], strict=False):
             if first < last:
-                yield _unpack(pack).take(pa.array(rows[first:last] - start))
+                batch = unpack(packed)
+                whole = last - first == batch.num_rows
+                yield batch if whole else batch.take(pa.array(rows[first:last] - start))
 
     def unpack(self) -> pa.Table:
         """All rows as one ordinary table."""
@@ -55,12 +58,14 @@ class PackedTable:
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
-def _pack(batch: pa.RecordBatch) -> pa.Buffer:
+def pack(batch: pa.RecordBatch) -> pa.Buffer:
+    """Rows with the columns of bundles.SCHEMA, compressed."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, SCHEMA, options=_OPTIONS) as stream:
         stream.write_batch(batch)
     return sink.getvalue()
 
 
-def _unpack(pack: pa.Buffer) -> pa.RecordBatch:
-    return pa.ipc.open_stream(pack).read_next_batch()
+def unpack(packed: pa.Buffer) -> pa.RecordBatch:
+    """What `pack` compressed."""
+    return pa.ipc.open_stream(packed, options=_READ_OPTIONS).read_next_batch()

@@ -25,10 +25,11 @@ def write_tree(folder: Path, dataset: EncodedDataset, part: Part, rows: list[int
         The number of files.
     """
     (folder / part).mkdir(parents=True)
-    files, used = dataset.files[part], set()
+    target, files, used = str(folder / part), dataset.files[part], set()
     for row in rows:
         if files[row] is not None:
-            link_or_copy(files[row], folder / part / _unused(os.path.basename(files[row]), used))
+            name = os.path.basename(files[row])
+            link_or_copy(files[row], os.path.join(target, _unused(name, used)))
     written = [row for row in rows if files[row] is None]
     for sample_id, prompt, completion, metadata in dataset.tables[part].select(written).records():
         brief = codec.read_prompt(prompt)
@@ -72,7 +73,7 @@ def _file_name(sample_id: str) -> str:
     return sample_id if plain else sha256_of(sample_id.encode(errors="surrogatepass"))[:24]
 
 
-def link_or_copy(source: str | Path, target: Path) -> None:
+def link_or_copy(source: str | Path, target: str | Path) -> None:
     """A hard link where the file system can, a copy elsewhere."""
     try:
         os.link(source, target)

@@ -33,13 +33,13 @@ import os, signal, sys
 from pathlib import Path
 from housebrain_core import splits
 from housebrain_core.config import SplitConfig
-real, calls = splits.write_bundle, []
-def write_bundle(*args, **about):
+real, calls = splits.seal_bundle, []
+def seal_bundle(*args, **about):
     if calls:
         os.kill(os.getpid(), signal.SIGKILL)
     calls.append(1)
     return real(*args, **about)
-splits.write_bundle = write_bundle
+splits.seal_bundle = seal_bundle
 splits.split_dataset(SplitConfig(source=Path(sys.argv[1]), output=Path(sys.argv[2]), splits=2, validation_samples=4))
 """
 
