@@ -211,11 +211,14 @@ def _refuse_existing(config: SplitConfig) -> None:
     read_manifest(output, "splits")  # only a folder that we wrote is ever removed
 
 
-def _write_splits(config: SplitConfig, dataset: EncodedDataset, parts, picked, staging: Path, report) -> dict:
-    """All files of a splits folder into `staging`, the manifest last."""
+def _write_data(config: SplitConfig, dataset: EncodedDataset, parts, picked, staging: Path) -> tuple[dict, list[Path]]:
+    """Trees and bundles of all splits; returns what their manifests say of the whole, and the bundles.
+
+    Links, compression and hashes release the interpreter's lock, so that threads use all cores.
+    """
     train, validation = dataset.tables["train"], dataset.tables["validation"].select(picked)
-    names = [f"split_{split_id:02d}" for split_id in range(1, config.splits + 1)]
-    threads = ThreadPoolExecutor(os.cpu_count())  # links, compression and hashes all release the interpreter's lock
+    names = [split_name(number) for number in range(1, config.splits + 1)]
+    threads = ThreadPoolExecutor(os.cpu_count())
     try:
         chosen = train.select(range(0, train.num_rows, -(-train.num_rows // FLOOR_SAMPLES)))
         entropy = in_worker(train.num_rows, estimate_entropy, chosen.unpack())
@@ -231,23 +234,45 @@ def _write_splits(config: SplitConfig, dataset: EncodedDataset, parts, picked, s
         digest = sha256_of("".join(digests).encode())
         about = {"codec_version": codec.VERSION, "dataset": digest, "splits": config.splits, "seed": config.seed}
         about |= entropy()
-        counts = [{"train": len(rows), "validation": len(picked)} for rows in parts]
-        jobs = [
-            threads.submit(_seal_split, staging, name, config.bundle, counts[number], split_id=number + 1, **about)
-            for number, name in enumerate(names)
-        ]
-        bundles = [job.result() for job in jobs]
+        jobs = []
+        for number, (name, rows) in enumerate(zip(names, parts, strict=True), 1):
+            own = {"counts": {"train": len(rows), "validation": len(picked)}, "split_id": number, **about}
+            jobs.append(threads.submit(_seal_split, staging, name, config.bundle, **own))
+        return about, [job.result() for job in jobs]
     finally:
         threads.shutdown(cancel_futures=True)
+
+
+def _write_trees(folder: Path, dataset: EncodedDataset, train: list[int], validation: list[int]) -> None:
+    write_tree(folder, dataset, "train", train)
+    write_tree(folder, dataset, "validation", validation)
+
+
+def _seal_split(staging: Path, name: str, form: str, **about) -> Path:
+    """The manifest of a split's folder, and its bundle; returns the bundle."""
+    seal(staging / name, "split", [], **about)
+    return zip_tree(staging, name) if form == "json" else seal_bundle(staging, name, **about)
+
+
+def split_name(number: int) -> str:
+    """Folder, bundle and handout of a split are called so; numbers begin at 1."""
+    return f"split_{number:02d}"
+
+
+def _write_splits(config: SplitConfig, dataset: EncodedDataset, parts, picked, staging: Path, report) -> dict:
+    """All files of a splits folder into `staging`, the manifest last."""
+    about, bundles = _write_data(config, dataset, parts, picked, staging)
     platforms = account_mapping(config.splits)
     entries = []
-    for split_id, (name, bundle, count) in enumerate(zip(names, bundles, counts, strict=True), 1):
+    for split_id, (rows, bundle) in enumerate(zip(parts, bundles, strict=True), 1):
+        name = split_name(split_id)
         platform = platforms[split_id]
         entry = {
             "split_id": split_id,
             "name": name,
             "platform": platform,
-            **count,
+            "train": len(rows),
+            "validation": len(picked),
             "bundle": bundle.name,
             "data": name if config.bundle == "json" else bundle.name,
             "bundle_bytes": bundle.stat().st_size,
@@ -256,11 +281,11 @@ def _write_splits(config: SplitConfig, dataset: EncodedDataset, parts, picked, s
         }
         entries.append(entry)
         (staging / "handouts" / f"{name}.md").write_text(write_handout(entry, config.splits), encoding="utf-8")
-        report(f"{name}: {count['train']:,} samples, {entry['bundle_bytes'] / 1e6:.1f} MB to upload, for {platform}")
+        report(f"{name}: {len(rows):,} samples, {entry['bundle_bytes'] / 1e6:.1f} MB to upload, for {platform}")
     summary = {
         **about,
         "source": config.source.name,
-        "train": train.num_rows,
+        "train": dataset.tables["train"].num_rows,
         "validation": dataset.tables["validation"].num_rows,
         "validation_in_each": len(picked),
         **dataset.about,
@@ -275,14 +300,3 @@ def _write_splits(config: SplitConfig, dataset: EncodedDataset, parts, picked, s
     names = ["split_summary.json", "training_configs.json", *(entry["bundle"] for entry in entries)]
     seal(staging, "splits", names, **about, parts=entries)
     return summary
-
-
-def _write_trees(folder: Path, dataset: EncodedDataset, train: list[int], validation: list[int]) -> None:
-    write_tree(folder, dataset, "train", train)
-    write_tree(folder, dataset, "validation", validation)
-
-
-def _seal_split(staging: Path, name: str, form: str, counts: dict[str, int], **about) -> Path:
-    """The manifest of a split's folder, and its bundle; returns the bundle."""
-    seal(staging / name, "split", [], counts=counts, **about)
-    return zip_tree(staging, name) if form == "json" else seal_bundle(staging, name, counts, **about)
