@@ -113,9 +113,11 @@ def read_bundle(path: Path) -> Bundle:
         members = {f"{part}.parquet": (path / f"{part}.parquet").read_bytes() for part in PARTS}
     else:
         raise DataError(f"{path} does not exist. Give the bundle's zip, or the folder it was unpacked to.")
-    if manifest.get("format") != FORMAT:
+    found = {manifest.get("format"), manifest.get("codec_version", FORMAT)}
+    if found != {FORMAT}:
+        unknown = ", ".join(sorted(str(version) for version in found - {FORMAT}))
         raise DataError(
-            f"{path} is a bundle of format {manifest.get('format')!r}; this code reads format {FORMAT}. "
+            f"{path} is a bundle of format {unknown}; this code reads format {FORMAT}. "
             "Use the notebook that came with the bundle, or split the dataset again."
         )
     tables = [pq.read_table(io.BytesIO(members[f"{part}.parquet"])) for part in PARTS]

@@ -8,13 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from housebrain_core import codec, synthetic
+from housebrain_core.codec_usual import usual_answer, usual_brief
 from housebrain_core.errors import DataError
 from housebrain_core.schema import Answer
 
 
 def assert_lossless(sample: dict) -> codec.Example:
-    """Both directions as JSON text: types and key order included."""
+    """Both directions as JSON text: types and key order included; and the quick way agrees with the general one."""
     example = codec.encode(sample)
+    general = codec.any_brief(sample["input"]), codec.any_answer(sample["input"], sample["output"])
+    assert example == (codec.dumps(general[0]) + "\n", codec.dumps(general[1]))
     assert json.dumps(codec.read_prompt(example.prompt)) == json.dumps(sample["input"])
     assert json.dumps(codec.decode(sample["input"], example.completion)) == json.dumps(sample["output"])
     return example
@@ -31,6 +34,7 @@ def test_1000_real_samples_come_back_as_they_were_in_the_short_form(shared, part
         example = assert_lossless(sample)
         assert not example.completion.startswith('{"design"') and not example.prompt.startswith('{"brief"')
         Answer.model_validate_json(example.completion)
+        assert usual_brief(sample["input"]) and usual_answer(sample["input"], sample["output"])
 
 
 @pytest.mark.parametrize(
@@ -57,6 +61,19 @@ def test_every_single_change_of_a_sample_comes_back(samples):
     for side in ("input", "output"):
         for changed in variants(sample[side]):
             assert_lossless(sample | {side: changed})
+
+
+def test_every_single_change_of_a_real_sample_comes_back_by_the_quick_or_the_general_way(shared):
+    (sample,) = real_samples(shared, "validation", 1)
+    quick = 0
+    for side in ("input", "output"):
+        for changed in variants(sample[side]):
+            other = sample | {side: changed}
+            assert_lossless(other)
+            if side == "input":  # with the echo changed too, so that the design is looked at
+                assert_lossless(other | {"output": sample["output"] | {"input": changed}})
+            quick += usual_answer(other["input"], other["output"]) is not None
+    assert quick > 5, "a changed number of the right kind is usual still"
 
 
 def variants(value):
@@ -125,3 +142,36 @@ def test_a_real_shape_with_any_value_anywhere_comes_back(side, way, value):
         spot = spot[key]
     spot[key] = value
     assert_lossless(sample)
+
+
+FLAT = {"levels": [], "render_paths": {"front": "renders/Modern_front.png", "top": "renders/Modern_top.png"}}
+_NEAR = st.sampled_from(
+    [0, 1, -1, 1.0, 0.5, True, False, None, "", "x", "Modern", "Tile", 10**6, 10**20, 1e300, [], {}]
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.sampled_from(["input", "echo", "output"]), st.integers(0, 60), _NEAR), max_size=3))
+def test_a_usual_sample_with_a_few_values_changed_comes_back(changes):
+    """Samples without geometry, as the real ones are: the quick way takes them, or leaves them to the general one."""
+    sample = next(synthetic.make_samples(1, seed=3))
+    sample["input"]["plot"] |= {"length": 40.5, "width": 30.0}
+    sample["input"]["basicDetails"] |= {"totalArea": 1215, "style": "Modern"}
+    sample["output"] |= FLAT | {"total_area": 1215}
+    sample = json.loads(json.dumps(sample | {"output": sample["output"] | {"input": sample["input"]}}))
+    assert usual_brief(sample["input"]) and usual_answer(sample["input"], sample["output"])
+    for side, number, value in changes:
+        root = sample["output"]["input"] if side == "echo" else sample[side]
+        spots = list(leaves(root))
+        holder, key = spots[number % len(spots)]
+        holder[key] = value
+    assert_lossless(sample)
+
+
+def leaves(value):
+    """(holder, key) of everything in a value that is no container."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(inner, dict | list):
+            yield from leaves(inner)
+        else:
+            yield value, key

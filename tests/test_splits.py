@@ -4,13 +4,16 @@ import json
 import math
 import os
 import random
+import zipfile
 
 import pytest
 
-from housebrain_core.bundles import read_bundle
+from housebrain_core import codec, encoding
+from housebrain_core.bundles import FORMAT, read_bundle
 from housebrain_core.config import SplitConfig
+from housebrain_core.data import read_samples
 from housebrain_core.errors import ConfigError, DataError
-from housebrain_core.splits import cut, split_dataset
+from housebrain_core.splits import cut, read_validation, split_dataset
 
 
 def quiet(config: SplitConfig) -> dict:
@@ -91,3 +94,33 @@ def test_the_floor_is_in_every_bundle_and_absent_where_samples_are_few(tmp_path,
         manifest = read_bundle(tmp_path / "out" / f"split_0{number}.zip").manifest
         assert manifest["entropy_nats_per_sample"] == pytest.approx(math.log(8), abs=0.01)
     assert "entropy_nats_per_sample" not in read_bundle(splits / "split_01.zip").manifest
+
+
+def test_a_prompt_is_the_same_bytes_in_training_evaluation_and_generation(dataset, splits):
+    """Bundles hold what is trained on; evaluation reads briefs from it; generation writes prompts of briefs."""
+    written = {sample["id"]: codec.write_prompt(sample["input"]) for sample in read_samples(dataset, "train")}
+    for number in (1, 2, 3):
+        for row in read_bundle(splits / f"split_0{number}.zip").train.to_pylist():
+            assert row["prompt"] == written[row["id"]] == codec.write_prompt(codec.read_prompt(row["prompt"]))
+    prompts = {example.prompt for example in read_validation(splits)}
+    assert prompts <= {example.prompt for example in read_validation(dataset)}
+    assert prompts <= {codec.write_prompt(sample["input"]) for sample in read_samples(dataset, "validation")}
+
+
+def test_worker_processes_give_the_same_bytes(dataset, splits, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoding, "FEW", 20)
+    monkeypatch.setattr(encoding, "CHUNK", 10)
+    quiet(SplitConfig(source=dataset, output=tmp_path / "out", splits=3, validation_samples=12))
+    for name in ("manifest.json", "split_02.zip"):
+        assert (tmp_path / "out" / name).read_bytes() == (splits / name).read_bytes()
+
+
+@pytest.mark.parametrize("key", ["format", "codec_version"])
+def test_a_bundle_of_an_unknown_format_is_refused(key, splits, tmp_path):
+    assert codec.VERSION == FORMAT
+    with zipfile.ZipFile(splits / "split_01.zip") as archive:
+        archive.extractall(tmp_path)
+    path = tmp_path / "split_01" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: 99}))
+    with pytest.raises(DataError, match="format 99"):
+        read_bundle(tmp_path / "split_01")

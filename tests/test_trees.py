@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,6 +65,51 @@ def test_files_are_copied_where_they_cannot_be_linked(dataset, tmp_path, monkeyp
     copied = next((tmp_path / "out" / "split_01" / "train").iterdir())
     original = dataset / "train" / copied.name
     assert copied.read_bytes() == original.read_bytes() and not os.path.samefile(copied, original)
+
+
+def test_a_read_only_source_stays_as_it_is_to_the_last_bit(tmp_path):
+    synthetic.write_dataset(tmp_path / "source", 12, 4)
+    for folder in ("train", "validation"):
+        for path in (tmp_path / "source" / folder).iterdir():
+            path.chmod(0o444)
+        (tmp_path / "source" / folder).chmod(0o555)
+    looks = {path: (path.stat().st_mode, path.stat().st_mtime_ns) for path in (tmp_path / "source").rglob("*")}
+    before = contents(tmp_path / "source")
+    quiet(source=tmp_path / "source", output=tmp_path / "out")
+    quiet(source=tmp_path / "source", output=tmp_path / "out", overwrite=True)  # what it replaces is deleted
+    assert contents(tmp_path / "source") == before
+    assert {path: (path.stat().st_mode, path.stat().st_mtime_ns) for path in looks} == looks
+
+
+MANY = """
+import resource, sys
+from pathlib import Path
+from housebrain_core.config import SplitConfig
+from housebrain_core.splits import split_dataset
+summary = split_dataset(SplitConfig(source=Path(sys.argv[1]), output=Path(sys.argv[2])), report=lambda line: None)
+print(summary["train"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("count", [int(os.environ.get("HOUSEBRAIN_MANY", 1_000_000))])
+def test_a_million_files_are_split_in_less_than_a_kilobyte_of_memory_each(count, tmp_path):
+    """A fifth of the files first, so that the growth for each file is known."""
+    peaks = {}
+    for part, number in (("few", count // 5), ("many", count)):
+        folder = tmp_path / part / "train"
+        folder.mkdir(parents=True)
+        for index in range(number):
+            sample = {"id": f"s{index}", "input": {"n": index}, "output": {"m": index % 7}}
+            (folder / f"s{index}.json").write_text(json.dumps(sample))
+        command = [sys.executable, "-c", MANY, tmp_path / part, tmp_path / f"{part} out"]
+        trained, peak = map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+        assert 0.97 * number < trained < 0.99 * number, "2 % are held out"
+        peaks[number] = peak
+        shutil.rmtree(tmp_path / part)
+    growth = (peaks[count] - peaks[count // 5]) / (count - count // 5)
+    print(f"{count:,} files: peak {peaks[count] / 1e6:.0f} MB, {growth:.0f} bytes for each file")
+    assert growth < 1000
 
 
 def test_no_space_left_is_one_sentence_and_nothing_stays(dataset, tmp_path, monkeypatch):
