@@ -34,22 +34,14 @@ def seal_checkpoint(folder: Path, step: int, fingerprint: dict) -> None:
 
 
 def find_checkpoint(output: Path, fingerprint: dict, report: Callable[[str], None] = print) -> Path | None:
-    """The newest sealed checkpoint whose files are all as they were written.
+    """The newest sealed checkpoint whose files are all as they were written; None when the run has none yet.
 
     Damaged and unsealed ones are moved to `invalid/` with a message.
-
-    Args:
-        output: the run's folder.
-        fingerprint: what this run is; a checkpoint of another run is refused.
-        report: gets a line for each checkpoint that is not used.
-
-    Returns:
-        The checkpoint's folder, or None when the run has none yet.
 
     Raises:
         CheckpointError: every sealed checkpoint is damaged, or the newest belongs to another run.
     """
-    damaged = []
+    damaged = False
     for folder in sorted(list_checkpoints(output), key=checkpoint_step, reverse=True):
         if not (folder / MANIFEST).exists():
             report(f"{folder.name} was never finished, so it is not used; moved to {SET_ASIDE}/")
@@ -57,9 +49,9 @@ def find_checkpoint(output: Path, fingerprint: dict, report: Callable[[str], Non
             continue
         try:
             manifest = read_manifest(folder, "checkpoint")
-            check_files(folder, manifest, DataError)
+            check_files(folder, manifest)
         except DataError as error:
-            damaged.append(f"{error}")
+            damaged = True
             report(f"{error} It is moved to {SET_ASIDE}/; going back to the one before.")
             _set_aside(folder)
             continue

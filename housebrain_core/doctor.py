@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from housebrain_core.errors import MachineError
-from housebrain_core.platforms import WORKING, Gpu, Platform, detect_platform, list_gpus
+from housebrain_core.gpus import Gpu, list_gpus
+from housebrain_core.platforms import WORKING, Platform, detect_platform
 
 PYTHON = (3, 11)
 """Python needed: the oldest that transformers runs on."""

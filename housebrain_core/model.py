@@ -24,7 +24,7 @@ warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning) 
 
 
 def training_device() -> tuple[torch.device, str, tuple[int, int] | None]:
-    """The device of this process, its name, and the compute capability of a GPU."""
+    """The device of this process (of several, each has its own), its name, and the compute capability of a GPU."""
     if torch.cuda.is_available():
         index = int(os.environ.get("LOCAL_RANK", "0"))
         return torch.device("cuda", index), torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)
@@ -47,13 +47,7 @@ def load_tokenizer(base: Base):
 
 
 def load_base(base: Base, load_in_4bit: bool, report: Callable[[str], None] = print) -> PreTrainedModel:
-    """Loads the base model onto this process's device, in 4 bits or in the device's floating-point type.
-
-    Args:
-        base: from `resolve_base`.
-        load_in_4bit: NF4 with double quantisation (bitsandbytes; also on a CPU).
-        report: gets the choice of type, with its reason.
-    """
+    """Loads the whole base model onto this process's device, as NF4 or in the device's floating-point type."""
     device, device_name, capability = training_device()
     name, reason = choose_dtype(device_name, capability)
     report(f"compute type {reason}")

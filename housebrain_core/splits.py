@@ -11,7 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from housebrain_core import codec
-from housebrain_core.bundles import Bundle, is_bundle, read_bundle, write_bundle
+from housebrain_core.bundle_writer import write_bundle
+from housebrain_core.bundles import Bundle, is_bundle, read_bundle
 from housebrain_core.columns import read_chunk
 from housebrain_core.conditions import parse_condition
 from housebrain_core.config import SplitConfig

@@ -1,9 +1,9 @@
 """Trains one split into one LoRA adapter: resumes, reports, keeps to its time, and ends with a sealed folder."""
 
-import os
 import platform
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,14 @@ from housebrain_core.bundles import Bundle, is_bundle, read_bundle
 from housebrain_core.checkpoints import find_checkpoint, lock_folder, prune_checkpoints, refuse_other_run
 from housebrain_core.errors import DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, to_json, write_atomically
+from housebrain_core.memory import decide_checkpointing
 from housebrain_core.model import add_lora, load_base, load_tokenizer, resolve_base, training_device
 from housebrain_core.packing import PackedRows, Tokenised, collate_row, tokenise
+from housebrain_core.platforms import session_start
+from housebrain_core.ranks import gather, rank, world_size
 from housebrain_core.settings import FineTuningConfig
-from housebrain_core.stopping import StopInTime, StopOnGarbage, StopWhenLearned, measuring_interval
-from housebrain_core.trainer import Progress, RowTrainer, SaveByTime, gradient_scale, mean_loss, save_adapter
+from housebrain_core.stopping import KeepTime, StopOnGarbage, StopWhenLearned, measuring_interval
+from housebrain_core.trainer import Progress, RowTrainer, mean_loss, save_adapter
 
 MUST_NOT_CHANGE = (
     "epochs", "max_steps", "batch_size", "gradient_accumulation_steps", "row_length", "learning_rate", "warmup_share",
@@ -48,6 +51,8 @@ class TrainResult(BaseModel):
     """On the common validation sample, nats per learned token."""
     seconds: float
     """Of this session, loading included."""
+    tokens_per_second: float = 0.0
+    """Measured in this session, saving and validation included, loading not."""
     split: str
     samples: int
     refused: int
@@ -82,7 +87,7 @@ class HouseBrainFineTuner:
 
     def __init__(self, config: FineTuningConfig, report: Callable[[str], None] = print):
         self.config = config
-        self.report = report
+        self.report = report if rank() == 0 else lambda line: None
         self.started = time.time()
 
     def train(self) -> TrainResult:
@@ -95,24 +100,30 @@ class HouseBrainFineTuner:
             DataError: the data cannot be read or no sample fits.
             ConfigError: the base model cannot be found.
             CheckpointError: the folder belongs to another run or another process, or all checkpoints are damaged.
+            TrainingError: the numbers are garbage, or the GPU's memory is too small.
         """
         config = self.config
+        if config.gpus > 1 and world_size() == 1:
+            from housebrain_core.launch import train_in_processes
+
+            train_in_processes(config, self.report, self.started)
+            return TrainResult.model_validate_json((config.output_dir / "run.json").read_bytes())
         bundle = read_training_data(config.dataset_path)
         base = resolve_base(config.base_model, config.revision)
         tokenizer = load_tokenizer(base)
-        with lock_folder(config.output_dir):
+        with lock_folder(config.output_dir) if rank() == 0 else nullcontext():
             train = tokenise(bundle.train, tokenizer, config.max_length)
             self.report(f"{bundle.name}: {len(train.samples)} samples; {train.note}")
             if train.refused:
                 self.report(f"{train.refused} samples do not fit into {train.max_length} tokens; they are left out")
             fingerprint = self._fingerprint(bundle, base, train)
-            done = self._already_finished(fingerprint)
+            done, checkpoint = gather(self._find_earlier(fingerprint) if rank() == 0 else None)[0]
             if done:
                 return done
-            checkpoint = find_checkpoint(config.output_dir, fingerprint, self.report)
             model = add_lora(load_base(base, config.load_in_4bit, self.report), base, config)
             rows = PackedRows(train.samples, config.row_length)
             self.report(f"{sum(rows.samples['length'][:]):,} tokens in {len(rows)} rows of {config.row_length}")
+            decide_checkpointing(model, rows, config.gradient_checkpointing, self.report)
             validation = tokenise(bundle.validation, tokenizer, "auto")
             self.validation = PackedRows(validation.samples, config.row_length)
             self.floor = floor_per_token(bundle, validation)
@@ -122,7 +133,8 @@ class HouseBrainFineTuner:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             loss = mean_loss(model, self.validation)
             result = self._result(trainer, bundle, base, train, loss)
-            self._save(model, tokenizer, trainer, result, fingerprint)
+            if rank() == 0:
+                self._save(model, tokenizer, trainer, result, fingerprint)
         self.report(
             f"{result.why_it_ended} at step {result.steps} of {result.planned_steps}; "
             f"validation loss {result.validation_loss:.4f} nats per token; adapter in {config.output_dir}"
@@ -136,37 +148,44 @@ class HouseBrainFineTuner:
         return {
             **{name: getattr(self.config, name) for name in MUST_NOT_CHANGE},
             "max_length": train.max_length,
-            "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+            "world_size": world_size(),
             "data": bundle.manifest["files"]["train.parquet"]["sha256"],
             "base_model": base.name,
             "revision": base.revision,
         }
 
-    def _already_finished(self, fingerprint: dict) -> TrainResult | None:
+    def _find_earlier(self, fingerprint: dict) -> tuple[TrainResult | None, Path | None]:
+        """What this run did before: its result when it is finished, else the checkpoint to go on from."""
         output = self.config.output_dir
-        if not (output / MANIFEST).exists():
-            return None
-        manifest = read_manifest(output, "adapter")
-        refuse_other_run(manifest["fingerprint"], fingerprint, output)
-        if not manifest["finished"]:
-            return None
-        check_files(output, manifest)
-        self.report(f"{output} holds the finished adapter of this very run; nothing is left to do")
-        return TrainResult.model_validate_json((output / "run.json").read_bytes())
+        if (output / MANIFEST).exists():
+            manifest = read_manifest(output, "adapter")
+            refuse_other_run(manifest["fingerprint"], fingerprint, output)
+            if manifest["finished"]:
+                check_files(output, manifest)
+                self.report(f"{output} holds the finished adapter of this very run; nothing is left to do")
+                return TrainResult.model_validate_json((output / "run.json").read_bytes()), None
+        return None, find_checkpoint(output, fingerprint, self.report)
 
-    def _trainer(self, model, rows: PackedRows, fingerprint: dict) -> "RowTrainer":
+    def _trainer(self, model, rows: PackedRows, fingerprint: dict) -> RowTrainer:
         config, (device, _, capability) = self.config, training_device()
+        accumulation = -(-config.rows_per_step // world_size())
+        rows_per_step = accumulation * world_size()
+        if rows_per_step != config.rows_per_step:
+            self.report(
+                f"{config.rows_per_step} rows per step do not divide by {world_size()} GPUs: it is {rows_per_step}"
+            )
         arguments = TrainingArguments(
             output_dir=str(config.output_dir),
             num_train_epochs=config.epochs,
             max_steps=config.max_steps or -1,
             per_device_train_batch_size=1,
-            gradient_accumulation_steps=config.rows_per_step,
+            gradient_accumulation_steps=accumulation,
             learning_rate=config.learning_rate,
             lr_scheduler_type="cosine",
             warmup_steps=config.warmup_share,
             seed=config.seed,
             use_cpu=device.type == "cpu",
+            ddp_find_unused_parameters=False,
             fp16=capability is not None and capability < (8, 0),
             bf16=capability is not None and capability >= (8, 0),
             logging_steps=config.logging_steps,
@@ -180,32 +199,38 @@ class HouseBrainFineTuner:
             disable_tqdm=True,
             report_to="none",
         )
-        callbacks = [Progress(self.report, config.time_budget_hours), SaveByTime(config.save_minutes)]
+        arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs are several processes, never threads of one
         trainer = RowTrainer(
-            model=model, args=arguments, train_dataset=rows, data_collator=collate_row, callbacks=callbacks,
+            model=model, args=arguments, train_dataset=rows, data_collator=collate_row,
             fingerprint=fingerprint, report=self.report,
         )  # fmt: skip
-        if not (config.full_epochs or config.max_steps):
-            every = measuring_interval(len(self.validation), config.rows_per_step)
-            measure = partial(mean_loss, model, self.validation)
-            trainer.add_callback(StopWhenLearned(measure, every, self.floor, lambda: trainer.schedule, self.report))
-        trainer.add_callback(StopOnGarbage(lambda: gradient_scale(trainer)))
-        trainer.add_callback(StopInTime(config, self.started, self.report))
         trainer.remove_callback(transformers.PrinterCallback)
+        self.progress, self.clock = Progress(self.report, config.time_budget_hours), self._clock()
+        trainer.add_callback(self.progress)
+        if not (config.full_epochs or config.max_steps):
+            every = measuring_interval(len(self.validation), rows_per_step)
+            trainer.add_callback(
+                StopWhenLearned(partial(mean_loss, model, self.validation), every, self.floor, self.report)
+            )
+        trainer.add_callback(StopOnGarbage())
+        trainer.add_callback(self.clock)  # last: what ends the run anyhow needs no clock
         return trainer
 
-    def _result(self, trainer: "RowTrainer", bundle: Bundle, base, train: Tokenised, loss: float) -> TrainResult:
+    def _clock(self) -> KeepTime:
+        """Time is counted from the start of the session, which on Kaggle and Colab is that of the machine."""
+        hours = self.config.time_budget_hours
+        return KeepTime(self.config.save_minutes, min(self.started, session_start()) + hours * 3600 if hours else None)
+
+    def _result(self, trainer: RowTrainer, bundle: Bundle, base, train: Tokenised, loss: float) -> TrainResult:
         state = trainer.state
         curve = [(entry["step"], entry["loss"]) for entry in state.log_history if "loss" in entry]
-        stopped = next(c.stopped for c in trainer.callback_handler.callbacks if isinstance(c, StopInTime))
         learned = next((entry["learned"] for entry in state.log_history if entry.get("learned")), "")
         done = state.global_step >= trainer.schedule.end
         left = max(0, state.max_steps - state.global_step) if done else 0
-        progress = next(c for c in trainer.callback_handler.callbacks if isinstance(c, Progress))
         _, device_name, _ = training_device()
         return TrainResult(
             finished=done,
-            why_it_ended=(learned or FINISHED[bool(self.config.max_steps)]) if done else stopped,
+            why_it_ended=(learned or FINISHED[bool(self.config.max_steps)]) if done else self.clock.stopped,
             steps=state.global_step,
             planned_steps=state.max_steps,
             epochs=round(state.epoch or 0, 4),
@@ -213,13 +238,14 @@ class HouseBrainFineTuner:
             train_loss=curve[-1][1] if curve else None,
             validation_loss=loss,
             seconds=round(time.time() - self.started, 1),
+            tokens_per_second=round(self.progress.rate, 1),
             split=bundle.name,
             samples=len(train.samples),
             refused=train.refused,
             settings=self.config.model_dump(mode="json"),
             base={"name": base.name, "revision": base.revision},
             data={key: bundle.manifest.get(key) for key in ("dataset", "split_id", "splits", "codec_version", "seed")},
-            hardware={"device": device_name, "gpus": torch.cuda.device_count(), "machine": platform.machine()},
+            hardware={"device": device_name, "gpus": world_size(), "machine": platform.machine()},
             versions={
                 "python": platform.python_version(),
                 "torch": torch.__version__,
@@ -229,10 +255,10 @@ class HouseBrainFineTuner:
             curve=curve,
             validation_curve=[(e["step"], e["validation_loss"]) for e in state.log_history if "validation_loss" in e],
             floor=self.floor,
-            hours_saved=round(left * progress.seconds_per_step / 3600, 3),
+            hours_saved=round(left * self.progress.seconds_per_step / 3600, 3),
         )
 
-    def _save(self, model, tokenizer, trainer: "RowTrainer", result: TrainResult, fingerprint: dict) -> None:
+    def _save(self, model, tokenizer, trainer: RowTrainer, result: TrainResult, fingerprint: dict) -> None:
         """Writes the adapter folder; the manifest comes last."""
         output = self.config.output_dir
         (output / MANIFEST).unlink(missing_ok=True)
