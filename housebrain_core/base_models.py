@@ -9,14 +9,16 @@ from housebrain_core.manifests import sha256_of
 
 
 class Base(NamedTuple):
-    """Which base model: adapters are merged only when this is equal."""
+    """Which base model: adapters are merged only when name and revision are equal."""
 
-    name: str
-    """Hugging Face id, or the name of a folder."""
-    revision: str
-    """Commit on the Hub; for a folder "sha256:" and a hash over its configuration and weights."""
-    source: str
-    """What to load from: the id, or the folder's path. Differs between machines, so it is never compared."""
+    name: str  # Hugging Face id, or the name of a folder
+    revision: str  # commit on the Hub; for a folder "sha256:" and a hash over its configuration and weights
+    source: str  # what to load from: the id, or the folder's path, which differs between machines
+
+    @property
+    def commit(self) -> str | None:
+        """The commit to load; None for a folder."""
+        return None if self.revision.startswith("sha256:") else self.revision
 
 
 def resolve_base(name: str, revision: str | None = None) -> Base:

@@ -55,32 +55,24 @@ def to_json(value: Any) -> str:
 
 
 def seal(folder: Path, kind: str, names: list[str] | None = None, **about: Any) -> dict:
-    """Writes the manifest of a folder, last and by rename.
+    """Writes the manifest of a folder, last and by rename, and returns it.
 
     Args:
         folder: everything else in it is written already.
         kind: what the folder is, such as "adapter".
         names: files to list; all files at its top level, but hidden ones, when not given.
         about: what it was made from and with.
-
-    Returns:
-        The manifest.
     """
     if names is None:
-        files = [path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST]
-        names = [name for name in files if not name.startswith(".")]
-    files = {name: describe_file(folder / name) for name in sorted(names)}
+        names = [path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    files = {name: describe_file(folder / name) for name in sorted(set(names) - {MANIFEST})}
     manifest = {"kind": kind, "housebrain": __version__, **about, "files": files}
     write_atomically(folder / MANIFEST, to_json(manifest))
     return manifest
 
 
 def read_manifest(folder: Path | zipfile.Path, kind: str) -> dict:
-    """The manifest of a folder that a stage finished.
-
-    Raises:
-        DataError: there is none, or it is of something else.
-    """
+    """The manifest of a folder that a stage finished; DataError when there is none, or of something else."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -94,11 +86,7 @@ def read_manifest(folder: Path | zipfile.Path, kind: str) -> dict:
 
 
 def check_files(folder: Path | zipfile.Path, manifest: dict) -> None:
-    """Compares every listed file with its size and sha256.
-
-    Raises:
-        DataError: naming all that differ.
-    """
+    """Compares every listed file with its size and sha256; DataError names all that differ."""
     problems = []
     for name, expected in manifest["files"].items():
         found = describe_file(folder / name) if (folder / name).is_file() else None

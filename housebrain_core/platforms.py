@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 Platform = Literal["kaggle", "colab", "local"]
-ROOT = Path(os.environ.get("HOUSEBRAIN_SIMULATED_ROOT", "/"))
-"""Where /kaggle and /content lie; tests simulate both platforms below a folder of their own."""
-WORKING = {"kaggle": ROOT / "kaggle/working", "colab": ROOT / "content", "local": Path(".")}
-"""Where a person finds what a notebook wrote."""
+ROOT = Path(os.environ.get("HOUSEBRAIN_SIMULATED_ROOT", "/"))  # tests simulate /kaggle and /content below another
+WORKING = {"kaggle": ROOT / "kaggle/working", "colab": ROOT / "content", "local": Path(".")}  # where results are found
 TIME_BUDGET_HOURS = {"kaggle": 8.5, "colab": 11.0, "local": None}
 """Hours from a session's start after which training saves and ends, well before the platform ends it."""
 
@@ -27,10 +25,9 @@ def detect_platform() -> Platform:
 
 
 def choose_dtype(device_name: str, capability: tuple[int, int] | None) -> tuple[str, str]:
-    """The floating-point type to compute in ("float32", "float16" or "bfloat16"), and why.
+    """The floating-point type to compute in, and why, by a GPU's compute capability (None on a CPU).
 
-    Decided by a GPU's compute capability (None on a CPU): `torch.cuda.is_bf16_supported()` says True on a T4, where
-    bfloat16 is emulated.
+    `torch.cuda.is_bf16_supported()` is no help: it says True on a T4, where bfloat16 is emulated.
     """
     if capability is None:
         return "float32", f"float32: {device_name} has no GPU, and half precision is slow on a CPU"
@@ -52,16 +49,9 @@ def session_start() -> float:
 def estimate_finish(
     tokens_per_second: float, tokens_left: int, session_hours: float | None, now: float
 ) -> tuple[float, int, str]:
-    """When training ends, from a measured rate.
+    """(hours of training left, sessions left with this one, a line that says both), from a measured rate.
 
-    Args:
-        tokens_per_second: measured, saving and validation included.
-        tokens_left: of the whole plan.
-        session_hours: until the time budget ends; None without one. Later sessions count as long as this one.
-        now: in seconds of `time.time()`.
-
-    Returns:
-        (hours of training left, sessions left with this one, one line that says both).
+    All sessions count as `session_hours` long, without end when None; `now` is in seconds of `time.time()`.
     """
     seconds = tokens_left / tokens_per_second
     sessions = max(1, math.ceil(seconds / 3600 / session_hours)) if session_hours else 1

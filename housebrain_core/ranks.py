@@ -1,7 +1,6 @@
-"""Several processes that train one model, one for each GPU: which one this is, and how they agree.
+"""Several processes that train one model, one for each GPU, as torchrun starts them: which is this, do they agree?
 
-torchrun sets RANK, LOCAL_RANK and WORLD_SIZE; a process that it did not start is alone. Only rank 0 writes and
-reports. What a clock or a signal decides is gathered first, since one process that stops alone hangs the others.
+Only rank 0 writes and reports. What a clock or a signal decides is gathered, since one that stops alone hangs the rest.
 """
 
 import os

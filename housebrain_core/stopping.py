@@ -12,27 +12,19 @@ from housebrain_core.errors import TrainingError
 from housebrain_core.platforms import catch_signals
 from housebrain_core.ranks import gather
 
-LEAST_GAIN = 0.005
-"""Relative fall of the validation loss over `WINDOW` measurements below which nothing more is learned."""
-WINDOW = 3
-"""Measurements: one or two that do not fall are noise of so small a sample, three in a row are not."""
-LEAST_SHARE = 0.2
-"""Share of the plan that is always done: warm-up and the first plateau, where the form is learned, lie in it."""
-NEAR_FLOOR = 0.01
-"""Relative distance to the data's known entropy at which there is nothing left to learn."""
-COOL_DOWN = 0.1
-"""Steps, as a share of those done, in which the learning rate falls to zero once nothing more is learned."""
-MEASURING_SHARE = 0.02
-"""Share of the training time that measuring may cost."""
-FALLS = 10
-"""Falls of the gradient scaler in a row that end a run: from its start at 65,536 the first few are routine."""
+LEAST_GAIN = 0.005  # relative fall of the validation loss over WINDOW measurements; below, nothing more is learned
+WINDOW = 3  # measurements: one or two that do not fall are noise of so small a sample, three in a row are not
+LEAST_SHARE = 0.2  # of the plan that is always done: warm-up and the first plateau, where the form is learned
+NEAR_FLOOR = 0.01  # relative distance to the data's known entropy at which there is nothing left to learn
+COOL_DOWN = 0.1  # steps, as a share of those done, in which the learning rate falls to zero when all is learned
+MEASURING_SHARE = 0.02  # of the training time that measuring may cost
+FALLS = 10  # of the gradient scaler in a row that end a run: from its start at 65,536 the first few are routine
 
 
 class Schedule:
     """Learning rate as a share of its peak: warm-up, cosine over the plan, and a short cool-down when learned.
 
-    Ending a cosine halfway would keep a model shaken by a high rate, so that the last steps lead down to zero.
-    The attributes are part of the scheduler's state: a resumed run has the same rates.
+    Ended halfway, a cosine leaves a model shaken by a high rate. The attributes are saved with the scheduler.
     """
 
     def __init__(self, warmup: int, total: int):
@@ -68,8 +60,8 @@ def why_learned(losses: list[float], floor: float | None, share_done: float) -> 
     """Why there is nothing more to learn, or "".
 
     Args:
-        losses: validation losses so far, oldest first, nats per learned token.
-        floor: the data's entropy in nats per learned token, where it is known.
+        losses: validation losses so far, oldest first; like the floor (the data's entropy) in nats per learned token.
+        floor: None where it is not known.
         share_done: steps done of those planned, in [0, 1].
     """
     if floor and losses[-1] <= floor * (1 + NEAR_FLOOR):
@@ -137,13 +129,9 @@ class StopOnGarbage(TrainerCallback):
 
 
 class KeepTime(TrainerCallback):
-    """Saves every few minutes; saves and stops at the end of a step when time is nearly up or a signal came.
+    """Saves every few minutes; saves and stops at the end of a step when a signal came, or the deadline is near.
 
-    A disconnect loses no more than those minutes. Its decisions are the same in all processes, in the same step.
-
-    Args:
-        save_minutes: between checkpoints.
-        deadline: of the session, in seconds of `time.time()`; None without one.
+    All processes do it in the same step. The deadline is in seconds of `time.time()`; None without one.
     """
 
     def __init__(self, save_minutes: float, deadline: float | None):

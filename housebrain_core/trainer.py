@@ -1,6 +1,5 @@
 """The Trainer of packed rows: its loss, its schedule, checkpoints that survive a full disk, and lines of progress."""
 
-import json
 import re
 import shutil
 import time
@@ -13,25 +12,21 @@ from transformers import Trainer, TrainerCallback
 
 from housebrain_core.checkpoints import prune_checkpoints, seal_checkpoint
 from housebrain_core.errors import CheckpointError, TrainingError
-from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.packing import PackedRows, collate_row, completion_losses
 from housebrain_core.platforms import estimate_finish, format_duration
 from housebrain_core.ranks import gather, rank, world_size
 from housebrain_core.stopping import Schedule
 
-FIRST_STEPS = 20
-"""Steps from which the first estimate of the whole time is made."""
-FAILED_SAVES = 3
-"""Failed saves in a row after which a run ends."""
+FIRST_STEPS = 20  # from which the first estimate of the whole time is made
+FAILED_SAVES = 3  # in a row, after which a run ends
 
 
 class RowTrainer(Trainer):
     """transformers' Trainer with the loss of a packed row, our schedule, and checkpoints that are sealed."""
 
-    def __init__(self, *args, fingerprint: dict, report: Callable[[str], None], **kwargs):
-        super().__init__(*args, **kwargs)
-        self.loss_is_scaled_for_ga = True
-        self.fingerprint, self.report, self.failed_saves = fingerprint, report, 0
+    def __init__(self, fingerprint: dict, report: Callable[[str], None], **kwargs):
+        super().__init__(**kwargs)
+        self.fingerprint, self.report, self.loss_is_scaled_for_ga, self.failed_saves = fingerprint, report, True, 0
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Sum over the learned tokens of this row, divided by those of the whole step in all processes.
@@ -142,5 +137,3 @@ def save_adapter(model, folder: Path) -> None:
     settings = model.peft_config["default"]
     settings.target_modules = sorted(settings.target_modules)
     model.save_pretrained(folder, save_embedding_layers=False)
-    config = json.loads((folder / "adapter_config.json").read_text())
-    write_atomically(folder / "adapter_config.json", to_json(config))

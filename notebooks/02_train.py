@@ -155,11 +155,12 @@ from pathlib import Path
 from IPython.display import Markdown
 
 from housebrain_core import plots
+from housebrain_core.cards import describe_adapter
 from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.manifests import read_manifest
 from housebrain_core.tiny import tiny_base
-from housebrain_core.train import HouseBrainFineTuner, describe_adapter
+from housebrain_core.train import HouseBrainFineTuner
 
 parts = {part["split_id"]: part for part in read_manifest(Path(splits_folder), "splits")["parts"]}
 if split_id not in parts:
@@ -198,8 +199,9 @@ plots.loss_curves({part["adapter"]: result.curve})
 # its first checkpoint and goes on from there, as a real run would after an interruption.
 
 # %% tags=["kaggle", "colab"]
+from housebrain_core.cards import describe_adapter
 from housebrain_core.settings import FineTuningConfig
-from housebrain_core.train import HouseBrainFineTuner, describe_adapter
+from housebrain_core.train import HouseBrainFineTuner
 
 config = FineTuningConfig(
     dataset_path=dataset_path,
@@ -240,7 +242,7 @@ pyplot.legend()
 pyplot.show()
 
 # %%
-Markdown(describe_adapter(result).split("---\n")[-1])
+Markdown(describe_adapter(result.model_dump()).split("---\n")[-1])
 
 # %% tags=["kaggle", "colab"]
 archive = None

@@ -38,6 +38,7 @@ LIGHT = [
     "platforms",
     "gpus",
     "checkpoints",
+    "cards",
     "launch",
     "doctor",
     "install",

@@ -72,10 +72,18 @@ def test_a_base_that_is_not_there_says_what_to_do():
         resolve_base("nobody/nothing")
 
 
-def test_no_network_is_a_sentence_and_not_a_traceback(monkeypatch):
-    def fail(*args, **kwargs):
+def test_no_network_is_a_sentence_and_a_cached_base_needs_none(monkeypatch, tmp_path):
+    def unreachable(*args, **kwargs):
         raise httpx.ConnectError("Name or service not known")
 
-    monkeypatch.setattr("huggingface_hub.HfApi.model_info", fail)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.file_download.get_hf_file_metadata", unreachable)
     with pytest.raises(HouseBrainError, match="Internet connection"):
         resolve_base("nobody/nothing")
+    folder = tmp_path / "models--nobody--nothing"
+    (folder / "snapshots" / "ab12").mkdir(parents=True)
+    (folder / "snapshots" / "ab12" / "config.json").write_text("{}")
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("ab12")
+    assert resolve_base("nobody/nothing") == ("nobody/nothing", "ab12", "nobody/nothing")
