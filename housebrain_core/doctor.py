@@ -49,7 +49,7 @@ CLICKS = {
 def check_machine(base_model: str, require_gpu: bool, report: Callable[[str], None] = print) -> Platform:
     """Looks at the whole machine, then names all that is in the way.
 
-    One GPU is used, the first; the base model's files go to scratch disk.
+    This process uses one GPU, the first (several are several processes); the base model's files go to scratch disk.
 
     Args:
         base_model: a folder, or an id on the Hub, which then has to be reachable.

@@ -195,10 +195,12 @@ result = HouseBrainFineTuner(config).train()
 plots.loss_curves({part["adapter"]: result.curve})
 
 # %% [markdown] tags=["kaggle", "colab"]
-# Training. Each line gives the loss in nats per token, the speed, and the time left. A rehearsal is stopped after
-# its first checkpoint and goes on from there, as a real run would after an interruption.
+# Training. Each line gives the loss in nats per token, the speed, and the time left. Where two GPUs are, both are used
+# if a short trial says that they are faster. A rehearsal is stopped after its first checkpoint and goes on from there,
+# as a real run would after an interruption.
 
 # %% tags=["kaggle", "colab"]
+from housebrain_core import gpu_trial, worker  # noqa: F401  the worker is what each of two GPUs runs
 from housebrain_core.cards import describe_adapter
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.train import HouseBrainFineTuner
@@ -218,6 +220,7 @@ config = FineTuningConfig(
     load_in_4bit=load_in_4bit,
     time_budget_hours=time_budget_hours or TIME_BUDGET_HOURS[platform],
 )
+config = gpu_trial.choose_gpus(config, steps=5 if rehearsal else gpu_trial.STEPS)
 with cloud.DriveCopies(output, drive):
     result = HouseBrainFineTuner(config, cloud.interrupt_at_checkpoint if rehearsal else print).train()
     if rehearsal and not result.finished:

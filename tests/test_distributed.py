@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from housebrain_core import launch, stopping, train
+from housebrain_core import gpu_trial, launch, stopping, train
 from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import CheckpointError, HouseBrainError, MachineError
 from housebrain_core.gpus import Gpu
@@ -175,8 +176,7 @@ def test_the_command_starts_two_passes_a_signal_on_and_exits_0(together, splits,
     assert codes == [0, 0] and sha256_of(config.output_dir / WEIGHTS) == sha256_of(together / WEIGHTS)
 
 
-def test_what_a_process_raises_is_raised_here(splits, base, tmp_path, monkeypatch):
-    monkeypatch.setattr(launch, "list_gpus", list)
+def test_what_a_process_raises_is_raised_here(tmp_path):
     (tmp_path / "stderr").write_text("one\ntwo\n")
     assert "one\ntwo" in str(launch.read_error(tmp_path))
     (tmp_path / "error-1.json").write_text(json.dumps({"kind": "CheckpointError", "message": "another run"}))
@@ -196,3 +196,60 @@ def test_more_processes_than_gpus_are_refused_and_none_at_all_is_the_cpu(monkeyp
     assert launch.process_environment(2)["CUDA_VISIBLE_DEVICES"] == "2,3"
     monkeypatch.setattr(launch, "list_gpus", list)
     assert launch.process_environment(2)["CUDA_VISIBLE_DEVICES"] == "2,3"
+
+
+def fake_gpus(monkeypatch, count, rates):
+    """So many T4s, and the rates that trials on one and on two would measure."""
+    tried = []
+    monkeypatch.setattr(gpu_trial, "list_gpus", lambda: [Gpu("Tesla T4", (7, 5), 15000, 15000)] * count)
+
+    def measure(config, gpus, steps, report):
+        tried.append((gpus, steps))
+        return rates[gpus]
+
+    monkeypatch.setattr(gpu_trial, "measure_rate", measure)
+    return tried
+
+
+@pytest.mark.parametrize(("rates", "chosen"), [({1: 700.0, 2: 1300.0}, 2), ({1: 700.0, 2: 690.0}, 1),
+                                               ({1: 700.0, 2: 700.0}, 1), ({1: 700.0, 2: 0.0}, 1)])  # fmt: skip
+def test_two_gpus_are_used_only_when_a_trial_finds_them_faster_and_both_rates_are_kept(
+    rates, chosen, splits, base, tmp_path, monkeypatch
+):
+    tried, lines = fake_gpus(monkeypatch, 2, rates), []
+    config = gpu_trial.choose_gpus(settings(splits, base, tmp_path / "hb"), lines.append)
+    assert config.gpus == chosen and tried == [(1, 20), (2, 20)]
+    record = json.loads((tmp_path / "hb" / "gpus.json").read_text())
+    assert record["gpus"] == chosen and record["tokens_per_second"] == {"1": rates[1], "2": rates[2]}
+    assert "700 tokens/s" in lines[-1] and f"training uses {chosen}" in lines[-1]
+    monkeypatch.setattr(gpu_trial, "list_gpus", list)  # the next session decides nothing anew
+    assert gpu_trial.choose_gpus(settings(splits, base, tmp_path / "hb"), lines.append).gpus == chosen
+    assert len(tried) == 2
+
+
+def test_one_gpu_or_none_is_not_tried(splits, base, tmp_path, monkeypatch):
+    for count in (0, 1):
+        tried = fake_gpus(monkeypatch, count, {})
+        config = settings(splits, base, tmp_path / "hb")
+        assert gpu_trial.choose_gpus(config, print) is config and not tried and not (tmp_path / "hb").exists()
+
+
+def test_a_later_session_takes_the_number_that_its_run_began_with(together, splits, base, tmp_path, monkeypatch):
+    tried = fake_gpus(monkeypatch, 2, {})
+    assert gpu_trial.choose_gpus(settings(splits, base, together), print).gpus == 2, "a finished adapter"
+    (tmp_path / "hb").mkdir()
+    shutil.copytree(together / "checkpoint-6", tmp_path / "hb" / "checkpoint-6")
+    assert gpu_trial.choose_gpus(settings(splits, base, tmp_path / "hb"), print).gpus == 2, "a checkpoint"
+    assert not tried
+
+
+@pytest.mark.soak
+def test_a_trial_trains_in_scratch_space_and_measures(splits, base, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_trial, "list_gpus", lambda: [None, None])
+    config = settings(splits, base, tmp_path / "hb")
+    rate = gpu_trial.measure_rate(config, 2, 2, print)
+    assert rate > 0 and not (tmp_path / "hb").exists()
+    lines = []
+    broken = config.model_copy(update={"base_model": str(tmp_path)})
+    monkeypatch.setattr(launch, "list_gpus", lambda: [None])
+    assert gpu_trial.measure_rate(broken, 2, 2, lines.append) == 0 and "this machine has 1" in lines[0]

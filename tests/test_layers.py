@@ -40,6 +40,7 @@ LIGHT = [
     "checkpoints",
     "cards",
     "launch",
+    "gpu_trial",
     "doctor",
     "install",
     "cloud",
