@@ -12,6 +12,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+from jupyter_client.manager import start_new_kernel
 from safetensors.torch import load_file
 
 from housebrain_core import gpu_trial, launch, stopping, train
@@ -253,3 +254,28 @@ def test_a_trial_trains_in_scratch_space_and_measures(splits, base, tmp_path, mo
     broken = config.model_copy(update={"base_model": str(tmp_path)})
     monkeypatch.setattr(launch, "list_gpus", lambda: [None])
     assert gpu_trial.measure_rate(broken, 2, 2, lines.append) == 0 and "this machine has 1" in lines[0]
+
+
+@pytest.mark.parametrize("gpus", [1, pytest.param(2, marks=pytest.mark.soak)])
+def test_the_stop_button_of_a_notebook_saves_and_stops_at_the_end_of_the_step(gpus, splits, base, tmp_path):
+    config = settings(splits, base, tmp_path / "hb", gpus=gpus, max_steps=500, save_steps=2)
+    kernel, client = start_new_kernel()
+    try:
+        client.execute(
+            "from housebrain_core.config import FineTuningConfig\n"
+            "from housebrain_core.train import HouseBrainFineTuner\n"
+            f"config = FineTuningConfig(**{config.model_dump(mode='json')!r})\n"
+            "print(HouseBrainFineTuner(config).train().why_it_ended)"
+        )
+        printed, pressed = "", False
+        while (message := client.get_iopub_msg(timeout=240))["content"].get("execution_state") != "idle":
+            printed += message["content"].get("text", "") + "\n".join(message["content"].get("traceback", []))
+            if "saved checkpoint-2" in printed and not pressed:
+                pressed = True
+                kernel.interrupt_kernel()
+    finally:
+        client.stop_channels()
+        kernel.shutdown_kernel(now=True)
+    assert printed.endswith("stopped by SIGINT\n") and "it resumes from the last checkpoint" in printed, printed
+    (sealed, *_) = sorted(config.output_dir.glob("checkpoint-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    read_manifest(sealed, "checkpoint")

@@ -16,7 +16,8 @@ GIB = 2**30
 
 def train(splits, base, output, **more) -> list[str]:
     values = {"dataset_path": splits / "split_01.zip", "output_dir": output, "base_model": str(base), "max_steps": 6,
-              "gradient_accumulation_steps": 1, "row_length": 512, "learning_rate": 5e-3, "lora_dropout": 0.1}  # fmt: skip
+              "gradient_accumulation_steps": 1, "row_length": 512,
+              "learning_rate": 5e-3, "lora_dropout": 0.1}  # fmt: skip
     lines: list[str] = []
     HouseBrainFineTuner(FineTuningConfig(**values | more), lines.append).train()
     return lines

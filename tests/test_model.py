@@ -118,7 +118,7 @@ def test_on_compute_capability_7_5_attention_never_gets_enable_gqa_and_logits_ag
 
 def test_norms_are_float32_and_embeddings_stay_as_they_are(base):
     found = resolve_base(str(base))
-    loaded = load_base(found, True, quiet).half()
+    loaded = load_base(found, False, quiet).half()
     config = FineTuningConfig(dataset_path="x", output_dir="y", base_model=str(base))
     adapted = add_lora(loaded, found, config)
     norms = [m.weight.dtype for n, m in adapted.named_modules() if n.endswith("norm") and hasattr(m, "weight")]
