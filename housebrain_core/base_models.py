@@ -9,14 +9,16 @@ from housebrain_core.manifests import sha256_of
 
 
 class Base(NamedTuple):
-    """Which base model: adapters are merged only when this is equal."""
+    """Which base model: adapters are merged only when name and revision are equal."""
 
-    name: str
-    """Hugging Face id, or the name of a folder."""
-    revision: str
-    """Commit on the Hub; for a folder "sha256:" and a hash over its configuration and weights."""
-    source: str
-    """What to load from: the id, or the folder's path. Differs between machines, so it is never compared."""
+    name: str  # Hugging Face id, or the name of a folder
+    revision: str  # commit on the Hub; for a folder "sha256:" and a hash over its configuration and weights
+    source: str  # what to load from: the id, or the folder's path, which differs between machines
+
+    @property
+    def commit(self) -> str | None:
+        """The commit to load; None for a folder."""
+        return None if self.revision.startswith("sha256:") else self.revision
 
 
 def resolve_base(name: str, revision: str | None = None) -> Base:
@@ -36,20 +38,13 @@ def resolve_base(name: str, revision: str | None = None) -> Base:
         return Base(folder.name, _hash_folder(folder), str(folder))
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ConfigError(f"base_model = {name!r}: there is no such folder. Give a folder or a Hugging Face id.")
-    import httpx  # what huggingface_hub fetches with, and whose errors it lets through
-    from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+    from huggingface_hub import hf_hub_download
 
-    try:
-        return Base(name, HfApi().model_info(name, revision=revision).sha, name)
-    except HFValidationError as error:
-        raise ConfigError(f"base_model = {name!r} is neither a folder nor a Hugging Face id: {error}") from None
-    except (HfHubHTTPError, httpx.TransportError, OfflineModeIsEnabled, OSError) as error:
-        cached = try_to_load_from_cache(name, "config.json", revision=revision)
-        if isinstance(cached, str):
-            return Base(name, Path(cached).parent.name, name)
+    try:  # the cached one where the Hub cannot be reached; its folder is named after the commit
+        return Base(name, Path(hf_hub_download(name, "config.json", revision=revision)).parent.name, name)
+    except (OSError, ValueError) as error:  # not found, not allowed, no connection, no valid id
         raise ConfigError(
-            f"base_model = {name!r} cannot be found on the Hugging Face Hub ({str(error).splitlines()[0][:160]}). "
+            f"base_model = {name!r} cannot be had from the Hugging Face Hub ({str(error).splitlines()[0][:160]}). "
             "Check the name and the Internet connection, or give a folder that holds the model."
         ) from None
 

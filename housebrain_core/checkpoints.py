@@ -4,89 +4,64 @@ transformers writes straight into checkpoint-N and resumes from the highest numb
 Here a checkpoint counts only once its manifest is there, and is used only when every file still matches it.
 """
 
-import contextlib
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from housebrain_core.errors import CheckpointError, DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, sha256_of, sync_folder, to_json
 
-KEEP = 2
-"""Sealed checkpoints kept; the second is for when the newest is damaged."""
-SET_ASIDE = "invalid"
-"""Folder for damaged checkpoints: nothing is deleted silently."""
-SEALED_ONCE = ".sealed-once"
-"""Says that a checkpoint was sealed here: a run that lost them all stops instead of starting over silently."""
+KEEP = 2  # sealed checkpoints; the second is for when the newest is damaged
+SET_ASIDE = "invalid"  # folder for damaged checkpoints: nothing is deleted silently
+SEALED_ONCE = ".sealed-once"  # marks that there was one: a run that lost them all stops instead of starting over
 
 
 def seal_checkpoint(folder: Path, step: int, fingerprint: dict) -> None:
     """Makes a written checkpoint count: syncs its files to disk, then writes the manifest by rename."""
-    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
-    for name in names:
-        with (folder / name).open("rb") as file:
+    for path in folder.iterdir():
+        with path.open("rb") as file:
             os.fsync(file.fileno())
-    digest = sha256_of(to_json(fingerprint).encode())
-    seal(folder, "checkpoint", names, step=step, fingerprint=fingerprint, fingerprint_sha256=digest)
+    seal(folder, "checkpoint", step=step, fingerprint=fingerprint, digest=_digest(step, fingerprint))
     (folder.parent / SEALED_ONCE).touch()
     sync_folder(folder.parent)
 
 
 def find_checkpoint(output: Path, fingerprint: dict, report: Callable[[str], None] = print) -> Path | None:
-    """The newest sealed checkpoint whose files are all as they were written.
+    """The newest sealed checkpoint whose files are all as they were written; None when the run has none yet.
 
     Damaged and unsealed ones are moved to `invalid/` with a message.
-
-    Args:
-        output: the run's folder.
-        fingerprint: what this run is; a checkpoint of another run is refused.
-        report: gets a line for each checkpoint that is not used.
-
-    Returns:
-        The checkpoint's folder, or None when the run has none yet.
 
     Raises:
         CheckpointError: every sealed checkpoint is damaged, or the newest belongs to another run.
     """
-    damaged = []
-    for folder in sorted(list_checkpoints(output), key=checkpoint_step, reverse=True):
-        if not (folder / MANIFEST).exists():
-            report(f"{folder.name} was never finished, so it is not used; moved to {SET_ASIDE}/")
-            _set_aside(folder)
-            continue
+    lost = (output / SEALED_ONCE).exists()
+    for folder in reversed(list_checkpoints(output)):
         try:
             manifest = read_manifest(folder, "checkpoint")
-            check_manifest(folder, manifest)
-            check_files(folder, manifest, DataError)
+            if manifest.get("digest") != _digest(checkpoint_step(folder), manifest.get("fingerprint")):
+                raise DataError(f"{folder} is damaged: {MANIFEST} has changed since it was written.")
+            check_files(folder, manifest)
         except DataError as error:
-            damaged.append(f"{error}")
+            lost = lost or (folder / MANIFEST).exists()
             report(f"{error} It is moved to {SET_ASIDE}/; going back to the one before.")
             _set_aside(folder)
-            continue
-        refuse_other_run(manifest["fingerprint"], fingerprint, folder)
-        return folder
-    if damaged or (output / SEALED_ONCE).exists():
+        else:
+            refuse_other_run(manifest["fingerprint"], fingerprint, folder)
+            return folder
+    if lost:
         raise CheckpointError(
-            f"every checkpoint in {output} is damaged or missing; what was found lies in "
-            f"{output / SET_ASIDE}, nothing was deleted. "
-            "Restore one, or start again with another output folder."
+            f"every checkpoint in {output} is damaged or missing; what was found lies in {output / SET_ASIDE}, "
+            "nothing was deleted. Restore one, or start again with another output folder."
         )
     return None
 
 
-def check_manifest(folder: Path, manifest: dict) -> None:
-    """Raises DataError when the manifest itself is damaged: one bit may leave it JSON, and look like another run."""
-    files, fingerprint = manifest.get("files"), manifest.get("fingerprint")
-    whole = (
-        isinstance(files, dict)
-        and all(isinstance(about, dict) and about.keys() == {"size", "sha256"} for about in files.values())
-        and manifest.get("step") == checkpoint_step(folder)
-        and manifest.get("fingerprint_sha256") == sha256_of(to_json(fingerprint).encode())
-    )
-    if not whole:
-        raise DataError(f"{folder} is damaged: {MANIFEST} has changed since it was written.")
+def _digest(step: int, fingerprint: dict | None) -> str:
+    """Of what a manifest says beside its files: one bit may leave it JSON, and look like another run."""
+    return sha256_of(to_json([step, fingerprint]).encode())
 
 
 def refuse_other_run(recorded: dict, current: dict, where: Path) -> None:
@@ -106,14 +81,15 @@ def refuse_other_run(recorded: dict, current: dict, where: Path) -> None:
 def prune_checkpoints(output: Path, keep: int = KEEP) -> None:
     """Removes all but the newest sealed checkpoints: the manifest first, so that a half-removed one never counts."""
     sealed = [folder for folder in list_checkpoints(output) if (folder / MANIFEST).exists()]
-    for folder in sorted(sealed, key=checkpoint_step)[:-keep]:
+    for folder in sealed[:-keep]:
         (folder / MANIFEST).unlink()
         shutil.rmtree(folder)
 
 
 def list_checkpoints(output: Path) -> list[Path]:
-    """The checkpoint-N folders of a run, sealed or not."""
-    return [path for path in output.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    """The checkpoint-N folders of a run, sealed or not, in order of their steps."""
+    folders = [path for path in output.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted(folders, key=checkpoint_step)
 
 
 def checkpoint_step(folder: Path) -> int:
@@ -121,26 +97,20 @@ def checkpoint_step(folder: Path) -> int:
     return int(folder.name.rpartition("-")[2])
 
 
-@contextlib.contextmanager
+@contextmanager
 def lock_folder(output: Path) -> Iterator[None]:
-    """Holds a folder for one trainer; the lock ends with the process, however that ends.
-
-    Raises:
-        CheckpointError: another process holds it.
-    """
+    """Holds a folder for one trainer, or raises CheckpointError; the lock ends with the process, however that ends."""
     output.mkdir(parents=True, exist_ok=True)
-    if os.name != "posix":  # flock is POSIX; the notebooks' platforms are
-        yield
-        return
-    import fcntl
-
     with (output / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CheckpointError(
-                f"another process is training into {output}. Wait for it, stop it, or choose another output folder."
-            ) from None
+        if os.name == "posix":  # flock is POSIX; the notebooks' platforms are
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CheckpointError(
+                    f"another process is training into {output}. Wait for it, stop it, or choose another output folder."
+                ) from None
         yield
 
 
@@ -148,5 +118,4 @@ def _set_aside(folder: Path) -> None:
     """Moves a checkpoint out of the way under a free name."""
     place = folder.parent / SET_ASIDE
     place.mkdir(exist_ok=True)
-    number = sum(1 for _ in place.iterdir()) + 1
-    folder.rename(place / f"{folder.name}.{number}")
+    folder.rename(place / f"{folder.name}.{len(list(place.iterdir())) + 1}")

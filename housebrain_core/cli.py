@@ -3,6 +3,7 @@
 import inspect
 import re
 import sys
+import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -154,6 +155,11 @@ def run_plan(settings: Any) -> None:
 
 
 def run_train(settings: Any) -> None:
+    if settings.gpus > 1:  # torch is needed in the processes only
+        from housebrain_core.launch import train_in_processes
+
+        train_in_processes(settings, print, time.time())
+        return
     from housebrain_core.train import HouseBrainFineTuner
 
     HouseBrainFineTuner(settings).train()

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from housebrain_core.errors import MachineError
-from housebrain_core.platforms import WORKING, Gpu, Platform, detect_platform, list_gpus
+from housebrain_core.gpus import Gpu, list_gpus
+from housebrain_core.platforms import WORKING, Platform, detect_platform
 
 PYTHON = (3, 11)
 """Python needed: the oldest that transformers runs on."""
@@ -48,7 +49,7 @@ CLICKS = {
 def check_machine(base_model: str, require_gpu: bool, report: Callable[[str], None] = print) -> Platform:
     """Looks at the whole machine, then names all that is in the way.
 
-    One GPU is used, the first; the base model's files go to scratch disk.
+    This process uses one GPU, the first (several are several processes); the base model's files go to scratch disk.
 
     Args:
         base_model: a folder, or an id on the Hub, which then has to be reachable.

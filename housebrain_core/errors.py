@@ -1,7 +1,6 @@
-"""What can go wrong, as kinds that a caller can catch.
+"""What can go wrong, as kinds to catch; each message says what happened, what was expected and what to do next.
 
-Every message says what happened (with the value), what was expected and what to do next. The command
-line prints it as one paragraph and exits 2; a notebook shows it as its last line.
+The command line prints it as one paragraph and exits 2; a notebook shows it as its last line.
 """
 
 

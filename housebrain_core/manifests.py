@@ -7,21 +7,25 @@ and sha256 of each file. A folder without one is unfinished.
 import hashlib
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
 from housebrain_core import __version__
-from housebrain_core.errors import DataError, HouseBrainError
+from housebrain_core.errors import DataError
 
 MANIFEST = "manifest.json"
 
 
 def sha256_of(data: Path | bytes) -> str:
     """The sha256 of a file or of bytes, in hexadecimal."""
-    if isinstance(data, bytes):
-        return hashlib.sha256(data).hexdigest()
-    with data.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(data).hexdigest() if isinstance(data, bytes) else describe_file(data)["sha256"]
+
+
+def describe_file(path: Path | zipfile.Path) -> dict[str, int | str]:
+    """Size in bytes and sha256 of a file."""
+    with path.open("rb") as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": file.tell()}
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -50,59 +54,47 @@ def to_json(value: Any) -> str:
     return json.dumps(value, indent=1, sort_keys=True, default=str) + "\n"
 
 
-def describe_files(folder: Path, names: list[str]) -> dict[str, dict]:
-    """Size in bytes and sha256 of files, by name."""
-    return {name: {"size": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in names}
-
-
 def seal(folder: Path, kind: str, names: list[str] | None = None, **about: Any) -> dict:
-    """Writes the manifest of a folder, last and by rename.
+    """Writes the manifest of a folder, last and by rename, and returns it.
 
     Args:
         folder: everything else in it is written already.
         kind: what the folder is, such as "adapter".
         names: files to list; all files at its top level, but hidden ones, when not given.
         about: what it was made from and with.
-
-    Returns:
-        The manifest.
     """
     if names is None:
-        files = [path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST]
-        names = [name for name in files if not name.startswith(".")]
-    manifest = {"kind": kind, "housebrain": __version__, **about, "files": describe_files(folder, sorted(names))}
+        names = [path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    files = {name: describe_file(folder / name) for name in sorted(set(names) - {MANIFEST})}
+    manifest = {"kind": kind, "housebrain": __version__, **about, "files": files}
     write_atomically(folder / MANIFEST, to_json(manifest))
     return manifest
 
 
-def read_manifest(folder: Path, kind: str) -> dict:
-    """The manifest of a folder that a stage finished.
-
-    Raises:
-        DataError: there is none, or it is of something else.
-    """
+def read_manifest(folder: Path | zipfile.Path, kind: str) -> dict:
+    """The manifest of a folder that a stage finished; DataError when there is none, or of something else."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{folder} has no {MANIFEST}: it is not a finished {kind}. Run its stage again.") from None
     except (ValueError, OSError) as error:
         raise DataError(f"{folder / MANIFEST} cannot be read ({error}). Run its stage again.") from None
-    if not isinstance(manifest, dict) or manifest.get("kind") != kind:
-        found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
+    found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
+    if found != kind or not isinstance(manifest.get("files"), dict):
         raise DataError(f"{folder} is a {found}, not a {kind}.")
     return manifest
 
 
-def check_files(folder: Path, manifest: dict, error: type[HouseBrainError] = DataError) -> None:
-    """Compares every listed file with its size and sha256; raises `error` naming all that differ."""
+def check_files(folder: Path | zipfile.Path, manifest: dict) -> None:
+    """Compares every listed file with its size and sha256; DataError names all that differ."""
     problems = []
     for name, expected in manifest["files"].items():
-        path = folder / name
-        if not path.is_file():
+        found = describe_file(folder / name) if (folder / name).is_file() else None
+        if found is None:
             problems.append(f"{name} is missing")
-        elif path.stat().st_size != expected["size"]:
-            problems.append(f"{name} has {path.stat().st_size} bytes instead of {expected['size']}")
-        elif sha256_of(path) != expected["sha256"]:
+        elif found["size"] != expected.get("size"):
+            problems.append(f"{name} has {found['size']} bytes instead of {expected.get('size')}")
+        elif found["sha256"] != expected.get("sha256"):
             problems.append(f"{name} has changed since it was written")
     if problems:
-        raise error(f"{folder} is damaged: {'; '.join(problems)}.")
+        raise DataError(f"{folder} is damaged: {'; '.join(problems)}.")

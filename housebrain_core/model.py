@@ -3,7 +3,6 @@
 import os
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import transformers
@@ -24,7 +23,7 @@ warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning) 
 
 
 def training_device() -> tuple[torch.device, str, tuple[int, int] | None]:
-    """The device of this process, its name, and the compute capability of a GPU."""
+    """The device of this process (of several, each has its own), its name, and the compute capability of a GPU."""
     if torch.cuda.is_available():
         index = int(os.environ.get("LOCAL_RANK", "0"))
         return torch.device("cuda", index), torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)
@@ -32,13 +31,8 @@ def training_device() -> tuple[torch.device, str, tuple[int, int] | None]:
 
 
 def load_tokenizer(base: Base):
-    """The base model's tokenizer; one without padding token pads with its EOS.
-
-    Raises:
-        ConfigError: it has no EOS, so that a model could not learn where an answer ends.
-    """
-    revision = None if Path(base.source).is_dir() else base.revision
-    tokenizer = AutoTokenizer.from_pretrained(base.source, revision=revision)
+    """The base model's tokenizer; one without padding token pads with its EOS, which it must have (ConfigError)."""
+    tokenizer = AutoTokenizer.from_pretrained(base.source, revision=base.commit)
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"the tokenizer of {base.name} has no end-of-sequence token; use another base model.")
     if tokenizer.pad_token_id is None:
@@ -47,58 +41,33 @@ def load_tokenizer(base: Base):
 
 
 def load_base(base: Base, load_in_4bit: bool, report: Callable[[str], None] = print) -> PreTrainedModel:
-    """Loads the base model onto this process's device, in 4 bits or in the device's floating-point type.
-
-    Args:
-        base: from `resolve_base`.
-        load_in_4bit: NF4 with double quantisation (bitsandbytes; also on a CPU).
-        report: gets the choice of type, with its reason.
-    """
+    """Loads the whole base model onto this process's device, as NF4 or in the device's floating-point type."""
     device, device_name, capability = training_device()
     name, reason = choose_dtype(device_name, capability)
     report(f"compute type {reason}")
     dtype = getattr(torch, name)
-    quantization = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-    )
     if capability is not None and capability < (8, 0):
-        keep_efficient_attention()
+        # transformers passes enable_gqa without looking at the GPU; before 8.0 that excludes every kernel but the
+        # slow, quadratic one. With keys and values repeated, the efficient one serves (transformers#48633).
+        sdpa_attention.use_gqa_in_sdpa = lambda *args, **kwargs: False
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
     model = AutoModelForCausalLM.from_pretrained(
         base.source,
-        revision=None if Path(base.source).is_dir() else base.revision,
+        revision=base.commit,
         dtype=dtype,
         quantization_config=quantization if load_in_4bit else None,
         attn_implementation="sdpa",
         device_map={"": device},
     )
     model.config.use_cache = False
-    if device.type == "cpu":
-        keep_one_cpu_kernel(model)
-    return model
-
-
-def keep_one_cpu_kernel(model: PreTrainedModel) -> None:
-    """Makes 4-bit layers compute the same in training and evaluation, and on every CPU.
-
-    On a CPU with AVX512-BF16, bitsandbytes 0.50 repacks a layer's weights in place at its first forward pass in
-    evaluation, for a bfloat16 kernel that has no gradient (nn/modules.py, Linear4bit.forward). Losses then depend on
-    what ran before, and training that goes on after an evaluation uses that kernel.
-    """
     for module in model.modules():
+        # On a CPU with AVX512-BF16, bitsandbytes 0.50 repacks 4-bit weights in place at the first forward pass in
+        # evaluation, for a kernel without a gradient: losses would depend on what ran before (Linear4bit.forward).
         if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False
-
-
-def keep_efficient_attention() -> None:
-    """Makes grouped-query models use the memory-efficient kernel on GPUs before 8.0.
-
-    transformers passes `enable_gqa` without looking at the GPU; there it excludes every kernel but the slow,
-    quadratic one. With keys and values repeated instead, the efficient one serves. Source: transformers#48633.
-    """
-    sdpa_attention.use_gqa_in_sdpa = lambda *args, **kwargs: False
+    return model
 
 
 def add_lora(model: PreTrainedModel, base: Base, config: FineTuningConfig):
@@ -120,8 +89,9 @@ def add_lora(model: PreTrainedModel, base: Base, config: FineTuningConfig):
     )
     model = get_peft_model(model, settings)
     settings.base_model_name_or_path, settings.revision = base.name, base.revision  # not this machine's path
-    trainable = {name: weight.dtype for name, weight in model.named_parameters() if weight.requires_grad}
-    wrong = [name for name, dtype in trainable.items() if dtype != torch.float32]
+    wrong = [
+        name for name, weight in model.named_parameters() if weight.requires_grad and weight.dtype != torch.float32
+    ]
     if wrong:
         raise TrainingError(f"trainable weights are not float32: {', '.join(wrong[:3])}")
     return model

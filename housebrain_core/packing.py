@@ -15,39 +15,31 @@ from datasets import Dataset
 
 from housebrain_core.errors import DataError
 
-GUIDE_LENGTH = 512
-"""Tokens per sample in the guide; `max_length="auto"` starts from it."""
-IGNORED = -100
-MANY = 5_000
-"""Samples from which tokenising takes long enough for a progress bar."""
+GUIDE_LENGTH = 512  # tokens per sample in the guide; `max_length="auto"` starts from it
+IGNORED = -100  # label of a token that is not learned
+MANY = 5_000  # samples from which tokenising takes long enough for a progress bar
 
 
 class Tokenised(NamedTuple):
     """Samples as token ids, and how many were refused because they do not fit."""
 
-    samples: Dataset
-    """Columns input_ids, prompt_length (tokens that are not learned), length."""
+    samples: Dataset  # columns input_ids, prompt_length (tokens that are not learned), length
     refused: int
     max_length: int
-    note: str
-    """What `max_length` was chosen, and why."""
+    note: str  # which max_length, why, and what it refused
 
 
 def tokenise(table: pa.Table, tokenizer, max_length: int | str) -> Tokenised:
-    """Turns prompts and completions into token ids with the EOS at the end; never cuts one.
+    """Turns the columns prompt and completion into token ids with the EOS at the end; never cuts one.
 
     Args:
-        table: has columns prompt and completion.
+        table: prompts and completions.
         tokenizer: of the base model.
-        max_length: longest sample in tokens, or "auto": 512, or as many as the longest sample has.
-
-    Raises:
-        DataError: no sample fits.
+        max_length: longest sample in tokens, or "auto": 512, or as many as the longest sample has; DataError when
+            no sample fits.
     """
-    show = datasets.enable_progress_bars if table.num_rows >= MANY else datasets.disable_progress_bars
-    show()
-    dataset = Dataset(table.select(["prompt", "completion"]))
-    samples = dataset.map(
+    (datasets.enable_progress_bars if table.num_rows >= MANY else datasets.disable_progress_bars)()
+    samples = Dataset(table.select(["prompt", "completion"])).map(
         _tokenise_batch,
         fn_kwargs={"tokenizer": tokenizer},
         batched=True,
@@ -57,16 +49,15 @@ def tokenise(table: pa.Table, tokenizer, max_length: int | str) -> Tokenised:
         desc="tokenise",
     )
     lengths = samples["length"][:] if len(samples) else []
-    longest = max(lengths, default=0)
+    longest, chosen = max(lengths, default=0), "as given"
     if max_length == "auto":
-        max_length = max(GUIDE_LENGTH, longest)
-        note = f"max_length {max_length}: the longest sample has {longest} tokens"
-    else:
-        note = f"max_length {max_length} as given; the longest sample has {longest} tokens"
+        max_length, chosen = max(GUIDE_LENGTH, longest), "chosen"
     fitting = [index for index, length in enumerate(lengths) if length <= max_length]
     if not fitting:
         raise DataError(f"none of {len(lengths)} samples fits into {max_length} tokens; the longest has {longest}.")
     refused = len(lengths) - len(fitting)
+    note = f"max_length {max_length} {chosen}; the longest sample has {longest} tokens"
+    note += f"; {refused} samples are longer and left out" if refused else ""
     return Tokenised(samples.select(fitting, keep_in_memory=True) if refused else samples, refused, max_length, note)
 
 
@@ -79,11 +70,7 @@ def _tokenise_batch(batch: dict, tokenizer) -> dict:
 
 
 def pack(lengths: Sequence[int], row_length: int) -> list[list[int]]:
-    """Puts samples into as few rows as best-fit decreasing finds.
-
-    Args:
-        lengths: tokens of each sample.
-        row_length: tokens in a row; a longer sample gets a row to itself.
+    """Puts samples of so many tokens into as few rows as best-fit decreasing finds; a too long one is a row of its own.
 
     Returns:
         Rows of sample indices; each sample is in exactly one.
@@ -92,14 +79,12 @@ def pack(lengths: Sequence[int], row_length: int) -> list[list[int]]:
     open_rows: dict[int, list[int]] = {}  # free tokens -> rows with just that many
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         length = lengths[index]
-        free = min((space for space in open_rows if space >= length), default=None)
+        free = min((space for space, fitting in open_rows.items() if space >= length and fitting), default=None)
         if free is None:
-            row, free = len(rows), max(row_length, length)
+            free = max(row_length, length)
             rows.append([])
-        else:
-            row = open_rows[free].pop()
-            if not open_rows[free]:
-                del open_rows[free]
+            open_rows.setdefault(free, []).append(len(rows) - 1)
+        row = open_rows[free].pop()
         rows[row].append(index)
         open_rows.setdefault(free - length, []).append(row)
     return [sorted(row) for row in rows]
@@ -110,7 +95,9 @@ class PackedRows(torch.utils.data.Dataset):
 
     def __init__(self, samples: Dataset, row_length: int):
         self.samples = samples.with_format("numpy")
-        self.rows = pack(samples["length"][:], row_length)
+        self.lengths = samples["length"][:]
+        self.learned = [whole - prompt for whole, prompt in zip(self.lengths, samples["prompt_length"][:], strict=True)]
+        self.rows = pack(self.lengths, row_length)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -132,24 +119,16 @@ def collate_row(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
 
 
 def completion_losses(model, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross-entropy of every learned token of a packed row.
+    """Cross-entropy of every learned token of a packed row (from `collate_row`, on the model's device).
 
     Logits are computed at the learned positions only: the prompt's share of the output layer, which is large
     for a vocabulary of 150,000, costs neither time nor memory.
-
-    Args:
-        model: a causal language model.
-        batch: from `collate_row`, on the model's device.
 
     Returns:
         losses in nats (learned_tokens,), and the index of each within the row (learned_tokens,).
     """
     targets = batch["labels"][0, 1:]
     learned = (targets != IGNORED).nonzero()[:, 0]
-    logits = model(
-        input_ids=batch["input_ids"],
-        position_ids=batch["position_ids"],
-        logits_to_keep=learned,
-        use_cache=False,
-    ).logits[0]
+    ids, positions = batch["input_ids"], batch["position_ids"]
+    logits = model(input_ids=ids, position_ids=positions, logits_to_keep=learned, use_cache=False).logits[0]
     return torch.nn.functional.cross_entropy(logits.float(), targets[learned], reduction="none"), learned

@@ -2,18 +2,17 @@
 
 import math
 import os
-import shutil
-import subprocess
+import signal
 import sys
 import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 Platform = Literal["kaggle", "colab", "local"]
-ROOT = Path(os.environ.get("HOUSEBRAIN_SIMULATED_ROOT", "/"))
-"""Where /kaggle and /content lie; tests simulate both platforms below a folder of their own."""
-WORKING = {"kaggle": ROOT / "kaggle/working", "colab": ROOT / "content", "local": Path(".")}
-"""Where a person finds what a notebook wrote."""
+ROOT = Path(os.environ.get("HOUSEBRAIN_SIMULATED_ROOT", "/"))  # tests simulate /kaggle and /content below another
+WORKING = {"kaggle": ROOT / "kaggle/working", "colab": ROOT / "content", "local": Path(".")}  # where results are found
 TIME_BUDGET_HOURS = {"kaggle": 8.5, "colab": 11.0, "local": None}
 """Hours from a session's start after which training saves and ends, well before the platform ends it."""
 
@@ -25,41 +24,10 @@ def detect_platform() -> Platform:
     return "colab" if "google.colab" in sys.modules or os.environ.get("COLAB_RELEASE_TAG") else "local"
 
 
-class Gpu(NamedTuple):
-    """One GPU as its driver describes it; memory in MiB."""
-
-    name: str
-    capability: tuple[int, int]
-    memory: int
-    free: int
-
-
-def list_gpus() -> list[Gpu]:
-    """The NVIDIA GPUs of this machine, asked of the driver, without torch; empty where there is none."""
-    program = shutil.which("nvidia-smi")
-    if not program:
-        return []
-    query = "--query-gpu=name,compute_cap,memory.total,memory.free"
-    found = subprocess.run([program, query, "--format=csv,noheader,nounits"], capture_output=True, text=True)
-    gpus = []
-    for line in found.stdout.splitlines() if found.returncode == 0 else []:
-        name, capability, memory, free = (part.strip() for part in line.split(","))
-        major, minor = capability.split(".")
-        gpus.append(Gpu(name, (int(major), int(minor)), int(memory), int(free)))
-    return gpus
-
-
 def choose_dtype(device_name: str, capability: tuple[int, int] | None) -> tuple[str, str]:
-    """The floating-point type to compute in, and why.
+    """The floating-point type to compute in, and why, by a GPU's compute capability (None on a CPU).
 
-    Decided by compute capability: `torch.cuda.is_bf16_supported()` says True on a T4, where bfloat16 is emulated.
-
-    Args:
-        device_name: for the reason.
-        capability: of the GPU, or None on a CPU.
-
-    Returns:
-        ("float32" | "float16" | "bfloat16", reason).
+    `torch.cuda.is_bf16_supported()` is no help: it says True on a T4, where bfloat16 is emulated.
     """
     if capability is None:
         return "float32", f"float32: {device_name} has no GPU, and half precision is slow on a CPU"
@@ -81,21 +49,28 @@ def session_start() -> float:
 def estimate_finish(
     tokens_per_second: float, tokens_left: int, session_hours: float | None, now: float
 ) -> tuple[float, int, str]:
-    """When training ends, from a measured rate.
+    """(hours of training left, sessions left with this one, a line that says both), from a measured rate.
 
-    Args:
-        tokens_per_second: measured over the last steps, saving and validation included.
-        tokens_left: of the whole plan.
-        session_hours: until the time budget ends; None without one. Later sessions count as long as this one.
-        now: in seconds of `time.time()`.
-
-    Returns:
-        (hours of training left, sessions left with this one, one line that says both).
+    All sessions count as `session_hours` long, without end when None; `now` is in seconds of `time.time()`.
     """
-    hours = tokens_left / tokens_per_second / 3600
-    sessions = max(1, math.ceil(hours / session_hours)) if session_hours else 1
-    left = f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min"
-    if sessions > 1:
-        return hours, sessions, f"{tokens_per_second:,.0f} tokens/s: {left} left, {sessions} sessions with this one"
-    end = time.strftime("%a %H:%M", time.localtime(now + hours * 3600))
-    return hours, sessions, f"{tokens_per_second:,.0f} tokens/s: {left} left, done {end} in this session"
+    seconds = tokens_left / tokens_per_second
+    sessions = max(1, math.ceil(seconds / 3600 / session_hours)) if session_hours else 1
+    end = time.strftime("%a %H:%M", time.localtime(now + seconds))
+    when = f"{sessions} sessions with this one" if sessions > 1 else f"done {end} in this session"
+    return seconds / 3600, sessions, f"{tokens_per_second:,.0f} tokens/s: {format_duration(seconds)} left, {when}"
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as a person says them: 42 s, 12 min, 3.4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def catch_signals(handler: Callable[[int, Any], None]) -> ExitStack:
+    """Gives SIGTERM and SIGINT (which a notebook's stop button sends) to a handler until the stack is closed."""
+    restore = ExitStack()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with suppress(ValueError):  # not the main thread: nobody can signal us there
+            restore.callback(signal.signal, number, signal.signal(number, handler))
+    return restore

@@ -80,6 +80,10 @@ class FineTuningConfig(Settings):
     """Seed of the LoRA initialisation; the same for all splits of one merge."""
     load_in_4bit: bool = True
     """Quantise the base model to NF4 with double quantisation."""
+    gpus: Annotated[int, Field(ge=1, le=8)] = 1
+    """GPUs of this machine that train together, one process each; without any GPU, processes on the CPU."""
+    gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
+    """Less memory for a third more time; auto turns it on only when the fullest row needs it."""
     save_steps: Count = 200
     """Optimizer steps between checkpoints."""
     save_minutes: Annotated[float, Field(gt=0)] = 10.0

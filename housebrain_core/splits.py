@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from housebrain_core import codec
 from housebrain_core.assignments import Assignment, assign
-from housebrain_core.bundles import Bundle, is_bundle, read_bundle, seal_bundle, write_contents
+from housebrain_core.bundle_writer import seal_bundle, write_contents
+from housebrain_core.bundles import Bundle, is_bundle, read_bundle
 from housebrain_core.columns import read_chunk
 from housebrain_core.conditions import parse_condition
 from housebrain_core.config import SplitConfig

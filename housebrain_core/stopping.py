@@ -4,34 +4,27 @@ import math
 import signal
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
 from transformers import TrainerCallback
 
 from housebrain_core.errors import TrainingError
-from housebrain_core.platforms import session_start
-from housebrain_core.settings import FineTuningConfig
+from housebrain_core.platforms import catch_signals
+from housebrain_core.ranks import gather
 
-LEAST_GAIN = 0.005
-"""Relative fall of the validation loss over `WINDOW` measurements below which nothing more is learned."""
-WINDOW = 3
-"""Measurements: one or two that do not fall are noise of so small a sample, three in a row are not."""
-LEAST_SHARE = 0.2
-"""Share of the plan that is always done: warm-up and the first plateau, where the form is learned, lie in it."""
-NEAR_FLOOR = 0.01
-"""Relative distance to the data's known entropy at which there is nothing left to learn."""
-COOL_DOWN = 0.1
-"""Steps, as a share of those done, in which the learning rate falls to zero once nothing more is learned."""
-MEASURING_SHARE = 0.02
-"""Share of the training time that measuring may cost."""
+LEAST_GAIN = 0.005  # relative fall of the validation loss over WINDOW measurements; below, nothing more is learned
+WINDOW = 3  # measurements: one or two that do not fall are noise of so small a sample, three in a row are not
+LEAST_SHARE = 0.2  # of the plan that is always done: warm-up and the first plateau, where the form is learned
+NEAR_FLOOR = 0.01  # relative distance to the data's known entropy at which there is nothing left to learn
+COOL_DOWN = 0.1  # steps, as a share of those done, in which the learning rate falls to zero when all is learned
+MEASURING_SHARE = 0.02  # of the training time that measuring may cost
+FALLS = 10  # of the gradient scaler in a row that end a run: from its start at 65,536 the first few are routine
 
 
 class Schedule:
     """Learning rate as a share of its peak: warm-up, cosine over the plan, and a short cool-down when learned.
 
-    Ending a cosine halfway would keep a model shaken by a high rate, so that the last steps lead down to zero.
-    The attributes are part of the scheduler's state: a resumed run has the same rates.
+    Ended halfway, a cosine leaves a model shaken by a high rate. The attributes are saved with the scheduler.
     """
 
     def __init__(self, warmup: int, total: int):
@@ -67,8 +60,8 @@ def why_learned(losses: list[float], floor: float | None, share_done: float) -> 
     """Why there is nothing more to learn, or "".
 
     Args:
-        losses: validation losses so far, oldest first, nats per learned token.
-        floor: the data's entropy in nats per learned token, where it is known.
+        losses: validation losses so far, oldest first; like the floor (the data's entropy) in nats per learned token.
+        floor: None where it is not known.
         share_done: steps done of those planned, in [0, 1].
     """
     if floor and losses[-1] <= floor * (1 + NEAR_FLOOR):
@@ -78,29 +71,17 @@ def why_learned(losses: list[float], floor: float | None, share_done: float) -> 
     before, after = min(losses[:-WINDOW]), min(losses[-WINDOW:])
     if before - after >= LEAST_GAIN * before:
         return ""
-    return (
-        f"learned: validation loss {before:.4f} fell by less than {LEAST_GAIN:.1%} "
-        f"in {WINDOW} measurements ({after:.4f})"
-    )
+    return f"learned: validation loss {before:.4f} fell by less than {LEAST_GAIN:.1%} in {WINDOW} measurements"
 
 
 class StopWhenLearned(TrainerCallback):
-    """Measures the validation loss now and then; when it has stopped falling, cools down and ends.
+    """Measures the validation loss every few steps; when it has stopped falling, cools down and ends."""
 
-    Args:
-        measure: gives the validation loss in nats per learned token.
-        every: optimizer steps between measurements.
-        floor: of the data in nats per learned token, or None.
-        schedule: gives the run's schedule, which exists once training has begun.
-        report: gets each measurement.
-    """
+    def __init__(self, measure: Callable[[], float], every: int, floor: float | None, report: Callable[[str], None]):
+        self.measure, self.every, self.floor, self.report = measure, every, floor, report
 
-    def __init__(self, measure: Callable[[], float], every: int, floor: float | None,
-                 schedule: Callable[[], Schedule], report: Callable[[str], None]):  # fmt: skip
-        self.measure, self.every, self.floor, self.schedule, self.report = measure, every, floor, schedule, report
-
-    def on_step_end(self, args, state, control, **kwargs):
-        schedule, step = self.schedule(), state.global_step
+    def on_step_end(self, args, state, control, lr_scheduler, **kwargs):
+        schedule, step = lr_scheduler.lr_lambdas[0], state.global_step
         if schedule.learned_at:
             if step >= schedule.end:  # no checkpoint of the very end: a resumed one would take a step too many
                 control.should_save, control.should_training_stop = False, True
@@ -120,57 +101,64 @@ class StopWhenLearned(TrainerCallback):
 class StopOnGarbage(TrainerCallback):
     """Ends a run whose numbers are no numbers any more, before it spends hours on them."""
 
-    def __init__(self, scale: Callable[[], float | None]):
-        self.scale = scale
+    ADVICE = (
+        "The last sealed checkpoint is intact. Use a lower learning rate and another output folder; "
+        "with float16 also a base model known to train in it (Qwen2.5, DeepSeek-Coder)."
+    )
+
+    def __init__(self):
+        self.scale, self.falls = None, 0
+
+    def on_step_end(self, args, state, control, optimizer=None, **kwargs):
+        scaler = getattr(optimizer, "scaler", None)  # with float16 only
+        if scaler is not None:
+            before, self.scale = self.scale, scaler.get_scale()
+            self.falls = self.falls + 1 if before is not None and self.scale < before else 0
+            if self.falls == FALLS or self.scale < 1:
+                raise TrainingError(
+                    f"the gradient scaler fell to {self.scale} at step {state.global_step}. {self.ADVICE}"
+                )
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        advice = (
-            "The last sealed checkpoint is intact. Use a lower learning rate and another output folder; "
-            "with float16 also a base model known to train in it (Qwen2.5, DeepSeek-Coder)."
-        )
-        if not math.isfinite(logs.get("loss", 0.0)):
-            raise TrainingError(f"the loss is {logs['loss']} at step {state.global_step}. {advice}")
-        scale = self.scale()  # None without float16, where one gradient overflow is routine and skipped
-        if scale is None and not math.isfinite(logs.get("grad_norm", 0.0)):
-            raise TrainingError(f"the gradient norm is {logs['grad_norm']} at step {state.global_step}. {advice}")
-        if scale is not None and scale < 1:
-            raise TrainingError(f"the gradient scaler fell to {scale} at step {state.global_step}. {advice}")
+        watched = {"loss": "loss", "grad_norm": "gradient norm"}
+        if self.scale is not None:  # one overflow of float16 gradients is routine: that step is skipped
+            del watched["grad_norm"]
+        for name, words in watched.items():
+            if not math.isfinite(logs.get(name, 0.0)):
+                raise TrainingError(f"the {words} is {logs[name]} at step {state.global_step}. {self.ADVICE}")
 
 
-class StopInTime(TrainerCallback):
-    """Ends training at the end of a step: when the time budget is nearly used, or when somebody asks for it."""
+class KeepTime(TrainerCallback):
+    """Saves every few minutes; saves and stops at the end of a step when a signal came, or the deadline is near.
 
-    SIGNALS = (signal.SIGTERM, signal.SIGINT)
+    All processes do it in the same step. The deadline is in seconds of `time.time()`; None without one.
+    """
 
-    def __init__(self, config: FineTuningConfig, started: float, report: Callable[[str], None]):
-        self.report, self.stopped, self.asked = report, "", ""
-        self.deadline = None
-        if config.time_budget_hours:
-            self.deadline = min(started, session_start()) + config.time_budget_hours * 3600
-        self.handlers = ExitStack()
+    def __init__(self, save_minutes: float, deadline: float | None):
+        self.every, self.deadline, self.asked, self.stopped = save_minutes * 60, deadline, "", ""
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.step_started = time.time()
+        self.step_began = self.saved = time.time()
         self.longest = 0.0
-        for number in self.SIGNALS:
-            try:
-                before = signal.signal(number, self._ask)
-            except ValueError:  # not the main thread: nobody can signal us there
-                return
-            self.handlers.callback(signal.signal, number, before)
+        self.signals = catch_signals(self._ask)
 
     def _ask(self, number: int, frame: Any) -> None:
         self.asked = f"stopped by {signal.Signals(number).name}"
 
     def on_step_end(self, args, state, control, **kwargs):
+        if control.should_training_stop:  # it is the last step anyhow
+            return
         now = time.time()
-        self.longest = max(self.longest, now - self.step_started)
-        self.step_started = now
+        self.longest, self.step_began = max(self.longest, now - self.step_began), now
         if self.deadline and now + 2 * self.longest + 30 > self.deadline:
             self.asked = self.asked or "the time budget ended"
-        if self.asked and state.global_step < state.max_steps:
-            self.stopped = self.asked
-            control.should_save = control.should_training_stop = True
+        decisions = gather((self.asked, now - self.saved > self.every))
+        self.stopped = next((asked for asked, _ in decisions if asked), "")
+        control.should_training_stop = bool(self.stopped)
+        control.should_save |= bool(self.stopped) or any(due for _, due in decisions)
+
+    def on_save(self, args, state, control, **kwargs):
+        self.saved = time.time()
 
     def on_train_end(self, args, state, control, **kwargs):
-        self.handlers.close()
+        self.signals.close()

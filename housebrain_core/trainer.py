@@ -1,6 +1,5 @@
 """The Trainer of packed rows: its loss, its schedule, checkpoints that survive a full disk, and lines of progress."""
 
-import json
 import re
 import shutil
 import time
@@ -13,29 +12,29 @@ from transformers import Trainer, TrainerCallback
 
 from housebrain_core.checkpoints import prune_checkpoints, seal_checkpoint
 from housebrain_core.errors import CheckpointError, TrainingError
-from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.packing import PackedRows, collate_row, completion_losses
-from housebrain_core.platforms import estimate_finish
+from housebrain_core.platforms import estimate_finish, format_duration
+from housebrain_core.ranks import gather, rank, world_size
 from housebrain_core.stopping import Schedule
 
-FIRST_STEPS = 20
-"""Steps from which the first estimate of the whole time is made."""
-FAILED_SAVES = 3
-"""Failed saves in a row after which a run ends."""
+FIRST_STEPS = 20  # from which the first estimate of the whole time is made
+FAILED_SAVES = 3  # in a row, after which a run ends
 
 
 class RowTrainer(Trainer):
     """transformers' Trainer with the loss of a packed row, our schedule, and checkpoints that are sealed."""
 
-    def __init__(self, *args, fingerprint: dict, report: Callable[[str], None], **kwargs):
-        super().__init__(*args, **kwargs)
-        self.loss_is_scaled_for_ga = True
-        self.fingerprint, self.report, self.failed_saves = fingerprint, report, 0
+    def __init__(self, fingerprint: dict, report: Callable[[str], None], **kwargs):
+        super().__init__(**kwargs)
+        self.fingerprint, self.report, self.loss_is_scaled_for_ga, self.failed_saves = fingerprint, report, True, 0
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Sum over the learned tokens of this row, divided by those of the whole optimizer step."""
+        """Sum over the learned tokens of this row, divided by those of the whole step in all processes.
+
+        Gradients are averaged over the processes, so that each counts as many times as there are processes.
+        """
         losses, _ = completion_losses(model, inputs)
-        return losses.sum() / num_items_in_batch
+        return losses.sum() / num_items_in_batch * self.args.world_size
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
         """Warm-up, cosine, and a cool-down when there is nothing more to learn."""
@@ -51,29 +50,44 @@ class RowTrainer(Trainer):
     def _save_checkpoint(self, model, trial) -> None:
         """Saves, seals and prunes; a failed write is cleaned up and training goes on, but not three times in a row."""
         output, step = Path(self.args.output_dir), self.state.global_step
+        folder = output / f"checkpoint-{step}"
         if not all(weight.isfinite().all() for weight in self.model.parameters() if weight.requires_grad):
             raise TrainingError(f"the adapter holds NaN or inf at step {step}; it is not saved. Lower learning_rate.")
-        try:
-            super()._save_checkpoint(model, trial)
-            seal_checkpoint(output / f"checkpoint-{step}", step, self.fingerprint)
-            prune_checkpoints(output)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            if isinstance(error, RuntimeError) and not re.search(
-                "PytorchStreamWriter|unexpected pos|write", str(error)
-            ):
-                raise
-            self.failed_saves += 1
-            shutil.rmtree(output / f"checkpoint-{step}", ignore_errors=True)
-            free = shutil.disk_usage(output).free / 2**20
-            reason = f"checkpoint-{step} could not be written ({str(error).splitlines()[0]}); {free:,.0f} MiB are free"
-            if self.failed_saves == FAILED_SAVES:
-                raise CheckpointError(
-                    f"{reason}. It is the third in a row. Make room and start again: it goes on from the last good one."
-                ) from None
-            self.report(f"{reason}; training goes on. Make room on the disk.")
-        else:
+
+        def seal_and_prune() -> None:
+            if rank() == 0:
+                seal_checkpoint(folder, step, self.fingerprint)
+                prune_checkpoints(output)
+
+        save = super()._save_checkpoint
+        problem = failed_write(lambda: save(model, trial)) or failed_write(seal_and_prune)
+        if not problem:
             self.failed_saves = 0
-            self.report(f"saved checkpoint-{step}")
+            self.report(f"saved {folder.name}")
+            return
+        self.failed_saves += 1
+        if rank() == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+        free = shutil.disk_usage(output).free / 2**20
+        reason = f"{folder.name} could not be written ({problem}); {free:,.0f} MiB are free"
+        if self.failed_saves == FAILED_SAVES:
+            raise CheckpointError(
+                f"{reason}. It is the third in a row. Make room and start again: it goes on from the last good one."
+            )
+        self.report(f"{reason}; training goes on. Make room on the disk.")
+
+
+def failed_write(write: Callable[[], None]) -> str:
+    """Runs a write to disk in all processes; why it failed in any of them, or ""."""
+    problem = ""
+    try:
+        write()
+    except (OSError, RuntimeError, SafetensorError) as error:
+        full = re.search("PytorchStreamWriter|unexpected pos|write", str(error))  # torch.save on a full disk
+        if isinstance(error, RuntimeError) and not full:
+            raise
+        problem = str(error).splitlines()[0]
+    return next(filter(None, gather(problem)), "")
 
 
 class Progress(TrainerCallback):
@@ -83,63 +97,39 @@ class Progress(TrainerCallback):
         self.report, self.session_hours = report, session_hours
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.time, self.step, self.tokens = time.time(), state.global_step, state.num_input_tokens_seen
-        self.seconds_per_step = 0.0
+        self.began, self.step, self.tokens = time.time(), state.global_step, state.num_input_tokens_seen
+        self.rate = self.seconds_per_step = 0.0
 
     def on_step_end(self, args, state, control, **kwargs):
-        done = state.global_step - self.step
-        self.seconds_per_step = (time.time() - self.time) / done
+        seconds, done = time.time() - self.began, state.global_step - self.step
+        self.rate, self.seconds_per_step = (state.num_input_tokens_seen - self.tokens) / seconds, seconds / done
         if done == FIRST_STEPS:
-            tokens = state.num_input_tokens_seen / state.global_step
-            left = round((state.max_steps - state.global_step) * tokens)
-            rate = tokens / self.seconds_per_step
-            _, _, text = estimate_finish(rate, left, self.session_hours, time.time())
+            left = round((state.max_steps - state.global_step) * state.num_input_tokens_seen / state.global_step)
+            *_, text = estimate_finish(self.rate, left, self.session_hours, time.time())
             self.report(f"after {done} steps: {text}; it ends earlier when nothing more is learned")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if "loss" not in logs or state.global_step == self.step:
-            return
-        seconds = time.time() - self.time
-        left = (state.max_steps - state.global_step) * seconds / (state.global_step - self.step)
-        rate = (state.num_input_tokens_seen - self.tokens) / seconds
-        self.report(
-            f"step {state.global_step} of {state.max_steps}  loss {logs['loss']:.4f}  "
-            f"{rate:,.0f} tokens/s  {format_duration(left)} left"
-        )
-
-
-class SaveByTime(TrainerCallback):
-    """Saves by time as well as by step: a disconnect loses no more than that."""
-
-    def __init__(self, minutes: float):
-        self.seconds, self.saved_at = minutes * 60, time.monotonic()
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if time.monotonic() - self.saved_at > self.seconds:
-            control.should_save = True
-
-    def on_save(self, args, state, control, **kwargs):
-        self.saved_at = time.monotonic()
-
-
-def gradient_scale(trainer: Trainer) -> float | None:
-    """The fp16 gradient scaler's scale; None where there is no scaler."""
-    scaler = getattr(trainer.accelerator, "scaler", None)
-    return scaler.get_scale() if scaler is not None and scaler.is_enabled() else None
+        if "loss" in logs and self.rate:
+            left = (state.max_steps - state.global_step) * self.seconds_per_step
+            self.report(
+                f"step {state.global_step} of {state.max_steps}  loss {logs['loss']:.4f}  "
+                f"{self.rate:,.0f} tokens/s  {format_duration(left)} left"
+            )
 
 
 @torch.no_grad()
 def mean_loss(model, rows: PackedRows) -> float:
-    """Mean cross-entropy over all learned tokens of packed rows, in nats per token."""
+    """Mean cross-entropy over all learned tokens of packed rows, in nats per token; processes share the rows."""
     was_training = model.training
     model.eval()
     total, count = 0.0, 0
-    for index in range(len(rows)):
+    for index in range(rank(), len(rows), world_size()):
         batch = {name: values.to(model.device) for name, values in collate_row([rows[index]]).items()}
         losses, _ = completion_losses(model, batch)
         total, count = total + losses.double().sum().item(), count + len(losses)
     model.train(was_training)
-    return total / count
+    totals, counts = zip(*gather((total, count)), strict=True)
+    return sum(totals) / sum(counts)
 
 
 def save_adapter(model, folder: Path) -> None:
@@ -147,13 +137,3 @@ def save_adapter(model, folder: Path) -> None:
     settings = model.peft_config["default"]
     settings.target_modules = sorted(settings.target_modules)
     model.save_pretrained(folder, save_embedding_layers=False)
-    config = json.loads((folder / "adapter_config.json").read_text())
-    write_atomically(folder / "adapter_config.json", to_json(config))
-
-
-def format_duration(seconds: float) -> str:
-    """Seconds as a person says them: 42 s, 12 min, 3 h 20 min."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -155,11 +155,12 @@ from pathlib import Path
 from IPython.display import Markdown
 
 from housebrain_core import plots
+from housebrain_core.cards import describe_adapter
 from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.manifests import read_manifest
 from housebrain_core.tiny import tiny_base
-from housebrain_core.train import HouseBrainFineTuner, describe_adapter
+from housebrain_core.train import HouseBrainFineTuner
 
 parts = {part["split_id"]: part for part in read_manifest(Path(splits_folder), "splits")["parts"]}
 if split_id not in parts:
@@ -194,12 +195,15 @@ result = HouseBrainFineTuner(config).train()
 plots.loss_curves({part["adapter"]: result.curve})
 
 # %% [markdown] tags=["kaggle", "colab"]
-# Training. Each line gives the loss in nats per token, the speed, and the time left. A rehearsal is stopped after
-# its first checkpoint and goes on from there, as a real run would after an interruption.
+# Training. Each line gives the loss in nats per token, the speed, and the time left. Where two GPUs are, both are used
+# if a short trial says that they are faster. A rehearsal is stopped after its first checkpoint and goes on from there,
+# as a real run would after an interruption.
 
 # %% tags=["kaggle", "colab"]
+from housebrain_core import gpu_trial, worker  # noqa: F401  the worker is what each of two GPUs runs
+from housebrain_core.cards import describe_adapter
 from housebrain_core.settings import FineTuningConfig
-from housebrain_core.train import HouseBrainFineTuner, describe_adapter
+from housebrain_core.train import HouseBrainFineTuner
 
 config = FineTuningConfig(
     dataset_path=dataset_path,
@@ -216,6 +220,7 @@ config = FineTuningConfig(
     load_in_4bit=load_in_4bit,
     time_budget_hours=time_budget_hours or TIME_BUDGET_HOURS[platform],
 )
+config = gpu_trial.choose_gpus(config, steps=5 if rehearsal else gpu_trial.STEPS)
 with cloud.DriveCopies(output, drive):
     result = HouseBrainFineTuner(config, cloud.interrupt_at_checkpoint if rehearsal else print).train()
     if rehearsal and not result.finished:
@@ -240,7 +245,7 @@ pyplot.legend()
 pyplot.show()
 
 # %%
-Markdown(describe_adapter(result).split("---\n")[-1])
+Markdown(describe_adapter(result.model_dump()).split("---\n")[-1])
 
 # %% tags=["kaggle", "colab"]
 archive = None

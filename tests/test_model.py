@@ -4,7 +4,9 @@ import bitsandbytes
 import httpx
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
+from housebrain_core import model
 from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import HouseBrainError
 from housebrain_core.model import add_lora, load_base, resolve_base
@@ -16,8 +18,8 @@ def quiet(line: str) -> None:
 
 
 def test_the_base_is_really_4_bit_on_the_cpu(base):
-    model = load_base(resolve_base(str(base)), load_in_4bit=True, report=quiet)
-    linear = [module for name, module in model.named_modules() if name.endswith("proj")]
+    loaded = load_base(resolve_base(str(base)), load_in_4bit=True, report=quiet)
+    linear = [module for name, module in loaded.named_modules() if name.endswith("proj")]
     assert linear and all(isinstance(module, bitsandbytes.nn.Linear4bit) for module in linear)
     weight = linear[0].weight
     assert weight.quant_state.quant_type == "nf4" and weight.quant_state.nested
@@ -25,14 +27,14 @@ def test_the_base_is_really_4_bit_on_the_cpu(base):
 
 
 def test_an_evaluation_changes_no_weight_and_no_later_result(base):
-    model = load_base(resolve_base(str(base)), load_in_4bit=True, report=quiet)
-    weights = [m.weight.data.clone() for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    loaded = load_base(resolve_base(str(base)), load_in_4bit=True, report=quiet)
+    weights = [m.weight.data.clone() for m in loaded.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
     ids = torch.arange(5, 25)[None]
     with torch.no_grad():
-        trained, evaluated = model.train()(ids).logits, model.eval()(ids).logits
-        again = model.train()(ids).logits
+        trained, evaluated = loaded.train()(ids).logits, loaded.eval()(ids).logits
+        again = loaded.train()(ids).logits
     assert torch.equal(trained, evaluated) and torch.equal(trained, again)
-    after = [m.weight.data for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    after = [m.weight.data for m in loaded.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
     assert all(torch.equal(one, other) for one, other in zip(weights, after, strict=True))
 
 
@@ -50,8 +52,8 @@ def test_every_split_starts_from_the_same_lora_whatever_its_seed(base):
     for seed in (1, 2):
         torch.manual_seed(seed)
         config = FineTuningConfig(dataset_path="x", output_dir=f"y{seed}", base_model=str(base), seed=seed)
-        model = add_lora(load_base(found, True, quiet), found, config)
-        weights.append({name: value.clone() for name, value in model.named_parameters() if "lora_" in name})
+        adapted = add_lora(load_base(found, True, quiet), found, config)
+        weights.append({name: value.clone() for name, value in adapted.named_parameters() if "lora_" in name})
     assert weights[0].keys() == weights[1].keys() and weights[0]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert all(value.dtype == torch.float32 for value in weights[0].values())
@@ -72,10 +74,53 @@ def test_a_base_that_is_not_there_says_what_to_do():
         resolve_base("nobody/nothing")
 
 
-def test_no_network_is_a_sentence_and_not_a_traceback(monkeypatch):
-    def fail(*args, **kwargs):
+def test_no_network_is_a_sentence_and_a_cached_base_needs_none(monkeypatch, tmp_path):
+    def unreachable(*args, **kwargs):
         raise httpx.ConnectError("Name or service not known")
 
-    monkeypatch.setattr("huggingface_hub.HfApi.model_info", fail)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.file_download.get_hf_file_metadata", unreachable)
     with pytest.raises(HouseBrainError, match="Internet connection"):
         resolve_base("nobody/nothing")
+    folder = tmp_path / "models--nobody--nothing"
+    (folder / "snapshots" / "ab12").mkdir(parents=True)
+    (folder / "snapshots" / "ab12" / "config.json").write_text("{}")
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("ab12")
+    assert resolve_base("nobody/nothing") == ("nobody/nothing", "ab12", "nobody/nothing")
+
+
+def test_on_compute_capability_7_5_attention_never_gets_enable_gqa_and_logits_agree(base, tmp_path, monkeypatch):
+    settings = AutoConfig.from_pretrained(base)
+    settings.num_attention_heads, settings.num_key_value_heads, settings.head_dim = 4, 2, 16
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(settings, dtype=torch.float32).save_pretrained(tmp_path)
+    monkeypatch.setattr(model.sdpa_attention, "use_gqa_in_sdpa", model.sdpa_attention.use_gqa_in_sdpa)  # put back
+    monkeypatch.setattr(model, "choose_dtype", lambda name, capability: ("float32", "float32: for the comparison"))
+    seen, attention = [], torch.nn.functional.scaled_dot_product_attention
+
+    def spy(query, key, value, **options):
+        seen.append((bool(options.get("enable_gqa")), query.shape[1] == key.shape[1]))
+        return attention(query, key, value, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
+    ids, logits = torch.arange(5, 69)[None], {}
+    for capability in ((8, 0), (7, 5)):
+        monkeypatch.setattr(model, "training_device", lambda: (torch.device("cpu"), "faked", capability))  # noqa: B023
+        seen.clear()
+        with torch.no_grad():
+            loaded = load_base(resolve_base(str(tmp_path)), load_in_4bit=False, report=quiet)
+            logits[capability] = loaded(ids, use_cache=False).logits
+        assert seen and set(seen) == ({(True, False)} if capability == (8, 0) else {(False, True)})
+    assert (logits[8, 0] - logits[7, 5]).abs().max() < 1e-5
+
+
+def test_norms_are_float32_and_embeddings_stay_as_they_are(base):
+    found = resolve_base(str(base))
+    loaded = load_base(found, False, quiet).half()
+    config = FineTuningConfig(dataset_path="x", output_dir="y", base_model=str(base))
+    adapted = add_lora(loaded, found, config)
+    norms = [m.weight.dtype for n, m in adapted.named_modules() if n.endswith("norm") and hasattr(m, "weight")]
+    assert norms and set(norms) == {torch.float32}
+    assert adapted.get_input_embeddings().weight.dtype == adapted.lm_head.weight.dtype == torch.float16

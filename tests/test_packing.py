@@ -5,7 +5,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from housebrain_core.bundles import read_bundle
+from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import DataError
+from housebrain_core.model import add_lora, load_base, resolve_base
 from housebrain_core.packing import IGNORED, PackedRows, collate_row, completion_losses, pack, tokenise
 
 
@@ -82,3 +84,24 @@ def test_packed_logits_and_losses_equal_those_of_each_sample_alone(table, tokeni
     assert (packed - alone).abs().max() < 1e-5
     by_hand = torch.nn.functional.cross_entropy(alone[learned], row["labels"][learned + 1], reduction="none")
     assert (losses - by_hand).abs().max() < 1e-5
+
+
+def test_gradients_of_a_packed_step_equal_those_of_the_same_samples_unpacked(table, tokenizer, base):
+    found = resolve_base(str(base))
+    config = FineTuningConfig(dataset_path="x", output_dir="y", base_model=str(base))
+    model = add_lora(load_base(found, True, lambda line: None), found, config).train()
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:  # zero at the start, which would leave A without a gradient
+            torch.nn.init.normal_(weight, std=0.02)
+    samples = tokenise(table, tokenizer, "auto").samples
+    gradients = []
+    for rows in (PackedRows(samples, 2048), PackedRows(samples, 16)):
+        model.zero_grad()
+        for index in range(len(rows)):
+            losses, _ = completion_losses(model, collate_row([rows[index]]))
+            (losses.sum() / sum(rows.learned)).backward()
+        gradients.append({n: w.grad.clone() for n, w in model.named_parameters() if w.requires_grad})
+    assert len(rows) == len(samples) > len(PackedRows(samples, 2048)), "the second time each is a row of its own"
+    for name, packed in gradients[0].items():
+        alone = gradients[1][name]
+        assert alone.abs().max() > 0 and (packed - alone).norm() < 1e-4 * alone.norm(), name

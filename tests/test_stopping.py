@@ -10,7 +10,7 @@ from housebrain_core import stopping, train
 from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import TrainingError
 from housebrain_core.manifests import sha256_of
-from housebrain_core.stopping import Schedule, StopOnGarbage, measuring_interval, why_learned
+from housebrain_core.stopping import FALLS, Schedule, StopOnGarbage, measuring_interval, why_learned
 
 
 def run(splits, base, output, **more):
@@ -56,23 +56,45 @@ def test_measuring_costs_at_most_two_percent_by_arithmetic():
         assert 0.5 * rows <= 0.02 * per_step * every
 
 
-@pytest.mark.parametrize("logs", [{"loss": math.nan}, {"loss": math.inf}, {"loss": 1.0, "grad_norm": math.nan}])
+class State:
+    global_step = 7
+
+
+class Optimizer:
+    """An optimizer whose gradient scaler has a scale that a test sets."""
+
+    def __init__(self):
+        self.scaler, self.scale = self, 65536.0
+
+    def get_scale(self) -> float:
+        return self.scale
+
+
+@pytest.mark.parametrize("logs", [{"loss": math.nan}, {"loss": math.inf}, {"loss": 1.0, "grad_norm": math.nan},
+                                  {"loss": 1.0, "grad_norm": math.inf}])  # fmt: skip
 def test_nan_and_inf_stop_with_advice(logs):
-    class State:
-        global_step = 7
-
+    watch = StopOnGarbage()
+    watch.on_step_end(None, State, None, optimizer=object())
     with pytest.raises(TrainingError, match="step 7.*learning rate"):
-        StopOnGarbage(lambda: None).on_log(None, State, None, logs=logs)
+        watch.on_log(None, State, None, logs=logs)
 
 
-def test_one_skipped_float16_step_is_routine_and_a_falling_scaler_is_not():
-    class State:
-        global_step = 7
+def test_float16_steps_that_are_skipped_now_and_then_are_routine():
+    watch, optimizer = StopOnGarbage(), Optimizer()
+    for _ in range(2):
+        for _ in range(FALLS):  # the first call only learns where the scale stands
+            watch.on_step_end(None, State, None, optimizer=optimizer)
+            optimizer.scale /= 2
+        optimizer.scale *= 2**FALLS
+        watch.on_log(None, State, None, logs={"loss": 1.0, "grad_norm": math.inf})
 
-    logs = {"loss": 1.0, "grad_norm": math.inf}
-    StopOnGarbage(lambda: 65536.0).on_log(None, State, None, logs=logs)
-    with pytest.raises(TrainingError, match="scaler"):
-        StopOnGarbage(lambda: 0.5).on_log(None, State, None, logs=logs)
+
+def test_a_scaler_that_falls_in_every_step_stops_with_advice_long_before_it_is_zero():
+    watch, optimizer = StopOnGarbage(), Optimizer()
+    with pytest.raises(TrainingError, match="scaler fell to 64.0 at step 7.*learning rate"):
+        while optimizer.scale:
+            watch.on_step_end(None, State, None, optimizer=optimizer)
+            optimizer.scale /= 2
 
 
 def test_the_bundles_floor_ends_a_run_and_full_epochs_does_not_ask(splits, base, tmp_path, monkeypatch):

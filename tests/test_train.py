@@ -2,12 +2,15 @@
 
 import json
 import shutil
+import time
+from functools import partial
 
 import pytest
 from safetensors.torch import load_file
 
+from housebrain_core import train as train_module
 from housebrain_core.config import FineTuningConfig
-from housebrain_core.errors import HouseBrainError
+from housebrain_core.errors import CheckpointError
 from housebrain_core.manifests import sha256_of
 from housebrain_core.train import HouseBrainFineTuner
 
@@ -74,13 +77,52 @@ def test_a_finished_run_is_not_trained_again(splits, base, adapters, tmp_path):
     assert (folder / "manifest.json").read_bytes() == before
 
 
-@pytest.mark.parametrize(("field", "value"), [("learning_rate", 1e-3), ("seed", 7), ("lora_r", 4), ("max_steps", 9)])
-def test_another_runs_folder_is_refused_with_old_and_new(field, value, splits, base, adapters, tmp_path):
+CHANGES = {"learning_rate": 1e-3, "seed": 7, "lora_seed": 7, "lora_r": 4, "lora_alpha": 32, "lora_dropout": 0.5,
+           "max_steps": 9, "epochs": 3, "batch_size": 2, "gradient_accumulation_steps": 2, "row_length": 1024,
+           "max_length": 600, "warmup_share": 0.5, "load_in_4bit": False}  # fmt: skip
+
+
+def test_another_runs_folder_is_refused_naming_every_change_with_old_and_new(splits, base, adapters, tmp_path):
     folder = shutil.copytree(adapters[0], tmp_path / "hb")
-    with pytest.raises(HouseBrainError) as refused:
-        train(settings(splits, base, folder, **{field: value}))
-    old = getattr(settings(splits, base, folder), field)
-    assert field in str(refused.value) and str(value) in str(refused.value) and str(old) in str(refused.value)
+    with pytest.raises(CheckpointError) as refused:
+        train(settings(splits, base, folder, **CHANGES))
+    before = settings(splits, base, folder).model_dump() | {"max_length": 512}
+    for field, value in CHANGES.items():
+        assert f"{field} was {before[field]!r} and is now {value!r}" in str(refused.value)
+
+
+def test_other_data_another_base_and_another_revision_of_it_are_refused(splits, base, adapters, tmp_path):
+    folder = shutil.copytree(adapters[0], tmp_path / "hb")
+    with pytest.raises(CheckpointError, match=r"data was '\w+' and is now '\w+'\. "):
+        train(settings(splits, base, folder, dataset_path=splits / "split_02.zip"))
+    other = shutil.copytree(base, tmp_path / "other")
+    with pytest.raises(CheckpointError, match="base_model was 'tiny.*' and is now 'other'"):
+        train(settings(splits, other, folder))
+    changed = shutil.copytree(base, tmp_path / "changed" / base.name)
+    (changed / "config.json").write_text((changed / "config.json").read_text() + " ")
+    with pytest.raises(CheckpointError, match="revision was 'sha256:.*' and is now 'sha256:"):
+        train(settings(splits, changed, folder))
+
+
+def test_dataloader_workers_change_nothing_and_a_stopped_run_goes_on_exactly(
+    splits, base, adapters, tmp_path, monkeypatch
+):
+    arguments = partial(train_module.TrainingArguments, dataloader_num_workers=1)
+    monkeypatch.setattr(train_module, "TrainingArguments", arguments)
+    config = settings(splits, base, tmp_path / "hb")
+    train(config.model_copy(update={"time_budget_hours": 1e-7}))
+    assert train(config).finished
+    weights = "adapter_model.safetensors"
+    assert sha256_of(tmp_path / "hb" / weights) == sha256_of(adapters[0] / weights)
+
+
+def test_the_budget_counts_from_the_start_of_the_session_and_saving_by_minutes_too(splits, base, tmp_path, monkeypatch):
+    lines: list[str] = []
+    monkeypatch.setattr(train_module, "session_start", lambda: time.time() - 3600)
+    result = train(settings(splits, base, tmp_path / "a", time_budget_hours=1.0), lines)
+    assert (result.steps, result.why_it_ended) == (1, "the time budget ended")
+    assert train(settings(splits, base, tmp_path / "b", time_budget_hours=1.1, max_steps=2, save_minutes=1e-6), lines)
+    assert "saved checkpoint-1" in lines and "saved checkpoint-2" in lines
 
 
 def test_a_split_folder_and_a_bundle_train_on_the_same_samples(splits, base, tmp_path):
