@@ -178,7 +178,7 @@ def describe_reference(briefs: list[dict], examples: list, limits: dict[str, flo
 
 def describe_evaluation(result: dict[str, Any]) -> str:
     """The results as a table for a terminal: a line per model, the reference first."""
-    lines = [f"{'model':28} {'nats/token':>10} {'floor':>7} {'strict':>7} {'repaired':>8} {'schema':>7} {'rules':>7}"]
+    lines = [f"{'model':28} {'nats/token':>10} {'above':>7} {'strict':>7} {'repaired':>8} {'schema':>7} {'rules':>7}"]
     lines.append(f"{'reference':28} {'':>10} {'':>7} {'':>7} {'':>8} {'':>7} "
                  f"{_percent(result['reference']['rule_score']):>7}")  # fmt: skip
     for name, model in result["models"].items():
@@ -187,6 +187,10 @@ def describe_evaluation(result: dict[str, Any]) -> str:
         shares += f" {_percent(rates['schema_valid']):>7} {_percent(model['rule_score']):>7}"
         floor = "-" if above is None else f"{above:+.4f}"
         lines.append(f"{name:28} {model['loss_nats_per_token']:10.4f} {floor:>7} {shares}")
+    lines.append(
+        "above: nats per token above the data's own entropy. repaired: JSON after repair, to compare with strict;"
+    )
+    lines.append("no design comes from it. rules: checks kept by the designs that parse strictly; - where none does.")
     return "\n".join(lines)
 
 

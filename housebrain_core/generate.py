@@ -14,6 +14,11 @@ from housebrain_core.errors import ConfigError, DataError, DesignError
 from housebrain_core.llm import HouseBrainLLM
 from housebrain_core.manifests import sha256_of, write_atomically
 
+ADVICE = (
+    "\nA model that was trained little, or on briefs of another kind, often fails so; --constrained allows only "
+    "answers of the schema."
+)
+
 
 def generate(config: GenerateConfig, report: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
     """Designs a house for each brief of a file.
@@ -27,7 +32,7 @@ def generate(config: GenerateConfig, report: Callable[[str], None] | None = None
 
     Raises:
         DataError: briefs cannot be used; all problems of all of them.
-        DesignError: the only brief's answer is no design.
+        DesignError: no brief's answer is a design; of several, the reasons are in the file.
     """
     report = report or (lambda line: print(line, file=sys.stderr, flush=True))
     briefs, many = read_briefs(config.brief)
@@ -38,7 +43,10 @@ def generate(config: GenerateConfig, report: Callable[[str], None] | None = None
         return _generate_many(llm, briefs, config, report)
     decoding = Decoding(1, config.max_new_tokens, config.constrained)
     (answer,) = next(llm.answer_batches(briefs, decoding)).answers
-    design = read_answer(briefs[0], answer)
+    try:
+        design = read_answer(briefs[0], answer)
+    except DesignError as error:
+        raise DesignError(f"{error}{'' if config.constrained else ADVICE}", error.kind, error.text) from None
     text = json.dumps(design, indent=2, ensure_ascii=False)
     if config.output:
         config.output.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +69,10 @@ def read_briefs(source: str) -> tuple[list[dict], bool]:
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the briefs cannot be read ({error}). Give a JSON file, a JSONL file, or - .") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise DataError(
+            f"{source} cannot be read: {reason}. Give a JSON or JSONL file, or - for standard input."
+        ) from None
     many = source.endswith(".jsonl")
     try:
         values = [json.loads(text)] if not many else []
@@ -104,13 +115,20 @@ def _generate_many(llm: HouseBrainLLM, briefs: list[dict], config: GenerateConfi
     ordered = [rows[key] for key in keys]
     write_atomically(config.output, "".join(codec.dumps(row) + "\n" for row in ordered))
     failed = [row for row in ordered if "error" in row]
-    report(f"{len(ordered) - len(failed)} designs, {len(failed)} answers that are none, in {config.output}")
+    report(
+        f"{len(ordered) - len(failed)} of {len(ordered)} answers are designs; they are in {config.output}"
+        + (f", and there with the reason the {len(failed)} that are not" if failed else "")
+    )
     if config.plot:
         for row in ordered:
             if "design" in row:
                 plots.save(plots.floor_plan(row["design"], f"brief {row['brief']}"),
                            config.plot / f"design_{row['brief']:05d}.png")  # fmt: skip
         report(f"drawings in {config.plot}")
+    if len(failed) == len(ordered):
+        kind, text = failed[0]["error"]["kind"], failed[0]["error"]["text"]
+        advice = "" if config.constrained else ADVICE
+        raise DesignError(f"none of the {len(ordered)} answers is a design; the first: {kind}.{advice}", kind, text)
     return ordered
 
 

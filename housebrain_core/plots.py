@@ -49,7 +49,7 @@ def loss_bars(losses: dict[str, float], floor: float | None = None) -> Figure:
     axes.bar_label(bars, fmt="%.4f", padding=3)
     if floor is not None:
         axes.axvline(floor, color="grey", linestyle=":", label="entropy of the data")
-        axes.legend(frameon=False, loc="lower right")
+        figure.legend(frameon=False, loc="outside upper right")
     axes.set_xlabel("validation loss, nats per token")
     axes.margins(x=0.15)
     axes.spines[["top", "right"]].set_visible(False)
