@@ -99,17 +99,17 @@ class HouseBrainFineTuner:
 
             train_in_processes(config, self.report, self.started)
             return TrainResult.model_validate_json((config.output_dir / "run.json").read_bytes())
+        bundle = read_training_data(config.dataset_path)  # before the folder is made: a wrong path leaves nothing
+        base = resolve_base(config.base_model, config.revision)
         with lock_folder(config.output_dir) if rank() == 0 else nullcontext():
-            result = self._train()
+            result = self._train(bundle, base)
         if not result.finished:
             self.report("To go on, start it again with the same settings: it resumes from the last checkpoint.")
         return result
 
-    def _train(self) -> TrainResult:
+    def _train(self, bundle: Bundle, base: Base) -> TrainResult:
         """Everything that needs the folder's lock."""
         config = self.config
-        bundle = read_training_data(config.dataset_path)
-        base = resolve_base(config.base_model, config.revision)
         tokenizer = load_tokenizer(base)
         train = tokenise(bundle.train, tokenizer, config.max_length)
         self.report(f"{bundle.name}: {len(train.samples)} samples; {train.note}")

@@ -129,6 +129,12 @@ def test_the_notebook_imports_only_what_it_carries_what_the_image_has_or_what_it
                 assert top in sys.stdlib_module_names or top.lower().replace("_", "-") in available, name
 
 
+def test_the_closure_of_training_does_not_grow():
+    modules = build_notebooks.find_closure(["from housebrain_core import train"])
+    lines = sum(len((ROOT / "housebrain_core" / f"{module}.py").read_text().splitlines()) for module in modules)
+    assert lines <= 1530, "what every cloud notebook carries; the goal is 1,300"
+
+
 def test_pins_are_those_of_the_project_and_name_nothing_that_the_platform_keeps():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     assert {f"{name}=={version}" for name, version in PINS.items()} <= set(project)
