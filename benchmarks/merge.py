@@ -1,17 +1,21 @@
 """Times the merge at the real shapes of DeepSeek-Coder-6.7B against PEFT, side by side, each in its own process.
 
-    python benchmarks/merge.py                  7 adapters of rank 8, 224 modules, 560 MB; ours, PEFT cat and linear
-    python benchmarks/merge.py --svd            and PEFT svd, one module of each shape, extrapolated (3 minutes)
-    python benchmarks/merge.py --adapters 100 --layers 4 --ours-only
+    python benchmarks/merge.py                  7 adapters of rank 8, 224 modules, 560 MB: ours, PEFT cat and linear;
+                                                PEFT svd, one module of each shape, extrapolated (minutes);
+                                                100 adapters beside 7, 21 modules
+    python benchmarks/merge.py --quick          without svd and without the 100 adapters
     python benchmarks/merge.py --into-base 4    the full weights of a 4-layer base, against merge_and_unload
 
-Synthetic: B ~ T A' + 50 % noise, one A per adapter close to a common one. Files are dropped from the page cache before
-each run, where the system allows it. CPU seconds and memory do not count imports.
+Synthetic: B ~ T A' + 50 % noise, one A per adapter close to a common one. One torch thread. CPU seconds and memory do
+not count the import of torch; memory counts all other imports. Cold: every file is synced and dropped from the page
+cache (posix_fadvise) before each run. The floor reads all inputs in pieces of 4 MB, and writes and syncs as much as one
+adapter has; ours and `peft-full` sync what they write too.
 """
 
 import argparse
 import json
 import os
+import platform
 import resource
 import shutil
 import subprocess
@@ -166,6 +170,9 @@ def peft_full(base: Path, adapter: Path, output: Path) -> None:
 
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float16)
     PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(output)
+    for path in output.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def difference(one: Path, other: Path) -> tuple[float, float]:
@@ -251,20 +258,36 @@ def error_of(folder: Path, paths: list[Path]) -> float:
 
 def compare_adapters(options: argparse.Namespace, folder: Path) -> None:
     paths = make_adapters(folder, options.adapters, options.layers)
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print(f"{options.adapters} adapters of rank 8, {len(shapes(options.layers))} modules", flush=True)
-    measure(options, folder, "floor")
+    floor_ = measure(options, folder, "floor")
     ours_names = ["ours-8", "ours-auto", "ours-full"] if options.adapters < 20 else ["ours-8"]
     for name in [*ours_names, *(() if options.ours_only else ("cat", "linear"))]:
-        measure(options, folder, name)
+        wall = measure(options, folder, name)["wall"]
         output = folder / f"out-{name}"
         output = output if (output / "adapter_config.json").exists() else output / "merged"
-        print(f"{'':10} error against the float64 mean {error_of(output, paths):.3g}", flush=True)
+        error = f"error against the float64 mean {error_of(output, paths):.3g}"
+        print(f"{'':10} {wall / floor_['wall']:.2f} times the floor's wall time; {error}", flush=True)
     print("mergekit: " + ("installed, but a full model per adapter is needed; not timed" if find_spec("mergekit")
                           else "not installed, so not timed"))  # fmt: skip
-    if options.svd:
+    if not options.quick and not options.ours_only:
         seconds = measure(options, folder, "svd")["found"]
         total = sum(seconds[f"{out}x{inner}"] for out, inner in shapes(LAYERS).values())
         print(f"PEFT svd: {seconds}; extrapolated to {len(shapes(LAYERS))} modules: {total:,.0f} s CPU")
+
+
+def compare_counts(options: argparse.Namespace, folder: Path) -> None:
+    """100 adapters beside 7 of them: what grows with their number."""
+    options.layers, peaks = 3, {}
+    made = make_adapters(folder, 100, options.layers)
+    few = folder / "seven"
+    few.mkdir()
+    for path in made[:7]:
+        shutil.copytree(path, few / path.name)
+    for count, place in ((7, few), (100, folder)):
+        print(f"{count} adapters of rank 8, {len(shapes(options.layers))} modules", flush=True)
+        peaks[count] = measure(options, place, "ours-8")["peak"]
+    print(f"memory of 100 adapters: {peaks[100] / peaks[7]:.2f} times that of 7")
 
 
 def compare_full(options: argparse.Namespace, folder: Path) -> None:
@@ -272,17 +295,20 @@ def compare_full(options: argparse.Namespace, folder: Path) -> None:
     make_adapters(folder, 1, options.layers)
     make_base(folder / "base", options.layers)
     print(f"a base of {sum(p.stat().st_size for p in folder.glob('base/*.safetensors')) / 1e9:.2f} GB", flush=True)
-    ours_, theirs, _ = (measure(options, folder, name) for name in ("full", "peft-full", "full-nf4"))
-    wall, cpu = theirs["wall"] / ours_["wall"], theirs["cpu"] / ours_["cpu"]
+    theirs = measure(options, folder, "peft-full")
+    for name in ("full", "full-nf4"):
+        ours_ = measure(options, folder, name)
+        wall, cpu = theirs["wall"] / ours_["wall"], theirs["cpu"] / ours_["cpu"]
+        print(f"{'':10} {wall:.1f} times faster than PEFT, {cpu:.1f} by CPU")
     largest, share = difference(folder / "out-full", folder / "out-peft-full")
-    print(f"{wall:.1f} times faster, {cpu:.1f} by CPU; {share:.1e} of values differ, at most {largest:g} spacings")
+    print(f"full: {share:.1e} of values differ from PEFT's, at most {largest:g} spacings")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--adapters", type=int, default=7)
     parser.add_argument("--layers", type=int, default=LAYERS)
-    parser.add_argument("--svd", action="store_true")
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--ours-only", action="store_true")
     parser.add_argument("--into-base", type=int, metavar="LAYERS")
     parser.add_argument("--folder", help=argparse.SUPPRESS)
@@ -293,6 +319,10 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="housebrain-bench-"))
     try:
         compare_full(options, folder) if options.into_base else compare_adapters(options, folder)
+        if not (options.into_base or options.quick or options.ours_only):
+            shutil.rmtree(folder)
+            folder.mkdir()
+            compare_counts(options, folder)
     finally:
         shutil.rmtree(folder)
     return None

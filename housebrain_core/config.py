@@ -125,8 +125,8 @@ class MergeConfig(Settings):
     into_base: str | None = None
     """Base model (folder or Hugging Face id) to add the update to: writes a full model in float16, no adapter."""
     base_view: Literal["auto", "fp16", "nf4-dequant"] = "auto"
-    """Weights that into_base adds to: the base as it is, or as 4-bit training saw it; auto takes the better one on
-    the validation sample, or what the adapters were trained on."""
+    """Weights that into_base adds to: the base as it is, or as 4-bit training saw it; auto takes what the adapters were
+    trained on, or with --validate the one of lower validation loss (both full models are written and loaded)."""
     accept_plain: bool = False
     """Accept ordinary PEFT folders, whose origin cannot be checked."""
     accept_unfinished: bool = False

@@ -5,6 +5,7 @@ re-quantising keeps 0.2 to 6 % of a typical update (research: merging, section 4
 """
 
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,8 +24,8 @@ from housebrain_core.planning import Plan, Recipe, merged_factors, plan_merge, t
 from housebrain_core.strategies import STRATEGIES
 from housebrain_core.tensorfiles import DTYPES, Entry, layout, read_header, read_into
 
-BLOCK = 2**20
-"""Elements that are in memory at once."""
+BLOCK = 2**17
+"""Elements that are worked on at once: few enough for a core's cache."""
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 NOT_COPIED = (MANIFEST, CONFIG, RUN, "merge.json", "trainer_state.json")
 """Files of a base folder that tell of an adapter or of how that folder was made, which is not how this one was."""
@@ -48,19 +49,15 @@ def merge_into_base(config: MergeConfig, adapters: list[Adapter], staging: Path,
         AdapterError: a module is not in the base exactly once, or has another shape.
         ConfigError: the base is another one, is quantised, has no safetensors, or does not fit into float16.
     """
-    if STRATEGIES[config.strategy].measured or config.scale == "auto" or config.run_validation:
+    if STRATEGIES[config.strategy].measured or config.scale == "auto":
         raise ConfigError(
-            "--into-base adds a merge that is chosen already. Merge and validate into an adapter first, then: "
+            "--into-base adds a merge that is chosen already. Choose it by merging into an adapter first, then: "
             "housebrain merge --models THAT_ADAPTER --into-base BASE --output FOLDER"
         )
     base, revision = find_base_folder(config.into_base, adapters[0])
-    view = config.base_view
-    if view == "auto":
-        view = "nf4-dequant" if trained_in_4bit(adapters) else "fp16"
-        report(f"base view {view}: what the adapters were trained on")
     recipe = Recipe(config.strategy, STRATEGIES[config.strategy].weigh(adapters, config), config.scale, config.density)
     plan = plan_merge(adapters, recipe, "full" if config.rank == "auto" else config.rank)
-    shares = stream(base, adapters, plan, view, staging, report)
+    view, shares, losses = _write_better_view(base, adapters, plan, config, staging, report)
     result = {
         "strategy": config.strategy,
         "scale": config.scale,
@@ -69,6 +66,7 @@ def merge_into_base(config: MergeConfig, adapters: list[Adapter], staging: Path,
         "inputs": [{"name": a.name, "sha256": a.sha256, "weight": w}
                    for a, w in zip(adapters, recipe.weights, strict=True)],
         "rounding": shares,
+        "validation_losses": losses,
     }  # fmt: skip
     worst = max(shares, key=shares.get)
     report(f"rounding to float16 is at most {shares[worst]:.1%} of the update ({worst})")
@@ -77,6 +75,43 @@ def merge_into_base(config: MergeConfig, adapters: list[Adapter], staging: Path,
     write_atomically(staging / "merge.json", to_json(result))
     seal(staging, "model", merged_from=[adapter.sha256 for adapter in adapters], base=result["base"])
     return result
+
+
+def _write_better_view(base: Path, adapters, plan: Plan, config: MergeConfig, staging: Path, report):
+    """Writes the model of the view asked for; with validation and view auto both, and the one of lower loss stays.
+
+    Returns:
+        The view, what `stream` returns for it, and the validation loss of each view measured.
+    """
+    views = [config.base_view]
+    if config.base_view == "auto":
+        views = ["nf4-dequant", "fp16"] if trained_in_4bit(adapters) else ["fp16"]
+        views = views if config.run_validation else views[:1]
+        report(f"base view {' and '.join(views)}: what the adapters were trained on" + ", and the better of them stays"
+               * (len(views) > 1))  # fmt: skip
+    shares, losses = {}, {}
+    for view in views:
+        folder = staging / f".{view}"
+        folder.mkdir()
+        shares[view] = stream(base, adapters, plan, view, folder, report)
+        if config.run_validation:
+            losses[view] = _validation_loss(folder, config.data)
+            report(f"validation loss {losses[view]:.4f} nats per token  base view {view}")
+    kept = min(views, key=lambda view: losses.get(view, 0))
+    for path in (staging / f".{kept}").iterdir():
+        path.rename(staging / path.name)
+    for view in views:
+        shutil.rmtree(staging / f".{view}")
+    return kept, shares[kept], losses
+
+
+def _validation_loss(folder: Path, data: Path) -> float:
+    """Nats per token of a full model, which is loaded whole."""
+    from housebrain_core.llm import HouseBrainLLM
+    from housebrain_core.splits import read_validation
+
+    sums, tokens = HouseBrainLLM(folder).losses(read_validation(data))
+    return sum(sums) / sum(tokens)
 
 
 def find_base_folder(name: str, adapter: Adapter) -> tuple[Path, str]:
@@ -135,6 +170,8 @@ def stream(base: Path, adapters: list[Adapter], plan: Plan, view: str, output: P
                 else:
                     for block in _blocks(source, entry):
                         target.write(_bytes(_to_half(block, key) if entry.dtype in FLOATS else block))
+            target.flush()
+            os.fsync(target.fileno())  # the manifest promises these bytes, also after a power cut
         report(f"wrote {name}, {number} of {len(shards)}")
     config.pop("torch_dtype", None)
     write_atomically(output / "config.json", to_json(config | {"dtype": "float16"}))

@@ -18,7 +18,7 @@ from housebrain_core.archives import unpacked
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.inspection import judge_updates, mean_spectrum
-from housebrain_core.manifests import MANIFEST, read_manifest, seal, sync_folder, to_json, write_atomically
+from housebrain_core.manifests import read_manifest, seal, sync_folder, to_json, write_atomically
 from housebrain_core.parallel import map_ahead
 from housebrain_core.planning import Plan, Recipe, merged_factors, merged_run, plan_merge, write_adapter
 from housebrain_core.strategies import STRATEGIES
@@ -186,12 +186,14 @@ def _staging(output: Path):
 
 
 def _publish(staging: Path, output: Path) -> None:
-    """Renames the finished folder into place; an old output loses its manifest first."""
+    """Renames the finished folder into place; an old output steps aside whole, and is removed after it."""
+    replaced = output.with_name(f".{output.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
     if output.exists():
-        (output / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(output)
+        output.rename(replaced)
     staging.rename(output)
     sync_folder(output.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _readme(adapters: list[Adapter], result: dict[str, Any]) -> str:

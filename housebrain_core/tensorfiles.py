@@ -7,6 +7,7 @@ wrong, and neither reading nor writing ever holds more than one tensor.
 
 import json
 import math
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -139,6 +140,8 @@ def write_tensors(path: Path, shapes: dict[str, tuple[int, ...]], tensors: Itera
         for entry, tensor in zip(entries.values(), tensors, strict=True):
             assert tuple(tensor.shape) == entry.shape and tensor.dtype == torch.float32
             file.write(memoryview(tensor.contiguous().numpy()).cast("B"))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _entry(name: str, value: Any, first: int) -> Entry:

@@ -2,10 +2,8 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -17,6 +15,7 @@ from transformers import AutoModelForCausalLM
 from housebrain_core import into_base
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError, HouseBrainError
+from housebrain_core.manifests import check_files, read_manifest
 from housebrain_core.merge import merge_adapters
 
 INDEX = "model.safetensors.index.json"
@@ -119,31 +118,80 @@ def test_values_beyond_float16_are_refused(base, merged, tmp_path):
         merge([merged], tmp_path / "full", into_base=str(half))
 
 
-def test_killed_at_any_moment_it_leaves_no_folder_that_looks_finished(base, merged, tmp_path):
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from housebrain_core import into_base
+from housebrain_core.config import MergeConfig
+from housebrain_core.merge import merge_adapters
+into_base.find_base_folder = lambda name, adapter: (Path(name), "x")
+folder, seen = Path(sys.argv[2]).parent, 0
+
+def die_before(number):
+    def hook(event, arguments):
+        global seen
+        if event not in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"):
+            return
+        if str(folder) not in str(arguments[0]) or (event == "open" and arguments[1] and "r" in str(arguments[1])):
+            return
+        seen += 1
+        if seen == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return hook
+
+number = 0
+while True:
+    number += 1
+    child = os.fork()
+    if child == 0:
+        sys.addaudithook(die_before(number))
+        config = MergeConfig(models=[sys.argv[1]], output=sys.argv[2], into_base=sys.argv[3], base_view="fp16",
+                             overwrite=True)
+        merge_adapters(config, report=lambda line: None)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    output = Path(sys.argv[2])
+    print(number, os.WIFSIGNALED(status), (output / "manifest.json").exists(), output.exists(), flush=True)
+    if not os.WIFSIGNALED(status):
+        sys.exit(os.WEXITSTATUS(status))
+"""
+
+
+def test_killed_before_any_file_operation_it_leaves_no_folder_that_looks_finished(base, merged, tmp_path):
+    """SIGKILL before the first, second, ... write, rename or removal, until one run comes through."""
     half = in_half(base, tmp_path / "base")
-    code = (
-        "import sys, time; from pathlib import Path\n"
-        "from housebrain_core import into_base\n"
-        "from housebrain_core.config import MergeConfig\n"
-        "from housebrain_core.merge import merge_adapters\n"
-        "into_base.find_base_folder = lambda name, adapter: (Path(name), 'x')\n"
-        "slow = into_base._add\n"
-        "def add(*a):\n    print('module', flush=True); time.sleep(0.2); return slow(*a)\n"
-        "into_base._add = add\n"
-        "merge_adapters(MergeConfig(models=[sys.argv[1]], output=sys.argv[2], into_base=sys.argv[3]), report=print)\n"
-    )
-    command = [sys.executable, "-c", code, str(merged), str(tmp_path / "full"), str(half)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
-        for line in process.stdout:
-            if line.startswith("module"):
-                time.sleep(0.3)
-                process.kill()
-    assert process.returncode == -9
-    assert not (tmp_path / "full").exists()
-    assert not list(tmp_path.glob(".full.partial/manifest.json"))
-    merge([merged], tmp_path / "full", into_base=str(half))
-    assert (tmp_path / "full" / "manifest.json").exists() and not (tmp_path / ".full.partial").exists()
-    shutil.rmtree(tmp_path / "full")
+    command = [sys.executable, "-c", KILLED, str(merged), str(tmp_path / "full" / "model"), str(half)]
+    ran = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    assert ran.returncode == 0, ran.stderr[-1000:]
+    rows = [line.split() for line in ran.stdout.splitlines()]
+    assert len(rows) > 8 and rows[-1][1:] == ["False", "True", "True"]
+    check_files(tmp_path / "full" / "model", read_manifest(tmp_path / "full" / "model", "model"))
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["model"], "what a killed run left is cleared"
+    for _, killed, sealed, exists in rows[:-1]:
+        assert killed == "True" and sealed == exists, "a folder in place is a sealed one"
+
+
+def test_with_validation_both_views_are_measured_and_the_better_one_stays(adapters, base, splits, tmp_path, monkeypatch,
+                                                                         real_revision):  # fmt: skip
+    given = iter([2.0, 1.0, 1.0, 2.0])
+    measured = []
+
+    def loss(folder, data):
+        measured.append((load_all(folder), true_loss(folder, data)))
+        return next(given)
+
+    true_loss = into_base._validation_loss
+    monkeypatch.setattr(into_base, "_validation_loss", loss)
+    for number, view in enumerate(("fp16", "nf4-dequant")):
+        output = tmp_path / view
+        result = merge(adapters, output, into_base=str(base), run_validation=True, data=splits)
+        assert result["base"]["view"] == view and set(result["validation_losses"]) == {"nf4-dequant", "fp16"}
+        found, (other, one) = load_all(output), (measured[2 * number + side][0] for side in (0, 1))
+        kept, dropped = (one, other) if view == "fp16" else (other, one)
+        assert all(torch.equal(found[name], kept[name]) for name in kept)
+        assert any(not torch.equal(found[name], dropped[name]) for name in kept)
+        assert not [path for path in output.iterdir() if path.is_dir()]
+    assert all(0 < value < 5 for _, value in measured), "the real losses of the models"
 
 
 @pytest.fixture
