@@ -25,6 +25,8 @@ COOL_DOWN = 0.1
 """Steps, as a share of those done, in which the learning rate falls to zero once nothing more is learned."""
 MEASURING_SHARE = 0.02
 """Share of the training time that measuring may cost."""
+FORWARD_SHARE = 0.5
+"""A forward pass is at most half of a training step of a frozen base: forward, and backward to the inputs."""
 
 
 class Schedule:
@@ -57,10 +59,9 @@ class Schedule:
 def measuring_interval(validation_rows: int, rows_per_step: int) -> int:
     """Optimizer steps between measurements, so that they cost at most 2 % of the time.
 
-    A forward pass is at most half of a training step of a frozen base (forward and backward to the inputs).
     It depends on counts only, not on a clock, so that a resumed run measures at the same steps.
     """
-    return max(1, math.ceil(0.5 * validation_rows / rows_per_step / MEASURING_SHARE))
+    return max(1, math.ceil(FORWARD_SHARE * validation_rows / rows_per_step / MEASURING_SHARE))
 
 
 def why_learned(losses: list[float], floor: float | None, share_done: float) -> str:

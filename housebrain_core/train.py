@@ -21,7 +21,7 @@ from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal
 from housebrain_core.model import add_lora, load_base, load_tokenizer, resolve_base, training_device
 from housebrain_core.packing import PackedRows, Tokenised, collate_row, tokenise
 from housebrain_core.settings import FineTuningConfig
-from housebrain_core.stopping import StopInTime, StopOnGarbage, StopWhenLearned, measuring_interval
+from housebrain_core.stopping import FORWARD_SHARE, StopInTime, StopOnGarbage, StopWhenLearned, measuring_interval
 from housebrain_core.trainer import Progress, RowTrainer, SaveByTime, gradient_scale, mean_loss, save_adapter
 
 MUST_NOT_CHANGE = (
@@ -180,13 +180,16 @@ class HouseBrainFineTuner:
             disable_tqdm=True,
             report_to="none",
         )
-        callbacks = [Progress(self.report, config.time_budget_hours), SaveByTime(config.save_minutes)]
+        measured = not (config.full_epochs or config.max_steps)
+        every = measuring_interval(len(self.validation), config.rows_per_step) if measured else None
+        measurement = FORWARD_SHARE * len(self.validation) / config.rows_per_step
+        progress = Progress(self.report, config.time_budget_hours, measurement, every)
+        callbacks = [progress, SaveByTime(config.save_minutes)]
         trainer = RowTrainer(
             model=model, args=arguments, train_dataset=rows, data_collator=collate_row, callbacks=callbacks,
             fingerprint=fingerprint, report=self.report,
         )  # fmt: skip
-        if not (config.full_epochs or config.max_steps):
-            every = measuring_interval(len(self.validation), config.rows_per_step)
+        if every:
             measure = partial(mean_loss, model, self.validation)
             trainer.add_callback(StopWhenLearned(measure, every, self.floor, lambda: trainer.schedule, self.report))
         trainer.add_callback(StopOnGarbage(lambda: gradient_scale(trainer)))

@@ -19,7 +19,9 @@ from housebrain_core.platforms import estimate_finish
 from housebrain_core.stopping import Schedule
 
 FIRST_STEPS = 20
-"""Steps from which the first estimate of the whole time is made."""
+"""Steps after which the first estimate of the whole time is made."""
+WARM_UP = 2
+"""Steps of a session that it leaves out: they load kernels and fill caches, and take longer than any other."""
 FAILED_SAVES = 3
 """Failed saves in a row after which a run ends."""
 
@@ -77,23 +79,33 @@ class RowTrainer(Trainer):
 
 
 class Progress(TrainerCallback):
-    """One plain line per logging interval: loss, speed, time left. Progress bars flood papermill's output."""
+    """One plain line per logging interval: loss, speed, time left. Progress bars flood papermill's output.
 
-    def __init__(self, report: Callable[[str], None], session_hours: float | None):
-        self.report, self.session_hours = report, session_hours
+    Args:
+        report: gets each line.
+        session_hours: the time budget, or None.
+        measurement: optimizer steps that take as long as one measurement of the validation loss.
+        every: optimizer steps between measurements; None when there is only the one after the last step.
+    """
+
+    def __init__(self, report: Callable[[str], None], session_hours: float | None, measurement: float = 0.0,
+                 every: int | None = None):  # fmt: skip
+        self.report, self.session_hours, self.measurement, self.every = report, session_hours, measurement, every
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.time, self.step, self.tokens = time.time(), state.global_step, state.num_input_tokens_seen
         self.seconds_per_step = 0.0
 
     def on_step_end(self, args, state, control, **kwargs):
-        done = state.global_step - self.step
-        self.seconds_per_step = (time.time() - self.time) / done
+        now, done = time.time(), state.global_step - self.step
+        self.seconds_per_step = (now - self.time) / done
+        if done == WARM_UP:
+            self.warm = now
         if done == FIRST_STEPS:
+            seconds_per_step = (now - self.warm) / (done - WARM_UP)
             tokens = state.num_input_tokens_seen / state.global_step
-            left = round((state.max_steps - state.global_step) * tokens)
-            rate = tokens / self.seconds_per_step
-            _, _, text = estimate_finish(rate, left, self.session_hours, time.time())
+            steps = steps_left(state.global_step, state.max_steps, self.measurement, self.every)
+            _, _, text = estimate_finish(tokens / seconds_per_step, round(steps * tokens), self.session_hours, now)
             self.report(f"after {done} steps: {text}; it ends earlier when nothing more is learned")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
@@ -106,6 +118,12 @@ class Progress(TrainerCallback):
             f"step {state.global_step} of {state.max_steps}  loss {logs['loss']:.4f}  "
             f"{rate:,.0f} tokens/s  {format_duration(left)} left"
         )
+
+
+def steps_left(step: int, planned: int, measurement: float, every: int | None) -> float:
+    """Optimizer steps that the rest of a plan takes as long as, its measurements and the last one included."""
+    measurements = 1 + (planned // every - step // every if every else 0)
+    return planned - step + measurements * measurement
 
 
 class SaveByTime(TrainerCallback):

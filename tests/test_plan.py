@@ -128,3 +128,30 @@ def test_finishing_from_a_measured_rate_by_hand():
     assert (hours, count) == (10, 3) and "3 sessions" in text and "10.0 h" in text
     hours, count, text = estimate_finish(100, 180_000, session_hours=None, now=0)
     assert (hours, count) == (0.5, 1) and "30 min" in text
+
+
+def test_the_steps_left_count_the_measurements_that_are_still_to_come():
+    from housebrain_core.trainer import steps_left
+
+    assert steps_left(20, 200, measurement=0, every=None) == 180
+    assert steps_left(20, 200, measurement=4, every=None) == 184, "the one after the last step"
+    assert steps_left(20, 210, measurement=4, every=50) == 190 + 5 * 4, "at 50, 100, 150, 200 and the last"
+    assert steps_left(50, 210, measurement=4, every=50) == 160 + 4 * 4
+
+
+def test_the_first_estimate_leaves_out_the_warm_up(monkeypatch):
+    from types import SimpleNamespace
+
+    from housebrain_core import trainer
+
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(time=lambda: clock.now))
+    lines: list[str] = []
+    progress = trainer.Progress(lines.append, None)
+    state = SimpleNamespace(global_step=0, max_steps=200, num_input_tokens_seen=0)
+    progress.on_train_begin(None, state, None)
+    for step in range(1, trainer.FIRST_STEPS + 1):
+        clock.now += 100 if step <= trainer.WARM_UP else 10
+        state.global_step, state.num_input_tokens_seen = step, 1000 * step
+        progress.on_step_end(None, state, None)
+    assert len(lines) == 1 and "100 tokens/s" in lines[0] and "30 min left" in lines[0]
