@@ -7,7 +7,7 @@ from housebrain_core.bundles import read_bundle
 from housebrain_core.config import PlanConfig
 from housebrain_core.costs import BASES, GPUS, estimate_rate, sessions, weeks
 from housebrain_core.errors import ConfigError, DataError
-from housebrain_core.plan import describe_plan, make_plan
+from housebrain_core.plan import describe, describe_plan, make_plan
 from housebrain_core.platforms import estimate_finish
 
 
@@ -100,7 +100,15 @@ def test_what_would_fit_better_is_said_when_a_split_needs_more_than_a_week(split
     text = "\n".join(slow.advice)
     assert slow.kaggle_weeks[1] > 1 and "--epochs 1" in text and "people" in text and "learned" in text
     fast = plan(splits, base_model=str(base), tokens_per_second=1e6)
-    assert "fits into a week" in "\n".join(fast.advice)
+    assert "fits into a week" in "\n".join(fast.advice) and "Alone" not in "\n".join(fast.advice)
+
+
+def test_a_person_alone_is_told_what_fits_even_where_one_split_fits_into_a_week(splits, base):
+    made = plan(splits, base_model=str(base), tokens_per_second=0.2)
+    assert made.kaggle_weeks[1] <= 1 < made.alone_weeks[1]
+    (line,) = [line for line in made.advice if line.startswith("Alone")]
+    longest = (max(split.hours[0] for split in made.splits), max(split.hours[1] for split in made.splits))
+    assert f"one of the 3 splits takes {describe(weeks(longest))} weeks" in line and "--epochs 1" in line
 
 
 def test_a_base_that_cannot_fit_the_gpu_and_a_licence_with_strings_are_said(splits, monkeypatch):
