@@ -197,9 +197,10 @@ def _advise(config: PlanConfig, facts: BaseModelFacts | None, longest: Range, sp
         )
     alone = (longest[0] * splits, longest[1] * splits)
     if splits > 1 and weeks(alone)[1] > 1:
+        once = weeks((alone[0] / config.epochs, alone[1] / config.epochs))
         advice.append(
             f"Alone, one of the {splits} splits takes {describe(weeks(longest))} weeks, and its adapter works by "
-            f"itself; all of them with --epochs 1 take {describe(weeks(tuple(hours / config.epochs for hours in alone)))}."
+            f"itself; all of them with --epochs 1 take {describe(once)}."
         )
     if weeks(longest)[1] <= 1:
         return [*advice, "One split fits into a week of Kaggle's quota, even at the slow end of the range."]

@@ -5,7 +5,9 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import torch
 from safetensors import SafetensorError
@@ -94,15 +96,16 @@ class Progress(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.time, self.step, self.tokens = time.time(), state.global_step, state.num_input_tokens_seen
-        self.seconds_per_step = 0.0
+        self.seconds_per_step, self.ends = 0.0, [self.time]
 
     def on_step_end(self, args, state, control, **kwargs):
         now, done = time.time(), state.global_step - self.step
         self.seconds_per_step = (now - self.time) / done
-        if done == WARM_UP:
-            self.warm = now
+        if done <= FIRST_STEPS:
+            self.ends.append(now)
         if done == FIRST_STEPS:
-            seconds_per_step = (now - self.warm) / (done - WARM_UP)
+            # the median: rows are equally full, so that a step which takes longer was held up by something else
+            seconds_per_step = median(end - start for start, end in pairwise(self.ends[WARM_UP:]))
             tokens = state.num_input_tokens_seen / state.global_step
             steps = steps_left(state.global_step, state.max_steps, self.measurement, self.every)
             _, _, text = estimate_finish(tokens / seconds_per_step, round(steps * tokens), self.session_hours, now)
