@@ -188,6 +188,13 @@ def _advise(config: PlanConfig, facts: BaseModelFacts | None, longest: Range, sp
             f"The weights alone take {needed / 1e9:.0f} GB of the {GPUS[config.gpu].memory} GB of one {config.gpu}: "
             "training will not fit. Take a smaller base or a larger GPU."
         )
+    alone = (longest[0] * splits, longest[1] * splits)
+    if splits > 1 and weeks(alone)[1] > 1:
+        once = weeks((alone[0] / config.epochs, alone[1] / config.epochs))
+        advice.append(
+            f"Alone, one of the {splits} splits takes {describe(weeks(longest))} weeks, and its adapter works by "
+            f"itself; all of them with --epochs 1 take {describe(once)}."
+        )
     if weeks(longest)[1] <= 1:
         return [*advice, "One split fits into a week of Kaggle's quota, even at the slow end of the range."]
     if config.epochs > 1:

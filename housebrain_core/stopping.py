@@ -18,6 +18,7 @@ LEAST_SHARE = 0.2  # of the plan that is always done: warm-up and the first plat
 NEAR_FLOOR = 0.01  # relative distance to the data's known entropy at which there is nothing left to learn
 COOL_DOWN = 0.1  # steps, as a share of those done, in which the learning rate falls to zero when all is learned
 MEASURING_SHARE = 0.02  # of the training time that measuring may cost
+FORWARD_SHARE = 0.5  # of a training step of a frozen base that a forward pass takes at most
 FALLS = 10  # of the gradient scaler in a row that end a run: from its start at 65,536 the first few are routine
 
 
@@ -53,7 +54,7 @@ def measuring_interval(validation_rows: int, rows_per_step: int) -> int:
     A forward pass is at most half of a training step of a frozen base (forward and backward to the inputs).
     It depends on counts only, not on a clock, so that a resumed run measures at the same steps.
     """
-    return max(1, math.ceil(0.5 * validation_rows / rows_per_step / MEASURING_SHARE))
+    return max(1, math.ceil(FORWARD_SHARE * validation_rows / rows_per_step / MEASURING_SHARE))
 
 
 def why_learned(losses: list[float], floor: float | None, share_done: float) -> str:

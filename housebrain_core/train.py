@@ -25,7 +25,7 @@ from housebrain_core.packing import PackedRows, Tokenised, collate_row, tokenise
 from housebrain_core.platforms import session_start
 from housebrain_core.ranks import gather, rank, world_size
 from housebrain_core.settings import FineTuningConfig
-from housebrain_core.stopping import KeepTime, StopOnGarbage, StopWhenLearned, measuring_interval
+from housebrain_core.stopping import FORWARD_SHARE, KeepTime, StopOnGarbage, StopWhenLearned, measuring_interval
 from housebrain_core.trainer import Progress, RowTrainer, mean_loss, save_adapter
 
 MUST_NOT_CHANGE = (
@@ -204,10 +204,13 @@ class HouseBrainFineTuner:
         """Progress, and all that ends training; the clock is last, since what ends anyhow needs none."""
         config, hours = self.config, self.config.time_budget_hours
         deadline = min(self.started, session_start()) + hours * 3600 if hours else None
-        self.progress, self.clock = Progress(self.report, hours), KeepTime(config.save_minutes, deadline)
+        rows_per_step = trainer.args.gradient_accumulation_steps * world_size()
+        whole = config.full_epochs or config.max_steps
+        every = None if whole else measuring_interval(validation_rows, rows_per_step)
+        self.progress = Progress(self.report, hours, FORWARD_SHARE * validation_rows / rows_per_step, every)
+        self.clock = KeepTime(config.save_minutes, deadline)
         callbacks = [self.progress, StopOnGarbage(), self.clock]
-        if not (config.full_epochs or config.max_steps):
-            every = measuring_interval(validation_rows, trainer.args.gradient_accumulation_steps * world_size())
+        if every:
             callbacks.insert(1, StopWhenLearned(measure, every, floor, self.report))
         for callback in callbacks:
             trainer.add_callback(callback)

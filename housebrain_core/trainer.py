@@ -4,7 +4,9 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import torch
 from safetensors import SafetensorError
@@ -17,7 +19,8 @@ from housebrain_core.platforms import estimate_finish, format_duration
 from housebrain_core.ranks import gather, rank, world_size
 from housebrain_core.stopping import Schedule
 
-FIRST_STEPS = 20  # from which the first estimate of the whole time is made
+FIRST_STEPS = 20  # after which the first estimate of the whole time is made
+WARM_UP = 2  # steps of a session that it leaves out: they load kernels and fill caches
 FAILED_SAVES = 3  # in a row, after which a run ends
 
 
@@ -91,22 +94,38 @@ def failed_write(write: Callable[[], None]) -> str:
 
 
 class Progress(TrainerCallback):
-    """One plain line per logging interval: loss, speed, time left. Progress bars flood papermill's output."""
+    """One plain line per logging interval: loss, speed, time left. Progress bars flood papermill's output.
 
-    def __init__(self, report: Callable[[str], None], session_hours: float | None):
-        self.report, self.session_hours = report, session_hours
+    Args:
+        report: gets each line.
+        session_hours: the time budget, or None.
+        measurement: optimizer steps that take as long as one measurement of the validation loss.
+        every: optimizer steps between measurements; None when there is only the one after the last step.
+    """
+
+    def __init__(self, report: Callable[[str], None], session_hours: float | None, measurement: float,
+                 every: int | None):  # fmt: skip
+        self.report, self.session_hours, self.measurement, self.every = report, session_hours, measurement, every
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.began, self.step, self.tokens = time.time(), state.global_step, state.num_input_tokens_seen
-        self.rate = self.seconds_per_step = 0.0
+        self.rate, self.seconds_per_step, self.ends = 0.0, 0.0, [self.began]
 
     def on_step_end(self, args, state, control, **kwargs):
-        seconds, done = time.time() - self.began, state.global_step - self.step
+        now, done = time.time(), state.global_step - self.step
+        seconds = now - self.began
         self.rate, self.seconds_per_step = (state.num_input_tokens_seen - self.tokens) / seconds, seconds / done
-        if done == FIRST_STEPS:
-            left = round((state.max_steps - state.global_step) * state.num_input_tokens_seen / state.global_step)
-            *_, text = estimate_finish(self.rate, left, self.session_hours, time.time())
-            self.report(f"after {done} steps: {text}; it ends earlier when nothing more is learned")
+        if done > FIRST_STEPS:
+            return
+        self.ends.append(now)
+        if done == FIRST_STEPS:  # the median: rows are equally full, a step that takes longer was held up
+            step_seconds = median(end - start for start, end in pairwise(self.ends[WARM_UP:]))
+            tokens = state.num_input_tokens_seen / state.global_step
+            steps = steps_left(state.global_step, state.max_steps, self.measurement, self.every)
+            *_, text = estimate_finish(tokens / step_seconds, round(steps * tokens), self.session_hours, now)
+            self.report(
+                f"after {done} steps: {text}" + ("; it ends earlier when nothing more is learned" if self.every else "")
+            )
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if "loss" in logs and self.rate:
@@ -115,6 +134,12 @@ class Progress(TrainerCallback):
                 f"step {state.global_step} of {state.max_steps}  loss {logs['loss']:.4f}  "
                 f"{self.rate:,.0f} tokens/s  {format_duration(left)} left"
             )
+
+
+def steps_left(step: int, planned: int, measurement: float, every: int | None) -> float:
+    """Optimizer steps that the rest of a plan takes as long as, its measurements and the last one included."""
+    measurements = 1 + (planned // every - step // every if every else 0)
+    return planned - step + measurements * measurement
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from housebrain_core.bundles import read_bundle
 from housebrain_core.config import PlanConfig
 from housebrain_core.costs import BASES, GPUS, estimate_rate, sessions, weeks
 from housebrain_core.errors import ConfigError, DataError
-from housebrain_core.plan import describe_plan, make_plan
+from housebrain_core.plan import describe, describe_plan, make_plan
 from housebrain_core.platforms import estimate_finish
 
 
@@ -100,7 +100,15 @@ def test_what_would_fit_better_is_said_when_a_split_needs_more_than_a_week(split
     text = "\n".join(slow.advice)
     assert slow.kaggle_weeks[1] > 1 and "--epochs 1" in text and "people" in text and "learned" in text
     fast = plan(splits, base_model=str(base), tokens_per_second=1e6)
-    assert "fits into a week" in "\n".join(fast.advice)
+    assert "fits into a week" in "\n".join(fast.advice) and "Alone" not in "\n".join(fast.advice)
+
+
+def test_a_person_alone_is_told_what_fits_even_where_one_split_fits_into_a_week(splits, base):
+    made = plan(splits, base_model=str(base), tokens_per_second=0.2)
+    assert made.kaggle_weeks[1] <= 1 < made.alone_weeks[1]
+    (line,) = [line for line in made.advice if line.startswith("Alone")]
+    longest = (max(split.hours[0] for split in made.splits), max(split.hours[1] for split in made.splits))
+    assert f"one of the 3 splits takes {describe(weeks(longest))} weeks" in line and "--epochs 1" in line
 
 
 def test_a_base_that_cannot_fit_the_gpu_and_a_licence_with_strings_are_said(splits, monkeypatch):
@@ -128,3 +136,30 @@ def test_finishing_from_a_measured_rate_by_hand():
     assert (hours, count) == (10, 3) and "3 sessions" in text and "10.0 h" in text
     hours, count, text = estimate_finish(100, 180_000, session_hours=None, now=0)
     assert (hours, count) == (0.5, 1) and "30 min" in text
+
+
+def test_the_steps_left_count_the_measurements_that_are_still_to_come():
+    from housebrain_core.trainer import steps_left
+
+    assert steps_left(20, 200, measurement=0, every=None) == 180
+    assert steps_left(20, 200, measurement=4, every=None) == 184, "the one after the last step"
+    assert steps_left(20, 210, measurement=4, every=50) == 190 + 5 * 4, "at 50, 100, 150, 200 and the last"
+    assert steps_left(50, 210, measurement=4, every=50) == 160 + 4 * 4
+
+
+def test_the_first_estimate_leaves_out_the_warm_up_and_a_step_that_was_held_up(monkeypatch):
+    from types import SimpleNamespace
+
+    from housebrain_core import trainer
+
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(time=lambda: clock.now))
+    lines: list[str] = []
+    progress = trainer.Progress(lines.append, None, 0, None)
+    state = SimpleNamespace(global_step=0, max_steps=200, num_input_tokens_seen=0)
+    progress.on_train_begin(None, state, None)
+    for step in range(1, trainer.FIRST_STEPS + 1):
+        clock.now += 100 if step <= trainer.WARM_UP or step == 7 else 10
+        state.global_step, state.num_input_tokens_seen = step, 1000 * step
+        progress.on_step_end(None, state, None)
+    assert len(lines) == 1 and "100 tokens/s" in lines[0] and "30 min left" in lines[0]

@@ -5,8 +5,10 @@ import random
 import shutil
 import signal
 import sys
+from functools import partial
 
 import pytest
+from transformers import TrainingArguments
 
 from housebrain_core.checkpoints import find_checkpoint, lock_folder
 from housebrain_core.config import FineTuningConfig
@@ -92,6 +94,38 @@ def test_when_every_checkpoint_is_damaged_or_gone_it_stops_and_deletes_nothing(h
         with pytest.raises(CheckpointError, match="nothing was deleted"):
             train(settings(splits, base, folder))
     assert len(list((folder / "invalid").glob("*/optimizer.pt"))) == 2
+
+
+@pytest.fixture(scope="module")
+def two_epochs(splits, base, tmp_path_factory):
+    """The settings of a run of two whole epochs, its steps in one, and the sha256 of its adapter."""
+    more = {"max_steps": None, "epochs": 2, "full_epochs": True, "row_length": 1024, "save_steps": 1}
+    folder = tmp_path_factory.mktemp("epochs") / "hb"
+    whole = train(settings(splits, base, folder, **more))
+    assert whole.steps % 2 == 0 and whole.steps >= 6
+    return more, whole.steps // 2, sha256_of(folder / WEIGHTS)
+
+
+@pytest.mark.parametrize(("after_border", "workers"), [(0, 0), (2, 0), (1, 2)])
+def test_cut_at_the_border_of_an_epoch_or_behind_it_a_run_ends_with_the_same_bytes(
+    after_border, workers, two_epochs, splits, base, tmp_path, monkeypatch
+):
+    more, epoch, expected = two_epochs
+    monkeypatch.setattr(
+        "housebrain_core.train.TrainingArguments", partial(TrainingArguments, dataloader_num_workers=workers)
+    )
+    config, step = settings(splits, base, tmp_path / "hb", **more), epoch + after_border
+
+    def report(line):
+        if line == f"saved checkpoint-{step}":
+            raise PowerCut
+
+    with pytest.raises(PowerCut):
+        train(config, report)
+    lines = []
+    train(config, lines.append)
+    assert f"resuming from checkpoint-{step}" in lines
+    assert sha256_of(tmp_path / "hb" / WEIGHTS) == expected
 
 
 def test_a_full_disk_warns_cleans_up_and_trains_on(splits, base, adapters, tmp_path, monkeypatch):
