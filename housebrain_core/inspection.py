@@ -132,10 +132,11 @@ def draw_inspection(result: dict[str, Any]) -> dict[str, Any]:
 
 def describe_inspection(result: dict[str, Any]) -> str:
     """The inspection as a table for a terminal, and what to do."""
-    head = ("adapter", "split", "rank", "samples", "tokens", "epochs", "train", "val.", "norm", "cosine", "verdict")
+    head = ("adapter", "split", "rank", "samples", "tokens", "epochs", "ended", "train", "val.", "norm", "cosine",
+            "verdict")  # fmt: skip
     lines = [tuple(map(_cell, (
         row["name"], row.get("split"), row.get("rank"), row.get("samples"), row.get("tokens"), row.get("epochs"),
-        row.get("train_loss"), row.get("validation_loss"), row.get("norm"), row.get("cosine"),
+        row.get("why_it_ended"), row.get("train_loss"), row.get("validation_loss"), row.get("norm"), row.get("cosine"),
         "; ".join(row["verdict"]) or "ok",
     ))) for row in result["rows"]]  # fmt: skip
     widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head) - 1)]
