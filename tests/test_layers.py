@@ -36,6 +36,7 @@ LIGHT = [
     "columns",
     "findings",
     "trees",
+    "writing",
     "handouts",
     "splits",
     "platforms",

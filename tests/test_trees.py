@@ -32,15 +32,15 @@ def contents(folder) -> dict[str, str]:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from housebrain_core import splits
+from housebrain_core import splits, writing
 from housebrain_core.config import SplitConfig
-real, calls = splits.seal_bundle, []
+real, calls = writing.seal_bundle, []
 def seal_bundle(*args, **about):
     if calls:
         os.kill(os.getpid(), signal.SIGKILL)
     calls.append(1)
     return real(*args, **about)
-splits.seal_bundle = seal_bundle
+writing.seal_bundle = seal_bundle
 splits.split_dataset(SplitConfig(source=Path(sys.argv[1]), output=Path(sys.argv[2]), splits=2, validation_samples=4))
 """
 
