@@ -34,18 +34,21 @@ def contents(folder) -> dict[str, str]:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from loky import get_reusable_executor
 from housebrain_core import encoding, splits, writing
 from housebrain_core.config import SplitConfig
 encoding.FEW, encoding.CHUNK = 20, 10
 real, calls = writing.seal_bundle, []
 def seal_bundle(*args, **about):
     if calls:
-        print(*get_reusable_executor()._processes, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     calls.append(1)
     return real(*args, **about)
 writing.seal_bundle = seal_bundle
+append = encoding._append
+def show_workers(*args):
+    print("workers", *encoding._start_workers()._processes, flush=True)
+    append(*args)
+encoding._append = show_workers
 splits.split_dataset(SplitConfig(source=Path(sys.argv[1]), output=Path(sys.argv[2]), splits=2, validation_samples=4))
 """
 
@@ -55,7 +58,8 @@ def test_a_killed_split_leaves_nothing_that_looks_finished_and_the_next_run_give
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()
     assert [path.name for path in tmp_path.iterdir()] == [".out.partial"]
     assert not (tmp_path / ".out.partial" / "manifest.json").exists()
-    workers = [int(word) for word in process.stdout.splitlines()[-1].split()]
+    lines = [line.split() for line in process.stdout.decode().splitlines() if line.startswith("workers")]
+    workers = [int(word) for word in lines[0][1:]]
     assert workers and wait_for_the_end_of(workers), "workers end with their parent"
     quiet(source=dataset, output=tmp_path / "out")
     quiet(source=dataset, output=tmp_path / "whole")
