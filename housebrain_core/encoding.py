@@ -3,6 +3,8 @@
 import gc
 import hashlib
 import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -199,8 +201,20 @@ def _start_workers():
     """A process for each core, or those that run already; idle ones end after ten seconds."""
     from loky import get_reusable_executor  # unlike the standard library's, it needs no guarded main module
 
-    # samples have no reference cycles, and looking for them costs a tenth of the time
-    return get_reusable_executor(os.cpu_count(), initializer=gc.disable)
+    return get_reusable_executor(os.cpu_count(), initializer=_prepare_worker, initargs=(os.getpid(),))
+
+
+def _prepare_worker(parent: int) -> None:
+    """Lets a worker end with its parent, even one that was killed; idle ones would stay for ever."""
+    gc.disable()  # samples have no reference cycles, and looking for them costs a tenth of the time
+    if os.name == "posix":
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:  # a process whose parent is gone gets another
+        time.sleep(1)
+    os._exit(1)
 
 
 def _take_note(items: list[Item], chunk: Chunk, log: ReadLog) -> set[int]:

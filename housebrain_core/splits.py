@@ -1,36 +1,24 @@
 """Cuts a dataset into one split per person, and writes what each of them uploads and reads."""
 
 import errno
-import hashlib
-import os
 import random
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from housebrain_core import codec
 from housebrain_core.assignments import Assignment, assign
-from housebrain_core.bundle_writer import seal_bundle, write_contents
 from housebrain_core.bundles import Bundle, is_bundle, read_bundle
-from housebrain_core.columns import read_chunk
 from housebrain_core.conditions import parse_condition
 from housebrain_core.config import SplitConfig
-from housebrain_core.data import Item, ReadLog, read_samples
+from housebrain_core.data import ReadLog, read_samples
 from housebrain_core.deliverables import describe_folder, hand_out, notebook_name
-from housebrain_core.encoding import EncodedDataset, encode_dataset, in_worker
+from housebrain_core.encoding import EncodedDataset, encode_dataset
 from housebrain_core.errors import ConfigError, DataError
-from housebrain_core.findings import entropy_floor, study_fields
 from housebrain_core.handouts import describe_size
 from housebrain_core.manifests import MANIFEST, read_manifest, seal, sha256_of, sync_folder, to_json
-from housebrain_core.progress import with_bar
-from housebrain_core.tables import PackedTable
-from housebrain_core.trees import write_tree, zip_tree
+from housebrain_core.writing import count_characters, hash_table, write_data
 
 
 def bundle_from_dataset(source: Path) -> Bundle:
@@ -74,34 +62,6 @@ def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]
     if not examples:
         raise DataError(f"{data} has no validation samples.")
     return examples
-
-
-FLOOR_SAMPLES = 5_000
-"""Training samples that the entropy in the manifests is estimated from; at least a fifth must be there."""
-
-
-def estimate_entropy(rows: pa.Table) -> dict[str, float]:
-    """The least loss on samples as {"entropy_nats_per_sample": nats}, or {} when they are too few."""
-    if rows.num_rows < FLOOR_SAMPLES // 5:
-        return {}
-    items = []
-    columns = [rows.column(name).to_pylist() for name in ("prompt", "completion")]
-    for number, (prompt, completion) in enumerate(zip(*columns, strict=True)):
-        brief = codec.read_prompt(prompt)
-        sample = {"input": brief, "output": codec.decode(brief, completion)}
-        items.append(Item("sample", number, sample, "train", False))
-    fields = {name: pa.chunked_array([values]) for name, values in read_chunk(items).columns.items()}
-    return {"entropy_nats_per_sample": entropy_floor(study_fields(fields))}
-
-
-def hash_table(table: PackedTable) -> str:
-    """A hash over the ids, prompts and completions of a table, in order, each followed by a zero byte."""
-    digest = hashlib.sha256()
-    for batch in table.batches():
-        columns = [batch.column(name) for name in ("id", "prompt", "completion")]
-        _, ends, text = pc.binary_join_element_wise(*columns, "", "\0").buffers()
-        digest.update(memoryview(text)[: np.frombuffer(ends, np.int32)[batch.num_rows]])
-    return digest.hexdigest()
 
 
 def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) -> dict:
@@ -220,7 +180,7 @@ def _write_splits(
 ) -> dict:
     """All files of a splits folder into `staging`, the manifest last."""
     train = dataset.tables["train"]
-    about, bundles = _write_parts(config, dataset, parts, picked, assignment, staging)
+    about, bundles = write_data(config, dataset, parts, picked, staging)
     entries = []
     for job, rows, bundle in zip(assignment.jobs, parts, bundles, strict=True):
         entry = {
@@ -256,53 +216,3 @@ def _write_splits(
     names = ["split_summary.json", *(entry["bundle"] for entry in entries), *hand_out(staging, entries, assignment)]
     seal(staging, "splits", names, **about, parts=entries)
     return summary
-
-
-def _write_parts(
-    config: SplitConfig, dataset: EncodedDataset, parts, picked, assignment: Assignment, staging: Path
-) -> tuple[dict, list[Path]]:
-    """Folders and bundles of all splits; returns what their manifests say of the dataset, and the bundles."""
-    train, validation = dataset.tables["train"], dataset.tables["validation"].select(picked)
-    threads = ThreadPoolExecutor(os.cpu_count())  # links, compression and hashes all release the interpreter's lock
-    try:
-        chosen = train.select(range(0, train.num_rows, -(-train.num_rows // FLOOR_SAMPLES)))
-        entropy = in_worker(train.num_rows, estimate_entropy, chosen.unpack())
-        digests = threads.map(hash_table, dataset.tables.values())
-        writing = []
-        for job, rows in zip(assignment.jobs, parts, strict=True):
-            writing.append(threads.submit(_write_trees, staging / job.name, dataset, rows, picked))
-            if config.bundle == "parquet":
-                tables = {"train": train.select(rows).batches(), "validation": validation.batches()}
-                writing.append(threads.submit(write_contents, staging, job.name, tables))
-        for written in with_bar(writing, lambda: len(writing), "writing"):
-            written.result()
-        digest = sha256_of("".join(digests).encode())
-        about = {"codec_version": codec.VERSION, "dataset": digest, "splits": config.splits, "seed": config.seed}
-        about |= entropy()
-        sealing = []
-        for job, rows in zip(assignment.jobs, parts, strict=True):
-            own = about | {"split_id": job.split_id, "counts": {"train": len(rows), "validation": len(picked)}}
-            sealing.append(threads.submit(_seal_split, staging, job.name, config.bundle, own))
-        return about, [sealed.result() for sealed in sealing]
-    finally:
-        threads.shutdown(cancel_futures=True)
-
-
-def count_characters(table: PackedTable) -> list[int]:
-    """Characters of all prompts, and of all completions."""
-    prompts = completions = 0
-    for batch in table.batches():
-        prompts += pc.sum(pc.utf8_length(batch["prompt"])).as_py()
-        completions += pc.sum(pc.utf8_length(batch["completion"])).as_py()
-    return [prompts, completions]
-
-
-def _write_trees(folder: Path, dataset: EncodedDataset, train: list[int], validation: list[int]) -> None:
-    write_tree(folder, dataset, "train", train)
-    write_tree(folder, dataset, "validation", validation)
-
-
-def _seal_split(staging: Path, name: str, form: str, about: dict) -> Path:
-    """The manifest of a split's folder, and its bundle; returns the bundle."""
-    seal(staging / name, "split", [], **about)
-    return zip_tree(staging, name) if form == "json" else seal_bundle(staging, name, **about)

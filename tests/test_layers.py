@@ -37,6 +37,7 @@ LIGHT = [
     "columns",
     "findings",
     "trees",
+    "writing",
     "platforms",
     "gpus",
     "costs",

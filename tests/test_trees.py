@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -32,15 +34,21 @@ def contents(folder) -> dict[str, str]:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from housebrain_core import splits
+from housebrain_core import encoding, splits, writing
 from housebrain_core.config import SplitConfig
-real, calls = splits.seal_bundle, []
+encoding.FEW, encoding.CHUNK = 20, 10
+real, calls = writing.seal_bundle, []
 def seal_bundle(*args, **about):
     if calls:
         os.kill(os.getpid(), signal.SIGKILL)
     calls.append(1)
     return real(*args, **about)
-splits.seal_bundle = seal_bundle
+writing.seal_bundle = seal_bundle
+append = encoding._append
+def show_workers(*args):
+    print("workers", *encoding._start_workers()._processes, flush=True)
+    append(*args)
+encoding._append = show_workers
 splits.split_dataset(SplitConfig(source=Path(sys.argv[1]), output=Path(sys.argv[2]), splits=2, validation_samples=4))
 """
 
@@ -50,10 +58,31 @@ def test_a_killed_split_leaves_nothing_that_looks_finished_and_the_next_run_give
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()
     assert [path.name for path in tmp_path.iterdir()] == [".out.partial"]
     assert not (tmp_path / ".out.partial" / "manifest.json").exists()
+    lines = [line.split() for line in process.stdout.decode().splitlines() if line.startswith("workers")]
+    workers = [int(word) for word in lines[0][1:]]
+    assert workers and wait_for_the_end_of(workers), "workers end with their parent"
     quiet(source=dataset, output=tmp_path / "out")
     quiet(source=dataset, output=tmp_path / "whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def wait_for_the_end_of(processes: list[int]) -> bool:
+    """Whether all of them end by themselves in half a minute."""
+    for _ in range(300):
+        if not any(map(is_alive, processes)):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+        state = Path(f"/proc/{process}/stat")
+        return not (state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")
+    except (ProcessLookupError, FileNotFoundError):
+        return False
 
 
 def test_files_are_copied_where_they_cannot_be_linked(dataset, tmp_path, monkeypatch):
