@@ -16,8 +16,8 @@ from housebrain_core.settings import FineTuningConfig
 LEAST_GAIN = 0.005
 """Relative fall of the validation loss over `WINDOW` measurements below which nothing more is learned."""
 WINDOW = 4
-"""Measurements: fewer that do not fall are noise. On 12,000 real samples (benchmarks/learning_curve.py) three would have
-ended a tiny base at 30 % of the plan, on a plateau of a still high learning rate, and cost 2.0 % of the loss."""
+"""Measurements: fewer that do not fall are noise. On 12,000 real samples (benchmarks/learning_curve.py) three
+would have ended a tiny base at 30 % of the plan, on a plateau of a still high learning rate, and cost 2.0 % of the loss."""
 LEAST_SHARE = 0.2
 """Share of the plan that is always done: warm-up and the first plateau, where the form is learned, lie in it."""
 NEAR_FLOOR = 0.01
