@@ -135,7 +135,8 @@ def fill_the_disk(whole: Whole, most: int | None) -> Iterator[Outcome]:
         code, lines = finish(start(config, on_line=fill)), lines_of(config)
         failed = sum("training goes on" in line for line in lines)
         as_told = code == 0 and failed == failures if failures < 3 else code == 1 and "third in a row" in lines[-1]
-        yield go_on(whole, config, f"{limit} bytes, {failures} saves", "" if as_told else f"{code}: {lines[-1]}")
+        ended = go_on(whole, config, f"{limit} bytes, {failures} saves", "" if as_told else f"{code}: {lines[-1]}")
+        yield ended._replace(allowed=failures * SAVE_STEPS)  # none of those saves is there to go on from
 
 
 def end_the_budget(whole: Whole, most: int | None) -> Iterator[Outcome]:

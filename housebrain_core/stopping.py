@@ -13,7 +13,7 @@ from housebrain_core.platforms import catch_signals
 from housebrain_core.ranks import gather
 
 LEAST_GAIN = 0.005  # relative fall of the validation loss over WINDOW measurements; below, nothing more is learned
-WINDOW = 3  # measurements: one or two that do not fall are noise of so small a sample, three in a row are not
+WINDOW = 4  # measurements: on real samples (benchmarks/learning_curve.py) three that did not fall were a plateau
 LEAST_SHARE = 0.2  # of the plan that is always done: warm-up and the first plateau, where the form is learned
 NEAR_FLOOR = 0.01  # relative distance to the data's known entropy at which there is nothing left to learn
 COOL_DOWN = 0.1  # steps, as a share of those done, in which the learning rate falls to zero when all is learned
