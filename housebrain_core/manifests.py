@@ -105,4 +105,4 @@ def check_files(folder: Path, manifest: dict, error: type[HouseBrainError] = Dat
         elif sha256_of(path) != expected["sha256"]:
             problems.append(f"{name} has changed since it was written")
     if problems:
-        raise error(f"{folder} is damaged: {'; '.join(problems)}.")
+        raise error(f"{folder} is damaged: {'; '.join(problems)}. Upload, copy or make it again.")

@@ -89,9 +89,8 @@ for name, kind in EXPECTED.items():
     value = globals()[name]
     if type(value) is not kind and not (kind is float and type(value) is int):
         problems.append(f"{name} = {value!r}: this has to be {kind.__name__}, not {type(value).__name__}")
-for cell in [cell for cell in get_ipython().user_ns["In"] if cell.startswith("# Parameters")][
-    -1:
-]:  # what papermill was given
+given = [cell for cell in get_ipython().user_ns["In"] if cell.startswith("# Parameters")]  # by papermill
+for cell in given[-1:]:
     for line in ast.parse(cell).body:
         name = line.targets[0].id
         if name not in EXPECTED:
@@ -139,12 +138,13 @@ from housebrain_core import cloud
 from housebrain_core.bundles import read_bundle
 from housebrain_core.platforms import TIME_BUDGET_HOURS, WORKING
 
+cloud.use_token(platform)
 drive = cloud.mount_drive(drive_folder, platform)
 dataset_path = cloud.find_bundle(split_id, bundle, platform, drive)
 print(f"{dataset_path}: {read_bundle(dataset_path).manifest['counts']['train']} samples, whole and unchanged")
 name = f"hb-{platform}-{split_id:02d}" + ("-rehearsal" if rehearsal else "")
 output = WORKING[platform] / name
-cloud.bring_back(output, platform, drive)
+earlier = cloud.bring_back(output, platform, drive)
 
 # %% [markdown] tags=["local"]
 # The settings are checked before anything is loaded. `base_model = "tiny"` is the demo's own small model.
@@ -243,11 +243,15 @@ pyplot.show()
 Markdown(describe_adapter(result).split("---\n")[-1])
 
 # %% tags=["kaggle", "colab"]
-archive = None
+from housebrain_core import next_steps
+
+archive = push = None
 if result.finished:
-    archive, sha256 = cloud.pack(output, WORKING[platform])
+    archive, sha256 = next_steps.pack(output, WORKING[platform])
     print(f"{archive.name}: {archive.stat().st_size / 1e6:.1f} MB, sha256 {sha256}")
-Markdown(cloud.what_next(archive, platform, drive, rehearsal))
+elif platform == "kaggle":
+    push = next_steps.write_second_push(WORKING[platform], split_id, dataset_path, earlier)
+Markdown(next_steps.what_next(archive, platform, drive, rehearsal, push))
 
 # %% [markdown] tags=["local"]
 # **Next:** when the adapters of all splits lie in `models_folder`, merge them with notebook 3.

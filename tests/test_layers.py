@@ -39,6 +39,7 @@ LIGHT = [
     "doctor",
     "install",
     "cloud",
+    "next_steps",
     "limits",
     "room_rules",
     "rules",
