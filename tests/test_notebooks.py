@@ -1,4 +1,4 @@
-"""The train notebook as a person runs it on Kaggle and Colab: the shipped file, in a Python with the image's versions."""
+"""The train notebook as a person runs it on Kaggle and Colab: the shipped file, on the image's versions."""
 
 import json
 import os
