@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from housebrain_core.platforms import ROOT, WORKING, Platform
 DRIVE = ROOT / "content/drive/MyDrive"
 DEPTH = 7
 """Folders below /kaggle/input that are searched: both of Kaggle's layouts, and a folder or two inside."""
+MOUNT_SECONDS = 60 if Path("/") == ROOT else 1
+"""How long Kaggle may take to mount an input; simulated sessions don't wait that long."""
 ADD = {
     "kaggle": "In the panel on the right: Add Input > Datasets > your upload of {name}.zip, wait a minute, then "
     "Run > Run all.",
@@ -41,20 +44,27 @@ def find_bundle(split_id: int, given: str, platform: Platform, drive: Path | Non
         if Path(given).exists():
             return Path(given)
         raise DataError(f"bundle = {given!r} does not exist. Leave it empty to have it searched for.")
-    name = f"split_{split_id:02d}"
     places = [ROOT / "kaggle/input"] if platform == "kaggle" else [WORKING[platform]]
     places += [drive] if drive else []
-    for place in places:
-        for folder in walk(place, DEPTH if platform == "kaggle" else 1):
-            if holds_split(folder, split_id):
-                return folder
-            zips = sorted(
-                path for path in folder.glob(f"{name}*.zip") if path.stem[len(name) :].strip()[:1] in ("", "(")
-            )
-            if zips:
-                return max(zips, key=lambda path: path.stat().st_mtime)
-    found = "\n".join(line for place in places for line in tree(place))
-    raise DataError(f"{name}.zip is not here. {ADD[platform].format(name=name)}\nWhat is here:\n{found}")
+    last = time.monotonic() + (MOUNT_SECONDS if platform == "kaggle" else 0)
+    while not (found := _search(split_id, places, DEPTH if platform == "kaggle" else 1)):
+        if time.monotonic() >= last:
+            name, there = f"split_{split_id:02d}", "\n".join(line for place in places for line in tree(place))
+            raise DataError(f"{name}.zip is not here. {ADD[platform].format(name=name)}\nWhat is here:\n{there}")
+        time.sleep(min(5, MOUNT_SECONDS))
+    return found
+
+
+def _search(split_id: int, places: list[Path], depth: int) -> Path | None:
+    """A split's bundle below some folders: unpacked, or the newest of its zips, however a browser named them."""
+    name = f"split_{split_id:02d}"
+    for folder in (folder for place in places for folder in walk(place, depth)):
+        if holds_split(folder, split_id):
+            return folder
+        zips = [path for path in folder.glob(f"{name}*.zip") if path.stem[len(name) :].strip()[:1] in ("", "(")]
+        if zips:
+            return max(sorted(zips), key=lambda path: path.stat().st_mtime)
+    return None
 
 
 def holds_split(folder: Path, split_id: int) -> bool:
