@@ -40,7 +40,25 @@ save_steps = 200
 seed = 42
 load_in_4bit = True
 
-# %% tags=["parameters", "kaggle", "colab"]
+# %% tags=["parameters", "kaggle"]
+# @title 1. Settings
+split_id = 1  # @param {type:"integer"}
+rehearsal = False  # @param {type:"boolean"}
+bundle = ""  # @param {type:"string"}
+base_model = "Qwen/Qwen2.5-Coder-1.5B"  # @param {type:"string"}
+epochs = 2  # @param {type:"integer"}
+learning_rate = 0.0002  # @param {type:"number"}
+gradient_accumulation_steps = 16  # @param {type:"integer"}
+row_length = 2048  # @param {type:"integer"}
+lora_r = 8  # @param {type:"integer"}
+max_steps = 0  # @param {type:"integer"}
+save_steps = 200  # @param {type:"integer"}
+seed = 42  # @param {type:"integer"}
+load_in_4bit = True  # @param {type:"boolean"}
+time_budget_hours = 0.0  # @param {type:"number"}
+require_gpu = True  # @param {type:"boolean"}
+
+# %% tags=["parameters", "colab"]
 # @title 1. Settings
 split_id = 1  # @param {type:"integer"}
 rehearsal = False  # @param {type:"boolean"}
@@ -59,9 +77,13 @@ time_budget_hours = 0.0  # @param {type:"number"}
 drive_folder = "housebrain"  # @param {type:"string"}
 require_gpu = True  # @param {type:"boolean"}
 
-# %% [markdown] tags=["kaggle", "colab"]
-# An empty `bundle` is searched for. `max_steps = 0` trains all epochs. `time_budget_hours = 0` is the platform's:
-# 8.5 hours on Kaggle, 11 on Colab. `drive_folder` is for Colab; empty for no copies. The settings are checked first.
+# %% [markdown] tags=["kaggle"]
+# An empty `bundle` is searched for. `max_steps = 0` trains all epochs. `time_budget_hours = 0` means 8.5 hours: Kaggle
+# ends a session after 12 at most. The settings are checked first.
+
+# %% [markdown] tags=["colab"]
+# An empty `bundle` is searched for. `max_steps = 0` trains all epochs. `time_budget_hours = 0` means 11 hours: Colab
+# ends a session after 12 at most. `drive_folder` lies in My Drive; empty for no copies. The settings are checked first.
 
 # %% tags=["kaggle", "colab"] jupyter={"source_hidden": true} cellView="form" _kg_hide-input=true
 # @title 2. Check the settings
@@ -73,8 +95,9 @@ from IPython import get_ipython
 EXPECTED = {
     "split_id": int, "rehearsal": bool, "bundle": str, "base_model": str, "epochs": int, "learning_rate": float,
     "gradient_accumulation_steps": int, "row_length": int, "lora_r": int, "max_steps": int, "save_steps": int,
-    "seed": int, "load_in_4bit": bool, "time_budget_hours": float, "drive_folder": str, "require_gpu": bool,
+    "seed": int, "load_in_4bit": bool, "time_budget_hours": float, "require_gpu": bool,
 }  # fmt: skip
+EXPECTED |= {"drive_folder": str} if "drive_folder" in globals() else {}  # not on every platform
 
 
 class SettingsError(Exception):
@@ -139,7 +162,7 @@ from housebrain_core.bundles import read_bundle
 from housebrain_core.platforms import TIME_BUDGET_HOURS, WORKING
 
 cloud.use_token(platform)
-drive = cloud.mount_drive(drive_folder, platform)
+drive = cloud.mount_drive(globals().get("drive_folder", ""), platform)
 dataset_path = cloud.find_bundle(split_id, bundle, platform, drive)
 print(f"{dataset_path}: {read_bundle(dataset_path).manifest['counts']['train']} samples, whole and unchanged")
 name = f"hb-{platform}-{split_id:02d}" + ("-rehearsal" if rehearsal else "")

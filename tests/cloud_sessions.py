@@ -97,6 +97,7 @@ class Session:
             "HOUSEBRAIN_SIMULATED_ROOT": str(self.root),
             "PYTHONPATH": str(self.root / "fake"),
             "TMPDIR": str(self.root / "tmp"),
+            "PIP_NO_COMPILE": "1",  # Python compiles what it imports; all of transformers would take half a minute
         }
         done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
         assert self.executed.exists(), done.stderr[-2000:]
