@@ -228,13 +228,24 @@ def clean_outputs(notebook: NotebookNode, paths: dict[str, str]) -> NotebookNode
     for cell in notebook.cells:
         cell.metadata = {name: value for name, value in cell.metadata.items() if name == "tags" and value}
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = join_lines([output for output in cell.outputs if output.get("name") != "stderr"])
             for output in cell.outputs:
                 if "text" in output:
                     output.text = hide(output.text, paths)
                 for kind in {"text/plain", "text/markdown"} & set(output.get("data", {})):
                     output.data[kind] = hide(output.data[kind], paths)
     return set_metadata(notebook, "example", "local")
+
+
+def join_lines(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Outputs with what was printed in a row as one text, however it was flushed."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        if joined and output.output_type == joined[-1].output_type == "stream":
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def hide(text: str, paths: dict[str, str]) -> str:

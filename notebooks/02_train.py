@@ -8,22 +8,32 @@
 # %% [markdown] tags=["kaggle"]
 # # HouseBrain: train one split on Kaggle
 #
-# 1. Panel on the right, Session options: Accelerator **GPU T4 x2**, Internet **on** (needs a verified phone number).
-# 2. Add Input > Upload > New Dataset: your `split_NN.zip`.
-# 3. Set `split_id` below, and `rehearsal = True` the first time. **Run All.** The rehearsal takes five minutes.
-# 4. Then `rehearsal = False` and **Save Version > Save & Run All**: it goes on with the browser closed.
+# Six actions to a running notebook:
 #
-# One person, one account. It saves as it goes; when its time is over, its last lines say how to go on.
+# 1. kaggle.com > Create > New Notebook, then File > Import Notebook: this file.
+# 2. Panel on the right, Session options: Accelerator **GPU T4 x2**.
+# 3. Below it: Internet **on** (needs a verified phone number).
+# 4. Add Input > Upload > New Dataset: your `split_NN.zip`.
+# 5. In the next cell: your `split_id`, and `rehearsal = True` the first time.
+# 6. **Run All.** The rehearsal takes five minutes.
+#
+# After the rehearsal: `rehearsal = False`, and **Save Version > Save & Run All**. It goes on with the browser closed,
+# saves as it goes, and when its time is over its last lines say how to go on. One person, one account.
 
 # %% [markdown] tags=["colab"]
 # # HouseBrain: train one split on Colab
 #
-# 1. Runtime > Change runtime type > **T4 GPU**.
-# 2. Folder symbol on the left: drag your `split_NN.zip` into the list.
-# 3. Set `split_id` below, and `rehearsal = True` the first time. **Runtime > Run all.** It takes five minutes.
-# 4. Then `rehearsal = False` and Run all again. Keep the tab open: free Colab ends sessions that nobody looks at.
+# Five actions to a running notebook:
 #
-# One person, one account. Checkpoints are copied to your Drive; when the session ends, Run all goes on from there.
+# 1. colab.research.google.com > Upload: this file.
+# 2. Runtime > Change runtime type > **T4 GPU**.
+# 3. Folder symbol on the left: drag your `split_NN.zip` into the list.
+# 4. In the next cell: your `split_id`, and `rehearsal = True` the first time.
+# 5. **Runtime > Run all**, and say yes when Drive asks. The rehearsal takes five minutes.
+#
+# After the rehearsal: `rehearsal = False`, and Run all again. Keep the tab open: free Colab ends sessions that nobody
+# looks at. Checkpoints are copied to your Drive; when the session ends, Run all goes on from there. One person, one
+# account.
 
 # %% tags=["parameters", "local"]
 split_id = 1

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 
 import nbformat
@@ -31,6 +32,8 @@ from housebrain_core.install import KEPT, PINS
 
 ROOT = Path(__file__).parents[1]
 CLOUD = ("kaggle", "colab")
+BESIDE = ("diffusers", "sentence-transformers", "gradio", "timm", "torchvision", "kagglehub")
+"""Packages of the images that need some of what we install, in versions of their own."""
 IMAGES = {"kaggle": "kaggle_python3.12.txt", "colab": "colab_python3.13.txt"}
 
 
@@ -198,6 +201,14 @@ def test_a_keyword_that_was_removed_is_found(call, called):
     assert unknown_keywords(ast.parse(call).body[0].value, called)
 
 
+@pytest.mark.parametrize(("platform", "count"), [("kaggle", 6), ("colab", 5)])
+def test_the_way_to_a_running_notebook_has_at_most_six_actions_and_ends_with_run_all(platform, count):
+    page = train_notebook(platform).cells[1].source
+    actions = re.findall(r"^\d\. .*", page, re.MULTILINE)
+    assert len(actions) == count <= 6 and "run all" in actions[-1].lower()
+    assert {5: "Five", 6: "Six"}[count] + " actions" in page and "One person, one account." in " ".join(page.split())
+
+
 def test_the_closure_of_training_is_found_from_the_sources():
     closure = build_notebooks.find_closure(["from housebrain_core.train import HouseBrainFineTuner"])
     assert {"train", "trainer", "packing", "model", "settings", "errors"} <= set(closure)
@@ -314,7 +325,10 @@ def test_a_resolver_installs_the_pins_beside_what_each_image_keeps(platform, sha
     kept = [line.split("+")[0] for line in image.splitlines() if line.split("==")[0].lower() in KEPT]
     assert {"torch", "numpy", "pyarrow", "datasets"} <= {line.split("==")[0].lower() for line in kept}
     (tmp_path / "kept.txt").write_text("\n".join(kept))
-    (tmp_path / "wanted.txt").write_text("\n".join([*(f"{n}=={v}" for n, v in PINS.items()), "datasets", "pydantic"]))
+    beside = [line.split("+")[0] for line in image.splitlines() if line.split("==")[0].lower() in BESIDE]
+    assert len(beside) >= 4
+    wanted = [*(f"{name}=={version}" for name, version in PINS.items()), *beside, "datasets", "pydantic"]
+    (tmp_path / "wanted.txt").write_text("\n".join(wanted))
     python = IMAGES[platform].split("python")[1].removesuffix(".txt")
     command = [sys.executable, "-m", "uv", "pip", "compile", "--no-header", "--no-annotate", "wanted.txt", "-c"]
     command += ["kept.txt", "--python-version", python, "--python-platform", "x86_64-manylinux_2_35"]
@@ -324,4 +338,8 @@ def test_a_resolver_installs_the_pins_beside_what_each_image_keeps(platform, sha
     assert done.returncode == 0, done.stderr
     resolved = set(done.stdout.split())
     assert {f"{name}=={version}" for name, version in PINS.items()} <= resolved
+    assert set(beside) <= resolved
+    assert [line for line in resolved if re.match("nvidia-cuda-runtime", line)], "torch is the CUDA build"
+    libraries = {file.name for file in distribution("bitsandbytes").files}
+    assert {"libbitsandbytes_cuda128.so", "libbitsandbytes_cuda130.so"} <= libraries
     assert {line for line in kept if line.startswith(("torch==", "numpy==", "pyarrow==", "datasets=="))} <= resolved
