@@ -94,16 +94,11 @@ def tree(place: Path, lines: int = 40) -> list[str]:
     return shown if len(shown) <= lines else [*shown[:lines], f"  and {len(shown) - lines} more"]
 
 
-def bring_back(
-    output: Path, platform: Platform, drive: Path | None, report: Callable[[str], None] = print
-) -> Path | None:
+def bring_back(output: Path, platform: Platform, drive: Path | None, report: Callable[[str], None] = print) -> None:
     """Copies an earlier session's run to where training looks for it, unless this session has one.
 
     It is found in a Kaggle output that was attached as input, or on Drive. Whether it is whole and of the same
     settings is for training to check.
-
-    Returns:
-        The earlier run that was found, whether it was copied or not.
     """
     places = [ROOT / "kaggle/input"] if platform == "kaggle" else []
     places += [drive] if drive else []
@@ -116,7 +111,6 @@ def bring_back(
     else:
         report(f"an earlier run is in {earlier}, at step {progress_of(earlier)}; it is copied to {output}")
         shutil.copytree(earlier, output, dirs_exist_ok=True, copy_function=shutil.copyfile)
-    return earlier
 
 
 def progress_of(folder: Path) -> int:

@@ -177,7 +177,7 @@ dataset_path = cloud.find_bundle(split_id, bundle, platform, drive)
 print(f"{dataset_path}: {read_bundle(dataset_path).manifest['counts']['train']} samples, whole and unchanged")
 name = f"hb-{platform}-{split_id:02d}" + ("-rehearsal" if rehearsal else "")
 output = WORKING[platform] / name
-earlier = cloud.bring_back(output, platform, drive)
+cloud.bring_back(output, platform, drive)
 
 # %% [markdown] tags=["local"]
 # The settings are checked before anything is loaded. `base_model = "tiny"` is the demo's own small model.
@@ -278,13 +278,11 @@ Markdown(describe_adapter(result).split("---\n")[-1])
 # %% tags=["kaggle", "colab"]
 from housebrain_core import next_steps
 
-archive = push = None
+archive = None
 if result.finished:
     archive, sha256 = next_steps.pack(output, WORKING[platform])
     print(f"{archive.name}: {archive.stat().st_size / 1e6:.1f} MB, sha256 {sha256}")
-elif platform == "kaggle":
-    push = next_steps.write_second_push(WORKING[platform], split_id, dataset_path, earlier)
-Markdown(next_steps.what_next(archive, platform, drive, rehearsal, push))
+Markdown(next_steps.what_next(split_id, archive, platform, drive, rehearsal))
 
 # %% [markdown] tags=["local"]
 # **Next:** when the adapters of all splits lie in `models_folder`, merge them with notebook 3.
