@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 import urllib.error
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import pytest
 from housebrain_core import doctor
 from housebrain_core.doctor import check_machine
 from housebrain_core.errors import MachineError
-from housebrain_core.platforms import Gpu
+from housebrain_core.platforms import TIME_BUDGET_HOURS, Gpu
 
 T4 = Gpu("Tesla T4", (7, 5), 15360, 14900)
 MENU = {
@@ -135,3 +136,14 @@ def test_all_problems_are_said_at_once(machine):
 def test_the_index_is_the_one_that_pip_is_configured_for(monkeypatch, said, address):
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: SimpleNamespace(stdout=said))
     assert doctor.package_index() == address
+
+
+def test_one_gpu_is_used_and_downloads_go_to_scratch_disk(machine, monkeypatch):
+    monkeypatch.delenv("HF_HOME")
+    assert machine.problems() == ""
+    assert doctor.os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+    assert doctor.os.environ["HF_HOME"].startswith(tempfile.gettempdir())
+
+
+def test_a_session_ends_itself_well_before_the_platform_does():
+    assert TIME_BUDGET_HOURS == {"kaggle": 8.5, "colab": 11.0, "local": None}
