@@ -1,21 +1,23 @@
-"""Files on Kaggle and Colab: the bundle, an earlier run, copies to Drive, and the zip to take home."""
+"""What a session on Kaggle or Colab starts from: the bundle, an earlier run, Drive and its copies, a secret token."""
 
-import json
+import os
 import shutil
 import signal
 import threading
-import zipfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from housebrain_core.checkpoints import KEEP, checkpoint_step, list_checkpoints
 from housebrain_core.errors import DataError
-from housebrain_core.manifests import MANIFEST, read_manifest, sha256_of
+from housebrain_core.manifests import MANIFEST, read_manifest
 from housebrain_core.platforms import ROOT, WORKING, Platform
 
 DRIVE = ROOT / "content/drive/MyDrive"
 DEPTH = 7
 """Folders below /kaggle/input that are searched: both of Kaggle's layouts, and a folder or two inside."""
+MOUNT_SECONDS = 60 if Path("/") == ROOT else 1
+"""How long Kaggle may take to mount an input; simulated sessions don't wait that long."""
 ADD = {
     "kaggle": "In the panel on the right: Add Input > Datasets > your upload of {name}.zip, wait a minute, then "
     "Run > Run all.",
@@ -42,20 +44,27 @@ def find_bundle(split_id: int, given: str, platform: Platform, drive: Path | Non
         if Path(given).exists():
             return Path(given)
         raise DataError(f"bundle = {given!r} does not exist. Leave it empty to have it searched for.")
-    name = f"split_{split_id:02d}"
     places = [ROOT / "kaggle/input"] if platform == "kaggle" else [WORKING[platform]]
     places += [drive] if drive else []
-    for place in places:
-        for folder in walk(place, DEPTH if platform == "kaggle" else 1):
-            if holds_split(folder, split_id):
-                return folder
-            zips = sorted(
-                path for path in folder.glob(f"{name}*.zip") if path.stem[len(name) :].strip()[:1] in ("", "(")
-            )
-            if zips:
-                return max(zips, key=lambda path: path.stat().st_mtime)
-    found = "\n".join(line for place in places for line in tree(place))
-    raise DataError(f"{name}.zip is not here. {ADD[platform].format(name=name)}\nWhat is here:\n{found}")
+    last = time.monotonic() + (MOUNT_SECONDS if platform == "kaggle" else 0)
+    while not (found := _search(split_id, places, DEPTH if platform == "kaggle" else 1)):
+        if time.monotonic() >= last:
+            name, there = f"split_{split_id:02d}", "\n".join(line for place in places for line in tree(place))
+            raise DataError(f"{name}.zip is not here. {ADD[platform].format(name=name)}\nWhat is here:\n{there}")
+        time.sleep(min(5, MOUNT_SECONDS))
+    return found
+
+
+def _search(split_id: int, places: list[Path], depth: int) -> Path | None:
+    """A split's bundle below some folders: unpacked, or the newest of its zips, however a browser named them."""
+    name = f"split_{split_id:02d}"
+    for folder in (folder for place in places for folder in walk(place, depth)):
+        if holds_split(folder, split_id):
+            return folder
+        zips = [path for path in folder.glob(f"{name}*.zip") if path.stem[len(name) :].strip()[:1] in ("", "(")]
+        if zips:
+            return max(sorted(zips), key=lambda path: path.stat().st_mtime)
+    return None
 
 
 def holds_split(folder: Path, split_id: int) -> bool:
@@ -91,18 +100,17 @@ def bring_back(output: Path, platform: Platform, drive: Path | None, report: Cal
     It is found in a Kaggle output that was attached as input, or on Drive. Whether it is whole and of the same
     settings is for training to check.
     """
-    if progress_of(output) >= 0:
-        report(f"this session has a run in {output} already; training goes on from it")
-        return
     places = [ROOT / "kaggle/input"] if platform == "kaggle" else []
     places += [drive] if drive else []
     found = [folder for place in places for folder in walk(place, DEPTH) if folder.name == output.name]
-    earlier = max(found, key=progress_of, default=None)
-    if earlier is None or progress_of(earlier) < 0:
+    earlier = max((folder for folder in found if progress_of(folder) >= 0), key=progress_of, default=None)
+    if progress_of(output) >= 0:
+        report(f"this session has a run in {output} already; training goes on from it")
+    elif earlier is None:
         report("no earlier run is attached; training starts at step 0")
-        return
-    report(f"an earlier run is in {earlier}, at step {progress_of(earlier)}; it is copied to {output}")
-    shutil.copytree(earlier, output, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    else:
+        report(f"an earlier run is in {earlier}, at step {progress_of(earlier)}; it is copied to {output}")
+        shutil.copytree(earlier, output, dirs_exist_ok=True, copy_function=shutil.copyfile)
 
 
 def progress_of(folder: Path) -> int:
@@ -128,6 +136,41 @@ def mount_drive(folder: str, platform: Platform, report: Callable[[str], None] =
         report(f"Drive is not used ({error}): when this session ends early, its checkpoints are lost")
         return None
     return DRIVE / folder
+
+
+def use_token(platform: Platform, report: Callable[[str], None] = print) -> None:
+    """Lets this process fetch from the Hub with the secret HF_TOKEN, where a person has stored one.
+
+    Only a gated base model needs it. It is never printed, written to a file, or made a setting: settings are saved
+    with the notebook.
+    """
+    token = _read_secret("HF_TOKEN", platform)
+    if token:
+        os.environ["HF_TOKEN"] = token
+    report("the secret HF_TOKEN is used for the Hub" if token else "no secret HF_TOKEN; open base models need none")
+
+
+def _read_secret(name: str, platform: Platform) -> str | None:
+    """A secret's value; None where there is none, or the notebook was not given access to it."""
+    if platform == "colab":
+        from google.colab import errors, userdata
+
+        slow = getattr(userdata, "TimeoutException", errors.Error)  # newer versions, outside their own page
+        refused = (errors.Error, userdata.NotebookAccessError, userdata.SecretNotFoundError, slow)
+        ask = userdata.get
+    elif platform == "kaggle":
+        import kaggle_secrets
+
+        refused = (kaggle_secrets.CredentialError, kaggle_secrets.BackendError, OSError)
+
+        def ask(label: str) -> str:
+            return kaggle_secrets.UserSecretsClient().get_secret(label)
+    else:
+        return None
+    try:
+        return ask(name)
+    except refused:
+        return None
 
 
 class DriveCopies:
@@ -177,56 +220,8 @@ class DriveCopies:
                 self.report(f"copied {folder.name} to Drive")
 
 
-def pack(output: Path, folder: Path) -> tuple[Path, str]:
-    """Puts a finished adapter into NAME.zip: the files of its manifest, with fixed dates, so the same bytes each time.
-
-    Returns:
-        The zip, and its sha256.
-    """
-    names = [MANIFEST, *sorted(json.loads((output / MANIFEST).read_text(encoding="utf-8"))["files"])]
-    path = folder / f"{output.name}.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in names:
-            member = zipfile.ZipInfo(f"{output.name}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
-            member.external_attr, member.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
-            archive.writestr(member, (output / name).read_bytes())
-    return path, sha256_of(path)
-
-
 def interrupt_at_checkpoint(line: str) -> None:
     """Reports a line of a rehearsal, and asks training to stop, as a platform would, at a checkpoint."""
     print(line)
     if line.startswith("saved checkpoint-"):
         signal.raise_signal(signal.SIGTERM)
-
-
-def what_next(archive: Path | None, platform: Platform, drive: Path | None, rehearsal: bool = False) -> str:
-    """What a person does now: take the adapter home, or go on in another session. Markdown.
-
-    Args:
-        archive: the packed adapter; None when training has not finished.
-        platform: where we are.
-        drive: where checkpoints were copied to; None without Drive.
-        rehearsal: it was the rehearsal, whose adapter nobody needs.
-    """
-    if rehearsal and archive:
-        return "**The rehearsal went well:** trained, saved, stopped, resumed, packed. Now set `rehearsal = False`."
-    if archive:
-        clicks = {
-            "kaggle": " in the panel on the right under Output (after Save Version: in the Output tab of the version)",
-            "colab": ": folder symbol on the left, the three dots beside the file, Download",
-        }
-        return f"**Done.** Download `{archive.name}`{clicks.get(platform, '')}. Send it to whoever gave you the split."
-    if platform == "kaggle":
-        return (
-            "**Not finished yet: the time budget ended.** To go on, in this notebook: 1. Save Version > Save & Run "
-            "All, if this was not such a run. 2. When it has ended: Add Input > Your Work > Notebooks > this notebook. "
-            "3. Save Version > Save & Run All again. It goes on from the last checkpoint."
-        )
-    text = "**Not finished yet: the time budget ended.** To go on: Runtime > Run all, {} It goes on from the last {}."
-    if drive:
-        return text.format("today or later, with the same settings.", "checkpoint, which lies on your Drive")
-    return text.format(
-        "now, before this session is disconnected: Drive was not used, so the checkpoints lie on this machine only. "
-        "Or download the newest checkpoint folder first.", "checkpoint while this machine lives"
-    )  # fmt: skip

@@ -6,6 +6,7 @@ Only the standard library: this runs before the install cell.
 import os
 import platform as python_platform
 import shutil
+import subprocess
 import sys
 import tempfile
 import urllib.error
@@ -71,7 +72,7 @@ def check_machine(base_model: str, require_gpu: bool, report: Callable[[str], No
         *check_python(platform),
         *(check_gpu(gpus, platform) if require_gpu else []),
         *check_disk(platform),
-        *check_internet(platform, [] if Path(base_model).is_dir() else [hub_address()]),
+        *check_internet(platform, [package_index(), *([] if Path(base_model).is_dir() else [hub_address()])]),
     ]
     if problems:
         raise MachineError("This session cannot train yet:\n" + "\n".join(f"- {problem}" for problem in problems))
@@ -119,6 +120,14 @@ def check_internet(platform: Platform, addresses: list[str]) -> Iterable[str]:
         except (OSError, ValueError) as error:
             host = urllib.parse.urlsplit(address).hostname  # the rest may hold a password
             yield f"{host} cannot be reached ({error}). {CLICKS[platform]['internet']}"
+
+
+def package_index() -> str:
+    """The address of the package index that pip is configured for."""
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    found = [line.partition("=")[2].strip("'\"") for line in lines if line.partition("=")[0].endswith(".index-url")]
+    return found[-1] if found else "https://pypi.org/simple"
 
 
 def hub_address() -> str:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from housebrain_core.doctor import CLICKS, check_internet
+from housebrain_core.doctor import CLICKS
 from housebrain_core.errors import MachineError
 from housebrain_core.platforms import Platform
 
@@ -39,9 +39,6 @@ def install(platform: Platform, report: Callable[[str], None] = print) -> None:
     versions = installed_versions()
     wanted = [f"{name}=={version}" for name, version in PINS.items() if versions.get(name) != version]
     if wanted:
-        problems = list(check_internet(platform, [package_index()]))
-        if problems:
-            raise MachineError(problems[0])
         report(f"installing {', '.join(wanted)} (a minute or two)")
         kept = Path(tempfile.gettempdir()) / "housebrain_constraints.txt"
         kept.write_text("".join(f"{name}=={versions[name]}\n" for name in KEPT if name in versions))
@@ -81,12 +78,3 @@ def find_stale() -> list[str]:
         if loaded and name in versions and loaded.partition("+")[0] != versions[name].partition("+")[0]:
             stale.append(f"{name} is loaded as {loaded} and lies on disk as {versions[name]}")
     return stale
-
-
-def package_index() -> str:
-    """The address of the package index that pip is configured for."""
-    asked = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True
-    ).stdout.splitlines()
-    found = [line.partition("=")[2].strip("'\"") for line in asked if line.partition("=")[0].endswith(".index-url")]
-    return found[-1] if found else "https://pypi.org/simple"

@@ -97,4 +97,4 @@ def check_files(folder: Path | zipfile.Path, manifest: dict) -> None:
         elif found["sha256"] != expected.get("sha256"):
             problems.append(f"{name} has changed since it was written")
     if problems:
-        raise DataError(f"{folder} is damaged: {'; '.join(problems)}.")
+        raise DataError(f"{folder} is damaged: {'; '.join(problems)}. Upload, copy or make it again.")

@@ -8,22 +8,32 @@
 # %% [markdown] tags=["kaggle"]
 # # HouseBrain: train one split on Kaggle
 #
-# 1. Panel on the right, Session options: Accelerator **GPU T4 x2**, Internet **on** (needs a verified phone number).
-# 2. Add Input > Upload > New Dataset: your `split_NN.zip`.
-# 3. Set `split_id` below, and `rehearsal = True` the first time. **Run All.** The rehearsal takes five minutes.
-# 4. Then `rehearsal = False` and **Save Version > Save & Run All**: it goes on with the browser closed.
+# Six actions to a running notebook:
 #
-# One person, one account. It saves as it goes; when its time is over, its last lines say how to go on.
+# 1. kaggle.com > Create > New Notebook, then File > Import Notebook: this file.
+# 2. Panel on the right, Session options: Accelerator **GPU T4 x2**.
+# 3. Below it: Internet **on** (needs a verified phone number).
+# 4. Add Input > Upload > New Dataset: your `split_NN.zip`.
+# 5. In the next cell: your `split_id`, and `rehearsal = True` the first time.
+# 6. **Run All.** The rehearsal takes five minutes.
+#
+# After the rehearsal: `rehearsal = False`, and **Save Version > Save & Run All**. It goes on with the browser closed,
+# saves as it goes, and when its time is over its last lines say how to go on. One person, one account.
 
 # %% [markdown] tags=["colab"]
 # # HouseBrain: train one split on Colab
 #
-# 1. Runtime > Change runtime type > **T4 GPU**.
-# 2. Folder symbol on the left: drag your `split_NN.zip` into the list.
-# 3. Set `split_id` below, and `rehearsal = True` the first time. **Runtime > Run all.** It takes five minutes.
-# 4. Then `rehearsal = False` and Run all again. Keep the tab open: free Colab ends sessions that nobody looks at.
+# Five actions to a running notebook:
 #
-# One person, one account. Checkpoints are copied to your Drive; when the session ends, Run all goes on from there.
+# 1. colab.research.google.com > Upload: this file.
+# 2. Runtime > Change runtime type > **T4 GPU**.
+# 3. Folder symbol on the left: drag your `split_NN.zip` into the list.
+# 4. In the next cell: your `split_id`, and `rehearsal = True` the first time.
+# 5. **Runtime > Run all**, and say yes when Drive asks. The rehearsal takes five minutes.
+#
+# After the rehearsal: `rehearsal = False`, and Run all again. Keep the tab open: free Colab ends sessions that nobody
+# looks at. Checkpoints are copied to your Drive; when the session ends, Run all goes on from there. One person, one
+# account.
 
 # %% tags=["parameters", "local"]
 split_id = 1
@@ -40,7 +50,25 @@ save_steps = 200
 seed = 42
 load_in_4bit = True
 
-# %% tags=["parameters", "kaggle", "colab"]
+# %% tags=["parameters", "kaggle"]
+# @title 1. Settings
+split_id = 1  # @param {type:"integer"}
+rehearsal = False  # @param {type:"boolean"}
+bundle = ""  # @param {type:"string"}
+base_model = "Qwen/Qwen2.5-Coder-1.5B"  # @param {type:"string"}
+epochs = 2  # @param {type:"integer"}
+learning_rate = 0.0002  # @param {type:"number"}
+gradient_accumulation_steps = 16  # @param {type:"integer"}
+row_length = 2048  # @param {type:"integer"}
+lora_r = 8  # @param {type:"integer"}
+max_steps = 0  # @param {type:"integer"}
+save_steps = 200  # @param {type:"integer"}
+seed = 42  # @param {type:"integer"}
+load_in_4bit = True  # @param {type:"boolean"}
+time_budget_hours = 0.0  # @param {type:"number"}
+require_gpu = True  # @param {type:"boolean"}
+
+# %% tags=["parameters", "colab"]
 # @title 1. Settings
 split_id = 1  # @param {type:"integer"}
 rehearsal = False  # @param {type:"boolean"}
@@ -59,9 +87,13 @@ time_budget_hours = 0.0  # @param {type:"number"}
 drive_folder = "housebrain"  # @param {type:"string"}
 require_gpu = True  # @param {type:"boolean"}
 
-# %% [markdown] tags=["kaggle", "colab"]
-# An empty `bundle` is searched for. `max_steps = 0` trains all epochs. `time_budget_hours = 0` is the platform's:
-# 8.5 hours on Kaggle, 11 on Colab. `drive_folder` is for Colab; empty for no copies. The settings are checked first.
+# %% [markdown] tags=["kaggle"]
+# An empty `bundle` is searched for. `max_steps = 0` trains all epochs. `time_budget_hours = 0` means 8.5 hours: Kaggle
+# ends a session after 12 at most. The settings are checked first.
+
+# %% [markdown] tags=["colab"]
+# An empty `bundle` is searched for. `max_steps = 0` trains all epochs. `time_budget_hours = 0` means 11 hours: Colab
+# ends a session after 12 at most. `drive_folder` lies in My Drive; empty for no copies. The settings are checked first.
 
 # %% tags=["kaggle", "colab"] jupyter={"source_hidden": true} cellView="form" _kg_hide-input=true
 # @title 2. Check the settings
@@ -73,8 +105,9 @@ from IPython import get_ipython
 EXPECTED = {
     "split_id": int, "rehearsal": bool, "bundle": str, "base_model": str, "epochs": int, "learning_rate": float,
     "gradient_accumulation_steps": int, "row_length": int, "lora_r": int, "max_steps": int, "save_steps": int,
-    "seed": int, "load_in_4bit": bool, "time_budget_hours": float, "drive_folder": str, "require_gpu": bool,
+    "seed": int, "load_in_4bit": bool, "time_budget_hours": float, "require_gpu": bool,
 }  # fmt: skip
+EXPECTED |= {"drive_folder": str} if "drive_folder" in globals() else {}  # not on every platform
 
 
 class SettingsError(Exception):
@@ -89,9 +122,8 @@ for name, kind in EXPECTED.items():
     value = globals()[name]
     if type(value) is not kind and not (kind is float and type(value) is int):
         problems.append(f"{name} = {value!r}: this has to be {kind.__name__}, not {type(value).__name__}")
-for cell in [cell for cell in get_ipython().user_ns["In"] if cell.startswith("# Parameters")][
-    -1:
-]:  # what papermill was given
+given = [cell for cell in get_ipython().user_ns["In"] if cell.startswith("# Parameters")]  # by papermill
+for cell in given[-1:]:
     for line in ast.parse(cell).body:
         name = line.targets[0].id
         if name not in EXPECTED:
@@ -139,7 +171,8 @@ from housebrain_core import cloud
 from housebrain_core.bundles import read_bundle
 from housebrain_core.platforms import TIME_BUDGET_HOURS, WORKING
 
-drive = cloud.mount_drive(drive_folder, platform)
+cloud.use_token(platform)
+drive = cloud.mount_drive(globals().get("drive_folder", ""), platform)
 dataset_path = cloud.find_bundle(split_id, bundle, platform, drive)
 print(f"{dataset_path}: {read_bundle(dataset_path).manifest['counts']['train']} samples, whole and unchanged")
 name = f"hb-{platform}-{split_id:02d}" + ("-rehearsal" if rehearsal else "")
@@ -248,11 +281,13 @@ pyplot.show()
 Markdown(describe_adapter(result.model_dump()).split("---\n")[-1])
 
 # %% tags=["kaggle", "colab"]
+from housebrain_core import next_steps
+
 archive = None
 if result.finished:
-    archive, sha256 = cloud.pack(output, WORKING[platform])
+    archive, sha256 = next_steps.pack(output, WORKING[platform])
     print(f"{archive.name}: {archive.stat().st_size / 1e6:.1f} MB, sha256 {sha256}")
-Markdown(cloud.what_next(archive, platform, drive, rehearsal))
+Markdown(next_steps.what_next(split_id, archive, platform, drive, rehearsal))
 
 # %% [markdown] tags=["local"]
 # **Next:** when the adapters of all splits lie in `models_folder`, merge them with notebook 3.

@@ -14,6 +14,21 @@ from housebrain_core import synthetic
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads are slower than one on models this small
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Lets pytest-xdist keep tests of a group together, so that what they share is made once.
+
+    xdist 3.8 appends the group to `_nodeid`, which pytest 9.2 no longer reads; without this, groups do nothing.
+    """
+    for item in items:
+        if "_nodeid" in vars(item):
+            from _pytest.nodeid import coerce_node_id
+
+            item._id = coerce_node_id(item._nodeid)
+
+
 SHARED = Path(os.environ.get("HOUSEBRAIN_SHARED") or Path(__file__).parents[2] / "shared")
 
 

@@ -54,6 +54,7 @@ LIGHT = [
     "doctor",
     "install",
     "cloud",
+    "next_steps",
     "limits",
     "geometry",
     "room_rules",
@@ -201,3 +202,10 @@ def find_python(version: str) -> str | None:
         if ran.stdout.strip() == version:
             return candidate
     return None
+
+
+@pytest.mark.xdist_group("probe")
+def test_tests_of_one_group_stay_in_one_process(request):
+    if not getattr(request.config.option, "loadgroup", False):
+        pytest.skip("not run with --dist loadgroup")
+    assert request.node.nodeid.endswith("@probe")

@@ -1,209 +1,164 @@
-"""The train notebook as a person runs it on Kaggle and Colab: the shipped file, its own code, the platforms' folders.
-
-The kernel is started without the site module, so that neither this repository nor the installed package can be
-imported; a simulated root holds /kaggle or /content.
-"""
+"""The train notebook as a person runs it on Kaggle and Colab: the shipped file, on the image's versions."""
 
 import json
 import os
 import shutil
 import subprocess
-import sys
-import sysconfig
 import zipfile
 from pathlib import Path
 
-import nbformat
 import pytest
+from cloud_sessions import IMAGE, SECRET, SESSIONS, Colab, Session, make_python
 
+from housebrain_core.install import PINS
 from housebrain_core.manifests import sha256_of
 
-RENDERED = Path(__file__).parents[1] / "notebooks" / "rendered"
-TINY = {
-    "split_id": 2,
-    "require_gpu": False,
-    "row_length": 512,
-    "gradient_accumulation_steps": 1,
-    "learning_rate": 5e-3,
-    "max_steps": 4,
-}
+PLATFORMS = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in SESSIONS]
+CHECK = """
+import importlib.metadata, json
+import datasets, pyarrow
+found = {"loaded": [datasets.__version__, pyarrow.__version__]}
+for one in importlib.metadata.distributions():
+    found.setdefault(one.name.lower().replace("_", "-"), one.version)
+print(json.dumps(found))
+import housebrain_core
+"""
 
 
-class Kaggle:
-    """A simulated Kaggle session, and the notebook that runs in it."""
+@pytest.fixture(scope="module", params=PLATFORMS)
+def rehearsed(request, base, splits, tmp_path_factory) -> tuple[Session, tuple[bool, str, str], dict]:
+    """A rehearsal in an image as it is: what the install cell leaves behind serves the other tests of its platform.
 
-    name, marks = "kaggle", {"KAGGLE_KERNEL_RUN_TYPE": "Batch"}
-
-    def __init__(self, root: Path, base: Path):
-        self.root, self.base = root, base
-        self.working, self.input = root / "kaggle/working", root / "kaggle/input"
-        for folder in (self.working, self.input, root / "tmp"):
-            folder.mkdir(parents=True)
-        kernel = root / "jupyter/kernels/bare"
-        kernel.mkdir(parents=True)
-        argv = [sys.executable, "-S", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        path = {"PYTHONPATH": sysconfig.get_paths()["purelib"]}
-        (kernel / "kernel.json").write_text(
-            json.dumps({"argv": argv, "display_name": "bare", "language": "python", "env": path})
-        )
-
-    def attach_bundle(self, bundle: Path) -> Path:
-        """Adds a bundle as input, unpacked as Kaggle does it."""
-        folder = self.input / "datasets" / "alice" / "housebrain-split"
-        with zipfile.ZipFile(bundle) as archive:
-            archive.extractall(folder)
-        return folder / bundle.stem
-
-    def next_session(self) -> None:
-        """Attaches this session's output as input to a new one, whose disk is empty."""
-        shutil.move(self.working, self.input / "notebooks" / "alice" / "housebrain-train")
-        self.working.mkdir()
-
-    def run(self, **parameters) -> tuple[bool, str, str]:
-        """Runs the notebook: (it went through, all that it printed, its last output)."""
-        settings = self.root / "settings.json"
-        settings.write_text(json.dumps(TINY | {"base_model": str(self.base)} | parameters))
-        target = self.root / "executed.ipynb"
-        shipped = RENDERED / self.name / "02_train.ipynb"
-        command = [sys.executable, "-m", "papermill", shipped, target, "-f", settings, "-k", "bare", "--cwd", self.root]
-        environment = (
-            os.environ
-            | self.marks
-            | {
-                "HOUSEBRAIN_SIMULATED_ROOT": str(self.root),
-                "JUPYTER_PATH": str(self.root / "jupyter"),
-                "TMPDIR": str(self.root / "tmp"),
-            }
-        )
-        done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
-        assert target.exists(), done.stderr[-2000:]
-        outputs = [out for cell in nbformat.read(target, 4).cells for out in cell.get("outputs", [])]
-        texts = [read_output(out) for out in outputs]
-        return done.returncode == 0, "\n".join(texts), texts[-1]
+    Returns:
+        The session, what it printed, and the versions before it.
+    """
+    folder = tmp_path_factory.mktemp(request.param)
+    python = make_python(folder / "python", request.param)
+    before = look(python)
+    session = SESSIONS[request.param](folder / "machine", base, python, secret=SECRET)
+    session.add_bundle(splits / "split_02.zip")
+    return session, session.run(rehearsal=True), before
 
 
-class Colab(Kaggle):
-    """A simulated Colab session, with a google.colab whose Drive is a folder, or refuses."""
-
-    name, marks = "colab", {"COLAB_RELEASE_TAG": "release-colab"}
-
-    def __init__(self, root: Path, base: Path, drive: str = "os.makedirs(place + '/MyDrive', exist_ok=True)"):
-        super().__init__(root, base)
-        self.content = root / "content"
-        self.content.mkdir()
-        package = root / "fake/google/colab"
-        package.mkdir(parents=True)
-        (package / "__init__.py").touch()
-        (package / "errors.py").write_text("class Error(Exception): pass\n")
-        (package / "drive.py").write_text(
-            f"import os\nfrom google.colab import errors\n\ndef mount(place):\n    {drive}\n"
-        )
-        kernel = root / "jupyter/kernels/bare/kernel.json"
-        settings = json.loads(kernel.read_text())
-        settings["env"]["PYTHONPATH"] += os.pathsep + str(root / "fake")
-        kernel.write_text(json.dumps(settings))
-
-    def lose_disk(self) -> None:
-        """Ends the session: all is gone but Drive and the bundle, which the person uploads again."""
-        for path in self.content.glob("hb-*"):
-            shutil.rmtree(path)
+@pytest.fixture
+def session(rehearsed, tmp_path, base) -> Session:
+    """A new session, nothing uploaded, in which the libraries lie ready."""
+    return SESSIONS[rehearsed[0].platform](tmp_path / "machine", base, rehearsed[0].python)
 
 
-def read_output(output) -> str:
-    """The text of one output, as a person sees it."""
-    if output.output_type == "stream":
-        return output.text
-    if output.output_type == "error":
-        return "\n".join(output.traceback)
-    return output.data.get("text/markdown", output.data.get("text/plain", ""))
+def look(python: Path) -> dict:
+    """The versions on a Python's disk, and some as loaded; that it has no housebrain_core is asserted."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([python, "-c", CHECK], cwd=python.parent, env=environment, capture_output=True, text=True)
+    assert done.stderr.endswith("No module named 'housebrain_core'\n"), done.stderr
+    return json.loads(done.stdout)
 
 
-@pytest.fixture()
-def kaggle(tmp_path, base) -> Kaggle:
-    return Kaggle(tmp_path, base)
+def test_the_python_is_the_images_and_does_not_have_the_project(rehearsed):
+    session, _, before = rehearsed
+    image = IMAGE[session.platform]
+    assert before["loaded"] == ["4.0.0", "18.1.0"]
+    assert all(before[name] == wanted for name, wanted in image.items())
 
 
-def test_the_kernel_sees_neither_the_repository_nor_the_installed_package(kaggle):
-    kernel = json.loads((kaggle.root / "jupyter/kernels/bare/kernel.json").read_text())
-    command = [*kernel["argv"][:2], "-c", "import transformers, housebrain_core"]
-    done = subprocess.run(command, cwd=kaggle.root, env=os.environ | kernel["env"], capture_output=True, text=True)
-    assert done.stderr.endswith("No module named 'housebrain_core'\n")
-
-
-def test_a_run_that_ran_out_of_time_goes_on_from_its_attached_output(kaggle, splits):
-    kaggle.attach_bundle(splits / "split_02.zip")
-    fine, printed, last = kaggle.run(time_budget_hours=0.001)
+def test_the_install_cell_brings_the_pins_and_moves_nothing_else(rehearsed):
+    session, (fine, printed, last), before = rehearsed
     assert fine, last
-    assert "training starts at step 0" in printed and "the time budget ended at step 1 of 4" in printed
-    assert "Add Input" in last and not list(kaggle.working.glob("*.zip"))
-    kaggle.next_session()
-    fine, printed, last = kaggle.run()
-    assert fine, last
-    assert "resuming from checkpoint-1" in printed and "max_steps done at step 4 of 4" in printed
-    archive = kaggle.working / "hb-kaggle-02.zip"
-    assert archive.name in last and sha256_of(archive) in printed
-    with zipfile.ZipFile(archive) as adapter:
-        names = set(adapter.namelist())
-    assert {"hb-kaggle-02/manifest.json", "hb-kaggle-02/adapter_model.safetensors"} <= names
+    after = look(session.python)
+    assert {name: after[name] for name in PINS} == PINS and "bitsandbytes" not in before
+    assert "torchao" in before and "torchao" not in after
+    for name in ("numpy", "pandas", "pyarrow", "datasets", "pydantic", "fsspec", "torch"):
+        assert after[name] == before[name]
+    assert "installing " in printed and f"transformers=={PINS['transformers']}" in printed
+    assert "torch==" not in printed and "numpy==" not in printed
+    assert "Successfully" not in printed and "ERROR" not in printed, "pip's own words are for failures"
 
 
-def test_a_rehearsal_trains_saves_stops_resumes_and_packs(kaggle, splits):
-    shutil.copy(splits / "split_02.zip", kaggle.input / "split_02.zip")
-    fine, printed, last = kaggle.run(rehearsal=True)
+def test_a_rehearsal_trains_saves_stops_resumes_and_packs(rehearsed):
+    session, (fine, printed, last), _ = rehearsed
     assert fine, last
     assert "stopped by SIGTERM at step 11 of 20" in printed and "resuming from checkpoint-11" in printed
-    assert "rehearsal went well" in last and (kaggle.working / "hb-kaggle-02-rehearsal.zip").exists()
+    assert "rehearsal went well" in last
+    assert (session.home / f"hb-{session.platform}-02-rehearsal.zip").exists()
 
 
-def test_without_its_bundle_the_last_output_shows_what_is_there_and_what_to_click(kaggle):
-    (kaggle.input / "something-else").mkdir()
-    fine, _, last = kaggle.run()
+def test_a_secret_token_is_used_and_stands_nowhere(rehearsed):
+    session, (fine, printed, last), _ = rehearsed
+    assert fine, last
+    assert "the secret HF_TOKEN is used for the Hub" in printed
+    files = [path for path in session.root.rglob("*") if path.is_file() and "fake" not in path.parts]
+    assert session.executed in files and len(files) > 20
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+
+
+def test_a_run_that_ran_out_of_time_goes_on_in_the_next_session(session, splits):
+    session.add_bundle(splits / "split_02.zip")
+    fine, printed, last = session.run(time_budget_hours=0.001)
+    assert fine, last
+    assert "no secret HF_TOKEN" in printed and "training starts at step 0" in printed
+    assert "the time budget ended at step 1 of 4" in printed
+    assert "Not finished yet" in last and not list(session.home.glob("hb-*.zip"))
+    if session.platform == "kaggle":
+        assert "Add Input > Your Work" in last and "kaggle kernels push -p kernel_resume" in last
+    else:
+        assert "copied checkpoint-1 to Drive" in printed and "on your Drive" in last
+    session.next_session()
+    fine, printed, last = session.run()
+    assert fine, last
+    assert "resuming from checkpoint-1" in printed and "max_steps done at step 4 of 4" in printed
+    archive = session.home / f"hb-{session.platform}-02.zip"
+    assert f"Download `{archive.name}`" in last and sha256_of(archive) in printed
+    with zipfile.ZipFile(archive) as adapter:
+        names = set(adapter.namelist())
+    assert {f"{archive.stem}/manifest.json", f"{archive.stem}/adapter_model.safetensors"} <= names
+
+
+def test_without_its_bundle_the_last_output_shows_what_is_there_and_what_to_click(session):
+    place = session.input if session.platform == "kaggle" else session.home
+    (place / "something-else").mkdir()
+    fine, _, last = session.run()
+    click = {"kaggle": "Add Input > Datasets", "colab": "Click the folder symbol on the left"}[session.platform]
     assert not fine
-    assert "split_02.zip is not here" in last and "Add Input" in last and "something-else" in last
+    assert "split_02.zip is not here" in last and click in last and "something-else" in last
     assert "Traceback" not in last
 
 
-def test_a_damaged_bundle_is_named_before_training(kaggle, splits):
-    folder = kaggle.attach_bundle(splits / "split_02.zip")
-    with (folder / "train.parquet").open("ab") as file:
-        file.write(b"x")
-    fine, _, last = kaggle.run()
-    assert not fine and "is damaged: train.parquet has" in last and "Traceback" not in last
+def test_a_damaged_bundle_is_named_before_training(session, splits):
+    place = session.add_bundle(splits / "split_02.zip")
+    damaged = place / "train.parquet" if place.is_dir() else place
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged.write_bytes(data)
+    fine, printed, last = session.run()
+    assert not fine and "is damaged" in last and "Traceback" not in last
+    assert "again" in last and "tokens in" not in printed
 
 
-@pytest.mark.parametrize(
-    ("parameters", "expected"),
-    [
-        ({"require_gpu": True}, "there is no GPU. In the panel on the right: Session options > Accelerator"),
-        ({"epoch": 3}, "epoch: there is no such setting. Did you mean epochs?"),
-        ({"rehearsal": "true"}, "rehearsal = 'true': this has to be bool, not str"),
-        ({"epochs": 2.0}, "epochs = 2.0: this has to be int, not float"),
-        ({"load_in_4bit": 1}, "load_in_4bit = 1: this has to be bool, not int"),
-    ],
-)
-def test_what_cannot_be_used_is_refused_at_once_and_the_last_output_says_what_to_do(kaggle, parameters, expected):
-    if parameters.get("require_gpu") and shutil.which("nvidia-smi"):
+def test_without_a_gpu_the_last_output_says_where_to_choose_one(session):
+    if shutil.which("nvidia-smi"):
         pytest.skip("this machine has a GPU")
-    fine, _, last = kaggle.run(**parameters)
-    assert not fine and expected in last and "Traceback" not in last
+    fine, printed, last = session.run(require_gpu=True)
+    menu = {"kaggle": 'Session options > Accelerator > "GPU T4 x2"', "colab": "Runtime > Change runtime type > T4 GPU"}
+    assert not fine and f"there is no GPU. {'In the panel on the right: ' * (session.platform == 'kaggle')}" in last
+    assert menu[session.platform] in last and "Traceback" not in last and "installing" not in printed
 
 
-def test_on_colab_a_run_goes_on_from_its_copy_on_drive_when_the_disk_is_lost(tmp_path, base, splits):
-    colab = Colab(tmp_path, base)
-    shutil.copy(splits / "split_02.zip", colab.content / "split_02 (1).zip")
-    fine, printed, last = colab.run(time_budget_hours=0.001)
-    assert fine, last
-    assert "copied checkpoint-1 to Drive" in printed and "on your Drive" in last
-    colab.lose_disk()
-    fine, printed, last = colab.run()
-    assert fine, last
-    assert "resuming from checkpoint-1" in printed and "max_steps done at step 4 of 4" in printed
-    assert (colab.content / "hb-colab-02.zip").exists() and "Download `hb-colab-02.zip`" in last
+def test_unknown_settings_and_wrong_types_are_refused_at_once_all_together(session):
+    fine, printed, last = session.run(epoch=3, rehearsal="true", epochs=2.0, load_in_4bit=1)
+    assert not fine and "Traceback" not in last
+    assert "epoch: there is no such setting. Did you mean epochs?" in last
+    assert "rehearsal = 'true': this has to be bool, not str" in last
+    assert "epochs = 2.0: this has to be int, not float" in last
+    assert "load_in_4bit = 1: this has to be bool, not int" in last
+    assert printed == last, "nothing else ran"
 
 
-def test_on_colab_a_drive_that_refuses_does_not_stop_training(tmp_path, base, splits):
-    colab = Colab(tmp_path, base, drive="raise errors.Error('credential propagation was unsuccessful')")
-    shutil.copy(splits / "split_02.zip", colab.content)
+@pytest.mark.xdist_group("colab")
+@pytest.mark.parametrize("rehearsed", ["colab"], indirect=True)
+def test_on_colab_a_drive_that_refuses_does_not_stop_training(rehearsed, tmp_path, base, splits):
+    refuses = "raise errors.Error('credential propagation was unsuccessful')"
+    colab = Colab(tmp_path / "machine", base, rehearsed[0].python, drive=refuses)
+    colab.add_bundle(splits / "split_02.zip")
     fine, printed, last = colab.run()
     assert fine, last
     assert "Drive is not used (credential propagation was unsuccessful)" in printed and "Done." in last
