@@ -195,8 +195,8 @@ def conclude(result: dict, findings: list[Finding]) -> list[str]:
     if blind:
         nats = sum(f.free for f in blind)
         lines.append(
-            f"{len(blind)} fields are independent of the brief ({nats:.1f} nats). A model learns how often each value "
-            f"occurs, and no more: {', '.join(f.name.removeprefix('output.') for f in blind)}."
+            f"{len(blind)} fields are independent of every single field of the brief ({nats:.1f} nats). A model learns "
+            f"how often each value occurs, and no more: {', '.join(f.name.removeprefix('output.') for f in blind)}."
         )
     told = [f for f in free if f.brief_sigmas > SIGMAS]
     for f in told:
@@ -205,9 +205,9 @@ def conclude(result: dict, findings: list[Finding]) -> list[str]:
     if text:
         lines.append(f"Free text or structure, whose floor these statistics do not know: {text}.")
     bound = "at least " if result["floor_is_lower_bound"] else ""
+    per_token = f", {result['floor_nats_per_token']:.4f} nats per token" if result["floor_nats_per_token"] else ""
     lines.append(
-        f"No honest model gets a validation loss below {bound}{result['entropy_nats_per_sample']:.2f} nats per sample"
-        + (f", {result['floor_nats_per_token']:.4f} nats per token" if result["floor_nats_per_token"] else "")
-        + ". A lower one means that it has seen the answers."
+        f"No honest model gets a validation loss clearly below {bound}{result['entropy_nats_per_sample']:.1f} nats per "
+        f"sample{per_token}, as estimated from these samples. A lower one means that it has seen the answers."
     )
     return lines

@@ -17,11 +17,14 @@ def describe(result: dict[str, Any]) -> str:
         f"{parts}; {result['bad']} bad, {result['duplicates']} duplicates by content, {result['leaks']} leaks",
         *(f"  {count} x {reason}" for reason, count in result["bad_reasons"]),
         "",
-        f"{unit + ' per sample':24} {'mean':>7} {'p99':>7} {'max':>7}   answers whole at 512 / 1024 / 2048",
+        f"{unit + ' per sample':24} {'mean':>7} {'p99':>7} {'max':>7}"
+        + ("   answers whole at max_length 512 / 1024 / 2048" if result["tokenizer"] else ""),
     ]
     for form, length in result["lengths"].items():
-        cut = " / ".join(f"{cut['whole']:.0%}" for cut in length["cut"].values())
+        cut = " / ".join(f"{cut['whole']:.0%}" for cut in length["cut"].values()) if result["tokenizer"] else ""
         lines.append(f"{form:24} {length['mean']:7.0f} {length['p99']:7.0f} {length['max']:7d}   {cut}")
+    if not result["tokenizer"]:
+        lines.append("Tokens, and what a max_length cuts, need the base model's --tokenizer.")
     lines += ["", f"{'field of the design':52} {'what it is':18} {'nats':>6}"]
     for field in result["fields"]:
         nats = "?" if field["free"] is None else f"{field['free']:.2f}"

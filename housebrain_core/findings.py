@@ -232,7 +232,7 @@ def _describe_choice(found: Finding) -> str:
     if found.brief_sigmas > SIGMAS:
         return f"{what}; depends on {found.brief_field}"
     other = f", depends on {found.depends_on}" if found.depends_on else ""
-    return f"{what}, independent of the brief{other}"
+    return f"{what}, independent of every field of the brief{other}"
 
 
 def mutual_information(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
@@ -258,6 +258,10 @@ def _bins(column: Column) -> np.ndarray:
     return np.searchsorted(edges, column.numbers, side="right")
 
 
+REPEATS = 10
+"""Samples per distinct value from which frequencies give the entropy of a number."""
+
+
 def _number_entropy(target: Column, brief: list[Column]) -> float:
     """Entropy of a number given the brief: the least over its own and its ratios to the brief's numbers.
 
@@ -265,7 +269,9 @@ def _number_entropy(target: Column, brief: list[Column]) -> float:
     """
     values = target.numbers
     unit = 1.0 if target.whole else 10.0 ** -_decimals(target.values)
-    estimates = [_differential_entropy(values) - math.log(unit), _entropy(np.bincount(target.codes))]
+    estimates = [_differential_entropy(values) - math.log(unit)]
+    if len(values) >= REPEATS * len(target.values):  # of values seen but once it would be ln(samples), far too little
+        estimates.append(_entropy(np.bincount(target.codes)))
     for source in brief:
         if source.numbers is not None and source.numbers.min() > 0 and len(source.values) > BINS:
             ratio = _differential_entropy(values / source.numbers)

@@ -11,7 +11,8 @@ import pytest
 from housebrain_core import doctor
 from housebrain_core.doctor import check_machine
 from housebrain_core.errors import MachineError
-from housebrain_core.platforms import TIME_BUDGET_HOURS, Gpu
+from housebrain_core.gpus import Gpu
+from housebrain_core.platforms import TIME_BUDGET_HOURS
 
 T4 = Gpu("Tesla T4", (7, 5), 15360, 14900)
 MENU = {
