@@ -30,6 +30,8 @@ def loss_curves(curves: dict[str, list[tuple[int, float]]], floor: float | None 
     if floor is not None:
         axes.axhline(floor, color="grey", linestyle=":", label="entropy of the data")
     axes.set(xlabel="optimizer step", ylabel="training loss, nats per token", yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.legend(frameon=False)
     axes.grid(alpha=0.3, which="both")
     return figure
@@ -114,6 +116,8 @@ def spectrum(curves: dict[str, list[float]], rank: int | None = None) -> Figure:
     if rank:
         axes.axvline(rank, color="grey", linestyle=":", label=f"rank {rank} of the merged adapter")
     axes.set(xlabel="singular value, largest first", ylabel="relative size", yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.legend(frameon=False)
     axes.grid(alpha=0.3, which="both")
     return figure
