@@ -22,14 +22,11 @@ class Base(NamedTuple):
 
 
 def resolve_base(name: str, revision: str | None = None) -> Base:
-    """Finds out exactly which base model a name means.
+    """Finds out exactly which base model a name means; ConfigError when there is none, or the Hub cannot be reached.
 
     Args:
         name: a Hugging Face id or a folder.
         revision: branch, tag or commit on the Hub; the default branch when None.
-
-    Raises:
-        ConfigError: there is no such folder or model, or the Hub cannot be reached.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():

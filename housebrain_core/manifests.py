@@ -1,7 +1,6 @@
-"""What is in a folder, and that it is whole: a manifest.json written last, and checked by whoever reads.
+"""What is in a folder that a stage wrote, and that it is whole: a manifest.json, written last, checked by who reads.
 
-Every folder that a stage writes has one. It names what made the folder, what it was made from, and the size
-and sha256 of each file. A folder without one is unfinished.
+It names what made the folder, from what, and the size and sha256 of each file. A folder without one is unfinished.
 """
 
 import hashlib

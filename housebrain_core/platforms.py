@@ -13,8 +13,7 @@ from typing import Any, Literal
 Platform = Literal["kaggle", "colab", "local"]
 ROOT = Path(os.environ.get("HOUSEBRAIN_SIMULATED_ROOT", "/"))  # tests simulate /kaggle and /content below another
 WORKING = {"kaggle": ROOT / "kaggle/working", "colab": ROOT / "content", "local": Path(".")}  # where results are found
-TIME_BUDGET_HOURS = {"kaggle": 8.5, "colab": 11.0, "local": None}
-"""Hours from a session's start after which training saves and ends, well before the platform ends it."""
+TIME_BUDGET_HOURS = {"kaggle": 8.5, "colab": 11.0, "local": None}  # of a session; well before the platform ends it
 
 
 def detect_platform() -> Platform:
@@ -46,18 +45,12 @@ def session_start() -> float:
     return first.stat().st_ctime if detect_platform() != "local" and first.exists() else time.time()
 
 
-def estimate_finish(
-    tokens_per_second: float, tokens_left: int, session_hours: float | None, now: float
-) -> tuple[float, int, str]:
-    """(hours of training left, sessions left with this one, a line that says both), from a measured rate.
-
-    All sessions count as `session_hours` long, without end when None; `now` is in seconds of `time.time()`.
-    """
-    seconds = tokens_left / tokens_per_second
-    sessions = max(1, math.ceil(seconds / 3600 / session_hours)) if session_hours else 1
+def estimate_finish(seconds: float, session_hours: float | None, now: float) -> str:
+    """When so many seconds of training are done, and in how many sessions of so many hours (None: without end)."""
+    sessions = math.ceil(seconds / 3600 / session_hours) if session_hours else 1
     end = time.strftime("%a %H:%M", time.localtime(now + seconds))
     when = f"{sessions} sessions with this one" if sessions > 1 else f"done {end} in this session"
-    return seconds / 3600, sessions, f"{tokens_per_second:,.0f} tokens/s: {format_duration(seconds)} left, {when}"
+    return f"{format_duration(seconds)} left, {when}"
 
 
 def format_duration(seconds: float) -> str:

@@ -1,7 +1,4 @@
-"""Several processes that train one model, one for each GPU, as torchrun starts them: which is this, do they agree?
-
-Only rank 0 writes and reports. What a clock or a signal decides is gathered, since one that stops alone hangs the rest.
-"""
+"""The processes that train one model, one for each GPU, as torchrun starts them; only rank 0 writes and reports."""
 
 import os
 from typing import Any
@@ -20,7 +17,7 @@ def world_size() -> int:
 
 
 def gather(value: Any) -> list[Any]:
-    """The values that all processes give, in order of rank; every process has to call it."""
+    """The values that all processes give, in order of rank; every process has to call it, or the rest hang."""
     values = [value] * world_size()
     if len(values) > 1:
         distributed.all_gather_object(values, value)

@@ -22,23 +22,19 @@ class Settings(BaseModel):
         try:
             return handler(values)
         except ValidationError as error:
-            raise ConfigError(describe_problems(cls, error)) from None
-
-
-def describe_problems(config: type[BaseModel], error: ValidationError) -> str:
-    """All problems of one settings object as text, one line each, with the names that do exist."""
-    problems: dict[str, list[str]] = {}
-    for problem in error.errors():
-        name = str(problem["loc"][0]) if problem["loc"] else config.__name__
-        if problem["type"] == "extra_forbidden":
-            problems[name] = [f"{name}: there is no such setting; there are {', '.join(config.model_fields)}"]
-        elif problem["type"] == "missing":
-            problems[name] = [f"{name}: this setting is needed"]
-        else:
+            problems = error.errors()
+        lines: dict[str, str] = {}
+        for problem in problems:
+            name = str(next(iter(problem["loc"]), cls.__name__))
             text = problem["msg"].removeprefix("Value error, ")
-            problems.setdefault(name, [f"{name} = {problem['input']!r}"]).append(text[0].lower() + text[1:])
-    lines = [": ".join([lines[0], ", or ".join(lines[1:])]) if lines[1:] else lines[0] for lines in problems.values()]
-    return f"{config.__name__}: " + "\n  ".join(["these settings cannot be used:", *lines])
+            if problem["type"] == "extra_forbidden":
+                text = f"there is no such setting; there are {', '.join(cls.model_fields)}"
+            elif problem["type"] == "missing":
+                text = "this setting is needed"
+            else:
+                name, text = f"{name} = {problem['input']!r}", text[0].lower() + text[1:]
+            lines[name] = f"{lines[name]}, or {text}" if name in lines else f"{name}: {text}"
+        raise ConfigError("\n  ".join([f"{cls.__name__}: these settings cannot be used:", *lines.values()]))
 
 
 class FineTuningConfig(Settings):

@@ -19,6 +19,10 @@ NEAR_FLOOR = 0.01  # relative distance to the data's known entropy at which ther
 COOL_DOWN = 0.1  # steps, as a share of those done, in which the learning rate falls to zero when all is learned
 MEASURING_SHARE = 0.02  # of the training time that measuring may cost
 FORWARD_SHARE = 0.5  # of a training step of a frozen base that a forward pass takes at most
+ADVICE = (
+    "The last sealed checkpoint is intact. Use a lower learning rate and another output folder; "
+    "with float16 also a base model known to train in it (Qwen2.5, DeepSeek-Coder)."
+)
 FALLS = 10  # of the gradient scaler in a row that end a run: from its start at 65,536 the first few are routine
 
 
@@ -42,18 +46,14 @@ class Schedule:
         if step < self.warmup:
             return step / self.warmup
         progress = (step - self.warmup) / max(1, self.total - self.warmup)
-        share = max(0.0, 0.5 * (1 + math.cos(math.pi * progress)))
+        share = 0.5 * (1 + math.cos(math.pi * progress))
         if self.learned_at and step > self.learned_at:
             share *= max(0.0, (self.end - step) / (self.end - self.learned_at))
         return share
 
 
 def measuring_interval(validation_rows: int, rows_per_step: int) -> int:
-    """Optimizer steps between measurements, so that they cost at most 2 % of the time.
-
-    A forward pass is at most half of a training step of a frozen base (forward and backward to the inputs).
-    It depends on counts only, not on a clock, so that a resumed run measures at the same steps.
-    """
+    """Optimizer steps between measurements that cost 2 % of the time: by counts, so that a resumed run does as much."""
     return max(1, math.ceil(FORWARD_SHARE * validation_rows / rows_per_step / MEASURING_SHARE))
 
 
@@ -89,44 +89,32 @@ class StopWhenLearned(TrainerCallback):
             return
         if step % self.every or step >= state.max_steps:
             return
-        entry: dict[str, Any] = {"step": step, "validation_loss": self.measure()}
-        losses = [e["validation_loss"] for e in state.log_history if "validation_loss" in e]
-        entry["learned"] = why_learned([*losses, entry["validation_loss"]], self.floor, step / state.max_steps)
-        state.log_history.append(entry)
-        self.report(f"step {step} of {state.max_steps}  validation loss {entry['validation_loss']:.4f}")
-        if entry["learned"]:
+        losses = [e["validation_loss"] for e in state.log_history if "validation_loss" in e] + [self.measure()]
+        learned = why_learned(losses, self.floor, step / state.max_steps)
+        state.log_history.append({"step": step, "validation_loss": losses[-1], "learned": learned})
+        self.report(f"step {step} of {state.max_steps}  validation loss {losses[-1]:.4f}")
+        if learned:
             schedule.learned_at = step
-            self.report(f"{entry['learned']}; the learning rate falls to zero until step {schedule.end}, then it ends")
+            self.report(f"{learned}; the learning rate falls to zero until step {schedule.end}, then it ends")
 
 
 class StopOnGarbage(TrainerCallback):
     """Ends a run whose numbers are no numbers any more, before it spends hours on them."""
 
-    ADVICE = (
-        "The last sealed checkpoint is intact. Use a lower learning rate and another output folder; "
-        "with float16 also a base model known to train in it (Qwen2.5, DeepSeek-Coder)."
-    )
-
-    def __init__(self):
-        self.scale, self.falls = None, 0
+    scale, falls = math.inf, 0
 
     def on_step_end(self, args, state, control, optimizer=None, **kwargs):
-        scaler = getattr(optimizer, "scaler", None)  # with float16 only
-        if scaler is not None:
+        if scaler := getattr(optimizer, "scaler", None):  # with float16 only
             before, self.scale = self.scale, scaler.get_scale()
-            self.falls = self.falls + 1 if before is not None and self.scale < before else 0
+            self.falls = self.falls + 1 if self.scale < before < math.inf else 0
             if self.falls == FALLS or self.scale < 1:
-                raise TrainingError(
-                    f"the gradient scaler fell to {self.scale} at step {state.global_step}. {self.ADVICE}"
-                )
+                raise TrainingError(f"the gradient scaler fell to {self.scale} at step {state.global_step}. {ADVICE}")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        watched = {"loss": "loss", "grad_norm": "gradient norm"}
-        if self.scale is not None:  # one overflow of float16 gradients is routine: that step is skipped
-            del watched["grad_norm"]
-        for name, words in watched.items():
+        # With a scaler one overflow of float16 gradients is routine: that step is skipped.
+        for name in ("loss", "grad_norm") if self.scale == math.inf else ("loss",):
             if not math.isfinite(logs.get(name, 0.0)):
-                raise TrainingError(f"the {words} is {logs[name]} at step {state.global_step}. {self.ADVICE}")
+                raise TrainingError(f"the {name} is {logs[name]} at step {state.global_step}. {ADVICE}")
 
 
 class KeepTime(TrainerCallback):
@@ -139,8 +127,7 @@ class KeepTime(TrainerCallback):
         self.every, self.deadline, self.asked, self.stopped = save_minutes * 60, deadline, "", ""
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.step_began = self.saved = time.time()
-        self.longest = 0.0
+        self.step_began, self.saved, self.longest = time.time(), time.time(), 0.0
         self.signals = catch_signals(self._ask)
 
     def _ask(self, number: int, frame: Any) -> None:

@@ -4,6 +4,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -28,7 +29,7 @@ class RowTrainer(Trainer):
     """transformers' Trainer with the loss of a packed row, our schedule, and checkpoints that are sealed."""
 
     def __init__(self, fingerprint: dict, report: Callable[[str], None], **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(data_collator=collate_row, **kwargs)
         self.fingerprint, self.report, self.loss_is_scaled_for_ga, self.failed_saves = fingerprint, report, True, 0
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -48,7 +49,9 @@ class RowTrainer(Trainer):
         return self.lr_scheduler
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        save_adapter(self.model, Path(output_dir or self.args.output_dir))
+        settings = self.model.peft_config["default"]
+        settings.target_modules = sorted(settings.target_modules)  # a set: the same adapter gives the same bytes
+        self.model.save_pretrained(output_dir, save_embedding_layers=False)
 
     def _save_checkpoint(self, model, trial) -> None:
         """Saves, seals and prunes; a failed write is cleaned up and training goes on, but not three times in a row."""
@@ -62,8 +65,8 @@ class RowTrainer(Trainer):
                 seal_checkpoint(folder, step, self.fingerprint)
                 prune_checkpoints(output)
 
-        save = super()._save_checkpoint
-        problem = failed_write(lambda: save(model, trial)) or failed_write(seal_and_prune)
+        save = partial(super()._save_checkpoint, model, trial)
+        problem = failed_write(save) or failed_write(seal_and_prune)
         if not problem:
             self.failed_saves = 0
             self.report(f"saved {folder.name}")
@@ -72,12 +75,10 @@ class RowTrainer(Trainer):
         if rank() == 0:
             shutil.rmtree(folder, ignore_errors=True)
         free = shutil.disk_usage(output).free / 2**20
-        reason = f"{folder.name} could not be written ({problem}); {free:,.0f} MiB are free"
+        reason = f"{folder.name} could not be written ({problem}); {free:,.0f} MiB are free. Make room on the disk"
         if self.failed_saves == FAILED_SAVES:
-            raise CheckpointError(
-                f"{reason}. It is the third in a row. Make room and start again: it goes on from the last good one."
-            )
-        self.report(f"{reason}; training goes on. Make room on the disk.")
+            raise CheckpointError(f"{reason} and start again: it is the third in a row, the last good one is whole.")
+        self.report(f"{reason}; training goes on.")
 
 
 def failed_write(write: Callable[[], None]) -> str:
@@ -98,14 +99,13 @@ class Progress(TrainerCallback):
 
     Args:
         report: gets each line.
-        session_hours: the time budget, or None.
+        hours: the time budget of a session, or None.
         measurement: optimizer steps that take as long as one measurement of the validation loss.
         every: optimizer steps between measurements; None when there is only the one after the last step.
     """
 
-    def __init__(self, report: Callable[[str], None], session_hours: float | None, measurement: float,
-                 every: int | None):  # fmt: skip
-        self.report, self.session_hours, self.measurement, self.every = report, session_hours, measurement, every
+    def __init__(self, report: Callable[[str], None], hours: float | None, measurement: float, every: int | None):
+        self.report, self.hours, self.measurement, self.every = report, hours, measurement, every
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.began, self.step, self.tokens = time.time(), state.global_step, state.num_input_tokens_seen
@@ -120,12 +120,11 @@ class Progress(TrainerCallback):
         self.ends.append(now)
         if done == FIRST_STEPS:  # the median: rows are equally full, a step that takes longer was held up
             step_seconds = median(end - start for start, end in pairwise(self.ends[WARM_UP:]))
-            tokens = state.num_input_tokens_seen / state.global_step
+            rate = state.num_input_tokens_seen / state.global_step / step_seconds
             steps = steps_left(state.global_step, state.max_steps, self.measurement, self.every)
-            *_, text = estimate_finish(tokens / step_seconds, round(steps * tokens), self.session_hours, now)
-            self.report(
-                f"after {done} steps: {text}" + ("; it ends earlier when nothing more is learned" if self.every else "")
-            )
+            finish = estimate_finish(steps * step_seconds, self.hours, now)
+            earlier = "; it ends earlier when nothing more is learned" if self.every else ""
+            self.report(f"after {done} steps: {rate:,.0f} tokens/s: {finish}{earlier}")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if "loss" in logs and self.rate:
@@ -155,10 +154,3 @@ def mean_loss(model, rows: PackedRows) -> float:
     model.train(was_training)
     totals, counts = zip(*gather((total, count)), strict=True)
     return sum(totals) / sum(counts)
-
-
-def save_adapter(model, folder: Path) -> None:
-    """Writes adapter_model.safetensors and adapter_config.json; the same adapter gives the same bytes."""
-    settings = model.peft_config["default"]
-    settings.target_modules = sorted(settings.target_modules)
-    model.save_pretrained(folder, save_embedding_layers=False)

@@ -105,7 +105,8 @@ TORCH = [
 ORDER = ["__init__", *LIGHT, *TORCH]
 """Each module imports only from modules before it."""
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "safetensors", "tokenizers"}
-DISTRIBUTIONS = {"json_repair": "json-repair", "huggingface_hub": "huggingface-hub", "httpx": "huggingface-hub"}
+DISTRIBUTIONS = {"json_repair": "json-repair", "huggingface_hub": "huggingface-hub", "httpx": "huggingface-hub",
+                 "filelock": "huggingface-hub"}  # fmt: skip
 """Import name -> name of the distribution that brings it, where they differ."""
 
 
