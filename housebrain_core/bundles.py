@@ -1,7 +1,4 @@
-"""What a person uploads to train one split: split_04.zip of train.parquet, validation.parquet and manifest.json.
-
-Kaggle unpacks zips by itself, so a bundle is read packed or unpacked; nothing is unpacked to disk.
-"""
+"""What a person uploads to train one split: split_04.zip, read as it is, or unpacked, as Kaggle does by itself."""
 
 import io
 import zipfile

@@ -1,15 +1,11 @@
-"""Checkpoints that can be trusted, where transformers resumes from whatever has the highest number.
-
-One counts once its manifest is there, and is used when every file still matches it. A folder has one trainer.
-"""
+"""Checkpoints that can be trusted: sealed by a manifest, used when every file matches it; one trainer per folder."""
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from housebrain_core.errors import CheckpointError, DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, sha256_of, sync_folder, to_json
@@ -30,10 +26,9 @@ def seal_checkpoint(folder: Path, step: int, fingerprint: dict) -> None:
 
 
 def find_checkpoint(output: Path, fingerprint: dict, report: Callable[[str], None] = print) -> Path | None:
-    """The newest sealed checkpoint that is whole, None when there is none yet; the others are moved to `invalid/`.
+    """The newest sealed, whole checkpoint, if there is one yet; unsealed and damaged ones are moved to `invalid/`.
 
-    Raises:
-        CheckpointError: every sealed checkpoint is damaged, or the newest belongs to another run.
+    CheckpointError when every sealed one is damaged, or the newest belongs to another run.
     """
     lost = (output / SEALED_ONCE).exists()
     for folder in reversed(list_checkpoints(output)):
@@ -93,15 +88,12 @@ def checkpoint_step(folder: Path) -> int:
     return int(folder.name.rpartition("-")[2])
 
 
-@contextmanager
-def lock_folder(output: Path) -> Iterator[None]:
+def lock_folder(output: Path) -> AcquireReturnProxy:
     """Holds a folder for one trainer, or raises CheckpointError; the lock ends with the process, however that ends."""
     output.mkdir(parents=True, exist_ok=True)
     try:
-        lock = FileLock(output / ".lock").acquire(timeout=0)
+        return FileLock(output / ".lock").acquire(timeout=0)
     except Timeout:
         raise CheckpointError(
             f"another process is training into {output}. Wait for it, stop it, or choose another output folder."
         ) from None
-    with lock:
-        yield

@@ -1,4 +1,4 @@
-"""Where this code runs, what it runs on, and what follows from that."""
+"""Where this code runs, what it runs on, beside which other processes, and what follows from that."""
 
 import math
 import os
@@ -24,24 +24,18 @@ def detect_platform() -> Platform:
 
 
 def choose_dtype(device_name: str, capability: tuple[int, int] | None) -> tuple[str, str]:
-    """The floating-point type to compute in, and why, by a GPU's compute capability (None on a CPU).
-
-    `torch.cuda.is_bf16_supported()` is no help: it says True on a T4, where bfloat16 is emulated.
-    """
+    """The floating-point type to compute in, and why, by a GPU's compute capability (None on a CPU)."""
     if capability is None:
         return "float32", f"float32: {device_name} has no GPU, and half precision is slow on a CPU"
     dotted = ".".join(map(str, capability))
-    if capability >= (8, 0):
+    if capability >= (8, 0):  # torch.cuda.is_bf16_supported() is True on a T4 too, where bfloat16 is emulated
         return "bfloat16", f"bfloat16: {device_name} is compute capability {dotted}"
     return "float16", f"float16: {device_name} is compute capability {dotted}, bfloat16 needs 8.0"
 
 
 def session_start() -> float:
-    """When this session began, in seconds of `time.time()`: the start of the oldest process we can see, or now.
-
-    On Kaggle and Colab the machine is made for the session, so the first process is as old as the session is.
-    """
-    first = ROOT / "proc/1"
+    """When this session began, in seconds of `time.time()`; now, where the machine was not made for the session."""
+    first = ROOT / "proc/1"  # the first process is as old as the machine
     return first.stat().st_ctime if detect_platform() != "local" and first.exists() else time.time()
 
 
@@ -67,3 +61,23 @@ def catch_signals(handler: Callable[[int, Any], None]) -> ExitStack:
         with suppress(ValueError):  # not the main thread: nobody can signal us there
             restore.callback(signal.signal, number, signal.signal(number, handler))
     return restore
+
+
+def rank() -> int:
+    """The number of this of several training processes, from 0, as torchrun sets it; only 0 writes and reports."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def world_size() -> int:
+    """How many processes train one model together, one for each GPU."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def gather(value: Any) -> list[Any]:
+    """The values that all processes give, in order of rank; every process has to call it, or the rest hang."""
+    values = [value] * world_size()
+    if len(values) > 1:
+        from torch import distributed
+
+        distributed.all_gather_object(values, value)
+    return values

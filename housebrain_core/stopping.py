@@ -9,8 +9,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from housebrain_core.errors import TrainingError
-from housebrain_core.platforms import catch_signals
-from housebrain_core.ranks import gather
+from housebrain_core.platforms import catch_signals, gather
 
 LEAST_GAIN = 0.005  # relative fall of the validation loss over WINDOW measurements; below, nothing more is learned
 WINDOW = 4  # measurements: on real samples (benchmarks/learning_curve.py) three that did not fall were a plateau
@@ -19,10 +18,7 @@ NEAR_FLOOR = 0.01  # relative distance to the data's known entropy at which ther
 COOL_DOWN = 0.1  # steps, as a share of those done, in which the learning rate falls to zero when all is learned
 MEASURING_SHARE = 0.02  # of the training time that measuring may cost
 FORWARD_SHARE = 0.5  # of a training step of a frozen base that a forward pass takes at most
-ADVICE = (
-    "The last sealed checkpoint is intact. Use a lower learning rate and another output folder; "
-    "with float16 also a base model known to train in it (Qwen2.5, DeepSeek-Coder)."
-)
+ADVICE = "The last checkpoint is intact. Use a lower learning rate and another folder; with float16, try another base."
 FALLS = 10  # of the gradient scaler in a row that end a run: from its start at 65,536 the first few are routine
 
 
@@ -38,9 +34,8 @@ class Schedule:
     @property
     def end(self) -> int:
         """The last step."""
-        if not self.learned_at:
-            return self.total
-        return min(self.total, self.learned_at + max(1, round(COOL_DOWN * self.learned_at)))
+        cool_down = max(1, round(COOL_DOWN * self.learned_at))
+        return min(self.total, self.learned_at + cool_down) if self.learned_at else self.total
 
     def __call__(self, step: int) -> float:
         if step < self.warmup:
@@ -58,21 +53,17 @@ def measuring_interval(validation_rows: int, rows_per_step: int) -> int:
 
 
 def why_learned(losses: list[float], floor: float | None, share_done: float) -> str:
-    """Why there is nothing more to learn, or "".
+    """Why there is nothing more to learn after this share of the planned steps, or "".
 
-    Args:
-        losses: validation losses so far, oldest first; like the floor (the data's entropy) in nats per learned token.
-        floor: None where it is not known.
-        share_done: steps done of those planned, in [0, 1].
+    Validation losses, oldest first, and the floor, the data's entropy where known, are in nats per learned token.
     """
     if floor and losses[-1] <= floor * (1 + NEAR_FLOOR):
         return f"learned: validation loss {losses[-1]:.4f} is within {NEAR_FLOOR:.0%} of the data's floor {floor:.4f}"
     if share_done < LEAST_SHARE or len(losses) <= WINDOW:
         return ""
     before, after = min(losses[:-WINDOW]), min(losses[-WINDOW:])
-    if before - after >= LEAST_GAIN * before:
-        return ""
-    return f"learned: validation loss {before:.4f} fell by less than {LEAST_GAIN:.1%} in {WINDOW} measurements"
+    learned = f"learned: validation loss {before:.4f} fell by less than {LEAST_GAIN:.1%} in {WINDOW} measurements"
+    return "" if before - after >= LEAST_GAIN * before else learned
 
 
 class StopWhenLearned(TrainerCallback):
@@ -118,10 +109,7 @@ class StopOnGarbage(TrainerCallback):
 
 
 class KeepTime(TrainerCallback):
-    """Saves every few minutes; saves and stops at the end of a step when a signal came, or the deadline is near.
-
-    All processes do it in the same step. The deadline is in seconds of `time.time()`; None without one.
-    """
+    """Saves every few minutes; saves and stops, all processes in one step, at a signal or when `time.time()` is up."""
 
     def __init__(self, save_minutes: float, deadline: float | None):
         self.every, self.deadline, self.asked, self.stopped = save_minutes * 60, deadline, "", ""

@@ -22,8 +22,7 @@ from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal
 from housebrain_core.memory import ADVICE, decide_checkpointing
 from housebrain_core.model import add_lora, load_base, load_tokenizer, training_device
 from housebrain_core.packing import PackedRows, Tokenised, tokenise
-from housebrain_core.platforms import session_start
-from housebrain_core.ranks import gather, rank, world_size
+from housebrain_core.platforms import gather, rank, session_start, world_size
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.stopping import FORWARD_SHARE, KeepTime, StopOnGarbage, StopWhenLearned, measuring_interval
 from housebrain_core.trainer import Progress, RowTrainer, mean_loss
@@ -75,10 +74,7 @@ class HouseBrainFineTuner:
         self.report = report if rank() == 0 else lambda line: None
 
     def train(self) -> TrainResult:
-        """Trains, or goes on, until the plan is done or the time budget ends.
-
-        Returns:
-            What was done; the same as run.json in the output folder.
+        """Trains, or goes on, until the plan is done or the time budget ends; run.json has what it returns.
 
         Raises:
             DataError: the data cannot be read or no sample fits.

@@ -16,8 +16,7 @@ from transformers import Trainer, TrainerCallback
 from housebrain_core.checkpoints import prune_checkpoints, seal_checkpoint
 from housebrain_core.errors import CheckpointError, TrainingError
 from housebrain_core.packing import PackedRows, collate_row, completion_losses
-from housebrain_core.platforms import estimate_finish, format_duration
-from housebrain_core.ranks import gather, rank, world_size
+from housebrain_core.platforms import estimate_finish, format_duration, gather, rank, world_size
 from housebrain_core.stopping import Schedule
 
 FIRST_STEPS = 20  # after which the first estimate of the whole time is made
@@ -33,19 +32,14 @@ class RowTrainer(Trainer):
         self.fingerprint, self.report, self.loss_is_scaled_for_ga, self.failed_saves = fingerprint, report, True, 0
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Sum over the learned tokens of this row, divided by those of the whole step in all processes.
-
-        Gradients are averaged over the processes, so that each counts as many times as there are processes.
-        """
+        """Sum over the learned tokens of this row, divided by those of the whole step in all processes."""
         losses, _ = completion_losses(model, inputs)
-        return losses.sum() / num_items_in_batch * self.args.world_size
+        return losses.sum() / num_items_in_batch * self.args.world_size  # gradients are averaged over the processes
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
         """Warm-up, cosine, and a cool-down when there is nothing more to learn."""
-        if self.lr_scheduler is None:
-            self.schedule = Schedule(self.args.get_warmup_steps(num_training_steps), num_training_steps)
-            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, self.schedule)
-            self._created_lr_scheduler = True
+        self.schedule = Schedule(self.args.get_warmup_steps(num_training_steps), num_training_steps)
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, self.schedule)
         return self.lr_scheduler
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
@@ -87,9 +81,8 @@ def failed_write(write: Callable[[], None]) -> str:
     try:
         write()
     except (OSError, RuntimeError, SafetensorError) as error:
-        full = re.search("PytorchStreamWriter|unexpected pos|write", str(error))  # torch.save on a full disk
-        if isinstance(error, RuntimeError) and not full:
-            raise
+        if isinstance(error, RuntimeError) and not re.search("PytorchStreamWriter|unexpected pos|write", str(error)):
+            raise  # it is not torch.save on a full disk
         problem = str(error).splitlines()[0]
     return next(filter(None, gather(problem)), "")
 
@@ -97,42 +90,34 @@ def failed_write(write: Callable[[], None]) -> str:
 class Progress(TrainerCallback):
     """One plain line per logging interval: loss, speed, time left. Progress bars flood papermill's output.
 
-    Args:
-        report: gets each line.
-        hours: the time budget of a session, or None.
-        measurement: optimizer steps that take as long as one measurement of the validation loss.
-        every: optimizer steps between measurements; None when there is only the one after the last step.
+    A session has so many `hours`. One `measurement` of the validation loss takes as long as so many optimizer steps;
+    `every` so many steps there is one, or with None only after the last.
     """
 
     def __init__(self, report: Callable[[str], None], hours: float | None, measurement: float, every: int | None):
         self.report, self.hours, self.measurement, self.every = report, hours, measurement, every
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.began, self.step, self.tokens = time.time(), state.global_step, state.num_input_tokens_seen
-        self.rate, self.seconds_per_step, self.ends = 0.0, 0.0, [self.began]
+        self.tokens, self.rate, self.seconds_per_step = state.num_input_tokens_seen, 0.0, 0.0
+        self.ends = [time.time()]  # of all steps, and the beginning of the first
 
     def on_step_end(self, args, state, control, **kwargs):
-        now, done = time.time(), state.global_step - self.step
-        seconds = now - self.began
+        self.ends.append(time.time())
+        done, seconds = len(self.ends) - 1, self.ends[-1] - self.ends[0]
         self.rate, self.seconds_per_step = (state.num_input_tokens_seen - self.tokens) / seconds, seconds / done
-        if done > FIRST_STEPS:
-            return
-        self.ends.append(now)
         if done == FIRST_STEPS:  # the median: rows are equally full, a step that takes longer was held up
             step_seconds = median(end - start for start, end in pairwise(self.ends[WARM_UP:]))
             rate = state.num_input_tokens_seen / state.global_step / step_seconds
             steps = steps_left(state.global_step, state.max_steps, self.measurement, self.every)
-            finish = estimate_finish(steps * step_seconds, self.hours, now)
+            finish = estimate_finish(steps * step_seconds, self.hours, self.ends[-1])
             earlier = "; it ends earlier when nothing more is learned" if self.every else ""
             self.report(f"after {done} steps: {rate:,.0f} tokens/s: {finish}{earlier}")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if "loss" in logs and self.rate:
-            left = (state.max_steps - state.global_step) * self.seconds_per_step
-            self.report(
-                f"step {state.global_step} of {state.max_steps}  loss {logs['loss']:.4f}  "
-                f"{self.rate:,.0f} tokens/s  {format_duration(left)} left"
-            )
+            left = format_duration((state.max_steps - state.global_step) * self.seconds_per_step)
+            done = f"step {state.global_step} of {state.max_steps}  loss {logs['loss']:.4f}"
+            self.report(f"{done}  {self.rate:,.0f} tokens/s  {left} left")
 
 
 def steps_left(step: int, planned: int, measurement: float, every: int | None) -> float:
@@ -144,13 +129,12 @@ def steps_left(step: int, planned: int, measurement: float, every: int | None) -
 @torch.no_grad()
 def mean_loss(model, rows: PackedRows) -> float:
     """Mean cross-entropy over all learned tokens of packed rows, in nats per token; processes share the rows."""
-    was_training = model.training
     model.eval()
     total, count = 0.0, 0
     for index in range(rank(), len(rows), world_size()):
         batch = {name: values.to(model.device) for name, values in collate_row([rows[index]]).items()}
         losses, _ = completion_losses(model, batch)
         total, count = total + losses.double().sum().item(), count + len(losses)
-    model.train(was_training)
+    model.train()
     totals, counts = zip(*gather((total, count)), strict=True)
     return sum(totals) / sum(counts)

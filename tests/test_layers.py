@@ -72,7 +72,6 @@ TORCH = [
     "tiny",
     "model",
     "packing",
-    "ranks",
     "memory",
     "stopping",
     "trainer",
