@@ -69,10 +69,9 @@ def measure(config: FineTuningConfig, clock) -> Error:
         begin(self, *arguments, **more)
         marks["begin"] = clock.time()
 
-    def watched_estimate(rate, tokens_left, hours, now):
-        found = estimate(rate, tokens_left, hours, now)
-        marks["estimated"] = clock.time() + found[0] * 3600 - marks["begin"]
-        return found
+    def watched_estimate(seconds, hours, now):
+        marks["estimated"] = clock.time() + seconds - marks["begin"]
+        return estimate(seconds, hours, now)
 
     trainer.Progress.on_train_begin, trainer.estimate_finish, trainer.time = watched_begin, watched_estimate, clock
     try:

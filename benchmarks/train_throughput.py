@@ -39,7 +39,7 @@ from housebrain_core import synthetic
 from housebrain_core.costs import BASES, Shape, count_operations
 from housebrain_core.data import read_samples
 from housebrain_core.model import training_device
-from housebrain_core.packing import PackedRows, collate_row
+from housebrain_core.packing import PackedRows
 from housebrain_core.tiny import tiny_base
 from housebrain_core.trainer import RowTrainer
 
@@ -164,7 +164,7 @@ def packed(tokens: list[Tokens], steps: int):
     })  # fmt: skip
 
     def make(model, folder: Path) -> RowTrainer:
-        return RowTrainer(model=model, args=arguments_for(TrainingArguments, folder, steps), data_collator=collate_row,
+        return RowTrainer(model=model, args=arguments_for(TrainingArguments, folder, steps),
                           train_dataset=PackedRows(table, ROW), fingerprint={}, report=lambda line: None)  # fmt: skip
 
     return make

@@ -1,7 +1,4 @@
-"""HouseBrain: fine-tune one language model together, on free notebooks.
-
-dataset -> split -> train (one split per person) -> merge -> evaluate -> second round -> deploy
-"""
+"""HouseBrain: fine-tune one language model together: split, train a split per person on free notebooks, merge."""
 
 import logging
 

@@ -1,11 +1,4 @@
-"""What a person uploads to train one split: a small zip of prompts and completions, ready to tokenise.
-
-    split_04.zip
-      split_04/train.parquet, split_04/validation.parquet   columns id, prompt, completion, metadata (JSON)
-      split_04/manifest.json
-
-Kaggle unpacks zips by itself, so a bundle is read packed or unpacked; nothing is unpacked to disk.
-"""
+"""What a person uploads to train one split: split_04.zip, read as it is, or unpacked, as Kaggle does by itself."""
 
 import io
 import zipfile
@@ -20,11 +13,8 @@ from housebrain_core.errors import DataError
 from housebrain_core.manifests import check_files, read_manifest
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "prompt", "completion", "metadata")])
-PARTS = ("train", "validation")
-FORMAT = 1
-"""Version of prompts and completions (codec.VERSION) that this code trains on."""
-MEMBER_LIMIT = 4 * 2**30
-"""Bytes that one unpacked member may have: a guard against zip bombs."""
+FORMAT = 1  # version of prompts and completions (codec.VERSION) that this code trains on
+MEMBER_LIMIT = 4 * 2**30  # bytes that one unpacked member may have: a guard against zip bombs
 
 
 class Bundle(NamedTuple):
@@ -42,11 +32,7 @@ def is_bundle(path: Path) -> bool:
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Reads a bundle, split_04.zip or the folder it unpacks to, and checks every member against its manifest.
-
-    Raises:
-        DataError: it is none, is damaged, or of another format version.
-    """
+    """Reads a bundle, packed or unpacked, checking every file; DataError when it is damaged or of another format."""
     try:
         if path.suffix != ".zip":
             return _read(path)
@@ -60,12 +46,11 @@ def read_bundle(path: Path) -> Bundle:
 
 def _inside(archive: zipfile.ZipFile, path: Path) -> zipfile.Path:
     """The folder of a zip that holds the bundle."""
-    unsafe = [name for name in archive.namelist() if ".." in name or name.startswith("/")]
-    if unsafe:
-        raise DataError(f"{path} has an unsafe member {unsafe[0]!r}; get the bundle again.")
-    large = [info.filename for info in archive.infolist() if info.file_size > MEMBER_LIMIT]
-    if large:
-        raise DataError(f"{path}: {large[0]} would unpack to more than {MEMBER_LIMIT} bytes.")
+    for member in archive.infolist():
+        if ".." in member.filename or member.filename.startswith("/"):
+            raise DataError(f"{path} has an unsafe member {member.filename!r}; get the bundle again.")
+        if member.file_size > MEMBER_LIMIT:
+            raise DataError(f"{path}: {member.filename} would unpack to more than {MEMBER_LIMIT} bytes.")
     folders = [name.removesuffix("train.parquet") for name in archive.namelist() if name.endswith("train.parquet")]
     if not folders:
         raise DataError(f"{path} holds no train.parquet: unpack it and give the folder if it holds JSON files.")
@@ -75,13 +60,13 @@ def _inside(archive: zipfile.ZipFile, path: Path) -> zipfile.Path:
 def _read(place: Path | zipfile.Path) -> Bundle:
     """A bundle from its folder, on disk or in a zip."""
     manifest = read_manifest(place, "bundle")
-    unknown = {str(manifest.get("format")), str(manifest.get("codec_version", FORMAT))} - {str(FORMAT)}
-    if unknown:
+    found = manifest.get("format"), manifest.get("codec_version", FORMAT)
+    if not found[0] == found[1] == FORMAT:
         raise DataError(
-            f"{place} is a bundle of format {', '.join(sorted(unknown))}; this code reads format {FORMAT}. "
+            f"{place} is a bundle of format {found[0]} with prompts of version {found[1]}; this code reads {FORMAT}. "
             "Use the notebook that came with the bundle, or split the dataset again."
         )
-    names = [f"{part}.parquet" for part in PARTS]
+    names = ["train.parquet", "validation.parquet"]
     check_files(place, {"files": dict.fromkeys(names, {}) | manifest["files"]})
     tables = [pq.read_table(io.BytesIO((place / name).read_bytes())) for name in names]
     if any(not set(SCHEMA.names) <= set(table.column_names) for table in tables):

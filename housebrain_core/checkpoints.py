@@ -1,15 +1,11 @@
-"""Checkpoints that can be trusted: sealed, verified, pruned; and one trainer per folder.
-
-transformers writes straight into checkpoint-N and resumes from the highest number whatever state it is in.
-Here a checkpoint counts only once its manifest is there, and is used only when every file still matches it.
-"""
+"""Checkpoints that can be trusted: sealed by a manifest, used when every file matches it; one trainer per folder."""
 
 import os
-import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from housebrain_core.errors import CheckpointError, DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, sha256_of, sync_folder, to_json
@@ -30,12 +26,9 @@ def seal_checkpoint(folder: Path, step: int, fingerprint: dict) -> None:
 
 
 def find_checkpoint(output: Path, fingerprint: dict, report: Callable[[str], None] = print) -> Path | None:
-    """The newest sealed checkpoint whose files are all as they were written; None when the run has none yet.
+    """The newest sealed, whole checkpoint, if there is one yet; unsealed and damaged ones are moved to `invalid/`.
 
-    Damaged and unsealed ones are moved to `invalid/` with a message.
-
-    Raises:
-        CheckpointError: every sealed checkpoint is damaged, or the newest belongs to another run.
+    CheckpointError when every sealed one is damaged, or the newest belongs to another run.
     """
     lost = (output / SEALED_ONCE).exists()
     for folder in reversed(list_checkpoints(output)):
@@ -47,7 +40,9 @@ def find_checkpoint(output: Path, fingerprint: dict, report: Callable[[str], Non
         except DataError as error:
             lost = lost or (folder / MANIFEST).exists()
             report(f"{error} It is moved to {SET_ASIDE}/; going back to the one before.")
-            _set_aside(folder)
+            place = output / SET_ASIDE
+            place.mkdir(exist_ok=True)
+            folder.rename(place / f"{folder.name}.{len(list(place.iterdir())) + 1}")
         else:
             refuse_other_run(manifest["fingerprint"], fingerprint, folder)
             return folder
@@ -66,11 +61,8 @@ def _digest(step: int, fingerprint: dict | None) -> str:
 
 def refuse_other_run(recorded: dict, current: dict, where: Path) -> None:
     """Raises CheckpointError naming each setting in which two runs differ."""
-    changes = [
-        f"{name} was {recorded.get(name)!r} and is now {current.get(name)!r}"
-        for name in sorted(recorded.keys() | current.keys())
-        if recorded.get(name) != current.get(name)
-    ]
+    values = {name: (recorded.get(name), current.get(name)) for name in sorted(recorded.keys() | current.keys())}
+    changes = [f"{name} was {old!r} and is now {new!r}" for name, (old, new) in values.items() if old != new]
     if changes:
         raise CheckpointError(
             f"{where} belongs to another run: {'; '.join(changes)}. "
@@ -88,8 +80,7 @@ def prune_checkpoints(output: Path, keep: int = KEEP) -> None:
 
 def list_checkpoints(output: Path) -> list[Path]:
     """The checkpoint-N folders of a run, sealed or not, in order of their steps."""
-    folders = [path for path in output.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-    return sorted(folders, key=checkpoint_step)
+    return sorted((path for path in output.glob("checkpoint-*") if path.name[11:].isdecimal()), key=checkpoint_step)
 
 
 def checkpoint_step(folder: Path) -> int:
@@ -97,25 +88,12 @@ def checkpoint_step(folder: Path) -> int:
     return int(folder.name.rpartition("-")[2])
 
 
-@contextmanager
-def lock_folder(output: Path) -> Iterator[None]:
+def lock_folder(output: Path) -> AcquireReturnProxy:
     """Holds a folder for one trainer, or raises CheckpointError; the lock ends with the process, however that ends."""
     output.mkdir(parents=True, exist_ok=True)
-    with (output / ".lock").open("a+") as file:
-        if os.name == "posix":  # flock is POSIX; the notebooks' platforms are
-            import fcntl
-
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CheckpointError(
-                    f"another process is training into {output}. Wait for it, stop it, or choose another output folder."
-                ) from None
-        yield
-
-
-def _set_aside(folder: Path) -> None:
-    """Moves a checkpoint out of the way under a free name."""
-    place = folder.parent / SET_ASIDE
-    place.mkdir(exist_ok=True)
-    folder.rename(place / f"{folder.name}.{len(list(place.iterdir())) + 1}")
+    try:
+        return FileLock(output / ".lock").acquire(timeout=0)
+    except Timeout:
+        raise CheckpointError(
+            f"another process is training into {output}. Wait for it, stop it, or choose another output folder."
+        ) from None

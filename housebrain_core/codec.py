@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from housebrain_core.codec_brief import expand_brief, shorten_brief
 from housebrain_core.codec_design import derive_design, expand_design, shorten_design
 from housebrain_core.codec_usual import usual_answer, usual_brief
-from housebrain_core.errors import DataError, DesignError
+from housebrain_core.errors import DataError, HouseBrainError
 from housebrain_core.jsontext import dumps
 from housebrain_core.parsing import strict_json_parse
 from housebrain_core.schema import Answer
@@ -25,6 +25,20 @@ __all__ = ["dumps", "strict_json_parse"]  # they belong to the codec, and are im
 
 VERSION = 1
 """Version of the text format; manifests record it and readers refuse another."""
+
+
+class DesignError(HouseBrainError):
+    """A model's answer that is not a house design.
+
+    Attributes:
+        kind: why, in the words of `codec.strict_json_parse`, or "schema" for JSON of another shape.
+        text: the raw answer.
+    """
+
+    def __init__(self, message: str, kind: str, text: str):
+        super().__init__(message)
+        self.kind = kind
+        self.text = text
 
 
 class Example(NamedTuple):

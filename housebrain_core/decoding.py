@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from transformers import LogitsProcessor
 
 from housebrain_core import codec
-from housebrain_core.errors import DesignError
+from housebrain_core.codec import DesignError
 from housebrain_core.parsing import StrictJSONError
 from housebrain_core.schema import HouseDesign
 

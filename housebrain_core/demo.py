@@ -21,8 +21,9 @@ import torch
 from housebrain_core import codec, plots
 from housebrain_core.assignments import account_mapping
 from housebrain_core.bundles import read_bundle
+from housebrain_core.codec import DesignError
 from housebrain_core.config import DemoConfig, FineTuningConfig, MergeConfig
-from housebrain_core.errors import ConfigError, DesignError, HouseBrainError
+from housebrain_core.errors import ConfigError, HouseBrainError
 from housebrain_core.llm import Answered, read_answer
 from housebrain_core.merge import merge_adapters
 from housebrain_core.model import load_tokenizer, resolve_base

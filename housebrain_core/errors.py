@@ -1,11 +1,8 @@
-"""What can go wrong, as kinds to catch; each message says what happened, what was expected and what to do next.
-
-The command line prints it as one paragraph and exits 2; a notebook shows it as its last line.
-"""
+"""What can go wrong, as kinds to catch; each message says what happened, what was expected and what to do next."""
 
 
 class HouseBrainError(Exception):
-    """Anything that a person can act on. Everything else is a bug and keeps its traceback."""
+    """Anything that a person can act on: the command line prints it and exits 2. Bugs keep their traceback."""
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows of it: the message alone, so that a notebook's last output is what to do."""
@@ -34,17 +31,3 @@ class TrainingError(HouseBrainError):
 
 class MachineError(HouseBrainError):
     """A session on Kaggle or Colab that cannot train: no GPU, no Internet, no room, or libraries at odds."""
-
-
-class DesignError(HouseBrainError):
-    """A model's answer that is not a house design.
-
-    Attributes:
-        kind: why, in the words of `codec.strict_json_parse`, or "schema" for JSON of another shape.
-        text: the raw answer.
-    """
-
-    def __init__(self, message: str, kind: str, text: str):
-        super().__init__(message)
-        self.kind = kind
-        self.text = text

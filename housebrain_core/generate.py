@@ -8,9 +8,10 @@ from typing import Any
 
 from housebrain_core import codec, plots
 from housebrain_core.briefs import check_brief, find_problems
+from housebrain_core.codec import DesignError
 from housebrain_core.config import GenerateConfig
 from housebrain_core.decoding import Decoding, read_answer
-from housebrain_core.errors import ConfigError, DataError, DesignError
+from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.llm import HouseBrainLLM
 from housebrain_core.manifests import sha256_of, write_atomically
 

@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple, get_origin
 from pydantic import ValidationError
 
 from housebrain_core import codec
+from housebrain_core.codec import DesignError
 from housebrain_core.decoding import Answered, read_answer
-from housebrain_core.errors import DesignError
 from housebrain_core.parsing import NEVER_TRUSTED, StrictJSONError, repaired_parse, strict_json_parse
 from housebrain_core.rules import RULES, Findings, check_design, score_rules, total_score
 from housebrain_core.schema import Answer

@@ -14,6 +14,7 @@ from transformers import GenerationConfig, LogitsProcessorList
 from housebrain_core import codec
 from housebrain_core.adapters import CONFIG, read_adapter
 from housebrain_core.briefs import check_brief, find_problems
+from housebrain_core.codec import DesignError
 from housebrain_core.constrained import AnswerProcessor, safe_limit
 from housebrain_core.decoding import (
     NEW_TOKENS,
@@ -25,7 +26,7 @@ from housebrain_core.decoding import (
     lacks_budget,
     read_answer,  # noqa: F401 - read from here by those who have a model's answers
 )
-from housebrain_core.errors import ConfigError, DataError, DesignError
+from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.model import load_base, load_tokenizer, resolve_base
 from housebrain_core.packing import PackedRows, collate_row, completion_losses, tokenise
 from housebrain_core.parsing import strict_json_parse  # noqa: F401 - the guide's import path

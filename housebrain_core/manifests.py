@@ -1,8 +1,4 @@
-"""What is in a folder, and that it is whole: a manifest.json written last, and checked by whoever reads.
-
-Every folder that a stage writes has one. It names what made the folder, what it was made from, and the size
-and sha256 of each file. A folder without one is unfinished.
-"""
+"""What is in a folder that a stage wrote, and that it is whole: a manifest.json, written last, checked by who reads."""
 
 import hashlib
 import json
@@ -55,14 +51,7 @@ def to_json(value: Any) -> str:
 
 
 def seal(folder: Path, kind: str, names: list[str] | None = None, **about: Any) -> dict:
-    """Writes the manifest of a folder, last and by rename, and returns it.
-
-    Args:
-        folder: everything else in it is written already.
-        kind: what the folder is, such as "adapter".
-        names: files to list; all files at its top level, but hidden ones, when not given.
-        about: what it was made from and with.
-    """
+    """Writes a folder's manifest, last and by rename, of the files in `names`, or all at its top but hidden ones."""
     if names is None:
         names = [path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
     files = {name: describe_file(folder / name) for name in sorted(set(names) - {MANIFEST})}
@@ -89,12 +78,9 @@ def check_files(folder: Path | zipfile.Path, manifest: dict) -> None:
     """Compares every listed file with its size and sha256; DataError names all that differ."""
     problems = []
     for name, expected in manifest["files"].items():
-        found = describe_file(folder / name) if (folder / name).is_file() else None
-        if found is None:
+        if not (folder / name).is_file():
             problems.append(f"{name} is missing")
-        elif found["size"] != expected.get("size"):
-            problems.append(f"{name} has {found['size']} bytes instead of {expected.get('size')}")
-        elif found["sha256"] != expected.get("sha256"):
-            problems.append(f"{name} has changed since it was written")
+        elif (found := describe_file(folder / name)) != expected:
+            problems.append(f"{name} has changed: it has {found['size']} bytes, written were {expected.get('size')}")
     if problems:
         raise DataError(f"{folder} is damaged: {'; '.join(problems)}. Upload, copy or make it again.")

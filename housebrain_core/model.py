@@ -11,12 +11,10 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.integrations import sdpa_attention
 
-from housebrain_core.base_models import Base, resolve_base
-from housebrain_core.errors import ConfigError, TrainingError
+from housebrain_core.base_models import Base, resolve_base  # noqa: F401 - who loads one resolves it from here
+from housebrain_core.errors import ConfigError
 from housebrain_core.platforms import choose_dtype
 from housebrain_core.settings import FineTuningConfig
-
-__all__ = ["Base", "resolve_base", "training_device", "load_tokenizer", "load_base", "add_lora"]
 
 transformers.utils.logging.disable_progress_bar()  # our own lines say what is loaded
 warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # transformers 5.23 warns of itself
@@ -71,27 +69,13 @@ def load_base(base: Base, load_in_4bit: bool, report: Callable[[str], None] = pr
 
 
 def add_lora(model: PreTrainedModel, base: Base, config: FineTuningConfig):
-    """Puts a fresh LoRA adapter on a base model, the same for every split.
-
-    Raises:
-        TrainingError: the trainable weights are not float32, which the fp16 gradient scaler needs.
-    """
+    """Puts a fresh LoRA adapter on a base model, the same for every split; PEFT keeps its weights in float32."""
     for module in model.modules():  # norms in float32; embeddings stay as they are, they are gigabytes
         if module.__class__.__name__.lower().endswith(("rmsnorm", "layernorm")):
             module.float()
     torch.manual_seed(config.lora_seed)
-    settings = LoraConfig(
-        r=config.lora_r,
-        lora_alpha=config.lora_alpha,
-        lora_dropout=config.lora_dropout,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
+    shape = {"r": config.lora_r, "lora_alpha": config.lora_alpha, "lora_dropout": config.lora_dropout}
+    settings = LoraConfig(**shape, target_modules="all-linear", task_type="CAUSAL_LM")
     model = get_peft_model(model, settings)
     settings.base_model_name_or_path, settings.revision = base.name, base.revision  # not this machine's path
-    wrong = [
-        name for name, weight in model.named_parameters() if weight.requires_grad and weight.dtype != torch.float32
-    ]
-    if wrong:
-        raise TrainingError(f"trainable weights are not float32: {', '.join(wrong[:3])}")
     return model

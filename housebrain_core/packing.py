@@ -1,11 +1,12 @@
-"""From prompts and completions to packed rows of tokens: whole samples, answers only, no padding.
+"""From prompts and completions to packed rows of tokens: whole samples, no padding; completion and EOS are learned.
 
-A row holds several samples one after another. Positions restart with each sample; under SDPA, without an
-attention mask and without a cache, transformers reads the restarts as borders, so that no sample sees
-another. Labels are -100 on the prompt; the completion and the EOS after it are learned.
+Positions restart with each sample of a row: under SDPA, without attention mask and cache, transformers reads that as
+a border, so that no sample sees another.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import datasets
@@ -32,16 +33,11 @@ class Tokenised(NamedTuple):
 def tokenise(table: pa.Table, tokenizer, max_length: int | str) -> Tokenised:
     """Turns the columns prompt and completion into token ids with the EOS at the end; never cuts one.
 
-    Args:
-        table: prompts and completions.
-        tokenizer: of the base model.
-        max_length: longest sample in tokens, or "auto": 512, or as many as the longest sample has; DataError when
-            no sample fits.
+    A sample has `max_length` tokens; "auto" is 512, or what the longest needs. DataError when none fits.
     """
     (datasets.enable_progress_bars if table.num_rows >= MANY else datasets.disable_progress_bars)()
     samples = Dataset(table.select(["prompt", "completion"])).map(
-        _tokenise_batch,
-        fn_kwargs={"tokenizer": tokenizer},
+        partial(_tokenise_batch, tokenizer),
         batched=True,
         remove_columns=["prompt", "completion"],
         keep_in_memory=True,
@@ -55,13 +51,13 @@ def tokenise(table: pa.Table, tokenizer, max_length: int | str) -> Tokenised:
     fitting = [index for index, length in enumerate(lengths) if length <= max_length]
     if not fitting:
         raise DataError(f"none of {len(lengths)} samples fits into {max_length} tokens; the longest has {longest}.")
-    refused = len(lengths) - len(fitting)
     note = f"max_length {max_length} {chosen}; the longest sample has {longest} tokens"
-    note += f"; {refused} samples are longer and left out" if refused else ""
-    return Tokenised(samples.select(fitting, keep_in_memory=True) if refused else samples, refused, max_length, note)
+    if refused := len(lengths) - len(fitting):
+        note += f"; {refused} samples are longer and left out"
+    return Tokenised(samples.select(fitting), refused, max_length, note)
 
 
-def _tokenise_batch(batch: dict, tokenizer) -> dict:
+def _tokenise_batch(tokenizer, batch: dict) -> dict:
     """Prompt and completion apart, so that no token crosses the border between them."""
     prompts = tokenizer(batch["prompt"]).input_ids
     completions = tokenizer(batch["completion"], add_special_tokens=False).input_ids
@@ -70,23 +66,17 @@ def _tokenise_batch(batch: dict, tokenizer) -> dict:
 
 
 def pack(lengths: Sequence[int], row_length: int) -> list[list[int]]:
-    """Puts samples of so many tokens into as few rows as best-fit decreasing finds; a too long one is a row of its own.
-
-    Returns:
-        Rows of sample indices; each sample is in exactly one.
-    """
+    """Rows of sample indices, as few as best-fit decreasing finds; a sample that is too long is a row of its own."""
     rows: list[list[int]] = []
-    open_rows: dict[int, list[int]] = {}  # free tokens -> rows with just that many
+    free: list[tuple[int, int]] = []  # (free tokens, row), ascending
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        length = lengths[index]
-        free = min((space for space, fitting in open_rows.items() if space >= length and fitting), default=None)
-        if free is None:
-            free = max(row_length, length)
+        place = bisect_left(free, (lengths[index], 0))
+        if place == len(free):
+            free.append((max(row_length, lengths[index]), len(rows)))
             rows.append([])
-            open_rows.setdefault(free, []).append(len(rows) - 1)
-        row = open_rows[free].pop()
+        space, row = free.pop(place)
         rows[row].append(index)
-        open_rows.setdefault(free - length, []).append(row)
+        insort(free, (space - lengths[index], row))
     return [sorted(row) for row in rows]
 
 
@@ -105,11 +95,10 @@ class PackedRows(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         samples = [self.samples[i] for i in self.rows[index]]
         ids = [torch.as_tensor(sample["input_ids"], dtype=torch.long) for sample in samples]
-        labels = [one.clone() for one in ids]
-        for one, sample in zip(labels, samples, strict=True):
-            one[: sample["prompt_length"]] = IGNORED
+        prompts = torch.cat([torch.arange(len(sample["input_ids"])) < sample["prompt_length"] for sample in samples])
         positions = [torch.arange(len(one)) for one in ids]
-        return {"input_ids": torch.cat(ids), "position_ids": torch.cat(positions), "labels": torch.cat(labels)}
+        row = {"input_ids": torch.cat(ids), "position_ids": torch.cat(positions)}
+        return row | {"labels": row["input_ids"].masked_fill(prompts, IGNORED)}
 
 
 def collate_row(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -119,13 +108,10 @@ def collate_row(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
 
 
 def completion_losses(model, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross-entropy of every learned token of a packed row (from `collate_row`, on the model's device).
+    """Cross-entropy in nats of each learned token of a packed row, and its index in the row, both (learned_tokens,).
 
     Logits are computed at the learned positions only: the prompt's share of the output layer, which is large
     for a vocabulary of 150,000, costs neither time nor memory.
-
-    Returns:
-        losses in nats (learned_tokens,), and the index of each within the row (learned_tokens,).
     """
     targets = batch["labels"][0, 1:]
     learned = (targets != IGNORED).nonzero()[:, 0]

@@ -1,4 +1,4 @@
-"""Where this code runs, what it runs on, and what follows from that."""
+"""Where this code runs, what it runs on, beside which other processes, and what follows from that."""
 
 import math
 import os
@@ -13,8 +13,7 @@ from typing import Any, Literal
 Platform = Literal["kaggle", "colab", "local"]
 ROOT = Path(os.environ.get("HOUSEBRAIN_SIMULATED_ROOT", "/"))  # tests simulate /kaggle and /content below another
 WORKING = {"kaggle": ROOT / "kaggle/working", "colab": ROOT / "content", "local": Path(".")}  # where results are found
-TIME_BUDGET_HOURS = {"kaggle": 8.5, "colab": 11.0, "local": None}
-"""Hours from a session's start after which training saves and ends, well before the platform ends it."""
+TIME_BUDGET_HOURS = {"kaggle": 8.5, "colab": 11.0, "local": None}  # of a session; well before the platform ends it
 
 
 def detect_platform() -> Platform:
@@ -25,39 +24,27 @@ def detect_platform() -> Platform:
 
 
 def choose_dtype(device_name: str, capability: tuple[int, int] | None) -> tuple[str, str]:
-    """The floating-point type to compute in, and why, by a GPU's compute capability (None on a CPU).
-
-    `torch.cuda.is_bf16_supported()` is no help: it says True on a T4, where bfloat16 is emulated.
-    """
+    """The floating-point type to compute in, and why, by a GPU's compute capability (None on a CPU)."""
     if capability is None:
         return "float32", f"float32: {device_name} has no GPU, and half precision is slow on a CPU"
     dotted = ".".join(map(str, capability))
-    if capability >= (8, 0):
+    if capability >= (8, 0):  # torch.cuda.is_bf16_supported() is True on a T4 too, where bfloat16 is emulated
         return "bfloat16", f"bfloat16: {device_name} is compute capability {dotted}"
     return "float16", f"float16: {device_name} is compute capability {dotted}, bfloat16 needs 8.0"
 
 
 def session_start() -> float:
-    """When this session began, in seconds of `time.time()`: the start of the oldest process we can see, or now.
-
-    On Kaggle and Colab the machine is made for the session, so the first process is as old as the session is.
-    """
-    first = ROOT / "proc/1"
+    """When this session began, in seconds of `time.time()`; now, where the machine was not made for the session."""
+    first = ROOT / "proc/1"  # the first process is as old as the machine
     return first.stat().st_ctime if detect_platform() != "local" and first.exists() else time.time()
 
 
-def estimate_finish(
-    tokens_per_second: float, tokens_left: int, session_hours: float | None, now: float
-) -> tuple[float, int, str]:
-    """(hours of training left, sessions left with this one, a line that says both), from a measured rate.
-
-    All sessions count as `session_hours` long, without end when None; `now` is in seconds of `time.time()`.
-    """
-    seconds = tokens_left / tokens_per_second
-    sessions = max(1, math.ceil(seconds / 3600 / session_hours)) if session_hours else 1
+def estimate_finish(seconds: float, session_hours: float | None, now: float) -> str:
+    """When so many seconds of training are done, and in how many sessions of so many hours (None: without end)."""
+    sessions = math.ceil(seconds / 3600 / session_hours) if session_hours else 1
     end = time.strftime("%a %H:%M", time.localtime(now + seconds))
     when = f"{sessions} sessions with this one" if sessions > 1 else f"done {end} in this session"
-    return seconds / 3600, sessions, f"{tokens_per_second:,.0f} tokens/s: {format_duration(seconds)} left, {when}"
+    return f"{format_duration(seconds)} left, {when}"
 
 
 def format_duration(seconds: float) -> str:
@@ -74,3 +61,23 @@ def catch_signals(handler: Callable[[int, Any], None]) -> ExitStack:
         with suppress(ValueError):  # not the main thread: nobody can signal us there
             restore.callback(signal.signal, number, signal.signal(number, handler))
     return restore
+
+
+def rank() -> int:
+    """The number of this of several training processes, from 0, as torchrun sets it; only 0 writes and reports."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def world_size() -> int:
+    """How many processes train one model together, one for each GPU."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def gather(value: Any) -> list[Any]:
+    """The values that all processes give, in order of rank; every process has to call it, or the rest hang."""
+    values = [value] * world_size()
+    if len(values) > 1:
+        from torch import distributed
+
+        distributed.all_gather_object(values, value)
+    return values

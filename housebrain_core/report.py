@@ -11,8 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from housebrain_core import plots
+from housebrain_core.codec import DesignError
 from housebrain_core.decoding import Answered, read_answer
-from housebrain_core.errors import DesignError
 from housebrain_core.judging import RATES, check_or_none, design_score, rule_table
 from housebrain_core.parsing import REPAIR_LIMIT
 

@@ -9,6 +9,8 @@ from housebrain_core.errors import ConfigError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Length = Annotated[int, Field(ge=16)]  # in tokens
+Switch = Literal["auto", "on", "off"]
 
 
 class Settings(BaseModel):
@@ -22,78 +24,49 @@ class Settings(BaseModel):
         try:
             return handler(values)
         except ValidationError as error:
-            raise ConfigError(describe_problems(cls, error)) from None
-
-
-def describe_problems(config: type[BaseModel], error: ValidationError) -> str:
-    """All problems of one settings object as text, one line each, with the names that do exist."""
-    problems: dict[str, list[str]] = {}
-    for problem in error.errors():
-        name = str(problem["loc"][0]) if problem["loc"] else config.__name__
-        if problem["type"] == "extra_forbidden":
-            problems[name] = [f"{name}: there is no such setting; there are {', '.join(config.model_fields)}"]
-        elif problem["type"] == "missing":
-            problems[name] = [f"{name}: this setting is needed"]
-        else:
+            problems = error.errors()
+        lines: dict[str, str] = {}
+        for problem in problems:
+            name = str(next(iter(problem["loc"]), cls.__name__))
             text = problem["msg"].removeprefix("Value error, ")
-            problems.setdefault(name, [f"{name} = {problem['input']!r}"]).append(text[0].lower() + text[1:])
-    lines = [": ".join([lines[0], ", or ".join(lines[1:])]) if lines[1:] else lines[0] for lines in problems.values()]
-    return f"{config.__name__}: " + "\n  ".join(["these settings cannot be used:", *lines])
+            if problem["type"] == "extra_forbidden":
+                text = f"there is no such setting; there are {', '.join(cls.model_fields)}"
+            elif problem["type"] == "missing":
+                text = "this setting is needed"
+            else:
+                name, text = f"{name} = {problem['input']!r}", text[0].lower() + text[1:]
+            lines[name] = f"{lines[name]}, or {text}" if name in lines else f"{name}: {text}"
+        raise ConfigError("\n  ".join([f"{cls.__name__}: these settings cannot be used:", *lines.values()]))
 
 
 class FineTuningConfig(Settings):
     """How one split becomes one LoRA adapter. The defaults are the baseline of the guide."""
 
-    dataset_path: Path
-    """What to train on: a bundle (zip or unpacked), a split folder, or any dataset."""
-    output_dir: Path
-    """Folder for checkpoints and the finished adapter, such as models/hb-kaggle-04."""
-    base_model: str = "Qwen/Qwen2.5-Coder-1.5B"
-    """Model to adapt: a Hugging Face id, or a folder."""
-    revision: str | None = None
-    """Commit of the base model on the Hub; resolved and recorded when not given."""
-    epochs: Count = 2
-    """Passes over the split."""
-    max_steps: Count | None = None
-    """Optimizer steps at most; by default what the epochs need."""
-    batch_size: Count = 1
-    """Samples per micro-batch, in units of 512 tokens: packed rows hold several whole samples."""
-    gradient_accumulation_steps: Count = 16
-    """Micro-batches per optimizer step; tokens per step = batch_size x this x 512."""
-    max_length: Annotated[int, Field(ge=16)] | Literal["auto"] = "auto"
-    """Longest sample, prompt and answer, in tokens; auto is 512, or more when the data needs it."""
-    row_length: Annotated[int, Field(ge=16)] = 2048
-    """Tokens in a packed row."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
-    """Peak learning rate; cosine decay after a warm-up."""
-    warmup_share: Share = 0.03
-    """Share of the optimizer steps that warm up."""
-    lora_r: Annotated[int, Field(ge=1, le=256)] = 8
-    """LoRA rank."""
-    lora_alpha: Count = 16
-    """LoRA alpha; the update is (alpha / rank) x B @ A."""
-    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Dropout on the input of A."""
-    seed: int = 42
-    """Seed of the data order."""
-    lora_seed: int = 42
-    """Seed of the LoRA initialisation; the same for all splits of one merge."""
-    load_in_4bit: bool = True
-    """Quantise the base model to NF4 with double quantisation."""
-    gpus: Annotated[int, Field(ge=1, le=8)] = 1
-    """GPUs of this machine that train together, one process each; without any GPU, processes on the CPU."""
-    gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
-    """Less memory for a third more time; auto turns it on only when the fullest row needs it."""
-    save_steps: Count = 200
-    """Optimizer steps between checkpoints."""
-    save_minutes: Annotated[float, Field(gt=0)] = 10.0
-    """Minutes between checkpoints; whichever comes first."""
-    logging_steps: Count = 5
-    """Optimizer steps between progress lines."""
-    full_epochs: bool = False
-    """Train all epochs even when the validation loss has stopped falling; max_steps does that too."""
-    time_budget_hours: Annotated[float, Field(gt=0)] | None = None
-    """Hours from the start of the session after which training saves and ends; no limit when not given."""
+    dataset_path: Path = Field(description="What to train on: a bundle (zip or unpacked), a split folder, any dataset.")
+    output_dir: Path = Field(description="Folder for checkpoints and the adapter, such as models/hb-kaggle-04.")
+    base_model: str = Field("Qwen/Qwen2.5-Coder-1.5B", description="Model to adapt: a Hugging Face id, or a folder.")
+    revision: str | None = Field(None, description="Commit of the base model on the Hub; the newest when not given.")
+    epochs: Count = Field(2, description="Passes over the split.")
+    max_steps: Count | None = Field(None, description="Optimizer steps at most; by default what the epochs need.")
+    batch_size: Count = Field(1, description="Samples per micro-batch, counted as 512 tokens each.")
+    gradient_accumulation_steps: Count = Field(16, description="Micro-batches per step, of batch_size x 512 tokens.")
+    max_length: Length | Literal["auto"] = Field("auto", description="Longest sample in tokens; auto: 512 or more.")
+    row_length: Length = Field(2048, description="Tokens in a packed row.")
+    learning_rate: float = Field(2e-4, gt=0, le=1, description="Peak learning rate; cosine decay after a warm-up.")
+    warmup_share: Share = Field(0.03, description="Share of the optimizer steps that warm up.")
+    lora_r: int = Field(8, ge=1, le=256, description="LoRA rank.")
+    lora_alpha: Count = Field(16, description="LoRA alpha; the update is (alpha / rank) x B @ A.")
+    lora_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the input of A.")
+    seed: int = Field(42, description="Seed of the data order.")
+    lora_seed: int = Field(42, description="Seed of the LoRA initialisation; the same for all splits of one merge.")
+    load_in_4bit: bool = Field(True, description="Quantise the base model to NF4 with double quantisation.")
+    gpus: int = Field(1, ge=1, le=8, description="GPUs that train together, one process each; without any, on the CPU.")
+    gradient_checkpointing: Switch = Field("auto", description="Less memory, a third more time; auto: when needed.")
+    save_steps: Count = Field(200, description="Optimizer steps between checkpoints.")
+    save_minutes: float = Field(10.0, gt=0, description="Minutes between checkpoints; whichever comes first.")
+    logging_steps: Count = Field(5, description="Optimizer steps between progress lines.")
+    full_epochs: bool = Field(False, description="Train all epochs even when nothing more is learned.")
+    time_budget_hours: float | None = Field(None, gt=0, description="Hours of a session; then training saves and ends.")
 
     @property
     def rows_per_step(self) -> int:

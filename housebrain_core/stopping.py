@@ -9,8 +9,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from housebrain_core.errors import TrainingError
-from housebrain_core.platforms import catch_signals
-from housebrain_core.ranks import gather
+from housebrain_core.platforms import catch_signals, gather
 
 LEAST_GAIN = 0.005  # relative fall of the validation loss over WINDOW measurements; below, nothing more is learned
 WINDOW = 4  # measurements: on real samples (benchmarks/learning_curve.py) three that did not fall were a plateau
@@ -19,6 +18,7 @@ NEAR_FLOOR = 0.01  # relative distance to the data's known entropy at which ther
 COOL_DOWN = 0.1  # steps, as a share of those done, in which the learning rate falls to zero when all is learned
 MEASURING_SHARE = 0.02  # of the training time that measuring may cost
 FORWARD_SHARE = 0.5  # of a training step of a frozen base that a forward pass takes at most
+ADVICE = "The last checkpoint is intact. Use a lower learning rate and another folder; with float16, try another base."
 FALLS = 10  # of the gradient scaler in a row that end a run: from its start at 65,536 the first few are routine
 
 
@@ -34,45 +34,36 @@ class Schedule:
     @property
     def end(self) -> int:
         """The last step."""
-        if not self.learned_at:
-            return self.total
-        return min(self.total, self.learned_at + max(1, round(COOL_DOWN * self.learned_at)))
+        cool_down = max(1, round(COOL_DOWN * self.learned_at))
+        return min(self.total, self.learned_at + cool_down) if self.learned_at else self.total
 
     def __call__(self, step: int) -> float:
         if step < self.warmup:
             return step / self.warmup
         progress = (step - self.warmup) / max(1, self.total - self.warmup)
-        share = max(0.0, 0.5 * (1 + math.cos(math.pi * progress)))
+        share = 0.5 * (1 + math.cos(math.pi * progress))
         if self.learned_at and step > self.learned_at:
             share *= max(0.0, (self.end - step) / (self.end - self.learned_at))
         return share
 
 
 def measuring_interval(validation_rows: int, rows_per_step: int) -> int:
-    """Optimizer steps between measurements, so that they cost at most 2 % of the time.
-
-    A forward pass is at most half of a training step of a frozen base (forward and backward to the inputs).
-    It depends on counts only, not on a clock, so that a resumed run measures at the same steps.
-    """
+    """Optimizer steps between measurements that cost 2 % of the time: by counts, so that a resumed run does as much."""
     return max(1, math.ceil(FORWARD_SHARE * validation_rows / rows_per_step / MEASURING_SHARE))
 
 
 def why_learned(losses: list[float], floor: float | None, share_done: float) -> str:
-    """Why there is nothing more to learn, or "".
+    """Why there is nothing more to learn after this share of the planned steps, or "".
 
-    Args:
-        losses: validation losses so far, oldest first; like the floor (the data's entropy) in nats per learned token.
-        floor: None where it is not known.
-        share_done: steps done of those planned, in [0, 1].
+    Validation losses, oldest first, and the floor, the data's entropy where known, are in nats per learned token.
     """
     if floor and losses[-1] <= floor * (1 + NEAR_FLOOR):
         return f"learned: validation loss {losses[-1]:.4f} is within {NEAR_FLOOR:.0%} of the data's floor {floor:.4f}"
     if share_done < LEAST_SHARE or len(losses) <= WINDOW:
         return ""
     before, after = min(losses[:-WINDOW]), min(losses[-WINDOW:])
-    if before - after >= LEAST_GAIN * before:
-        return ""
-    return f"learned: validation loss {before:.4f} fell by less than {LEAST_GAIN:.1%} in {WINDOW} measurements"
+    learned = f"learned: validation loss {before:.4f} fell by less than {LEAST_GAIN:.1%} in {WINDOW} measurements"
+    return "" if before - after >= LEAST_GAIN * before else learned
 
 
 class StopWhenLearned(TrainerCallback):
@@ -89,58 +80,42 @@ class StopWhenLearned(TrainerCallback):
             return
         if step % self.every or step >= state.max_steps:
             return
-        entry: dict[str, Any] = {"step": step, "validation_loss": self.measure()}
-        losses = [e["validation_loss"] for e in state.log_history if "validation_loss" in e]
-        entry["learned"] = why_learned([*losses, entry["validation_loss"]], self.floor, step / state.max_steps)
-        state.log_history.append(entry)
-        self.report(f"step {step} of {state.max_steps}  validation loss {entry['validation_loss']:.4f}")
-        if entry["learned"]:
+        losses = [e["validation_loss"] for e in state.log_history if "validation_loss" in e] + [self.measure()]
+        learned = why_learned(losses, self.floor, step / state.max_steps)
+        state.log_history.append({"step": step, "validation_loss": losses[-1], "learned": learned})
+        self.report(f"step {step} of {state.max_steps}  validation loss {losses[-1]:.4f}")
+        if learned:
             schedule.learned_at = step
-            self.report(f"{entry['learned']}; the learning rate falls to zero until step {schedule.end}, then it ends")
+            self.report(f"{learned}; the learning rate falls to zero until step {schedule.end}, then it ends")
 
 
 class StopOnGarbage(TrainerCallback):
     """Ends a run whose numbers are no numbers any more, before it spends hours on them."""
 
-    ADVICE = (
-        "The last sealed checkpoint is intact. Use a lower learning rate and another output folder; "
-        "with float16 also a base model known to train in it (Qwen2.5, DeepSeek-Coder)."
-    )
-
-    def __init__(self):
-        self.scale, self.falls = None, 0
+    scale, falls = math.inf, 0
 
     def on_step_end(self, args, state, control, optimizer=None, **kwargs):
-        scaler = getattr(optimizer, "scaler", None)  # with float16 only
-        if scaler is not None:
+        if scaler := getattr(optimizer, "scaler", None):  # with float16 only
             before, self.scale = self.scale, scaler.get_scale()
-            self.falls = self.falls + 1 if before is not None and self.scale < before else 0
+            self.falls = self.falls + 1 if self.scale < before < math.inf else 0
             if self.falls == FALLS or self.scale < 1:
-                raise TrainingError(
-                    f"the gradient scaler fell to {self.scale} at step {state.global_step}. {self.ADVICE}"
-                )
+                raise TrainingError(f"the gradient scaler fell to {self.scale} at step {state.global_step}. {ADVICE}")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        watched = {"loss": "loss", "grad_norm": "gradient norm"}
-        if self.scale is not None:  # one overflow of float16 gradients is routine: that step is skipped
-            del watched["grad_norm"]
-        for name, words in watched.items():
+        # With a scaler one overflow of float16 gradients is routine: that step is skipped.
+        for name in ("loss", "grad_norm") if self.scale == math.inf else ("loss",):
             if not math.isfinite(logs.get(name, 0.0)):
-                raise TrainingError(f"the {words} is {logs[name]} at step {state.global_step}. {self.ADVICE}")
+                raise TrainingError(f"the {name} is {logs[name]} at step {state.global_step}. {ADVICE}")
 
 
 class KeepTime(TrainerCallback):
-    """Saves every few minutes; saves and stops at the end of a step when a signal came, or the deadline is near.
-
-    All processes do it in the same step. The deadline is in seconds of `time.time()`; None without one.
-    """
+    """Saves every few minutes; saves and stops, all processes in one step, at a signal or when `time.time()` is up."""
 
     def __init__(self, save_minutes: float, deadline: float | None):
         self.every, self.deadline, self.asked, self.stopped = save_minutes * 60, deadline, "", ""
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.step_began = self.saved = time.time()
-        self.longest = 0.0
+        self.step_began, self.saved, self.longest = time.time(), time.time(), 0.0
         self.signals = catch_signals(self._ask)
 
     def _ask(self, number: int, frame: Any) -> None:

@@ -1,38 +1,35 @@
 """Trains one split into one LoRA adapter: resumes, reports, keeps to its time, and ends with a sealed folder."""
 
-import importlib.metadata
 import platform
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from pydantic import BaseModel
-from transformers import TrainingArguments
+from transformers import PrinterCallback, TrainingArguments
 
 from housebrain_core.base_models import Base, resolve_base
 from housebrain_core.bundles import Bundle, is_bundle, read_bundle
 from housebrain_core.checkpoints import find_checkpoint, lock_folder, prune_checkpoints, refuse_other_run
-from housebrain_core.errors import DataError, TrainingError
+from housebrain_core.errors import TrainingError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, to_json, write_atomically
 from housebrain_core.memory import ADVICE, decide_checkpointing
 from housebrain_core.model import add_lora, load_base, load_tokenizer, training_device
-from housebrain_core.packing import PackedRows, Tokenised, collate_row, tokenise
-from housebrain_core.platforms import session_start
-from housebrain_core.ranks import gather, rank, world_size
+from housebrain_core.packing import PackedRows, Tokenised, tokenise
+from housebrain_core.platforms import gather, rank, session_start, world_size
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.stopping import FORWARD_SHARE, KeepTime, StopOnGarbage, StopWhenLearned, measuring_interval
-from housebrain_core.trainer import Progress, RowTrainer, mean_loss, save_adapter
+from housebrain_core.trainer import Progress, RowTrainer, mean_loss
 
-MUST_NOT_CHANGE = (
-    "epochs", "max_steps", "batch_size", "gradient_accumulation_steps", "row_length", "learning_rate", "warmup_share",
-    "lora_r", "lora_alpha", "lora_dropout", "seed", "lora_seed", "load_in_4bit",
-)  # fmt: skip
-"""Settings that all sessions of one run share; data, base model and max_length are compared besides."""
+MAY_CHANGE = {"dataset_path", "output_dir", "gpus", "gradient_checkpointing", "save_steps", "save_minutes",
+              "logging_steps", "full_epochs", "time_budget_hours"}  # fmt: skip
+"""Settings in which sessions of one run may differ; data and processes are compared by what they are."""
 
 
 class TrainResult(BaseModel):
@@ -69,23 +66,15 @@ class HouseBrainFineTuner:
     >>> HouseBrainFineTuner(config).train()
 
     Starting it again with the same settings goes on from the newest sealed checkpoint; when the adapter is
-    finished already, it is read and returned.
-
-    Args:
-        config: the run's settings.
-        report: gets each line of progress.
+    finished already, it is read and returned. `report` gets each line of progress.
     """
 
     def __init__(self, config: FineTuningConfig, report: Callable[[str], None] = print):
-        self.config = config
+        self.config, self.started = config, time.time()
         self.report = report if rank() == 0 else lambda line: None
-        self.started = time.time()
 
     def train(self) -> TrainResult:
-        """Trains, or goes on, until the plan is done or the time budget ends.
-
-        Returns:
-            What was done; the same as run.json in the output folder.
+        """Trains, or goes on, until the plan is done or the time budget ends; run.json has what it returns.
 
         Raises:
             DataError: the data cannot be read or no sample fits.
@@ -109,48 +98,38 @@ class HouseBrainFineTuner:
 
     def _train(self, bundle: Bundle, base: Base) -> TrainResult:
         """Everything that needs the folder's lock."""
-        config = self.config
-        tokenizer = load_tokenizer(base)
+        config, report, tokenizer = self.config, self.report, load_tokenizer(base)
         train = tokenise(bundle.train, tokenizer, config.max_length)
-        self.report(f"{bundle.name}: {len(train.samples)} samples; {train.note}")
-        fingerprint = self._fingerprint(bundle, base, train)
+        report(f"{bundle.name}: {len(train.samples)} samples; {train.note}")
+        found = {"base_model": base.name, "revision": base.revision, "max_length": train.max_length}
+        data = {"data": bundle.manifest["files"]["train.parquet"]["sha256"], "world_size": world_size()}
+        fingerprint = config.model_dump(exclude=MAY_CHANGE) | found | data
         done, checkpoint = gather(self._find_earlier(fingerprint) if rank() == 0 else None)[0]
         if done:
             return done
-        model = add_lora(load_base(base, config.load_in_4bit, self.report), base, config)
+        model = add_lora(load_base(base, config.load_in_4bit, report), base, config)
         rows = PackedRows(train.samples, config.row_length)
-        self.report(f"{sum(rows.lengths):,} tokens in {len(rows)} rows of {config.row_length}")
-        decide_checkpointing(model, rows, config.gradient_checkpointing, self.report)
+        report(f"{sum(rows.lengths):,} tokens in {len(rows)} rows of {config.row_length}")
+        decide_checkpointing(model, rows, config.gradient_checkpointing, report)
         validation = PackedRows(tokenise(bundle.validation, tokenizer, "auto").samples, config.row_length)
-        floor = floor_per_token(bundle, validation)
-        trainer = self._trainer(model, rows, fingerprint)
-        self._add_callbacks(trainer, partial(mean_loss, model, validation), len(validation), floor)
+        entropy = bundle.manifest.get("entropy_nats_per_sample")
+        floor = entropy and entropy * len(validation.learned) / sum(validation.learned)  # nats per learned token
+        trainer = self._trainer(model, rows, fingerprint, validation, floor)
         if checkpoint:
-            self.report(f"resuming from {checkpoint.name}")
+            report(f"resuming from {checkpoint.name}")
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except torch.OutOfMemoryError as error:
             raise TrainingError(f"the GPU's memory ran out: {str(error).splitlines()[0]} {ADVICE}") from None
         result = self._result(trainer, bundle, base, train, mean_loss(model, validation), floor)
         if rank() == 0:
-            self._save(model, tokenizer, trainer, result, fingerprint)
+            self._save(tokenizer, trainer, result)
         saved = f"; {result.hours_saved:.2f} h of the plan are saved" if result.hours_saved else ""
-        self.report(
+        report(
             f"{result.why_it_ended} at step {result.steps} of {result.planned_steps}{saved}; "
             f"validation loss {result.validation_loss:.4f} nats per token; adapter in {config.output_dir}"
         )
         return result
-
-    def _fingerprint(self, bundle: Bundle, base: Base, train: Tokenised) -> dict[str, Any]:
-        """Everything that must not change between sessions of one run."""
-        return {
-            **{name: getattr(self.config, name) for name in MUST_NOT_CHANGE},
-            "max_length": train.max_length,
-            "world_size": world_size(),
-            "data": bundle.manifest["files"]["train.parquet"]["sha256"],
-            "base_model": base.name,
-            "revision": base.revision,
-        }
 
     def _find_earlier(self, fingerprint: dict) -> tuple[TrainResult | None, Path | None]:
         """What this run did before: its result when it is finished, else the checkpoint to go on from."""
@@ -164,12 +143,26 @@ class HouseBrainFineTuner:
                 return TrainResult.model_validate_json((output / "run.json").read_bytes()), None
         return None, find_checkpoint(output, fingerprint, self.report)
 
-    def _trainer(self, model, rows: PackedRows, fingerprint: dict) -> RowTrainer:
-        config, (device, _, capability) = self.config, training_device()
+    def _trainer(self, model, rows: PackedRows, fingerprint: dict, validation: PackedRows, floor: float | None):
+        """The Trainer, with all that reports and ends training; the clock is last: what ends anyhow needs none."""
+        config, hours = self.config, self.config.time_budget_hours
         accumulation = -(-config.rows_per_step // world_size())
-        if config.rows_per_step % world_size():
-            whole = accumulation * world_size()
-            self.report(f"{config.rows_per_step} rows per step do not divide by {world_size()} GPUs: it is {whole}")
+        per_step = accumulation * world_size()
+        if per_step != config.rows_per_step:
+            self.report(f"{config.rows_per_step} rows per step do not divide by {world_size()} GPUs: it is {per_step}")
+        deadline = min(self.started, session_start()) + hours * 3600 if hours else None
+        every = None if config.full_epochs or config.max_steps else measuring_interval(len(validation), per_step)
+        self.progress = Progress(self.report, hours, FORWARD_SHARE * len(validation) / per_step, every)
+        self.clock = KeepTime(config.save_minutes, deadline)
+        learned = [StopWhenLearned(partial(mean_loss, model, validation), every, floor, self.report)] if every else []
+        callbacks = [self.progress, *learned, StopOnGarbage(), self.clock]
+        about = {"model": model, "args": self._arguments(accumulation), "train_dataset": rows, "callbacks": callbacks}
+        trainer = RowTrainer(fingerprint, self.report, **about)
+        trainer.remove_callback(PrinterCallback)
+        return trainer
+
+    def _arguments(self, accumulation: int) -> TrainingArguments:
+        config, (device, _, capability) = self.config, training_device()
         arguments = TrainingArguments(
             output_dir=str(config.output_dir),
             num_train_epochs=config.epochs,
@@ -192,42 +185,20 @@ class HouseBrainFineTuner:
             disable_tqdm=True,
         )
         arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs are several processes, never threads of one
-        trainer = RowTrainer(
-            fingerprint, self.report, model=model, args=arguments, train_dataset=rows, data_collator=collate_row
-        )
-        trainer.remove_callback(transformers.PrinterCallback)
-        return trainer
-
-    def _add_callbacks(
-        self, trainer: RowTrainer, measure: Callable[[], float], validation_rows: int, floor: float | None
-    ) -> None:
-        """Progress, and all that ends training; the clock is last, since what ends anyhow needs none."""
-        config, hours = self.config, self.config.time_budget_hours
-        deadline = min(self.started, session_start()) + hours * 3600 if hours else None
-        rows_per_step = trainer.args.gradient_accumulation_steps * world_size()
-        whole = config.full_epochs or config.max_steps
-        every = None if whole else measuring_interval(validation_rows, rows_per_step)
-        self.progress = Progress(self.report, hours, FORWARD_SHARE * validation_rows / rows_per_step, every)
-        self.clock = KeepTime(config.save_minutes, deadline)
-        callbacks = [self.progress, StopOnGarbage(), self.clock]
-        if every:
-            callbacks.insert(1, StopWhenLearned(measure, every, floor, self.report))
-        for callback in callbacks:
-            trainer.add_callback(callback)
+        return arguments
 
     def _result(
         self, trainer: RowTrainer, bundle: Bundle, base: Base, train: Tokenised, loss: float, floor: float | None
     ) -> TrainResult:
         state, log = trainer.state, trainer.state.log_history
-        curve = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
-        learned = next((entry["learned"] for entry in log if entry.get("learned")), "")
+        curve, measured = ([(e["step"], e[name]) for e in log if name in e] for name in ("loss", "validation_loss"))
         all_done = "max_steps done" if self.config.max_steps else "all epochs done"
         done = state.global_step >= trainer.schedule.end
-        left = max(0, state.max_steps - state.global_step) if done else 0
-        libraries = ("torch", "transformers", "peft", "bitsandbytes")
+        learned = next((entry["learned"] for entry in log if entry.get("learned")), all_done)
+        left = state.max_steps - state.global_step if done else 0
         return TrainResult(
             finished=done,
-            why_it_ended=(learned or all_done) if done else self.clock.stopped,
+            why_it_ended=learned if done else self.clock.stopped,
             steps=state.global_step,
             planned_steps=state.max_steps,
             epochs=round(state.epoch or 0, 4),
@@ -243,47 +214,33 @@ class HouseBrainFineTuner:
             base={"name": base.name, "revision": base.revision},
             data={key: bundle.manifest.get(key) for key in ("dataset", "split_id", "splits", "codec_version", "seed")},
             hardware={"device": training_device()[1], "gpus": world_size(), "machine": platform.machine()},
-            versions={name: importlib.metadata.version(name) for name in libraries},
+            versions={name: version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")},
             curve=curve,
-            validation_curve=[(entry["step"], entry["validation_loss"]) for entry in log if "validation_loss" in entry],
+            validation_curve=measured,
             floor=floor,
             hours_saved=round(left * self.progress.seconds_per_step / 3600, 3),
         )
 
-    def _save(self, model, tokenizer, trainer: RowTrainer, result: TrainResult, fingerprint: dict) -> None:
+    def _save(self, tokenizer, trainer: RowTrainer, result: TrainResult) -> None:
         """Writes the adapter folder; the manifest comes last."""
         from housebrain_core.cards import describe_adapter
 
         output = self.config.output_dir
         (output / MANIFEST).unlink(missing_ok=True)
-        save_adapter(model, output)
+        trainer.save_model(str(output))
         tokenizer.save_pretrained(output)
         trainer.state.save_to_json(str(output / "trainer_state.json"))
         write_atomically(output / "run.json", to_json(result.model_dump(mode="json")))
         write_atomically(output / "README.md", describe_adapter(result.model_dump()))
-        seal(output, "adapter", finished=result.finished, fingerprint=fingerprint)
+        seal(output, "adapter", finished=result.finished, fingerprint=trainer.fingerprint)
         if result.finished:
             prune_checkpoints(output, keep=1)
 
 
 def read_training_data(path: Path) -> Bundle:
-    """A bundle, or any dataset made into one where the whole package is installed.
-
-    Raises:
-        DataError: it can be read as neither.
-    """
-    if is_bundle(path):
+    """A bundle, or any dataset made into one where the whole package is; DataError when it can be read as neither."""
+    if is_bundle(path) or not find_spec("housebrain_core.splits"):  # the cloud notebooks carry no splits
         return read_bundle(path)
-    try:
-        from housebrain_core.splits import bundle_from_dataset  # not part of the cloud notebooks
-    except ImportError:
-        raise DataError(
-            f"{path} is not a bundle. Give the split_NN.zip that `housebrain split` wrote, or the folder it unpacks to."
-        ) from None
+    from housebrain_core.splits import bundle_from_dataset
+
     return bundle_from_dataset(path)
-
-
-def floor_per_token(bundle: Bundle, validation: PackedRows) -> float | None:
-    """The data's entropy in nats per learned token, where the bundle's manifest has it per sample."""
-    per_sample = bundle.manifest.get("entropy_nats_per_sample")
-    return per_sample * len(validation.learned) / sum(validation.learned) if per_sample else None

@@ -4,6 +4,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -15,8 +16,7 @@ from transformers import Trainer, TrainerCallback
 from housebrain_core.checkpoints import prune_checkpoints, seal_checkpoint
 from housebrain_core.errors import CheckpointError, TrainingError
 from housebrain_core.packing import PackedRows, collate_row, completion_losses
-from housebrain_core.platforms import estimate_finish, format_duration
-from housebrain_core.ranks import gather, rank, world_size
+from housebrain_core.platforms import estimate_finish, format_duration, gather, rank, world_size
 from housebrain_core.stopping import Schedule
 
 FIRST_STEPS = 20  # after which the first estimate of the whole time is made
@@ -28,27 +28,24 @@ class RowTrainer(Trainer):
     """transformers' Trainer with the loss of a packed row, our schedule, and checkpoints that are sealed."""
 
     def __init__(self, fingerprint: dict, report: Callable[[str], None], **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(data_collator=collate_row, **kwargs)
         self.fingerprint, self.report, self.loss_is_scaled_for_ga, self.failed_saves = fingerprint, report, True, 0
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Sum over the learned tokens of this row, divided by those of the whole step in all processes.
-
-        Gradients are averaged over the processes, so that each counts as many times as there are processes.
-        """
+        """Sum over the learned tokens of this row, divided by those of the whole step in all processes."""
         losses, _ = completion_losses(model, inputs)
-        return losses.sum() / num_items_in_batch * self.args.world_size
+        return losses.sum() / num_items_in_batch * self.args.world_size  # gradients are averaged over the processes
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
         """Warm-up, cosine, and a cool-down when there is nothing more to learn."""
-        if self.lr_scheduler is None:
-            self.schedule = Schedule(self.args.get_warmup_steps(num_training_steps), num_training_steps)
-            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, self.schedule)
-            self._created_lr_scheduler = True
+        self.schedule = Schedule(self.args.get_warmup_steps(num_training_steps), num_training_steps)
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, self.schedule)
         return self.lr_scheduler
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        save_adapter(self.model, Path(output_dir or self.args.output_dir))
+        settings = self.model.peft_config["default"]
+        settings.target_modules = sorted(settings.target_modules)  # a set: the same adapter gives the same bytes
+        self.model.save_pretrained(output_dir, save_embedding_layers=False)
 
     def _save_checkpoint(self, model, trial) -> None:
         """Saves, seals and prunes; a failed write is cleaned up and training goes on, but not three times in a row."""
@@ -62,8 +59,8 @@ class RowTrainer(Trainer):
                 seal_checkpoint(folder, step, self.fingerprint)
                 prune_checkpoints(output)
 
-        save = super()._save_checkpoint
-        problem = failed_write(lambda: save(model, trial)) or failed_write(seal_and_prune)
+        save = partial(super()._save_checkpoint, model, trial)
+        problem = failed_write(save) or failed_write(seal_and_prune)
         if not problem:
             self.failed_saves = 0
             self.report(f"saved {folder.name}")
@@ -72,12 +69,10 @@ class RowTrainer(Trainer):
         if rank() == 0:
             shutil.rmtree(folder, ignore_errors=True)
         free = shutil.disk_usage(output).free / 2**20
-        reason = f"{folder.name} could not be written ({problem}); {free:,.0f} MiB are free"
+        reason = f"{folder.name} could not be written ({problem}); {free:,.0f} MiB are free. Make room on the disk"
         if self.failed_saves == FAILED_SAVES:
-            raise CheckpointError(
-                f"{reason}. It is the third in a row. Make room and start again: it goes on from the last good one."
-            )
-        self.report(f"{reason}; training goes on. Make room on the disk.")
+            raise CheckpointError(f"{reason} and start again: it is the third in a row, the last good one is whole.")
+        self.report(f"{reason}; training goes on.")
 
 
 def failed_write(write: Callable[[], None]) -> str:
@@ -86,9 +81,8 @@ def failed_write(write: Callable[[], None]) -> str:
     try:
         write()
     except (OSError, RuntimeError, SafetensorError) as error:
-        full = re.search("PytorchStreamWriter|unexpected pos|write", str(error))  # torch.save on a full disk
-        if isinstance(error, RuntimeError) and not full:
-            raise
+        if isinstance(error, RuntimeError) and not re.search("PytorchStreamWriter|unexpected pos|write", str(error)):
+            raise  # it is not torch.save on a full disk
         problem = str(error).splitlines()[0]
     return next(filter(None, gather(problem)), "")
 
@@ -96,44 +90,34 @@ def failed_write(write: Callable[[], None]) -> str:
 class Progress(TrainerCallback):
     """One plain line per logging interval: loss, speed, time left. Progress bars flood papermill's output.
 
-    Args:
-        report: gets each line.
-        session_hours: the time budget, or None.
-        measurement: optimizer steps that take as long as one measurement of the validation loss.
-        every: optimizer steps between measurements; None when there is only the one after the last step.
+    A session has so many `hours`. One `measurement` of the validation loss takes as long as so many optimizer steps;
+    `every` so many steps there is one, or with None only after the last.
     """
 
-    def __init__(self, report: Callable[[str], None], session_hours: float | None, measurement: float,
-                 every: int | None):  # fmt: skip
-        self.report, self.session_hours, self.measurement, self.every = report, session_hours, measurement, every
+    def __init__(self, report: Callable[[str], None], hours: float | None, measurement: float, every: int | None):
+        self.report, self.hours, self.measurement, self.every = report, hours, measurement, every
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.began, self.step, self.tokens = time.time(), state.global_step, state.num_input_tokens_seen
-        self.rate, self.seconds_per_step, self.ends = 0.0, 0.0, [self.began]
+        self.tokens, self.rate, self.seconds_per_step = state.num_input_tokens_seen, 0.0, 0.0
+        self.ends = [time.time()]  # of all steps, and the beginning of the first
 
     def on_step_end(self, args, state, control, **kwargs):
-        now, done = time.time(), state.global_step - self.step
-        seconds = now - self.began
+        self.ends.append(time.time())
+        done, seconds = len(self.ends) - 1, self.ends[-1] - self.ends[0]
         self.rate, self.seconds_per_step = (state.num_input_tokens_seen - self.tokens) / seconds, seconds / done
-        if done > FIRST_STEPS:
-            return
-        self.ends.append(now)
         if done == FIRST_STEPS:  # the median: rows are equally full, a step that takes longer was held up
             step_seconds = median(end - start for start, end in pairwise(self.ends[WARM_UP:]))
-            tokens = state.num_input_tokens_seen / state.global_step
+            rate = state.num_input_tokens_seen / state.global_step / step_seconds
             steps = steps_left(state.global_step, state.max_steps, self.measurement, self.every)
-            *_, text = estimate_finish(tokens / step_seconds, round(steps * tokens), self.session_hours, now)
-            self.report(
-                f"after {done} steps: {text}" + ("; it ends earlier when nothing more is learned" if self.every else "")
-            )
+            finish = estimate_finish(steps * step_seconds, self.hours, self.ends[-1])
+            earlier = "; it ends earlier when nothing more is learned" if self.every else ""
+            self.report(f"after {done} steps: {rate:,.0f} tokens/s: {finish}{earlier}")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if "loss" in logs and self.rate:
-            left = (state.max_steps - state.global_step) * self.seconds_per_step
-            self.report(
-                f"step {state.global_step} of {state.max_steps}  loss {logs['loss']:.4f}  "
-                f"{self.rate:,.0f} tokens/s  {format_duration(left)} left"
-            )
+            left = format_duration((state.max_steps - state.global_step) * self.seconds_per_step)
+            done = f"step {state.global_step} of {state.max_steps}  loss {logs['loss']:.4f}"
+            self.report(f"{done}  {self.rate:,.0f} tokens/s  {left} left")
 
 
 def steps_left(step: int, planned: int, measurement: float, every: int | None) -> float:
@@ -145,20 +129,12 @@ def steps_left(step: int, planned: int, measurement: float, every: int | None) -
 @torch.no_grad()
 def mean_loss(model, rows: PackedRows) -> float:
     """Mean cross-entropy over all learned tokens of packed rows, in nats per token; processes share the rows."""
-    was_training = model.training
     model.eval()
     total, count = 0.0, 0
     for index in range(rank(), len(rows), world_size()):
         batch = {name: values.to(model.device) for name, values in collate_row([rows[index]]).items()}
         losses, _ = completion_losses(model, batch)
         total, count = total + losses.double().sum().item(), count + len(losses)
-    model.train(was_training)
+    model.train()
     totals, counts = zip(*gather((total, count)), strict=True)
     return sum(totals) / sum(counts)
-
-
-def save_adapter(model, folder: Path) -> None:
-    """Writes adapter_model.safetensors and adapter_config.json; the same adapter gives the same bytes."""
-    settings = model.peft_config["default"]
-    settings.target_modules = sorted(settings.target_modules)
-    model.save_pretrained(folder, save_embedding_layers=False)

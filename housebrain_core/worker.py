@@ -12,7 +12,7 @@ from torch import distributed
 
 from housebrain_core.errors import HouseBrainError
 from housebrain_core.manifests import write_atomically
-from housebrain_core.ranks import rank
+from housebrain_core.platforms import rank
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.train import HouseBrainFineTuner, TrainResult
 

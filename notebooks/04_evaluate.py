@@ -26,8 +26,8 @@ from pathlib import Path
 from IPython.display import Markdown, display
 
 from housebrain_core import codec, plots
+from housebrain_core.codec import DesignError
 from housebrain_core.config import EvaluateConfig
-from housebrain_core.errors import DesignError
 from housebrain_core.evaluate import evaluate
 from housebrain_core.llm import HouseBrainLLM
 from housebrain_core.splits import read_validation

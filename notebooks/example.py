@@ -140,7 +140,7 @@ plots.rate_bars({names.get(name, name): row["rates"] for name, row in evaluation
 # The first validation brief whose answer parses, drawn from the model's own words.
 
 # %%
-from housebrain_core.errors import DesignError
+from housebrain_core.codec import DesignError
 from housebrain_core.llm import HouseBrainLLM
 from housebrain_core.splits import read_validation
 

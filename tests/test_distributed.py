@@ -20,7 +20,7 @@ from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import CheckpointError, HouseBrainError, MachineError
 from housebrain_core.gpus import Gpu
 from housebrain_core.manifests import read_manifest, sha256_of
-from housebrain_core.ranks import rank
+from housebrain_core.platforms import rank
 from housebrain_core.train import HouseBrainFineTuner
 from housebrain_core.trainer import RowTrainer
 from housebrain_core.worker import train_as_one

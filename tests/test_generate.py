@@ -9,9 +9,10 @@ import sys
 import pytest
 
 from housebrain_core import cli, generate
+from housebrain_core.codec import DesignError
 from housebrain_core.config import GenerateConfig
 from housebrain_core.constrained import safe_limit
-from housebrain_core.errors import ConfigError, DataError, DesignError
+from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.llm import HouseBrainLLM
 
 pytest.importorskip("llguidance", reason="the extra `constrained` is not installed")

@@ -72,7 +72,6 @@ TORCH = [
     "tiny",
     "model",
     "packing",
-    "ranks",
     "memory",
     "stopping",
     "trainer",
@@ -105,7 +104,8 @@ TORCH = [
 ORDER = ["__init__", *LIGHT, *TORCH]
 """Each module imports only from modules before it."""
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "safetensors", "tokenizers"}
-DISTRIBUTIONS = {"json_repair": "json-repair", "huggingface_hub": "huggingface-hub", "httpx": "huggingface-hub"}
+DISTRIBUTIONS = {"json_repair": "json-repair", "huggingface_hub": "huggingface-hub", "httpx": "huggingface-hub",
+                 "filelock": "huggingface-hub"}  # fmt: skip
 """Import name -> name of the distribution that brings it, where they differ."""
 
 

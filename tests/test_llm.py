@@ -5,10 +5,11 @@ from peft import PeftModel
 
 from housebrain_core import codec
 from housebrain_core.briefs import check_brief
+from housebrain_core.codec import DesignError
 from housebrain_core.config import MergeConfig
 from housebrain_core.constrained import safe_limit
 from housebrain_core.decoding import Decoding
-from housebrain_core.errors import DesignError, HouseBrainError
+from housebrain_core.errors import HouseBrainError
 from housebrain_core.llm import Answered, HouseBrainLLM, read_answer, strict_json_parse
 from housebrain_core.merge import merge_adapters
 from housebrain_core.schema import HouseBrief
