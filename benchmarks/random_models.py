@@ -5,10 +5,11 @@ import time
 import torch
 from bitsandbytes.nn import Linear4bit, Params4bit
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.integrations import sdpa_attention
 
 from housebrain_core.base_models import Base
 from housebrain_core.costs import Shape
-from housebrain_core.model import add_lora, keep_efficient_attention, keep_one_cpu_kernel, training_device
+from housebrain_core.model import add_lora, training_device
 from housebrain_core.platforms import choose_dtype
 from housebrain_core.settings import FineTuningConfig
 
@@ -34,10 +35,11 @@ def random_model(shape: Shape, report=lambda line: None):
     for weight in model.parameters():
         weight.requires_grad = False
     model.is_loaded_in_4bit = True
-    if device.type == "cpu":
-        keep_one_cpu_kernel(model)
+    for module in model.modules():  # this and the next as model.load_base does it
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
     if capability is not None and capability < (8, 0):
-        keep_efficient_attention()
+        sdpa_attention.use_gqa_in_sdpa = lambda *args, **kwargs: False
     return add_lora(model, Base("random", "0", "random"), FineTuningConfig(dataset_path=".", output_dir="."))
 
 
