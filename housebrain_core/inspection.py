@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from housebrain_core import plots
-from housebrain_core.adapters import Adapter, sizes_of, try_adapter, usual_sizes
+from housebrain_core.adapters import Adapter, try_adapter
 from housebrain_core.algebra import fit
 from housebrain_core.archives import unpacked
+from housebrain_core.compatibility import usual_sizes
 from housebrain_core.config import InspectConfig
 from housebrain_core.errors import AdapterError
 from housebrain_core.manifests import to_json, write_atomically
@@ -195,7 +196,7 @@ def _measure_rows(rows: list[dict[str, Any]], numbered: list[tuple[int, Adapter]
             verdict.append(f"another base: {adapter.base_model} at {adapter.revision}")
         if adapter.split and seen.setdefault(adapter.split, adapter.name) != adapter.name:
             verdict.append(f"the same split as {seen[adapter.split]}")
-        if sizes_of(adapter) != usual:
+        if adapter.sizes != usual:
             verdict.append("other modules than the others")
             continue
         alike.append(adapter)

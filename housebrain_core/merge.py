@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from housebrain_core.adapters import Adapter, check_mergeable, try_adapter
+from housebrain_core.adapters import Adapter, try_adapter
 from housebrain_core.archives import unpacked
+from housebrain_core.compatibility import check_mergeable
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.inspection import judge_updates, mean_spectrum

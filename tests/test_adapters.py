@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from housebrain_core.adapters import check_mergeable, read_adapter
+from housebrain_core.adapters import read_adapter
+from housebrain_core.compatibility import check_mergeable
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError
 from housebrain_core.manifests import read_manifest, seal
