@@ -76,6 +76,11 @@ class Adapter:
         return self.folder.name
 
     @property
+    def dataset(self) -> str | None:
+        """Hash of the dataset that it was trained on, where that is known."""
+        return ((self.run or {}).get("data") or {}).get("dataset")
+
+    @property
     def split(self) -> tuple | None:
         """(dataset, number of splits, split) that it was trained on, where that is known."""
         data = (self.run or {}).get("data") or {}

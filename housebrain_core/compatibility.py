@@ -7,16 +7,17 @@ from housebrain_core.adapters import Adapter
 from housebrain_core.errors import AdapterError
 
 
-def check_mergeable(adapters: list[Adapter], accept_unfinished: bool = False) -> None:
+def check_mergeable(adapters: list[Adapter], accept_unfinished: bool = False, accept_mixed_data: bool = False) -> None:
     """Refuses adapters that do not belong together, with all reasons at once.
 
     Args:
         adapters: at least one.
         accept_unfinished: merge adapters whose training ended before its plan did.
+        accept_mixed_data: merge adapters that were trained on different datasets.
 
     Raises:
         AdapterError: another base model or revision, other target modules, the same split or the same file twice,
-            an unfinished adapter.
+            different datasets, an unfinished adapter.
     """
     problems = []
     for what, value in (("base model", lambda a: a.base_model), ("revision of it", lambda a: a.revision)):
@@ -32,6 +33,9 @@ def check_mergeable(adapters: list[Adapter], accept_unfinished: bool = False) ->
             )
     problems += _repeated("the same split", [(a.name, a.split) for a in adapters if a.split])
     problems += _repeated("the same weights", [(a.name, a.sha256) for a in adapters])
+    mixed = describe_mixed_data(adapters)
+    if mixed and not accept_mixed_data:
+        problems.append(f"{mixed}. If their mean is what you want, pass --accept-mixed-data")
     if not accept_unfinished:
         problems += [
             f"{a.name} is not finished: {a.run['why_it_ended']}. Let its person start it again, or pass "
@@ -43,6 +47,18 @@ def check_mergeable(adapters: list[Adapter], accept_unfinished: bool = False) ->
         raise AdapterError(
             "these adapters cannot be merged:\n  " + "\n  ".join(problems) + "\nLeave the odd ones out with --exclude."
         )
+
+
+def describe_mixed_data(adapters: list[Adapter]) -> str:
+    """Which adapter was trained on which dataset, by the first digits of its hash; empty where it is one dataset."""
+    told = [(adapter, adapter.dataset) for adapter in adapters if adapter.dataset]
+    if len({dataset for _, dataset in told}) < 2:
+        return ""
+    shown = [
+        f"{adapter.name} on " + (f"split {adapter.split[2]} of {adapter.split[1]} of " * bool(adapter.split))
+        + dataset[:8] for adapter, dataset in told
+    ]  # fmt: skip
+    return f"trained on different datasets: {', '.join(shown)}"
 
 
 def usual_sizes(adapters: list[Adapter]) -> dict[str, tuple[int, int]]:
