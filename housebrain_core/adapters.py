@@ -5,7 +5,6 @@ What cannot be merged exactly is refused with the reason.
 """
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -77,10 +76,20 @@ class Adapter:
         return self.folder.name
 
     @property
+    def dataset(self) -> str | None:
+        """Hash of the dataset that it was trained on, where that is known."""
+        return ((self.run or {}).get("data") or {}).get("dataset")
+
+    @property
     def split(self) -> tuple | None:
         """(dataset, number of splits, split) that it was trained on, where that is known."""
         data = (self.run or {}).get("data") or {}
         return (data.get("dataset"), data.get("splits"), data["split_id"]) if data.get("split_id") else None
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Module -> (out_features, in_features)."""
+        return {module: (out, inner) for module, (out, inner, _) in self.shapes.items()}
 
     def factors(self, module: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Reads a module's factors in float32; its update is their product.
@@ -166,55 +175,6 @@ def try_adapter(folder: Path | AdapterError, accept_plain: bool = False) -> Adap
         return error
 
 
-def check_mergeable(adapters: list[Adapter], accept_unfinished: bool = False) -> None:
-    """Refuses adapters that do not belong together, with all reasons at once.
-
-    Args:
-        adapters: at least one.
-        accept_unfinished: merge adapters whose training ended before its plan did.
-
-    Raises:
-        AdapterError: another base model or revision, other target modules, the same split or the same file twice,
-            an unfinished adapter.
-    """
-    problems = []
-    for what, value in (("base model", lambda a: a.base_model), ("revision of it", lambda a: a.revision)):
-        problems += _differences(what, [(adapter.name, value(adapter)) for adapter in adapters])
-    common = usual_sizes(adapters)
-    for adapter in adapters:
-        odd = sorted(set(sizes_of(adapter).items()) ^ set(common.items()))
-        if odd:
-            (module, (out, inner)), _ = odd[0], odd
-            problems.append(
-                f"{adapter.name} adapts other modules ({len({name for name, _ in odd})} differ, such as {module} "
-                f"of {out}x{inner})"
-            )
-    problems += _repeated("the same split", [(a.name, a.split) for a in adapters if a.split])
-    problems += _repeated("the same weights", [(a.name, a.sha256) for a in adapters])
-    if not accept_unfinished:
-        problems += [
-            f"{a.name} is not finished: {a.run['why_it_ended']}. Let its person start it again, or pass "
-            "--accept-unfinished"
-            for a in adapters
-            if a.run and not a.run["finished"]
-        ]
-    if problems:
-        raise AdapterError(
-            "these adapters cannot be merged:\n  " + "\n  ".join(problems) + "\nLeave the odd ones out with --exclude."
-        )
-
-
-def sizes_of(adapter: Adapter) -> dict[str, tuple[int, int]]:
-    """Module -> (out_features, in_features)."""
-    return {module: (out, inner) for module, (out, inner, _) in adapter.shapes.items()}
-
-
-def usual_sizes(adapters: list[Adapter]) -> dict[str, tuple[int, int]]:
-    """The modules and their sizes that most adapters have."""
-    counts = Counter(tuple(sizes_of(adapter).items()) for adapter in adapters)
-    return dict(counts.most_common(1)[0][0])
-
-
 def _check_folder(folder: Path) -> None:
     """Refuses a folder before any of its files is opened."""
     if not folder.is_dir():
@@ -287,20 +247,3 @@ def _read_shapes(folder: Path, entries: dict[str, Entry]) -> dict[str, tuple[int
     if problems:
         raise AdapterError(f"{folder / WEIGHTS}: " + "; ".join(problems[:10]))
     return {module: (s["B"][0], s["A"][1], s["A"][0]) for module, s in sorted(sides.items())}
-
-
-def _differences(what: str, values: list[tuple[str, Any]]) -> list[str]:
-    """One line when the values are not all equal: the minority, by name."""
-    distinct = [value for _, value in values]
-    if all(value == distinct[0] for value in distinct):
-        return []
-    usual = max(distinct, key=distinct.count)
-    odd = [f"{name} has {value}" for name, value in values if value != usual]
-    return [f"another {what}: {', '.join(odd)}; the others have {usual}"]
-
-
-def _repeated(what: str, values: list[tuple[str, Any]]) -> list[str]:
-    groups: dict[Any, list[str]] = {}
-    for name, value in values:
-        groups.setdefault(value, []).append(name)
-    return [f"{what} twice: {' and '.join(names)}" for names in groups.values() if len(names) > 1]

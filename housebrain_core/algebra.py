@@ -7,7 +7,8 @@ a_i = R_A[:, i]'. Everything linear is exact in the cores; only products touch t
 space of Panariello et al. 2025 (arXiv 2509.17786).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from mmap import mmap
 from typing import NamedTuple
 
 import torch
@@ -30,10 +31,6 @@ class Root(NamedTuple):
     lengths: torch.Tensor
     """(k), the square roots of the eigenvalues."""
 
-    def matrix(self) -> torch.Tensor:
-        """R (k, n)."""
-        return self.lengths[:, None] * self.vectors.T
-
     def solve(self, right: torch.Tensor) -> torch.Tensor:
         """The pseudo-inverse of R times `right` (k, any)."""
         return self.vectors @ (right / self.lengths[:, None])
@@ -48,10 +45,11 @@ class Stack(NamedTuple):
     inner: torch.Tensor
     """(adapters, adapters): Frobenius inner products of the updates."""
 
-    def cores(self) -> list[Pair]:
+    def cores(self) -> Iterator[Pair]:
         """b_i (k_b, rank_i) and a_i (rank_i, k_a) of each adapter."""
-        columns = (root.matrix().split(self.ranks, dim=1) for root in (self.b, self.a))
-        return [(b, a.T) for b, a in zip(*columns, strict=True)]
+        rows = (root.vectors.split(self.ranks) for root in (self.b, self.a))
+        for b, a in zip(*rows, strict=True):
+            yield (b * self.b.lengths).T, a * self.a.lengths
 
 
 class Fit(NamedTuple):
@@ -77,16 +75,17 @@ class Fit(NamedTuple):
 def stack(gram_b: torch.Tensor, gram_a: torch.Tensor, ranks: list[int]) -> Stack:
     """Core coordinates of one module.
 
-    Directions below 1e-7 of the largest are dropped, so that repeated adapters are harmless.
+    Directions below 1e-7 of the largest are dropped, so that repeated adapters are harmless. The Gram matrices are
+    overwritten: of 100 adapters each has 5 MB.
 
     Args:
         gram_b: B_cat' B_cat (R, R), the scalings in it; see `gram`.
         gram_a: A_cat A_cat' (R, R).
         ranks: of the adapters; their sum is R.
     """
-    owner = torch.zeros(sum(ranks), len(ranks), dtype=torch.float64)
-    owner[torch.arange(sum(ranks)), torch.arange(len(ranks)).repeat_interleave(torch.tensor(ranks))] = 1
-    inner = owner.T @ (gram_b * gram_a) @ owner
+    pairs = zip(gram_b.split(ranks), gram_a.split(ranks), strict=True)
+    columns = torch.stack([(b * a).sum(0) for b, a in pairs])
+    inner = torch.stack([part.sum(1) for part in columns.split(ranks, dim=1)])
     return Stack(ranks, _root(gram_b), _root(gram_a), inner)
 
 
@@ -101,16 +100,17 @@ def fit(stacked: Stack, core: torch.Tensor, keep: int | None = None) -> Fit:
     Returns:
         Ordered by singular value; signs are fixed, so that equal input gives equal bytes.
     """
-    vectors = torch.linalg.eigh(core @ core.T).eigenvectors  # half the time and memory of an SVD of the core
-    u = vectors.flip(1)
-    rows = u.T @ core  # their lengths are exact where roots of eigenvalues are not: below 1e-8 of the largest
-    values, order = rows.norm(dim=1).sort(descending=True, stable=True)
+    square = torch.mm(core, core.T, out=zeros(len(core), len(core)))
+    _, u = _decompose(square)  # half the time and memory of an SVD of the core
+    # lengths of u' core are exact where roots of eigenvalues are not: below 1e-8 of the largest
+    lengths = torch.cat([(some.T @ core).norm(dim=1) for some in u.split(TILE, dim=1)])
+    values, order = lengths.sort(descending=True, stable=True)
     rank = max(1, int((values > values[:1] * 1e-7).sum())) if len(values) else 0
     values, kept = values[:rank], min(rank, keep or rank)
-    u, rows, root = u[:, order[:kept]], rows[order[:kept]], values[:kept].sqrt()
+    u, root = u[:, order[:kept]], values[:kept].sqrt()
     if kept:
-        signs = torch.sign(u.gather(0, u.abs().argmax(0, keepdim=True)))
-        u, rows = u * signs, rows * signs.T
+        u = u * torch.sign(u.gather(0, u.abs().argmax(0, keepdim=True)))
+    rows = u.T @ core
     left = stacked.b.solve(u * root).float()
     right = stacked.a.solve((rows / root.clamp(min=1e-150)[:, None]).T).T.float()
     return Fit(values, left, right)
@@ -157,16 +157,33 @@ def gram(blocks: Iterable[torch.Tensor]) -> torch.Tensor:
     result = buffer = None
     for block in blocks:
         if result is None:
-            result = torch.zeros(len(block), len(block), dtype=torch.float64)
+            result = zeros(len(block), len(block))
             buffer = torch.empty(len(block), min(block.shape[1], max(128, CHUNK // len(block))), dtype=torch.float64)
         for part in block.split(buffer.shape[1], dim=1):
             wide = buffer[:, : part.shape[1]].copy_(part)
             for start in range(0, len(block), TILE):  # the upper half; the other is its mirror image
                 result[start : start + TILE, start:].addmm_(wide[start : start + TILE], wide[start:].T)
-    return result.triu_().add_(result.triu(1).T)
+    for start in range(0, len(result), TILE):
+        result[start + TILE :, start : start + TILE] = result[start : start + TILE, start + TILE :].T
+    return result
+
+
+def zeros(rows: int, columns: int) -> torch.Tensor:
+    """A float64 matrix of zeros in pages of its own, which go back to the system as soon as it is freed.
+
+    Of 100 adapters such a matrix has 5 MB; torch's allocator keeps what it frees and cannot fill all of the holes.
+    """
+    count = rows * columns
+    return torch.frombuffer(mmap(-1, 8 * max(1, count)), dtype=torch.float64)[:count].view(rows, columns)
 
 
 def _root(gram: torch.Tensor) -> Root:
-    values, vectors = torch.linalg.eigh(gram)  # ascending
+    values, vectors = _decompose(gram)
     dropped = int((values <= values[-1:].clamp(min=0) * 1e-14).sum())
     return Root(vectors[:, dropped:], values[dropped:].sqrt())
+
+
+def _decompose(symmetric: torch.Tensor) -> Pair:
+    """Eigenvalues, ascending, and eigenvectors, which overwrite the matrix; transposed is how LAPACK stores it."""
+    values = torch.empty(len(symmetric), dtype=symmetric.dtype)
+    return torch.linalg.eigh(symmetric.mT, out=(values, symmetric.mT))

@@ -131,6 +131,8 @@ class MergeConfig(Settings):
     """Accept ordinary PEFT folders, whose origin cannot be checked."""
     accept_unfinished: bool = False
     """Accept adapters whose training ended before its plan did."""
+    accept_mixed_data: bool = False
+    """Accept adapters that were trained on different datasets."""
     overwrite: bool = False
     """Replace an output folder that an earlier merge wrote."""
 

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from housebrain_core import plots
-from housebrain_core.adapters import Adapter, sizes_of, try_adapter, usual_sizes
+from housebrain_core.adapters import Adapter, try_adapter
 from housebrain_core.algebra import fit
 from housebrain_core.archives import unpacked
+from housebrain_core.compatibility import usual_sizes
 from housebrain_core.config import InspectConfig
 from housebrain_core.errors import AdapterError
 from housebrain_core.manifests import to_json, write_atomically
@@ -71,7 +72,9 @@ def judge_updates(names: list[str], geometry: Geometry) -> tuple[list[list[str]]
         twins = [names[other] for other in range(index) if cosines[index, other] > TWIN_COSINE]
         refused[index] += [f"the same update as {twin}: one split submitted twice" for twin in twins]
         if not NORM_RANGE[0] <= norm / usual <= NORM_RANGE[1]:
-            odd[index].append(f"outlier: its norm is {norm / usual:.3g} times the median")
+            of = f"that of {names[1 - index]}" if len(names) == 2 else "the median"
+            ratio = norm / (norms[1 - index] if len(names) == 2 else usual)
+            odd[index].append(f"outlier: its norm is {ratio:.3g} times {of}")
         towards = geometry.cosines_to_others[index]
         if towards is not None and towards < 0:
             odd[index].append(f"outlier: it points away from the others (cosine {towards:.2f})")
@@ -140,7 +143,12 @@ def describe_inspection(result: dict[str, Any]) -> str:
         "; ".join(row["verdict"]) or "ok",
     ))) for row in result["rows"]]  # fmt: skip
     widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head) - 1)]
-    table = ["  ".join(f"{cell:{w}}" for cell, w in zip(line, [*widths, 0], strict=True)) for line in [head, *lines]]
+    sides = ["<" if name in ("adapter", "epochs", "ended", "verdict") else ">" for name in head]
+    table = ["  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, [*widths, 0], strict=True))
+             for line in [head, *lines]]  # fmt: skip
+    if result["names"]:
+        table.append("norm: the length of the whole update; cosine: its direction against the mean of the others' "
+                     "(1 the same, 0 unrelated, below 0 against them)")  # fmt: skip
     bases = sorted({f"{row['base']} at {row['revision']}" for row in result["rows"] if row.get("base")})
     table += [f"base model: {', '.join(bases)}"] if bases else []
     if result["missing"]:
@@ -189,13 +197,17 @@ def _measure_rows(rows: list[dict[str, Any]], numbered: list[tuple[int, Adapter]
     seen: dict[tuple, str] = {}
     alike, numbers = [], []
     base = max((key := [(a.base_model, a.revision) for _, a in numbered]), key=key.count)
+    datasets = [adapter.dataset for _, adapter in numbered if adapter.dataset]
+    dataset = max(datasets, key=datasets.count, default=None)
     for number, adapter in numbered:
         verdict = rows[number]["verdict"]
         if (adapter.base_model, adapter.revision) != base:
             verdict.append(f"another base: {adapter.base_model} at {adapter.revision}")
+        if adapter.dataset and adapter.dataset != dataset:
+            verdict.append(f"another dataset: {adapter.dataset[:8]}; most were trained on {dataset[:8]}")
         if adapter.split and seen.setdefault(adapter.split, adapter.name) != adapter.name:
             verdict.append(f"the same split as {seen[adapter.split]}")
-        if sizes_of(adapter) != usual:
+        if adapter.sizes != usual:
             verdict.append("other modules than the others")
             continue
         alike.append(adapter)
@@ -233,4 +245,4 @@ def _result(rows, adapters: list[Adapter], geometry, spectra, names=()) -> dict[
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -13,14 +13,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from housebrain_core.adapters import Adapter, check_mergeable, try_adapter
+from housebrain_core.adapters import Adapter, try_adapter
 from housebrain_core.archives import unpacked
+from housebrain_core.compatibility import check_mergeable, describe_mixed_data
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.inspection import judge_updates, mean_spectrum
 from housebrain_core.manifests import read_manifest, seal, sync_folder, to_json, write_atomically
 from housebrain_core.parallel import map_ahead
-from housebrain_core.planning import Plan, Recipe, merged_factors, merged_run, plan_merge, write_adapter
+from housebrain_core.planning import (
+    Plan,
+    Recipe,
+    merged_factors,
+    merged_run,
+    plan_merge,
+    trained_in_4bit,
+    write_adapter,
+)
 from housebrain_core.strategies import STRATEGIES
 
 
@@ -70,7 +79,7 @@ def read_adapters(folders: dict[Path, Path | AdapterError], config: MergeConfig)
     problems += [f"two adapters are called {name}; rename one" for name in {n for n in names if names.count(n) > 1}]
     if adapters:
         try:
-            check_mergeable(adapters, config.accept_unfinished)
+            check_mergeable(adapters, config.accept_unfinished, config.accept_mixed_data)
         except AdapterError as error:
             problems.append(str(error))
     if problems:
@@ -156,12 +165,11 @@ def _warnings(adapters: list[Adapter], odd: list[list[str]]) -> list[str]:
     plain = [adapter.name for adapter in adapters if not adapter.run]
     if plain:
         lines.append(f"{', '.join(plain)}: no manifest, so split, data, tokens and 4-bit settings were not checked")
-    for what, values in {
-        "on another dataset": {a.split[0] for a in adapters if a.split},
-        "with other 4-bit settings": {((a.run or {}).get("settings") or {}).get("load_in_4bit") for a in adapters},
-    }.items():
-        if len(values) > 1:
-            lines.append(f"some adapters were trained {what} than the rest")
+    if mixed := describe_mixed_data(adapters):
+        lines.append(mixed)
+    in_4bit = [a.name for a in adapters if trained_in_4bit([a])]
+    if 0 < len(in_4bit) < len(adapters):
+        lines.append(f"{', '.join(in_4bit)}: trained on the base in 4 bits, the others on the base as it is")
     return lines
 
 

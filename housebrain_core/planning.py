@@ -141,12 +141,13 @@ def merged_run(adapters: list[Adapter]) -> dict[str, Any]:
     """What evaluation and generation need to know of the runs that were merged."""
     runs = [adapter.run for adapter in adapters if adapter.run]
     first = runs[0] if runs else {}
+    datasets = {adapter.dataset for adapter in adapters if adapter.run}
     return {
         "finished": True,
         "why_it_ended": f"merged from {len(adapters)} adapters",
         "base": first.get("base"),
         "settings": {"load_in_4bit": trained_in_4bit(adapters)},
-        "data": {"dataset": (first.get("data") or {}).get("dataset")},
+        "data": {"dataset": datasets.pop() if len(datasets) == 1 else None},
         "tokens": sum(run.get("tokens") or 0 for run in runs),
         "samples": sum(run.get("samples") or 0 for run in runs),
     }

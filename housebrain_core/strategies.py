@@ -6,13 +6,13 @@ and, because it is what the merge does, on their cores (algebra.py), then the re
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
 
 from housebrain_core.adapters import Adapter
-from housebrain_core.algebra import Pair
+from housebrain_core.algebra import Pair, zeros
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError
 
@@ -51,15 +51,17 @@ def best_alone(adapters: list[Adapter], config: MergeConfig) -> list[float]:
     return [float(index == winner) for index in range(len(adapters))]
 
 
-def sum_updates(pairs: list[Pair], weights: list[float], density: float = 1.0) -> torch.Tensor:
+def sum_updates(pairs: Iterable[Pair], weights: list[float], density: float = 1.0) -> torch.Tensor:
     """sum w_i B_i A_i, exactly: task arithmetic on updates (Ilharco et al. 2023, arXiv 2212.04089)."""
-    total = torch.zeros(len(pairs[0][0]), pairs[0][1].shape[1], dtype=pairs[0][0].dtype)
+    total = None
     for weight, (b, a) in zip(weights, pairs, strict=True):
+        if total is None:
+            total = zeros(len(b), a.shape[1]).to(b.dtype)
         total.addmm_(b, a, alpha=weight)
     return total
 
 
-def average_factors(pairs: list[Pair], weights: list[float], density: float = 1.0) -> torch.Tensor:
+def average_factors(pairs: Iterable[Pair], weights: list[float], density: float = 1.0) -> torch.Tensor:
     """(sum w_i B_i)(sum w_i A_i), which is not the mean of the updates; for comparison only.
 
     Known as FedIT (Zhang et al. 2023, arXiv 2305.05644); its error is the covariance of B and A over adapters.
@@ -67,13 +69,14 @@ def average_factors(pairs: list[Pair], weights: list[float], density: float = 1.
     Raises:
         AdapterError: the ranks differ.
     """
+    pairs = list(pairs)
     if len({b.shape[1] for b, _ in pairs}) > 1:
         raise AdapterError("ab-average needs adapters of one rank: it adds their factors. Use --strategy average.")
     sums = [sum(w * pair[side] for w, pair in zip(weights, pairs, strict=True)) for side in (0, 1)]
     return sums[0] @ sums[1]
 
 
-def trim_elect_merge(pairs: list[Pair], weights: list[float], density: float) -> torch.Tensor:
+def trim_elect_merge(pairs: Iterable[Pair], weights: list[float], density: float) -> torch.Tensor:
     """TIES (Yadav et al. 2023, arXiv 2306.01708): of each update the `density` largest entries are kept, each entry's
     sign is elected by the weighted sum, and the weighted mean is taken over the adapters that agree with it.
 
@@ -97,7 +100,7 @@ class Strategy(NamedTuple):
     """A way to merge."""
 
     weigh: Callable[[list[Adapter], MergeConfig], list[float]]
-    combine: Callable[[list[Pair], list[float], float], torch.Tensor] = sum_updates
+    combine: Callable[[Iterable[Pair], list[float], float], torch.Tensor] = sum_updates
     measured: bool = False
     """Whether the weights are found by measuring validation losses (search.py), starting from `weigh`."""
 

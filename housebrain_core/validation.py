@@ -25,6 +25,8 @@ EVALUATIONS = 40
 """Losses that a search measures at most."""
 SCALES = (0.6, 0.8, 1.2, 1.4, 1.6)
 RESAMPLES = 2000
+NEGLIGIBLE = 0.01
+"""Share of the best split's gain over the base up to which a merge that is worse counts as equal."""
 
 
 class Bench:
@@ -102,11 +104,11 @@ class Bench:
             measured[name] = self._measure(name, lambda f=folder: self._losses_of(f))
         measured["merged"] = self._measure("merged", lambda: self._losses_of(merged))
         answer = check_sanity(self.llm)
-        self.report(f"a generated design: {answer}")
+        self.report("a generated design " + ("parses" if answer == "ok" else f"does not parse ({answer})"))
         losses = {name: sum(sums) / sum(tokens) for name, (sums, tokens) in measured.items()}
         best = min((adapter.name for adapter in self.adapters), key=losses.get)
         difference = bootstrap(measured["merged"], measured[best])
-        verdict = describe_difference(best, difference)
+        verdict = describe_difference(best, difference, losses["base"] - losses[best])
         self.report(verdict)
         return {
             "losses": losses,
@@ -237,12 +239,23 @@ def bootstrap(one: tuple[list[float], list[int]], other: tuple[list[float], list
     return {"mean": float(gaps.sum() / tokens.sum()), "low": low, "high": high}
 
 
-def describe_difference(best: str, difference: dict[str, float]) -> str:
-    """The verdict in one line; a merge that is worse is said loudly."""
+def describe_difference(best: str, difference: dict[str, float], gain: float) -> str:
+    """The verdict in one line; a merge that is worse by more than a hundredth of what training gained is said loudly.
+
+    Args:
+        best: name of the best split.
+        difference: loss of the merge minus that of the best split; see `bootstrap`.
+        gain: loss of the base minus that of the best split.
+    """
     size = f"{abs(difference['mean']):.4f} nats per token"
     interval = f"95 % interval of the difference {difference['low']:+.4f} to {difference['high']:+.4f}"
     if difference["high"] < 0:
         return f"the merge is better than the best split, {best}, by {size} ({interval})"
+    if difference["low"] > 0 and difference["mean"] <= NEGLIGIBLE * gain:
+        return (
+            f"the merge is practically equal to the best split, {best}: its loss is {size} higher, "
+            f"{difference['mean'] / gain:.1%} of the {gain:.4f} that {best} gained over the base ({interval})"
+        )
     if difference["low"] > 0:
         return (
             f"WARNING: THE MERGE IS WORSE than the best split, {best}, by {size} ({interval}). "

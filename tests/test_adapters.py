@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from housebrain_core.adapters import check_mergeable, read_adapter
+from housebrain_core.adapters import read_adapter
+from housebrain_core.compatibility import check_mergeable
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError
 from housebrain_core.manifests import read_manifest, seal
@@ -117,6 +118,21 @@ def test_other_targets_are_refused(copies):
     change_tensors(copies[1], drop)
     with pytest.raises(AdapterError, match=f"{copies[1].name} adapts other modules.*up_proj"):
         check_mergeable([read_adapter(folder) for folder in copies])
+
+
+def test_other_datasets_are_refused_by_name_unless_they_are_accepted(copies):
+    run = json.loads((copies[2] / "run.json").read_text())
+    own, run["data"]["dataset"] = run["data"]["dataset"], "f" * 64
+    (copies[2] / "run.json").write_text(json.dumps(run))
+    reseal(copies[2])
+    with pytest.raises(AdapterError, match="--accept-mixed-data") as refused:
+        merge_adapters(MergeConfig(models=copies, output=copies[0].parent / "out"), report=lambda line: None)
+    for number, (folder, dataset) in enumerate(zip(copies, (own, own, "f" * 64), strict=True), 1):
+        assert f"{folder.name} on split {number} of 3 of {dataset[:8]}" in str(refused.value)
+    accepted = MergeConfig(models=copies, output=copies[0].parent / "out", accept_mixed_data=True)
+    warnings = merge_adapters(accepted, report=lambda line: None)["warnings"]
+    assert any("trained on different datasets" in line for line in warnings)
+    assert json.loads((accepted.output / "run.json").read_text())["data"]["dataset"] is None
 
 
 def test_an_untrained_adapter_is_refused(copies):

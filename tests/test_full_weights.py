@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from housebrain_core import into_base
+from housebrain_core.base_weights import INDEX
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError
-from housebrain_core.into_base import INDEX
 from housebrain_core.llm import HouseBrainLLM
 from housebrain_core.manifests import check_files, read_manifest
 from housebrain_core.merge import merge_adapters

@@ -47,6 +47,11 @@ def test_untrained_twins_and_outliers_are_told_apart():
     assert not refused[0] and not odd[0]
 
 
+def test_of_two_adapters_each_is_measured_by_the_other():
+    _, odd = judge_updates(["a", "b"], Geometry(torch.diag(torch.tensor([1.0, 400.0], dtype=torch.float64))))
+    assert odd == [["outlier: its norm is 0.05 times that of b"], []]
+
+
 def test_the_table_shows_every_adapter_the_missing_split_and_two_figures(adapters, tmp_path):
     shutil.copytree(adapters[0], tmp_path / "again")
     with zipfile.ZipFile(tmp_path / "zipped.zip", "w") as archive:
@@ -61,6 +66,12 @@ def test_the_table_shows_every_adapter_the_missing_split_and_two_figures(adapter
     found = verdicts(result)
     assert found["zipped"] == "" and "the same split" in found["again"] and "does not exist" in found["gone"]
     run = json.loads((adapters[0] / "run.json").read_text())
+    assert "cosine: its direction" in text
+    lines = text.splitlines()
+    ends = {
+        line.index(f"{row['validation_loss']:.4f}") + 6 for line, row in zip(lines[1:4], result["rows"], strict=False)
+    }
+    assert ends == {lines[0].index("val.") + 4}, "losses are aligned"
     assert result["rows"][0]["tokens"] == run["tokens"] and f"{run['tokens']:,}" in text
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == [
         "cosines.png",

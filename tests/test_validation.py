@@ -38,10 +38,20 @@ def test_the_interval_of_equal_models_holds_zero_and_of_a_constant_gap_is_the_ga
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"), [(0.1, 0.2, "WORSE"), (-0.2, -0.1, "better"), (-0.1, 0.1, "cannot be told apart")]
+    ("low", "high", "gain", "said"),
+    [
+        (0.1, 0.2, 1.0, "WARNING: THE MERGE IS WORSE"),
+        (0.0016, 0.0018, 0.16, "WARNING: THE MERGE IS WORSE"),
+        (0.0004, 0.0006, -0.15, "WARNING: THE MERGE IS WORSE"),
+        (0.0004, 0.0006, 0.15, "practically equal to the best split, hb-1: its loss is 0.0005 nats per token higher"),
+        (-0.2, -0.1, 1.0, "better"),
+        (-0.1, 0.1, 1.0, "cannot be told apart"),
+    ],
 )
-def test_the_verdict_is_as_loud_as_the_interval(low, high, said):
-    assert said in describe_difference("hb-1", {"mean": (low + high) / 2, "low": low, "high": high})
+def test_the_verdict_is_as_loud_as_the_difference_matters(low, high, gain, said):
+    text = describe_difference("hb-1", {"mean": (low + high) / 2, "low": low, "high": high}, gain)
+    assert said in text
+    assert ("WARNING" in text) == ("WARNING" in said)
 
 
 @pytest.fixture
