@@ -74,8 +74,13 @@ def add_lora(model: PreTrainedModel, base: Base, config: FineTuningConfig):
         if module.__class__.__name__.lower().endswith(("rmsnorm", "layernorm")):
             module.float()
     torch.manual_seed(config.lora_seed)
-    shape = {"r": config.lora_r, "lora_alpha": config.lora_alpha, "lora_dropout": config.lora_dropout}
-    settings = LoraConfig(**shape, target_modules="all-linear", task_type="CAUSAL_LM")
+    settings = LoraConfig(
+        r=config.lora_r,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
     model = get_peft_model(model, settings)
     settings.base_model_name_or_path, settings.revision = base.name, base.revision  # not this machine's path
     return model

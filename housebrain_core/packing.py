@@ -31,10 +31,7 @@ class Tokenised(NamedTuple):
 
 
 def tokenise(table: pa.Table, tokenizer, max_length: int | str) -> Tokenised:
-    """Turns the columns prompt and completion into token ids with the EOS at the end; never cuts one.
-
-    A sample has `max_length` tokens; "auto" is 512, or what the longest needs. DataError when none fits.
-    """
+    """Prompts and completions as token ids with the EOS; those too long are left out, never cut: DataError if all."""
     (datasets.enable_progress_bars if table.num_rows >= MANY else datasets.disable_progress_bars)()
     samples = Dataset(table.select(["prompt", "completion"])).map(
         partial(_tokenise_batch, tokenizer),

@@ -184,7 +184,8 @@ def test_every_keyword_exists_in_the_pinned_version_of_its_library():
             seen += [f"{ast.unparse(node.func)}({keyword.arg})" for keyword in node.keywords]
             assert unknown_keywords(node, called) == [], f"{module}.py, line {node.lineno}"
     assert {"TrainingArguments(warmup_steps)", "BitsAndBytesConfig(bnb_4bit_quant_type)", "LoraConfig(r)"} <= set(seen)
-    assert {"AutoModelForCausalLM.from_pretrained(dtype)", "dataset.map(keep_in_memory)"} <= set(seen)
+    assert "AutoModelForCausalLM.from_pretrained(dtype)" in seen
+    assert any(name.endswith(".map(keep_in_memory)") for name in seen)
 
 
 @pytest.mark.parametrize(
