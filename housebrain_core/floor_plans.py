@@ -103,10 +103,13 @@ def _draw_level(
         style = {"fill": False, "edgecolor": "#888888", "linestyle": "--", "zorder": 0.5}
         axes.add_patch(Rectangle(inner[:2], max(0, inner[2]), max(0, inner[3]), **style))
         axes.text(x + 0.5, y + 0.5, f"plot {width:g} x {height:g} ft", fontsize=6, color="#666666")
+    names: dict[tuple[Box, str], list[str]] = {}  # rooms in one and the same place share a label
     for room in level.rooms:
         wrong += _draw_room(axes, room, site[1] if site else None)
-        label = _words(room.type), f"{room.bounds.width:.4g} x {room.bounds.height:.4g}"
-        _write_in(axes, *label, _beside_stairs(room, level), points)
+        place = _beside_stairs(room, level), f"{room.bounds.width:.4g} x {room.bounds.height:.4g}"
+        names.setdefault(place, []).append(_words(room.type))
+    for (box, size), found in names.items():
+        _write_in(axes, " + ".join(found), size, box, points)
     for stair in level.stairs:
         if stair.bounds:
             _draw_stair(axes, stair.bounds)
