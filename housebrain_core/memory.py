@@ -27,9 +27,8 @@ def decide_checkpointing(model, rows: PackedRows, wanted: str, report: Callable[
         # Without reentry: behind a frozen embedding no input of a layer carries a gradient.
         model.activation_checkpointing_enable({"use_reentrant": False})
         needed = step_memory(model, rows) if total else 0
-    text = f"gradient checkpointing {'on' if model.is_gradient_checkpointing else 'off'}: {why}"
-    if total:
-        text += f"; a step needs {needed / 2**30:.1f} of {total / 2**30:.1f} GiB"
+    size = f"; a step needs {needed / 2**30:.1f} of {total / 2**30:.1f} GiB" if total else ""
+    text = f"gradient checkpointing {'on' if model.is_gradient_checkpointing else 'off'}: {why}{size}"
     if needed > total:
         raise TrainingError(f"{text}. {ADVICE}")
     report(text)

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.integrations import sdpa_attention
 
 from housebrain_core.base_models import Base, resolve_base  # noqa: F401 - who loads one resolves it from here
-from housebrain_core.errors import ConfigError
+from housebrain_core.errors import ConfigError, TrainingError
 from housebrain_core.platforms import choose_dtype
 from housebrain_core.settings import FineTuningConfig
 
@@ -33,8 +33,7 @@ def load_tokenizer(base: Base):
     tokenizer = AutoTokenizer.from_pretrained(base.source, revision=base.commit)
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"the tokenizer of {base.name} has no end-of-sequence token; use another base model.")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer
 
 
@@ -69,7 +68,7 @@ def load_base(base: Base, load_in_4bit: bool, report: Callable[[str], None] = pr
 
 
 def add_lora(model: PreTrainedModel, base: Base, config: FineTuningConfig):
-    """Puts a fresh LoRA adapter on a base model, the same for every split; PEFT keeps its weights in float32."""
+    """Puts a fresh LoRA adapter on a base model, the same for every split."""
     for module in model.modules():  # norms in float32; embeddings stay as they are, they are gigabytes
         if module.__class__.__name__.lower().endswith(("rmsnorm", "layernorm")):
             module.float()
@@ -83,4 +82,6 @@ def add_lora(model: PreTrainedModel, base: Base, config: FineTuningConfig):
     )
     model = get_peft_model(model, settings)
     settings.base_model_name_or_path, settings.revision = base.name, base.revision  # not this machine's path
+    if any(weight.dtype != torch.float32 for weight in model.parameters() if weight.requires_grad):
+        raise TrainingError("the LoRA weights are not float32, which the gradient scaler of float16 needs.")
     return model

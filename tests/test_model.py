@@ -1,5 +1,7 @@
 """Base models: really 4-bit, the right dtype, the same LoRA for every split, and a name that says which weights."""
 
+from functools import partial
+
 import bitsandbytes
 import httpx
 import pytest
@@ -8,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from housebrain_core import model
 from housebrain_core.config import FineTuningConfig
-from housebrain_core.errors import HouseBrainError
+from housebrain_core.errors import HouseBrainError, TrainingError
 from housebrain_core.model import add_lora, load_base, resolve_base
 from housebrain_core.platforms import choose_dtype
 
@@ -124,3 +126,11 @@ def test_norms_are_float32_and_embeddings_stay_as_they_are(base):
     norms = [m.weight.dtype for n, m in adapted.named_modules() if n.endswith("norm") and hasattr(m, "weight")]
     assert norms and set(norms) == {torch.float32}
     assert adapted.get_input_embeddings().weight.dtype == adapted.lm_head.weight.dtype == torch.float16
+
+
+def test_lora_weights_in_half_precision_are_refused_before_the_gradient_scaler_fails_on_them(base, monkeypatch):
+    found = resolve_base(str(base))
+    monkeypatch.setattr(model, "get_peft_model", partial(model.get_peft_model, autocast_adapter_dtype=False))
+    config = FineTuningConfig(dataset_path="x", output_dir="y", base_model=str(base))
+    with pytest.raises(TrainingError, match="not float32"):
+        add_lora(load_base(found, False, quiet).half(), found, config)
