@@ -4,8 +4,10 @@ Folders come back from other people's accounts. Only safetensors and JSON are op
 What cannot be merged exactly is refused with the reason.
 """
 
+import os
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +18,7 @@ from housebrain_core.adapter_config import check_config, check_ranks, scaling_of
 from housebrain_core.archives import CONFIG, RUN, SIZE_LIMITS, WEIGHTS
 from housebrain_core.errors import AdapterError, DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, sha256_of
-from housebrain_core.tensorfiles import DTYPES, Entry, read_header, read_json, read_part, read_tensor
+from housebrain_core.tensorfiles import Entry, read_header, read_json, read_part, read_tensor
 
 VALUE_LIMIT = 1e6
 """Largest magnitude of a weight; trained ones are below 10."""
@@ -75,6 +77,11 @@ class Adapter:
     def name(self) -> str:
         return self.folder.name
 
+    @cached_property
+    def weights(self) -> str:
+        """The file of weights; a plain text, since it is opened thousands of times."""
+        return os.path.join(self.folder, WEIGHTS)
+
     @property
     def dataset(self) -> str | None:
         """Hash of the dataset that it was trained on, where that is known."""
@@ -103,27 +110,16 @@ class Adapter:
         b, a = (self._read(f"base_model.model.{module}.lora_{side}.weight") for side in "BA")
         return b.mul_(self.scaling[module]), a  # read_tensor's memory is ours
 
-    def read_columns(self, module: str, side: str, start: int, out: torch.Tensor) -> None:
-        """Fills `out` (rank, columns) with columns of A, or of B transposed times the scaling, from `start` on.
+    def read_part(self, module: str, side: str, start: int, stop: int) -> torch.Tensor:
+        """Columns of A (rank, stop - start) or rows of B (stop - start, rank), in float32 and without the scaling.
 
         Values are not checked here.
         """
-        name = f"base_model.model.{module}.lora_{side}.weight"
-        entry = self.entries[name]
-        dtype = DTYPES[entry.dtype]
-        if side == "B":  # columns of B transposed are rows of the file
-            part = torch.empty(out.shape[::-1], dtype=dtype)
-            read_part(self.folder / WEIGHTS, entry, start, 0, part)
-            torch.mul(part.T.float(), self.scaling[module], out=out)
-        elif dtype == torch.float32:
-            read_part(self.folder / WEIGHTS, entry, 0, start, out)
-        else:
-            part = torch.empty(out.shape, dtype=dtype)
-            read_part(self.folder / WEIGHTS, entry, 0, start, part)
-            out.copy_(part)
+        entry = self.entries[f"base_model.model.{module}.lora_{side}.weight"]
+        return read_part(self.weights, entry, start, stop, dim="BA".index(side)).float()
 
     def _read(self, name: str) -> torch.Tensor:
-        tensor = read_tensor(self.folder / WEIGHTS, self.entries[name]).float()
+        tensor = read_tensor(self.weights, self.entries[name]).float()
         low, high = torch.aminmax(tensor)
         if not (low >= -VALUE_LIMIT and high <= VALUE_LIMIT):  # NaN fails every comparison
             raise AdapterError(

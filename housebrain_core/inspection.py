@@ -86,7 +86,7 @@ def measure(adapters: list[Adapter]) -> tuple[Geometry, list[torch.Tensor]]:
 
     def one(module: str) -> tuple[torch.Tensor, torch.Tensor]:
         stacked = read_stack(adapters, module)
-        mean = sum_updates(stacked.cores(), [1 / len(adapters)] * len(adapters))
+        mean = sum_updates(stacked.selections(), [1 / len(adapters)] * len(adapters))
         return stacked.inner, fit(stacked, mean, keep=1).values
 
     found = list(map_ahead(one, sorted(adapters[0].shapes)))

@@ -5,25 +5,28 @@ re-quantising keeps 0.2 to 6 % of a typical update (research: merging, section 4
 """
 
 import json
-import os
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from housebrain_core.adapters import Adapter
+from housebrain_core.algebra import Pair
 from housebrain_core.archives import CONFIG, RUN
 from housebrain_core.base_weights import FLOATS, find_base_folder, read_shards, write_index
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.manifests import MANIFEST, seal, to_json, write_atomically
+from housebrain_core.parallel import map_ahead
 from housebrain_core.planning import Plan, Recipe, merged_factors, plan_merge, trained_in_4bit
 from housebrain_core.strategies import STRATEGIES
-from housebrain_core.tensorfiles import DTYPES, Entry, layout, read_into
+from housebrain_core.tensorfiles import Entry, HashedFile, layout, read_flat
 
-BLOCK = 2**17
-"""Elements that are worked on at once: few enough for a core's cache."""
+BLOCK = 2**18
+"""Elements that are worked on at once."""
 NOT_COPIED = (MANIFEST, CONFIG, RUN, "merge.json", "trainer_state.json")
 """Files of a base folder that tell of an adapter or of how that folder was made, which is not how this one was."""
 LARGEST = torch.finfo(torch.float16).max
@@ -53,7 +56,7 @@ def merge_into_base(config: MergeConfig, adapters: list[Adapter], staging: Path,
     base, revision = find_base_folder(config.into_base, adapters[0])
     recipe = Recipe(config.strategy, STRATEGIES[config.strategy].weigh(adapters, config), config.scale, config.density)
     plan = plan_merge(adapters, recipe, "full" if config.rank == "auto" else config.rank)
-    view, shares, losses = _write_better_view(base, adapters, plan, config, staging, report)
+    view, shares, written, losses = _write_better_view(base, adapters, plan, config, staging, report)
     result = {
         "strategy": config.strategy,
         "scale": config.scale,
@@ -69,7 +72,7 @@ def merge_into_base(config: MergeConfig, adapters: list[Adapter], staging: Path,
     if shares[worst] > 0.1:
         report("WARNING: float16 rounds off more than a tenth of an update; serving base and adapter apart keeps it.")
     write_atomically(staging / "merge.json", to_json(result))
-    seal(staging, "model", merged_from=[adapter.sha256 for adapter in adapters], base=result["base"])
+    seal(staging, "model", known=written, merged_from=[a.sha256 for a in adapters], base=result["base"])
     return result
 
 
@@ -77,7 +80,7 @@ def _write_better_view(base: Path, adapters, plan: Plan, config: MergeConfig, st
     """Writes the model of the view asked for; with validation and view auto both, and the one of lower loss stays.
 
     Returns:
-        The view, what `stream` returns for it, and the validation loss of each view measured.
+        The view, the two results of `stream` for it, and the validation loss of each view measured.
     """
     views = [config.base_view]
     if config.base_view == "auto":
@@ -85,11 +88,11 @@ def _write_better_view(base: Path, adapters, plan: Plan, config: MergeConfig, st
         views = views if config.run_validation else views[:1]
         report(f"base view {' and '.join(views)}: what the adapters were trained on" + ", and the better of them stays"
                * (len(views) > 1))  # fmt: skip
-    shares, losses = {}, {}
+    streamed, losses = {}, {}
     for view in views:
         folder = staging / f".{view}"
         folder.mkdir()
-        shares[view] = stream(base, adapters, plan, view, folder, report)
+        streamed[view] = stream(base, adapters, plan, view, folder, report)
         if config.run_validation:
             losses[view] = _validation_loss(folder, config.data)
             report(f"validation loss {losses[view]:.4f} nats per token  base view {view}")
@@ -98,7 +101,7 @@ def _write_better_view(base: Path, adapters, plan: Plan, config: MergeConfig, st
         path.rename(staging / path.name)
     for view in views:
         shutil.rmtree(staging / f".{view}")
-    return kept, shares[kept], losses
+    return kept, *streamed[kept], losses
 
 
 def _validation_loss(folder: Path, data: Path) -> float:
@@ -110,30 +113,33 @@ def _validation_loss(folder: Path, data: Path) -> float:
     return sum(sums) / sum(tokens)
 
 
-def stream(base: Path, adapters: list[Adapter], plan: Plan, view: str, output: Path, report=print) -> dict[str, float]:
+def stream(base: Path, adapters: list[Adapter], plan: Plan, view: str, output: Path, report=print):
     """Copies a base model with the update in it.
 
     Returns:
-        Module -> norm of what rounding to float16 changed, as a share of the update's norm, in its first rows.
+        Module -> norm of what rounding to float16 changed, as a share of the update's norm, in its first rows; and
+        file -> its size and sha256.
     """
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
     shards = read_shards(base, config, adapters[0])
     write_index(shards, output)
     shares: dict[str, float] = {}
+    written: dict[str, dict[str, Any]] = {}
     for number, (name, entries) in enumerate(shards.items(), 1):
         kept = {key: _new_type(entry) for key, entry in entries.items()}
-        head, _ = layout(kept, {"format": "pt"})
-        with (base / name).open("rb", buffering=0) as source, (output / name).open("wb") as target:
-            target.write(head)
+        with HashedFile(output / name) as target:
+            target.write(layout(kept, {"format": "pt"})[0])
             for key, entry in entries.items():
                 module = key.removesuffix(".weight")
                 if key.endswith(".weight") and module in plan.fits:
-                    shares[module] = _add(source, entry, target, merged_factors(adapters, plan, module), view)
+                    factors = merged_factors(adapters, plan, module)
+                    for block, share in _merged(base / name, entry, factors, view):
+                        target.write(_bytes(block))
+                        shares.setdefault(module, share)
                 else:
-                    for block in _blocks(source, entry):
-                        target.write(_bytes(_to_half(block, key) if entry.dtype in FLOATS else block))
-            target.flush()
-            os.fsync(target.fileno())  # the manifest promises these bytes, also after a power cut
+                    for block in _copied(base / name, entry, key):
+                        target.write(_bytes(block))
+        written[name] = target.description
         report(f"wrote {name}, {number} of {len(shards)}")
     config.pop("torch_dtype", None)
     write_atomically(output / "config.json", to_json(config | {"dtype": "float16"}))
@@ -141,43 +147,50 @@ def stream(base: Path, adapters: list[Adapter], plan: Plan, view: str, output: P
         other = path.name in NOT_COPIED or path.name.endswith(".index.json") or (output / path.name).exists()
         if path.suffix in (".json", ".txt", ".model", ".jinja") and not other:
             shutil.copyfile(path, output / path.name)
-    return shares
+    return shares, written
 
 
-def _add(source, entry: Entry, target, factors: tuple[torch.Tensor, torch.Tensor], view: str) -> float:
-    """Writes W + B A, a block of rows at a time; returns rounding's share of the update in the first."""
+def _merged(path: Path, entry: Entry, factors: Pair, view: str) -> Iterator[tuple[torch.Tensor, float]]:
+    """W + B A in float16, some rows at a time, each with rounding's share of the update in the first."""
     b, a = factors
-    rows, scales = max(1, BLOCK // entry.shape[1]), None
+    height, width = entry.shape
+    rows, scales, share = max(1, BLOCK // width), None, 0.0
     if view == "nf4-dequant":
         from housebrain_core import nf4  # bitsandbytes, which the other view need not load
 
-        whole = nf4.whole_rows(entry.shape[1])
+        whole = nf4.whole_rows(width)
         rows = max(1, rows // whole) * whole
-        scales = nf4.read_scales(_blocks(source, entry, rows))
-    share = None
-    for start, block in zip(range(0, entry.shape[0], rows), _blocks(source, entry, rows), strict=True):
+        scales = nf4.read_scales(_parts(path, entry, rows * width))
+
+    def one(start: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        block = read_flat(path, entry, start * width, min(start + rows, height) * width).view(-1, width)
         weight = block.float()
         if scales is not None:
-            first = start * entry.shape[1] // nf4.BLOCK
+            first = start * width // nf4.BLOCK
             weight = nf4.dequantise(block, scales[first : first + -(-weight.numel() // nf4.BLOCK)])
         summed = torch.addmm(weight, b[start : start + rows], a)
         rounded = _to_half(summed, "a merged weight")
-        target.write(_bytes(rounded))
-        if share is None:  # measuring it in every block would take longer than the merge
-            size = float((summed - weight).norm())
-            share = float((rounded.float() - summed).norm()) / size if size else 0.0
-    return share
+        if start:  # measuring it in every block would take longer than the merge
+            return rounded, None
+        size = (summed - weight).norm()
+        return rounded, (rounded.float() - summed).norm() / size if size else size
+
+    for rounded, found in map_ahead(one, range(0, height, rows)):
+        share = share if found is None else float(found)
+        yield rounded, share
 
 
-def _blocks(source, entry: Entry, rows: int | None = None) -> Iterator[torch.Tensor]:
-    """A tensor of an open file, a block at a time: flat, or `rows` rows of a matrix."""
-    dtype = DTYPES[entry.dtype]
-    step = (rows * entry.shape[1] if rows else BLOCK) * dtype.itemsize
-    for start in range(entry.start, entry.end, step):
-        data = torch.empty(min(step, entry.end - start), dtype=torch.uint8)
-        read_into(source, data, start)
-        block = data.view(dtype)
-        yield block.view(-1, entry.shape[1]) if rows else block
+def _copied(path: Path, entry: Entry, name: str) -> Iterator[torch.Tensor]:
+    """A tensor that no adapter changes, in float16 where it has floating point."""
+    if entry.dtype in FLOATS:
+        return map_ahead(lambda block: _to_half(block, name), _parts(path, entry, BLOCK))
+    return _parts(path, entry, BLOCK)
+
+
+def _parts(path: Path, entry: Entry, step: int) -> Iterator[torch.Tensor]:
+    """A tensor of a file in pieces of `step` values, flat."""
+    count = math.prod(entry.shape)
+    return map_ahead(lambda start: read_flat(path, entry, start, min(start + step, count)), range(0, count, step))
 
 
 def _to_half(block: torch.Tensor, name: str) -> torch.Tensor:

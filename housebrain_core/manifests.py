@@ -50,11 +50,11 @@ def to_json(value: Any) -> str:
     return json.dumps(value, indent=1, sort_keys=True, default=str) + "\n"
 
 
-def seal(folder: Path, kind: str, names: list[str] | None = None, **about: Any) -> dict:
-    """Writes a folder's manifest, last and by rename, of the files in `names`, or all at its top but hidden ones."""
+def seal(folder: Path, kind: str, names: list[str] | None = None, known: dict | None = None, **about: Any) -> dict:
+    """Writes a manifest, last and by rename, of all files at the top but hidden ones, or `names`, `known` unread."""
     if names is None:
         names = [path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
-    files = {name: describe_file(folder / name) for name in sorted(set(names) - {MANIFEST})}
+    files = {name: (known or {}).get(name) or describe_file(folder / name) for name in sorted({*names} - {MANIFEST})}
     manifest = {"kind": kind, "housebrain": __version__, **about, "files": files}
     write_atomically(folder / MANIFEST, to_json(manifest))
     return manifest

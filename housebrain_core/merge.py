@@ -20,7 +20,7 @@ from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.inspection import judge_updates, mean_spectrum
 from housebrain_core.manifests import read_manifest, seal, sync_folder, to_json, write_atomically
-from housebrain_core.parallel import map_ahead
+from housebrain_core.parallel import map_ahead, return_freed_memory
 from housebrain_core.planning import (
     Plan,
     Recipe,
@@ -48,6 +48,7 @@ def merge_adapters(config: MergeConfig, report: Callable[[str], None] = print) -
         ConfigError: the output exists, or nothing is left to merge.
     """
     _refuse_existing(config)
+    return_freed_memory()
     excluded = {path.resolve() for path in config.exclude}
     paths = [path for path in config.models if path.resolve() not in excluded]
     if not paths:
@@ -146,7 +147,7 @@ def _merge_to_adapter(config: MergeConfig, adapters: list[Adapter], staging: Pat
         result = describe_merge(config, adapters, plan)
         for line in result["warnings"]:
             report(f"WARNING: {line}")
-        write_adapter(staging, adapters, plan.rank, lambda module: merged_factors(adapters, plan, module))
+        written = write_adapter(staging, adapters, plan.rank, lambda module: merged_factors(adapters, plan, module))
         report(f"rank {plan.rank}: {result['retained_energy']:.4%} of the energy kept")
         if config.strategy in ("ties", "ab-average"):
             report(f"{config.strategy} is {plan.mean_error:.1%} away from the exact mean of the updates")
@@ -155,7 +156,7 @@ def _merge_to_adapter(config: MergeConfig, adapters: list[Adapter], staging: Pat
     write_atomically(staging / "merge.json", to_json(result))
     write_atomically(staging / "run.json", to_json(merged_run(adapters)))
     write_atomically(staging / "README.md", _readme(adapters, result))
-    seal(staging, "adapter", finished=True, merged_from=[adapter.sha256 for adapter in adapters])
+    seal(staging, "adapter", known=written, finished=True, merged_from=[adapter.sha256 for adapter in adapters])
     return result
 
 

@@ -73,8 +73,11 @@ def dequantise(block: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
 
 def _largest(block: torch.Tensor) -> torch.Tensor:
     """The largest magnitude in each 64 values, which is their scale."""
-    flat = _training_type(block).abs()
-    return pad(flat, (0, -len(flat) % BLOCK)).view(-1, BLOCK).amax(1).float()
+    flat = _training_type(block)
+    rows = pad(flat, (0, -len(flat) % BLOCK)).view(-1, BLOCK)
+    if rows.dtype == torch.float16:  # without its sign it is ordered as the integer of its bits, which is faster
+        return rows.view(torch.int16).bitwise_and(0x7FFF).amax(1).view(torch.float16).float()
+    return rows.abs().amax(1)
 
 
 def _training_type(block: torch.Tensor) -> torch.Tensor:

@@ -1,21 +1,39 @@
 """Work on many modules at once in bounded memory: few threads, results in order, one torch thread each."""
 
+import ctypes
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
+from threadpoolctl import threadpool_limits
 
 T, R = TypeVar("T"), TypeVar("R")
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""The C library's numbers of two settings (malloc.h)."""
+
+
+def return_freed_memory() -> None:
+    """Makes the GNU C library give pieces of 4 MB and more back as soon as they are freed; elsewhere does nothing.
+
+    It raises that limit by itself to the largest piece freed so far, up to 32 MB, and what lies below stays with the
+    process, with holes in it. Smaller pieces are kept, up to 16 MB: fetching them again would cost page faults. See
+    mallopt(3).
+    """
+    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 4 * 2**20)
+        ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, 16 * 2**20)
 
 
 def map_ahead(function: Callable[[T], R], items: Iterable[T], threads: int = 0) -> Iterator[R]:
     """Like map, a few items ahead of the consumer, so that reading and computing overlap.
 
-    Small matrices get slower with more than one torch thread each, up to a thousand times on a busy machine, so
-    each worker has one, and the caller's setting is restored at the end.
+    Small matrices get slower with more than one thread of torch or NumPy each, up to a thousand times on a busy
+    machine, so each worker has one, and the caller's settings are restored at the end.
 
     Args:
         function: releases the interpreter lock most of the time (reads, matrix products).
@@ -25,6 +43,7 @@ def map_ahead(function: Callable[[T], R], items: Iterable[T], threads: int = 0) 
     threads = threads or min(4, os.cpu_count() or 1)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    limits = threadpool_limits(1, user_api="blas")
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     waiting = deque()
     try:
@@ -39,4 +58,5 @@ def map_ahead(function: Callable[[T], R], items: Iterable[T], threads: int = 0) 
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+        limits.restore_original_limits()
         torch.set_num_threads(before)

@@ -19,7 +19,7 @@ from housebrain_core.inspection import Geometry, judge_updates
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.parallel import map_ahead
 from housebrain_core.stacks import Side, read_stack
-from housebrain_core.strategies import STRATEGIES, sum_updates
+from housebrain_core.strategies import STRATEGIES, coefficients_of, sum_updates
 from housebrain_core.tensorfiles import write_tensors
 
 COEFFICIENTS = 32 * 2**20
@@ -61,10 +61,12 @@ def plan_merge(adapters: list[Adapter], recipe: Recipe, rank: int | str) -> Plan
 
     def one(module: str) -> tuple[Fit, torch.Tensor, float, float]:
         stacked = read_stack(adapters, module)
-        core = strategy.combine(stacked.cores(), recipe.weights, recipe.density)
-        mean = core if strategy.combine is sum_updates else sum_updates(stacked.cores(), recipe.weights)
-        distance, square = float((core - mean).square().sum()), float(mean.square().sum())
-        return fit(stacked, core.mul_(recipe.scale), keep), stacked.inner, distance, square
+        merged = coefficients_of(strategy, stacked, recipe.weights, recipe.density)
+        distance, square = 0.0, 1.0
+        if strategy.combine is not sum_updates:
+            mean = sum_updates(stacked.selections(), recipe.weights)
+            distance, square = stacked.square_norm(merged - mean), stacked.square_norm(mean)
+        return fit(stacked, merged.mul_(recipe.scale), keep), stacked.inner, distance, square
 
     fits, inner, distance, square = {}, 0, 0.0, 0.0
     for module, found in zip(modules, map_ahead(one, modules, threads_for(adapters)), strict=True):
@@ -94,14 +96,17 @@ def merged_factors(adapters: list[Adapter], plan: Plan, module: str) -> Pair:
     found, rank = plan.fits[module], plan.rank
     kept = min(rank, len(found.values))
     if found.left.shape[1] < kept:
-        strategy, recipe, stacked = STRATEGIES[plan.recipe.strategy], plan.recipe, read_stack(adapters, module)
-        core = strategy.combine(stacked.cores(), recipe.weights, recipe.density).mul_(recipe.scale)
-        found = fit(stacked, core, kept)
-    b = combine(found.left[:, :kept].T, Side(adapters, module, "B").blocks(), rank)
-    return b.T, combine(found.right[:kept], Side(adapters, module, "A").blocks(), rank)
+        recipe, stacked = plan.recipe, read_stack(adapters, module)
+        merged = coefficients_of(STRATEGIES[recipe.strategy], stacked, recipe.weights, recipe.density)
+        found = fit(stacked, merged.mul_(recipe.scale), kept)
+    out, inner, _ = adapters[0].shapes[module]
+    b, a = torch.empty(out, rank), torch.empty(rank, inner)
+    combine(found.left[:, :kept].T, Side(adapters, module, "B").blocks(), b.T)
+    combine(found.right[:kept], Side(adapters, module, "A").blocks(), a)
+    return b, a
 
 
-def write_adapter(folder: Path, adapters: list[Adapter], rank: int, factors: Callable[[str], Pair]) -> None:
+def write_adapter(folder: Path, adapters: list[Adapter], rank: int, factors: Callable[[str], Pair]) -> dict[str, Any]:
     """Writes weights and configuration of an adapter: alpha = rank, so that every server reads the same scaling, 1.
 
     Args:
@@ -109,6 +114,9 @@ def write_adapter(folder: Path, adapters: list[Adapter], rank: int, factors: Cal
         adapters: what it is made of; base model, modules and tokenizer are taken from the first.
         rank: of every module.
         factors: module -> (B, A).
+
+    Returns:
+        File -> size and sha256, of the weights.
     """
     modules = sorted(adapters[0].shapes)
     shapes = {}
@@ -117,7 +125,7 @@ def write_adapter(folder: Path, adapters: list[Adapter], rank: int, factors: Cal
         shapes[f"base_model.model.{module}.lora_A.weight"] = (rank, inner)
         shapes[f"base_model.model.{module}.lora_B.weight"] = (out, rank)
     tensors = (tensor for b, a in map_ahead(factors, modules, threads_for(adapters)) for tensor in (a, b))
-    write_tensors(folder / WEIGHTS, shapes, tensors)
+    written = {WEIGHTS: write_tensors(folder / WEIGHTS, shapes, tensors)}
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -135,6 +143,7 @@ def write_adapter(folder: Path, adapters: list[Adapter], rank: int, factors: Cal
     for name in TOKENIZER:
         if (adapters[0].folder / name).is_file():
             write_atomically(folder / name, (adapters[0].folder / name).read_bytes())
+    return written
 
 
 def merged_run(adapters: list[Adapter]) -> dict[str, Any]:

@@ -33,20 +33,24 @@ class Side(NamedTuple):
         return self.adapters[0].shapes[self.module]["BA".index(self.name)]
 
     def blocks(self) -> Iterator[torch.Tensor]:
-        """All columns in order, (R, columns) in float32 at a time; a block is overwritten by the next."""
-        ranks, length = self.ranks, self.length
-        step = min(length, max(1, BLOCK // sum(ranks)))
-        memory = torch.empty(sum(ranks) * step)
-        for start in range(0, length, step):
-            width = min(step, length - start)
-            block = memory[: sum(ranks) * width].view(-1, width)
-            for adapter, rows in zip(self.adapters, block.split(ranks), strict=True):
-                adapter.read_columns(self.module, self.name, start, rows)
-            yield block
+        """All columns in order, (R, columns) in float32 at a time, laid out in memory as in the files; without scaling.
+
+        A block is overwritten by the next.
+        """
+        step = min(self.length, max(1, BLOCK // sum(self.ranks)))
+        memory = torch.empty(sum(self.ranks) * step)
+        for start in range(0, self.length, step):
+            stop = min(start + step, self.length)
+            parts = [adapter.read_part(self.module, self.name, start, stop) for adapter in self.adapters]
+            block = memory[: sum(self.ranks) * (stop - start)]
+            if self.name == "A":
+                yield torch.cat(parts, out=block.view(-1, stop - start))
+            else:
+                yield torch.cat(parts, dim=1, out=block.view(stop - start, -1)).T
 
 
 def read_stack(adapters: list[Adapter], module: str) -> Stack:
-    """A module of all adapters in core coordinates.
+    """A module of all adapters in small matrices.
 
     Raises:
         AdapterError: a value is not finite, or beyond what training can give.
@@ -57,4 +61,4 @@ def read_stack(adapters: list[Adapter], module: str) -> Stack:
     if not all((found.diagonal() <= VALUE_LIMIT**2).all() for found in grams):
         for adapter in adapters:
             adapter.factors(module)  # looks at every value
-    return stack(*grams, sides[0].ranks)
+    return stack(*grams, sides[0].ranks, [adapter.scaling[module] for adapter in adapters])

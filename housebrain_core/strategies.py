@@ -1,8 +1,7 @@
 """The ways to merge: how much each adapter counts, and how the weighted updates become one. Pure functions.
 
 `weigh` gets the adapters and the settings and returns weights; `combine` gets pairs (B, A) of one module and weights
-and returns the merged update. It works on the factors themselves, then the result is D (out_features, in_features),
-and, because it is what the merge does, on their cores (algebra.py), then the result is D's core.
+and returns the merged update D (out_features, in_features). It is applied to far smaller pairs: see `coefficients_of`.
 """
 
 import math
@@ -12,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from housebrain_core.adapters import Adapter
-from housebrain_core.algebra import Pair, zeros
+from housebrain_core.algebra import Pair, Stack, root
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError
 
@@ -56,7 +55,7 @@ def sum_updates(pairs: Iterable[Pair], weights: list[float], density: float = 1.
     total = None
     for weight, (b, a) in zip(weights, pairs, strict=True):
         if total is None:
-            total = zeros(len(b), a.shape[1]).to(b.dtype)
+            total = b.new_zeros(len(b), a.shape[1])
         total.addmm_(b, a, alpha=weight)
     return total
 
@@ -102,7 +101,9 @@ class Strategy(NamedTuple):
     weigh: Callable[[list[Adapter], MergeConfig], list[float]]
     combine: Callable[[Iterable[Pair], list[float], float], torch.Tensor] = sum_updates
     measured: bool = False
-    """Whether the weights are found by measuring validation losses (search.py), starting from `weigh`."""
+    """Whether the weights are found by measuring validation losses (validation.py), starting from `weigh`."""
+    linear: bool = True
+    """Whether `combine` is linear in the B's and in the A's, so that any coordinates do."""
 
 
 STRATEGIES = {
@@ -111,9 +112,18 @@ STRATEGIES = {
     "best": Strategy(best_alone),
     "greedy": Strategy(equal_weights, measured=True),
     "search": Strategy(equal_weights, measured=True),
-    "ties": Strategy(equal_weights, trim_elect_merge),
+    "ties": Strategy(equal_weights, trim_elect_merge, linear=False),
     "ab-average": Strategy(equal_weights, average_factors),
 }
+
+
+def coefficients_of(strategy: Strategy, stacked: Stack, weights: list[float], density: float = 1.0) -> torch.Tensor:
+    """C (R, R) of the merged update B_cat C A_cat of one module (algebra.py)."""
+    if strategy.linear:
+        return strategy.combine(stacked.selections(), weights, density)
+    b, a = root(stacked.gram_b.clone()), root(stacked.gram_a.clone())
+    core = strategy.combine(stacked.cores(b, a), weights, density)
+    return b.solve(a.solve(core.T).T)
 
 
 def _from_run(adapter: Adapter, name: str) -> float:

@@ -5,6 +5,7 @@ The format is an 8-byte little-endian length, a JSON header of that length, then
 wrong, and neither reading nor writing ever holds more than one tensor.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -25,6 +26,29 @@ DTYPES = {
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
     "BOOL": torch.bool,
 }  # fmt: skip
+
+
+class HashedFile:
+    """A file that is written from front to end, whose size and sha256 are known then without reading it again."""
+
+    def __init__(self, path: Path):
+        self._path, self._digest = path, hashlib.sha256()
+
+    def __enter__(self) -> "HashedFile":
+        self._file = self._path.open("wb", buffering=0)
+        return self
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Writes all of `data`."""
+        self._digest.update(data)
+        rest = memoryview(data).cast("B")
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def __exit__(self, *_: object) -> None:
+        with self._file:
+            os.fsync(self._file.fileno())  # a manifest promises these bytes, also after a power cut
+            self.description = {"sha256": self._digest.hexdigest(), "size": self._file.tell()}
 
 
 class Entry(NamedTuple):
@@ -76,23 +100,34 @@ def read_json(data: bytes) -> dict[str, Any]:
     return value
 
 
-def read_tensor(path: Path, entry: Entry) -> torch.Tensor:
+def read_tensor(path: str | Path, entry: Entry) -> torch.Tensor:
     """One tensor, read into memory of its own (no mapping, so that memory stays what is in use)."""
-    data = torch.empty(entry.end - entry.start, dtype=torch.uint8)
-    with path.open("rb", buffering=0) as file:
-        read_into(file, data, entry.start)
-    return data.view(DTYPES[entry.dtype]).view(entry.shape)
+    return read_flat(path, entry, 0, math.prod(entry.shape)).view(entry.shape)
 
 
-def read_part(path: Path, entry: Entry, row: int, column: int, part: torch.Tensor) -> None:
-    """Fills a contiguous matrix of the file's type with a rectangle of one of its matrices, from (row, column) on."""
-    lines = [part] if part.shape[1] == entry.shape[1] else part
+def read_flat(path: str | Path, entry: Entry, start: int, stop: int) -> torch.Tensor:
+    """Values of a tensor from `start` up to `stop`, as if it had one dimension."""
+    data = torch.empty(stop - start, dtype=DTYPES[entry.dtype])
     with open(path, "rb", buffering=0) as file:
-        for number, line in enumerate(lines, row):
-            read_into(file, line, entry.start + (number * entry.shape[1] + column) * part.element_size())
+        _read_into(file, data, entry.start + start * data.element_size())
+    return data
 
 
-def read_into(file, data: torch.Tensor, start: int) -> None:
+def read_part(path: str | Path, entry: Entry, start: int, stop: int, dim: int) -> torch.Tensor:
+    """Rows (dim 0) or columns (dim 1) of a matrix, from `start` up to `stop`."""
+    rows, columns = entry.shape
+    if dim == 0:
+        return read_flat(path, entry, start * columns, stop * columns).view(-1, columns)
+    if stop - start == columns:
+        return read_tensor(path, entry)
+    data = torch.empty(rows, stop - start, dtype=DTYPES[entry.dtype])
+    with open(path, "rb", buffering=0) as file:
+        for number, line in enumerate(data):
+            _read_into(file, line, entry.start + (number * columns + start) * data.element_size())
+    return data
+
+
+def _read_into(file, data: torch.Tensor, start: int) -> None:
     """Fills a contiguous tensor with the bytes of an open file from `start` on."""
     data = data.view(torch.int16) if data.dtype == torch.bfloat16 else data  # which numpy does not know
     view, done = memoryview(data.numpy()).cast("B"), 0
@@ -126,22 +161,24 @@ def layout(tensors: dict[str, tuple[str, tuple[int, ...]]], metadata: dict[str, 
     return len(text).to_bytes(8, "little") + text, entries
 
 
-def write_tensors(path: Path, shapes: dict[str, tuple[int, ...]], tensors: Iterable[torch.Tensor]) -> None:
+def write_tensors(path: Path, shapes: dict[str, tuple[int, ...]], tensors: Iterable[torch.Tensor]) -> dict[str, Any]:
     """Writes float32 tensors one after another; the same bytes as `safetensors.torch.save_file`, in less memory.
 
     Args:
         path: file to write.
         shapes: name -> shape, sorted by name.
         tensors: in the same order.
+
+    Returns:
+        Size and sha256 of the file.
     """
     head, entries = layout({name: ("F32", shape) for name, shape in shapes.items()}, {"format": "pt"})
-    with path.open("wb") as file:
+    with HashedFile(path) as file:
         file.write(head)
         for entry, tensor in zip(entries.values(), tensors, strict=True):
             assert tuple(tensor.shape) == entry.shape and tensor.dtype == torch.float32
             file.write(memoryview(tensor.contiguous().numpy()).cast("B"))
-        file.flush()
-        os.fsync(file.fileno())
+    return file.description
 
 
 def _entry(name: str, value: Any, first: int) -> Entry:

@@ -14,7 +14,13 @@ from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError, HouseBrainError
 from housebrain_core.manifests import seal
 from housebrain_core.merge import merge_adapters
-from housebrain_core.strategies import average_factors, sum_updates, trim_elect_merge
+from housebrain_core.strategies import (
+    STRATEGIES,
+    average_factors,
+    coefficients_of,
+    sum_updates,
+    trim_elect_merge,
+)
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -67,20 +73,25 @@ def blocks_of(pairs, side: int, width: int = 7) -> tuple[torch.Tensor, ...]:
 
 
 def stack_of(pairs) -> Stack:
-    return stack(*(gram(blocks_of(pairs, side)) for side in (0, 1)), [a.shape[0] for _, a in pairs])
+    ranks = [a.shape[0] for _, a in pairs]
+    return stack(*(gram(blocks_of(pairs, side)) for side in (0, 1)), ranks, [1.0] * len(pairs))
 
 
-def dense_of(pairs, strategy, weights, density=1.0) -> torch.Tensor:
+def dense_of(pairs, combine, weights, density=1.0) -> torch.Tensor:
     """Through the cores, back as a matrix."""
+    strategy = next(strategy for strategy in STRATEGIES.values() if strategy.combine is combine)
     stacked = stack_of(pairs)
-    return product_of(fit(stacked, strategy(stacked.cores(), weights, density)), pairs)
+    return product_of(fit(stacked, coefficients_of(strategy, stacked, weights, density)), pairs)
 
 
 def product_of(found, pairs, rank: int | None = None) -> torch.Tensor:
     """The merged update in float64, truncated to a rank."""
     kept = len(found.values) if rank is None else rank
-    b = combine(found.left[:, :kept].T, blocks_of(pairs, 0), kept + 1)  # and a row of zeros
-    return b.T.double() @ combine(found.right[:kept], blocks_of(pairs, 1), kept + 1).double()
+    b, a = (torch.full((kept + 1, blocks_of(pairs, side, 99)[0].shape[1]), torch.nan) for side in (0, 1))
+    combine(found.left[:, :kept].T, blocks_of(pairs, 0), b)
+    combine(found.right[:kept], blocks_of(pairs, 1), a)
+    assert not b[kept:].any() and not a[kept:].any(), "the rows beyond are zero"
+    return b.T.double() @ a.double()
 
 
 def test_sum_of_updates_by_hand():
@@ -129,7 +140,7 @@ def test_truncation_loses_exactly_what_the_dense_svd_says(rank):
     exact = sum(w * b.double() @ a.double() for w, (b, a) in zip(weights, pairs, strict=True))
     dense = torch.linalg.svdvals(exact)
     stacked = stack_of(pairs)
-    found = fit(stacked, sum_updates(stacked.cores(), weights))
+    found = fit(stacked, sum_updates(stacked.selections(), weights))
     assert torch.allclose(found.values, dense[: len(found.values)], rtol=1e-6)
     error = (exact - product_of(found, pairs, rank)).square().sum()
     assert float(error) == pytest.approx(float(dense[rank:].square().sum()), rel=1e-4)
