@@ -4,7 +4,6 @@ Folders come back from other people's accounts. Only safetensors and JSON are op
 What cannot be merged exactly is refused with the reason.
 """
 
-import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,7 @@ from housebrain_core.adapter_config import check_config, check_ranks, scaling_of
 from housebrain_core.archives import CONFIG, RUN, SIZE_LIMITS, WEIGHTS
 from housebrain_core.errors import AdapterError, DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, sha256_of
-from housebrain_core.tensorfiles import Entry, read_header, read_json, read_part, read_tensor
+from housebrain_core.tensorfiles import Entry, TensorFile, read_header, read_json
 
 VALUE_LIMIT = 1e6
 """Largest magnitude of a weight; trained ones are below 10."""
@@ -78,9 +77,9 @@ class Adapter:
         return self.folder.name
 
     @cached_property
-    def weights(self) -> str:
-        """The file of weights; a plain text, since it is opened thousands of times."""
-        return os.path.join(self.folder, WEIGHTS)
+    def file(self) -> TensorFile:
+        """The weights, opened when they are first read."""
+        return TensorFile(self.folder / WEIGHTS)
 
     @property
     def dataset(self) -> str | None:
@@ -108,7 +107,7 @@ class Adapter:
             AdapterError: a value is not finite, or beyond what training can give.
         """
         b, a = (self._read(f"base_model.model.{module}.lora_{side}.weight") for side in "BA")
-        return b.mul_(self.scaling[module]), a  # read_tensor's memory is ours
+        return b.mul_(self.scaling[module]), a  # the memory is ours
 
     def read_part(self, module: str, side: str, start: int, stop: int) -> torch.Tensor:
         """Columns of A (rank, stop - start) or rows of B (stop - start, rank), in float32 and without the scaling.
@@ -116,10 +115,10 @@ class Adapter:
         Values are not checked here.
         """
         entry = self.entries[f"base_model.model.{module}.lora_{side}.weight"]
-        return read_part(self.weights, entry, start, stop, dim="BA".index(side)).float()
+        return self.file.read_part(entry, start, stop, dim="BA".index(side)).float()
 
     def _read(self, name: str) -> torch.Tensor:
-        tensor = read_tensor(self.weights, self.entries[name]).float()
+        tensor = self.file.read(self.entries[name]).float()
         low, high = torch.aminmax(tensor)
         if not (low >= -VALUE_LIMIT and high <= VALUE_LIMIT):  # NaN fails every comparison
             raise AdapterError(

@@ -23,7 +23,7 @@ from housebrain_core.manifests import MANIFEST, seal, to_json, write_atomically
 from housebrain_core.parallel import map_ahead
 from housebrain_core.planning import Plan, Recipe, merged_factors, plan_merge, trained_in_4bit
 from housebrain_core.strategies import STRATEGIES
-from housebrain_core.tensorfiles import Entry, HashedFile, layout, read_flat
+from housebrain_core.tensorfiles import Entry, HashedFile, TensorFile, layout
 
 BLOCK = 2**18
 """Elements that are worked on at once."""
@@ -113,7 +113,9 @@ def _validation_loss(folder: Path, data: Path) -> float:
     return sum(sums) / sum(tokens)
 
 
-def stream(base: Path, adapters: list[Adapter], plan: Plan, view: str, output: Path, report=print):
+def stream(
+    base: Path, adapters: list[Adapter], plan: Plan, view: str, output: Path, report=print
+) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
     """Copies a base model with the update in it.
 
     Returns:
@@ -127,17 +129,18 @@ def stream(base: Path, adapters: list[Adapter], plan: Plan, view: str, output: P
     written: dict[str, dict[str, Any]] = {}
     for number, (name, entries) in enumerate(shards.items(), 1):
         kept = {key: _new_type(entry) for key, entry in entries.items()}
+        source = TensorFile(base / name)
         with HashedFile(output / name) as target:
             target.write(layout(kept, {"format": "pt"})[0])
             for key, entry in entries.items():
                 module = key.removesuffix(".weight")
                 if key.endswith(".weight") and module in plan.fits:
                     factors = merged_factors(adapters, plan, module)
-                    for block, share in _merged(base / name, entry, factors, view):
+                    for block, share in _merged(source, entry, factors, view):
                         target.write(_bytes(block))
                         shares.setdefault(module, share)
                 else:
-                    for block in _copied(base / name, entry, key):
+                    for block in _copied(source, entry, key):
                         target.write(_bytes(block))
         written[name] = target.description
         report(f"wrote {name}, {number} of {len(shards)}")
@@ -150,7 +153,7 @@ def stream(base: Path, adapters: list[Adapter], plan: Plan, view: str, output: P
     return shares, written
 
 
-def _merged(path: Path, entry: Entry, factors: Pair, view: str) -> Iterator[tuple[torch.Tensor, float]]:
+def _merged(file: TensorFile, entry: Entry, factors: Pair, view: str) -> Iterator[tuple[torch.Tensor, float]]:
     """W + B A in float16, some rows at a time, each with rounding's share of the update in the first."""
     b, a = factors
     height, width = entry.shape
@@ -160,10 +163,10 @@ def _merged(path: Path, entry: Entry, factors: Pair, view: str) -> Iterator[tupl
 
         whole = nf4.whole_rows(width)
         rows = max(1, rows // whole) * whole
-        scales = nf4.read_scales(_parts(path, entry, rows * width))
+        scales = nf4.read_scales(_parts(file, entry, rows * width))
 
     def one(start: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        block = read_flat(path, entry, start * width, min(start + rows, height) * width).view(-1, width)
+        block = file.read_part(entry, start, min(start + rows, height), dim=0)
         weight = block.float()
         if scales is not None:
             first = start * width // nf4.BLOCK
@@ -180,17 +183,16 @@ def _merged(path: Path, entry: Entry, factors: Pair, view: str) -> Iterator[tupl
         yield rounded, share
 
 
-def _copied(path: Path, entry: Entry, name: str) -> Iterator[torch.Tensor]:
+def _copied(file: TensorFile, entry: Entry, name: str) -> Iterator[torch.Tensor]:
     """A tensor that no adapter changes, in float16 where it has floating point."""
-    if entry.dtype in FLOATS:
-        return map_ahead(lambda block: _to_half(block, name), _parts(path, entry, BLOCK))
-    return _parts(path, entry, BLOCK)
+    return _parts(file, entry, BLOCK, lambda part: _to_half(part, name) if entry.dtype in FLOATS else part)
 
 
-def _parts(path: Path, entry: Entry, step: int) -> Iterator[torch.Tensor]:
-    """A tensor of a file in pieces of `step` values, flat."""
+def _parts(file: TensorFile, entry: Entry, step: int, change: Callable = lambda part: part) -> Iterator[torch.Tensor]:
+    """A tensor of a file in pieces of `step` values, flat, each changed."""
     count = math.prod(entry.shape)
-    return map_ahead(lambda start: read_flat(path, entry, start, min(start + step, count)), range(0, count, step))
+    starts = range(0, count, step)
+    return map_ahead(lambda start: change(file.read(entry, start, min(start + step, count))), starts)
 
 
 def _to_half(block: torch.Tensor, name: str) -> torch.Tensor:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,43 +101,55 @@ def read_json(data: bytes) -> dict[str, Any]:
     return value
 
 
-def read_tensor(path: str | Path, entry: Entry) -> torch.Tensor:
-    """One tensor, read into memory of its own (no mapping, so that memory stays what is in use)."""
-    return read_flat(path, entry, 0, math.prod(entry.shape)).view(entry.shape)
+class TensorFile:
+    """Tensors of a safetensors file, a piece at a time in memory of their own, by any number of threads.
 
+    It is not mapped, so that memory stays what is in use. Where the system can read at a position it is opened once,
+    which takes a tenth off a merge; elsewhere for every piece.
+    """
 
-def read_flat(path: str | Path, entry: Entry, start: int, stop: int) -> torch.Tensor:
-    """Values of a tensor from `start` up to `stop`, as if it had one dimension."""
-    data = torch.empty(stop - start, dtype=DTYPES[entry.dtype])
-    with open(path, "rb", buffering=0) as file:
-        _read_into(file, data, entry.start + start * data.element_size())
-    return data
+    def __init__(self, path: Path):
+        self._path, self._descriptor = str(path), None
+        if hasattr(os, "preadv"):
+            self._descriptor = os.open(path, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._descriptor)
 
+    def read(self, entry: Entry, start: int = 0, stop: int | None = None) -> torch.Tensor:
+        """A tensor, or its values from `start` up to `stop` as if it had one dimension."""
+        if stop is None:
+            return self.read(entry, 0, math.prod(entry.shape)).view(entry.shape)
+        data = torch.empty(stop - start, dtype=DTYPES[entry.dtype])
+        self._fill(data, entry.start + start * data.element_size())
+        return data
 
-def read_part(path: str | Path, entry: Entry, start: int, stop: int, dim: int) -> torch.Tensor:
-    """Rows (dim 0) or columns (dim 1) of a matrix, from `start` up to `stop`."""
-    rows, columns = entry.shape
-    if dim == 0:
-        return read_flat(path, entry, start * columns, stop * columns).view(-1, columns)
-    if stop - start == columns:
-        return read_tensor(path, entry)
-    data = torch.empty(rows, stop - start, dtype=DTYPES[entry.dtype])
-    with open(path, "rb", buffering=0) as file:
+    def read_part(self, entry: Entry, start: int, stop: int, dim: int) -> torch.Tensor:
+        """Rows (dim 0) or columns (dim 1) of a matrix, from `start` up to `stop`."""
+        rows, columns = entry.shape
+        if dim == 0:
+            return self.read(entry, start * columns, stop * columns).view(-1, columns)
+        if stop - start == columns:
+            return self.read(entry)
+        data = torch.empty(rows, stop - start, dtype=DTYPES[entry.dtype])
         for number, line in enumerate(data):
-            _read_into(file, line, entry.start + (number * columns + start) * data.element_size())
-    return data
+            self._fill(line, entry.start + (number * columns + start) * data.element_size())
+        return data
 
+    def _fill(self, data: torch.Tensor, start: int) -> None:
+        """Fills a contiguous tensor with the bytes of the file from `start` on."""
+        data = data.view(torch.int16) if data.dtype == torch.bfloat16 else data  # which numpy does not know
+        view = memoryview(data.numpy()).cast("B")
+        while view:
+            count = self._read_into(view, start)
+            if not count:
+                raise AdapterError(f"{self._path} became shorter while it was read. Copy it again.")
+            view, start = view[count:], start + count
 
-def _read_into(file, data: torch.Tensor, start: int) -> None:
-    """Fills a contiguous tensor with the bytes of an open file from `start` on."""
-    data = data.view(torch.int16) if data.dtype == torch.bfloat16 else data  # which numpy does not know
-    view, done = memoryview(data.numpy()).cast("B"), 0
-    file.seek(start)
-    while done < len(view):
-        count = file.readinto(view[done:])
-        if not count:
-            raise AdapterError(f"{file.name} became shorter while it was read. Copy it again.")
-        done += count
+    def _read_into(self, view: memoryview, start: int) -> int:
+        if self._descriptor is not None:
+            return os.preadv(self._descriptor, [view], start)
+        with open(self._path, "rb", buffering=0) as file:
+            file.seek(start)
+            return file.readinto(view)
 
 
 def layout(tensors: dict[str, tuple[str, tuple[int, ...]]], metadata: dict[str, str]) -> tuple[bytes, dict[str, Entry]]:
