@@ -1,6 +1,6 @@
 """What generation costs: constrained beside unconstrained, batches beside one by one, and the bandwidth limit of a GPU.
 
-    python benchmarks/generate.py --output generate.json --tokenizers ../shared/tokenizers
+    python benchmarks/generate.py --output generate.json --tokenizers FOLDER
     python benchmarks/generate.py --shapes 1.5b 6.7b          on a machine with an NVIDIA GPU
 
 Models have random weights: costs do not depend on what they say. The first two tables are for the tiny shape and run

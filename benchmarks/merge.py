@@ -9,11 +9,13 @@
 Synthetic: B ~ T A' + 50 % noise, one A per adapter close to a common one. One torch thread. CPU seconds and memory do
 not count the import of torch; memory counts all other imports. Cold: every file is synced and dropped from the page
 cache (posix_fadvise) before each run. The floor reads all inputs in pieces of 1 MB, and writes and syncs as much as one
-adapter has; ours and `peft-full` sync what they write too. All take turns, three times, and each shows its fastest: on
-a virtual machine the first to touch a page of memory pays for it. The load average is that before each table.
+adapter has; `floor-sha` also hashes the inputs; ours and `peft-full` sync what they write too. All take turns, three
+times, and each shows its fastest: on a virtual machine the first to touch a page of memory pays for it. The load
+average is that before each table.
 """
 
 import argparse
+import hashlib
 import itertools
 import json
 import mmap
@@ -99,13 +101,18 @@ def memory(name: str = "VmHWM") -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
-def floor(paths: list[Path], output: Path) -> None:
-    """Reads every input once and writes as many bytes as one adapter has: what no merge can be faster than."""
+def floor(paths: list[Path], output: Path, hashed: bool = False) -> None:
+    """Reads every input once and writes as many bytes as one adapter has: what no merge can be faster than.
+
+    With `hashed` also the sha256 of every input, by which a merge names them.
+    """
     buffer = mmap.mmap(-1, 2**20)  # whole pages: copying into others can be five times slower
     for path in paths:
+        digest = hashlib.sha256()
         with (path / "adapter_model.safetensors").open("rb", buffering=0) as file:
-            while file.readinto(buffer):
-                pass
+            while count := file.readinto(buffer):
+                if hashed:
+                    digest.update(memoryview(buffer)[:count])
     output.mkdir()
     with (output / "adapter_model.safetensors").open("wb") as file:
         for _ in range((paths[0] / "adapter_model.safetensors").stat().st_size // len(buffer)):
@@ -211,13 +218,14 @@ def run_one(options: argparse.Namespace) -> None:
     if options.one.startswith(("cat", "linear", "svd", "peft")):
         import peft  # noqa: F401
         import transformers  # noqa: F401
-    elif options.one != "floor":
+    elif not options.one.startswith("floor"):
         import housebrain_core.into_base  # noqa: F401
         import housebrain_core.merge  # noqa: F401
     if options.one == "full-nf4":
         import housebrain_core.nf4  # noqa: F401
     work = {
         "floor": lambda: floor(paths, output),
+        "floor-sha": lambda: floor(paths, output, hashed=True),
         "ours-8": lambda: ours(paths, output, 8),
         "ours-auto": lambda: ours(paths, output, "auto"),
         "ours-full": lambda: ours(paths, output, "full"),
@@ -278,7 +286,7 @@ def compare_adapters(options: argparse.Namespace, folder: Path) -> None:
     print(f"{options.adapters} adapters of rank 8, {len(shapes(options.layers))} modules", flush=True)
     names = ["ours-8", "ours-auto", "ours-full"] if options.adapters < 20 else ["ours-8"]
     names += [] if options.ours_only else ["cat", "linear"]
-    found = measure(options, folder, ["floor", *names])
+    found = measure(options, folder, ["floor", "floor-sha", *names])
     for name in names:
         times = found[name]["wall"] / found["floor"]["wall"]
         output = folder / f"out-{name}"
