@@ -22,6 +22,11 @@ RATIO_LIMIT = 200
 """Unpacked bytes per packed byte: weights pack to about 0.9 of their size, JSON to a twentieth."""
 
 
+def name_of(path: Path) -> str:
+    """What the adapter in a folder or zip is called."""
+    return path.stem if path.suffix.lower() == ".zip" and not path.is_dir() else path.name
+
+
 @contextlib.contextmanager
 def unpacked(paths: list[Path]) -> Iterator[dict[Path, Path | AdapterError]]:
     """Folders for adapters that may be zips; what was unpacked is removed at the end.

@@ -20,6 +20,8 @@ ALIASES = {
 }
 """Flags that are not the field's own name: the guide's, and short ones."""
 LIST_FLAGS = ("--models", "--model", "--exclude", "--weights", "--where", "--platform", "--owner", "--training")
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 POSITIONAL = ("inspect", "convert")
 """Commands whose first arguments are models, without a flag."""
 
@@ -162,7 +164,8 @@ def run_train(settings: Any) -> None:
         return
     from housebrain_core.train import HouseBrainFineTuner
 
-    HouseBrainFineTuner(settings).train()
+    if "SIGINT" in HouseBrainFineTuner(settings).train().why_it_ended:
+        sys.exit(INTERRUPTED)  # a script must not take it for done
 
 
 def run_merge(settings: Any) -> None:
@@ -266,12 +269,13 @@ STAGES = {
 
 
 def _with_base_folder(settings: Any) -> Any:
-    """`--base-model tiny` is the demo's base model, made on first use."""
-    if getattr(settings, "base_model", None) != "tiny":
+    """The base model `tiny` is the demo's, made on first use."""
+    named = [name for name in ("base_model", "into_base") if getattr(settings, name, None) == "tiny"]
+    if not named:
         return settings
     from housebrain_core.tiny import tiny_base
 
-    return settings.model_copy(update={"base_model": str(tiny_base())})
+    return settings.model_copy(update=dict.fromkeys(named, str(tiny_base())))
 
 
 def repeat_flags(arguments: list[str]) -> list[str]:
@@ -302,9 +306,11 @@ def main() -> None:
     except OSError as error:  # no space left, no permission, a folder where a file should be
         print(f"{error.strerror or error}: {error.filename or 'see the lines above'}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("Interrupted. The same command again goes on or starts anew, as its lines above say.", file=sys.stderr)
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as end:
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
+            raise
+        print("Interrupted. Nothing half-written counts: the same command again goes on, or anew.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

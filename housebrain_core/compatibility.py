@@ -7,17 +7,23 @@ from housebrain_core.adapters import Adapter
 from housebrain_core.errors import AdapterError
 
 
-def check_mergeable(adapters: list[Adapter], accept_unfinished: bool = False, accept_mixed_data: bool = False) -> None:
+def check_mergeable(
+    adapters: list[Adapter],
+    accept_unfinished: bool = False,
+    accept_mixed_data: bool = False,
+    accept_mixed_seeds: bool = False,
+) -> None:
     """Refuses adapters that do not belong together, with all reasons at once.
 
     Args:
         adapters: at least one.
         accept_unfinished: merge adapters whose training ended before its plan did.
         accept_mixed_data: merge adapters that were trained on different datasets.
+        accept_mixed_seeds: merge adapters that started from different LoRA initialisations.
 
     Raises:
         AdapterError: another base model or revision, other target modules, the same split or the same file twice,
-            different datasets, an unfinished adapter.
+            different datasets or LoRA initialisations, an unfinished adapter.
     """
     problems = []
     for what, value in (("base model", lambda a: a.base_model), ("revision of it", lambda a: a.revision)):
@@ -36,6 +42,10 @@ def check_mergeable(adapters: list[Adapter], accept_unfinished: bool = False, ac
     mixed = describe_mixed_data(adapters)
     if mixed and not accept_mixed_data:
         problems.append(f"{mixed}. If their mean is what you want, pass --accept-mixed-data")
+    if not accept_mixed_seeds:
+        settings = [(adapter.name, (adapter.run or {}).get("settings") or {}) for adapter in adapters]
+        told = [(name, values["lora_seed"]) for name, values in settings if "lora_seed" in values]
+        problems += [f"{line}; to merge them so, pass --accept-mixed-seeds" for line in _differences("lora_seed", told)]
     if not accept_unfinished:
         problems += [
             f"{a.name} is not finished: {a.run['why_it_ended']}. Let its person start it again, or pass "

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from housebrain_core.errors import ConfigError
 from housebrain_core.settings import Count, FineTuningConfig, Settings, Share
 
 __all__ = ["FineTuningConfig"]  # the settings of training live in settings.py, and are imported from here
@@ -133,15 +134,20 @@ class MergeConfig(Settings):
     """Accept adapters whose training ended before its plan did."""
     accept_mixed_data: bool = False
     """Accept adapters that were trained on different datasets."""
+    accept_mixed_seeds: bool = False
+    """Accept adapters that started from different LoRA initialisations (lora_seed), whose mean is often poor."""
     overwrite: bool = False
     """Replace an output folder that an earlier merge wrote."""
 
     @model_validator(mode="after")
     def _check_weights(self):
+        problem = ""
         if self.weights and self.strategy != "weighted":
-            raise ValueError(f"weights are for the strategy weighted, not for {self.strategy}")
-        if self.weights and (len(self.weights) != len(self.models) or not sum(self.weights) > 0):
-            raise ValueError(f"{len(self.weights)} weights for {len(self.models)} models, with sum {sum(self.weights)}")
+            problem = f"they are for the strategy weighted, not for {self.strategy}"
+        elif self.weights and (len(self.weights) != len(self.models) or not sum(self.weights) > 0):
+            problem = f"{len(self.weights)} numbers with sum {sum(self.weights):g} for {len(self.models)} models"
+        if problem:  # the base class explains only what is wrong with single settings
+            raise ConfigError(f"MergeConfig: these settings cannot be used:\n  weights: {problem}")
         return self
 
 
@@ -159,7 +165,7 @@ class EvaluateConfig(Settings):
     samples: Count = 100
     """Validation samples whose designs are generated and judged; the loss is measured on all."""
     output: Path = Path("evaluation.json")
-    """File for the results; report.html and the answers, in a .jsonl of the same name, lie beside it."""
+    """File for the results; the answers lie beside it as .jsonl, the page as report.html or under the file's name."""
     batch_size: Count = 8
     """Designs generated at once."""
     max_new_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"

@@ -88,11 +88,16 @@ def evaluate(config: EvaluateConfig, report: Callable[[str], None] = print) -> d
     config.output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(config.output.with_suffix(".jsonl"), "\n".join(lines) + "\n")
     write_atomically(config.output, to_json(result))
-    page = write_report(result, config.output.with_suffix(".jsonl"), config.output.with_name("report.html"))
+    page = write_report(result, config.output.with_suffix(".jsonl"), report_path(config.output))
     journal.path.unlink(missing_ok=True)
     report(describe_evaluation(result))
     report(f"results in {config.output}, with figures in {page}")
     return result
+
+
+def report_path(output: Path) -> Path:
+    """report.html beside evaluation.json; results of another name get a page of that name."""
+    return output.with_name("report.html") if output.stem == "evaluation" else output.with_suffix(".html")
 
 
 def load_models(config: EvaluateConfig, report: Callable[[str], None]) -> Iterator[HouseBrainLLM]:
@@ -191,6 +196,8 @@ def describe_evaluation(result: dict[str, Any]) -> str:
         "above: nats per token above the data's own entropy. repaired: JSON after repair, to compare with strict;"
     )
     lines.append("no design comes from it. rules: checks kept by the designs that parse strictly; - where none does.")
+    if all(model["loss_above_floor"] is None for model in result["models"].values()):
+        lines.append("The data's own entropy is not known here: splits of 1,000 training samples and more know it.")
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from housebrain_core.codec import DesignError
 from housebrain_core.config import GenerateConfig
 from housebrain_core.decoding import Decoding, read_answer
 from housebrain_core.errors import ConfigError, DataError
+from housebrain_core.judging import check_or_none
 from housebrain_core.llm import HouseBrainLLM
 from housebrain_core.manifests import sha256_of, write_atomically
 
@@ -49,14 +50,24 @@ def generate(config: GenerateConfig, report: Callable[[str], None] | None = None
     except DesignError as error:
         raise DesignError(f"{error}{'' if config.constrained else ADVICE}", error.kind, error.text) from None
     text = json.dumps(design, indent=2, ensure_ascii=False)
+    for line in describe_findings(briefs[0], design):
+        report(line)
     if config.output:
         config.output.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(config.output, text + "\n")
+        report(f"design in {config.output}")
     else:
         print(text)
     if config.plot:
         report(f"drawn in {plots.save(plots.floor_plan(design, llm.name), config.plot)}")
     return [_row(1, briefs[0], llm, config) | {"design": design}]
+
+
+def describe_findings(brief: dict, design: dict) -> list[str]:
+    """What the rule checks say of one design, a line each, the first ten."""
+    rules = check_or_none(brief, design) or {}
+    found = [f"rule {name}: {finding}" for name, findings in rules.items() for finding in findings or ()]
+    return [*found[:10], *([f"and {len(found) - 10} findings more"] if len(found) > 10 else [])]
 
 
 def read_briefs(source: str) -> tuple[list[dict], bool]:
@@ -98,6 +109,11 @@ def _generate_many(llm: HouseBrainLLM, briefs: list[dict], config: GenerateConfi
     """Writes a line per brief as it comes, sorted at the end; lines of the same model and brief are kept."""
     rows = _read_rows(config.output)
     keys = [json.dumps(_row(number, brief, llm, config)) for number, brief in enumerate(briefs, 1)]
+    if rows.keys() - set(keys):
+        raise ConfigError(
+            f"{config.output} holds designs of another model, other briefs or other settings. They stay: name another "
+            "--output, or delete that file."
+        )
     done = {index for index, key in enumerate(keys) if key in rows}
     if done:
         report(f"{len(done)} of {len(briefs)} designs are in {config.output} already")

@@ -25,6 +25,10 @@ NORM_RANGE = (0.25, 4.0)
 """Norms of updates, in medians, outside which an adapter is an outlier: a bad run, or a poisoned one."""
 
 
+LOW_COSINE = 0.3
+"""Share of the usual cosine to the others below which an adapter is one too: other data, or another start."""
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Lengths and angles of whole updates, all modules together, from Frobenius inner products (N, N)."""
@@ -65,6 +69,7 @@ def judge_updates(names: list[str], geometry: Geometry) -> tuple[list[list[str]]
     odd: list[list[str]] = [[] for _ in names]
     norms, cosines = geometry.norms, geometry.cosines
     usual = median([norm for norm in norms if norm] or [0.0])
+    usual_cosine = median([cosine or 0.0 for cosine in geometry.cosines_to_others])
     for index, norm in enumerate(norms):
         if not norm:
             refused[index].append("untrained: every B is zero")
@@ -78,6 +83,8 @@ def judge_updates(names: list[str], geometry: Geometry) -> tuple[list[list[str]]
         towards = geometry.cosines_to_others[index]
         if towards is not None and towards < 0:
             odd[index].append(f"outlier: it points away from the others (cosine {towards:.2f})")
+        elif towards is not None and towards < LOW_COSINE * usual_cosine:
+            odd[index].append(f"outlier: it points elsewhere (cosine {towards:.2f}, usual is {usual_cosine:.2f})")
     return refused, odd
 
 

@@ -58,7 +58,8 @@ class HouseBrainLLM:
     ):
         folder = Path(model_path)
         if not folder.is_dir():
-            raise ConfigError(f"model_path = {str(model_path)!r}: there is no such folder.")
+            what = "a zip: unpack it first" if folder.is_file() else "there is no such folder"
+            raise ConfigError(f"model_path = {str(model_path)!r}: {what}.")
         self.name, self.weights = folder.name, ""  # sha256 of the adapter in use
         adapter = read_adapter(folder, accept_plain=True) if (folder / CONFIG).is_file() else None
         run = adapter.run if adapter and adapter.run else {}

@@ -65,12 +65,12 @@ def read_manifest(folder: Path | zipfile.Path, kind: str) -> dict:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{folder} has no {MANIFEST}: it is not a finished {kind}. Run its stage again.") from None
+        raise DataError(f"{folder} has no {MANIFEST}: it is not a finished {kind} folder.") from None
     except (ValueError, OSError) as error:
         raise DataError(f"{folder / MANIFEST} cannot be read ({error}). Run its stage again.") from None
     found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
     if found != kind or not isinstance(manifest.get("files"), dict):
-        raise DataError(f"{folder} is a {found}, not a {kind}.")
+        raise DataError(f"{folder} is a {found} folder, not a {kind} folder.")
     return manifest
 
 
@@ -81,6 +81,6 @@ def check_files(folder: Path | zipfile.Path, manifest: dict) -> None:
         if not (folder / name).is_file():
             problems.append(f"{name} is missing")
         elif (found := describe_file(folder / name)) != expected:
-            problems.append(f"{name} has changed: it has {found['size']} bytes, written were {expected.get('size')}")
+            problems.append(f"{name} has changed ({found['size']} bytes for {expected.get('size')}, or other content)")
     if problems:
         raise DataError(f"{folder} is damaged: {'; '.join(problems)}. Upload, copy or make it again.")

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from housebrain_core.adapters import Adapter, try_adapter
-from housebrain_core.archives import unpacked
+from housebrain_core.archives import name_of, unpacked
 from housebrain_core.compatibility import check_mergeable, describe_mixed_data
 from housebrain_core.config import MergeConfig
-from housebrain_core.errors import AdapterError, ConfigError
+from housebrain_core.errors import AdapterError, ConfigError, DataError
 from housebrain_core.inspection import judge_updates, mean_spectrum
-from housebrain_core.manifests import read_manifest, seal, sync_folder, to_json, write_atomically
+from housebrain_core.manifests import MANIFEST, read_manifest, seal, sync_folder, to_json, write_atomically
 from housebrain_core.parallel import map_ahead, return_freed_memory
 from housebrain_core.planning import (
     Plan,
@@ -49,10 +49,7 @@ def merge_adapters(config: MergeConfig, report: Callable[[str], None] = print) -
     """
     _refuse_existing(config)
     return_freed_memory()
-    excluded = {path.resolve() for path in config.exclude}
-    paths = [path for path in config.models if path.resolve() not in excluded]
-    if not paths:
-        raise ConfigError("every adapter is excluded, so nothing is left to merge.")
+    paths = _without_excluded(config)
     with unpacked(paths) as folders:
         adapters = read_adapters(folders, config)
         with _staging(config.output) as staging:
@@ -76,11 +73,14 @@ def read_adapters(folders: dict[Path, Path | AdapterError], config: MergeConfig)
     read = list(map_ahead(lambda folder: try_adapter(folder, config.accept_plain), folders.values()))
     adapters = [found for found in read if isinstance(found, Adapter)]
     problems = [str(found) for found in read if isinstance(found, AdapterError)]
-    names = [adapter.name for adapter in adapters]
-    problems += [f"two adapters are called {name}; rename one" for name in {n for n in names if names.count(n) > 1}]
+    given: dict[str, list[str]] = {}
+    for path in folders:
+        given.setdefault(name_of(path), []).append(str(path))
+    twice = [paths for paths in given.values() if len(paths) > 1]
+    problems += [f"{' and '.join(paths)} have one name; leave one out, or rename it" for paths in twice]
     if adapters:
         try:
-            check_mergeable(adapters, config.accept_unfinished, config.accept_mixed_data)
+            check_mergeable(adapters, config.accept_unfinished, config.accept_mixed_data, config.accept_mixed_seeds)
         except AdapterError as error:
             problems.append(str(error))
     if problems:
@@ -174,12 +174,38 @@ def _warnings(adapters: list[Adapter], odd: list[list[str]]) -> list[str]:
     return lines
 
 
+def _without_excluded(config: MergeConfig) -> list[Path]:
+    """The models but those of `exclude`, which may be named by their path or as the table of `inspect` names them."""
+    left = list(config.models)
+    for given in config.exclude:
+        named = [path for path in config.models if given.resolve() == path.resolve() or str(given) == name_of(path)]
+        if not named:
+            names = ", ".join(map(name_of, config.models))
+            raise ConfigError(f"--exclude {given} is none of the models; they are {names}.")
+        left = [path for path in left if path not in named]
+    if not left:
+        raise ConfigError("every adapter is excluded, so nothing is left to merge.")
+    return left
+
+
 def _refuse_existing(config: MergeConfig) -> None:
-    if not config.output.exists():
+    """Only a whole folder that an earlier merge wrote, with nothing else in it, is ever replaced."""
+    output = config.output
+    if not output.exists():
         return
     if not config.overwrite:
-        raise ConfigError(f"{config.output} exists already. Choose another --output, or replace it with --overwrite.")
-    read_manifest(config.output, "model" if config.into_base else "adapter")  # only what we wrote is ever replaced
+        raise ConfigError(f"{output} exists already. Choose another --output, or replace it with --overwrite.")
+    if output.resolve() in [path.resolve() for path in config.models]:
+        raise ConfigError(f"{output} is one of the models to merge. Choose another --output.")
+    try:
+        manifest = read_manifest(output, "model" if config.into_base else "adapter")
+    except DataError:
+        manifest = {}
+    if "merged_from" not in manifest:
+        raise ConfigError(f"{output} is not what an earlier merge wrote, so it stays. Choose another --output.")
+    strange = sorted(path.name for path in output.iterdir() if path.name not in {MANIFEST, *manifest["files"]})
+    if strange:
+        raise ConfigError(f"{output} holds {', '.join(strange[:5])}, which no merge wrote. Choose another --output.")
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from housebrain_core.floor_plans import floor_plan  # noqa: F401 - a figure like the others
 
@@ -116,8 +117,9 @@ def spectrum(curves: dict[str, list[float]], rank: int | None = None) -> Figure:
     if rank:
         axes.axvline(rank, color="grey", linestyle=":", label=f"rank {rank} of the merged adapter")
     axes.set(xlabel="singular value, largest first", ylabel="relative size", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
     axes.legend(frameon=False)
     axes.grid(alpha=0.3, which="both")
     return figure

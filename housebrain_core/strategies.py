@@ -12,6 +12,7 @@ import torch
 
 from housebrain_core.adapters import Adapter
 from housebrain_core.algebra import Pair, Stack, root
+from housebrain_core.archives import name_of
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError
 
@@ -29,8 +30,7 @@ def own_weights(adapters: list[Adapter], config: MergeConfig) -> list[float]:
         AdapterError: an adapter does not say what it would be weighted by.
     """
     if config.weights:
-        given = dict(zip((path.stem if path.suffix == ".zip" else path.name for path in config.models),
-                         config.weights, strict=True))  # fmt: skip
+        given = dict(zip(map(name_of, config.models), config.weights, strict=True))
         values = [given[adapter.name] for adapter in adapters]
     elif config.weigh_by == "validation_loss":
         values = [1 / _from_run(adapter, "validation_loss") for adapter in adapters]

@@ -146,3 +146,14 @@ def test_an_ordinary_peft_folder_needs_accept_plain(copies):
         (copies[0] / name).unlink()
     assert "--accept-plain" in problem(copies[0])
     assert read_adapter(copies[0], accept_plain=True).run is None
+
+
+def test_another_lora_initialisation_is_refused_unless_it_is_wanted(copies):
+    run = json.loads((copies[1] / "run.json").read_text())
+    run["settings"]["lora_seed"] = 7
+    (copies[1] / "run.json").write_text(json.dumps(run))
+    reseal(copies[1])
+    read = [read_adapter(folder) for folder in copies]
+    with pytest.raises(AdapterError, match=f"another lora_seed: {copies[1].name} has 7; the others have 42"):
+        check_mergeable(read)
+    check_mergeable(read, accept_mixed_seeds=True)

@@ -47,6 +47,15 @@ def test_untrained_twins_and_outliers_are_told_apart():
     assert not refused[0] and not odd[0]
 
 
+def test_an_adapter_that_points_elsewhere_than_the_others_is_an_outlier():
+    """Four updates with cosines of 0.9 to each other, and one that is nearly at right angles to them."""
+    inner = torch.full((5, 5), 0.9, dtype=torch.float64).fill_diagonal_(1)
+    inner[4, :4] = inner[:4, 4] = 0.1
+    _, odd = judge_updates(list("abcde"), Geometry(inner))
+    assert odd[4] == ["outlier: it points elsewhere (cosine 0.10, usual is 0.89)"]
+    assert not any(odd[:4])
+
+
 def test_of_two_adapters_each_is_measured_by_the_other():
     _, odd = judge_updates(["a", "b"], Geometry(torch.diag(torch.tensor([1.0, 400.0], dtype=torch.float64))))
     assert odd == [["outlier: its norm is 0.05 times that of b"], []]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -146,6 +147,25 @@ def test_an_existing_output_is_kept_unless_we_wrote_it_and_may_replace_it(adapte
     assert len(json.loads((tmp_path / "out" / "merge.json").read_text())["inputs"]) == 2
 
 
+def test_overwrite_replaces_no_trained_adapter_no_input_and_no_file_of_others(adapters, tmp_path):
+    """A merge lies where it lies: only a whole folder that a merge wrote goes, and what is in it besides stays."""
+    trained = shutil.copytree(adapters[0], tmp_path / "hb-colab-01")
+    inputs = [trained, *adapters[1:]]
+    merge(adapters, tmp_path / "out")
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    merge(adapters, tmp_path / "again")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for models, output, said in (
+        (inputs, trained, "one of the models"),
+        (adapters[1:], trained, "not what an earlier merge wrote"),
+        (adapters, tmp_path / "out", "holds notes.txt"),
+        ([*adapters[:1], tmp_path / "again"], tmp_path / "again", "one of the models"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            merge(models, output, overwrite=True)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
 def run_of(folder) -> dict:
     return json.loads((folder / "run.json").read_text())
 
@@ -178,6 +198,22 @@ def test_an_excluded_adapter_is_not_in_the_merge(adapters, tmp_path):
     assert (tmp_path / "out" / WEIGHTS).read_bytes() == (tmp_path / "two" / WEIGHTS).read_bytes()
     with pytest.raises(ConfigError, match="nothing is left"):
         merge(adapters, tmp_path / "none", exclude=adapters)
+
+
+def test_what_is_excluded_may_be_named_as_in_the_table_and_must_be_there(adapters, tmp_path):
+    result = merge(adapters, tmp_path / "out", exclude=[Path(adapters[1].name)])
+    assert [entry["name"] for entry in result["inputs"]] == [adapters[0].name, adapters[2].name]
+    with pytest.raises(ConfigError, match="--exclude hb-typo is none of the models"):
+        merge(adapters, tmp_path / "other", exclude=[Path("hb-typo")])
+    with pytest.raises(ConfigError, match="nothing is left"):
+        merge(adapters, tmp_path / "other", exclude=adapters)
+
+
+@pytest.mark.parametrize("more", [{"strategy": "weighted", "weights": [1, 2]}, {"weights": [1, 2, 3]},
+                                  {"strategy": "weighted", "weights": [0, 0, 0]}])  # fmt: skip
+def test_weights_that_do_not_fit_are_refused_as_settings(more, tmp_path):
+    with pytest.raises(ConfigError, match="weights: "):
+        MergeConfig(models=["a", "b", "c"], **more)
 
 
 def test_an_unfinished_adapter_needs_accept_unfinished(adapters, tmp_path):
