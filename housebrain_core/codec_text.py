@@ -122,7 +122,8 @@ def _describe_texts() -> tuple[str, str, str]:
     """A sample up to the echo in its design, what follows the echo, and a room inside, with <name> for each value."""
     short = {name: f"<{name}>" for name in ("style", "floors", "budget", "shape", "orientation")}
     short |= {"totalArea": "<area>", "bedrooms": "<number>", "bathrooms": "<number>", "plot": ["<side>", "<side>"],
-              "slope": "<amount>", "corner": "<number>", "setbacks": ["<amount>"] * 4, "roomBreakdown": ["<rows>"]}  # fmt: skip
+              "slope": "<amount>", "corner": "<number>", "setbacks": ["<amount>"] * 4, "roomBreakdown": ["<rows>"],
+    }  # fmt: skip
     brief = expand_brief(short)
     answer = {name: f"<{name}>" for name in Answer.model_fields} | {"features": [], "levels": []}
     design = expand_design(brief, answer) | {"input": "<echo>"}

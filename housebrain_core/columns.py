@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,7 +66,7 @@ def read_columns(source: Path, report: Callable[[str], None] = print) -> Columns
     return result
 
 
-def read_chunk(items: list[Item]) -> Chunk:
+def read_chunk(items: Iterable[Item]) -> Chunk:
     """Reads and checks some items and turns them into columns; runs in a worker process."""
     chunk = Chunk([], [], [], {}, [], {})
     values: dict[str, list] = {}

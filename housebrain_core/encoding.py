@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
@@ -196,12 +197,13 @@ def map_chunks(function: Callable, items: Iterator[Item]) -> Iterator[tuple[list
     yield from ((done, future.result()) for done, future in waiting)
 
 
-def in_worker(samples: int, function: Callable[..., T], *args) -> Callable[[], T]:
-    """Starts function(*args) in a worker process when there are many samples; what it returns waits for the result."""
-    if samples < FEW:
-        result = function(*args)
-        return lambda: result
-    return _start_workers().submit(function, *args).result
+def in_worker(samples: int, function: Callable[..., T], *args) -> "Future[T]":
+    """Starts function(*args) in a worker process when there are many samples, else runs it; for the main thread."""
+    if samples >= FEW:
+        return _start_workers().submit(function, *args)
+    done: Future[T] = Future()
+    done.set_result(function(*args))
+    return done
 
 
 def _work(function: Callable, items: list[tuple]):
