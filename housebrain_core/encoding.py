@@ -113,6 +113,8 @@ def encode_dataset(
     """
     dataset = EncodedDataset(log)
     shown = 0
+    if _has_many_files(source):
+        _start_workers().submit(int)  # listing the files takes as long as their start
     chunks = map_chunks(partial(encode_chunk, where=tuple(where)), list_items(source, ("train", "validation")))
     for items, chunk in with_bar(chunks, partial(count_files, source), "reading", lambda step: len(step[0])):
         repeated = _take_note(items, chunk, log)
@@ -130,6 +132,12 @@ def count_files(source: Path) -> int | None:
     """The samples of a dataset with one file for each, else None."""
     files = [path for paths in find_parts(source).values() for path in paths]
     return len(files) if all(path.endswith(".json") for path in files) else None
+
+
+def _has_many_files(source: Path) -> bool:
+    """Whether a folder in it has so many that workers will be needed; looks no further than to the last of those."""
+    folders = [entry for entry in os.scandir(source) if entry.is_dir()] if source.is_dir() else []
+    return any(len(list(islice(os.scandir(folder), FEW))) == FEW for folder in folders)
 
 
 def encode_chunk(items: list[Item], where: Sequence[Condition] = ()) -> Chunk:
