@@ -27,7 +27,7 @@ from housebrain_core.errors import DataError
 from housebrain_core.progress import with_bar
 from housebrain_core.tables import PackedTable, as_numbers, as_texts, pack, unpack
 
-CHUNK = 500
+CHUNK = 2_000
 """Samples that a worker gets at once."""
 FEW = 5_000
 """Samples below which starting workers takes longer than they save."""
