@@ -37,6 +37,7 @@ LIGHT = [
     "conditions",
     "encoding",
     "columns",
+    "entropies",
     "findings",
     "trees",
     "writing",
