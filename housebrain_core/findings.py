@@ -73,9 +73,10 @@ class Finding:
 def number_column(name: str, array: pa.ChunkedArray) -> Column:
     encoded = array.combine_chunks().dictionary_encode()
     numeric = not (pa.types.is_string(array.type) or pa.types.is_boolean(array.type))
-    numbers = np.asarray(array, dtype=np.float64) if numeric else None
     values = encoded.dictionary.to_pylist()
-    return Column(name, values, np.asarray(encoded.indices), numbers, pa.types.is_integer(array.type))
+    codes = np.frombuffer(encoded.indices.buffers()[1], np.int32, len(array))  # np.asarray would import pandas
+    numbers = np.array(values, np.float64)[codes] if numeric else None
+    return Column(name, values, codes, numbers, pa.types.is_integer(array.type))
 
 
 def study_fields(fields: dict[str, pa.ChunkedArray]) -> list[Finding]:

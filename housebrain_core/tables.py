@@ -65,9 +65,10 @@ def as_texts(values: Sequence[str]) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), len(texts), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(texts))])
 
 
-def as_numbers(values: Sequence[int]) -> pa.Array:
-    """64-bit integers as pa.array gives them, without importing pandas."""
-    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(np.asarray(values, np.int64))])
+def as_numbers(values: Sequence[float], kind: type = int) -> pa.Array:
+    """Numbers of one kind as pa.array gives them, int or float with 64 bits, without importing pandas."""
+    numbers = np.asarray(values, np.int64 if kind is int else np.float64)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(numbers.dtype), len(values), [None, pa.py_buffer(numbers)])
 
 
 def pack(batch: pa.RecordBatch) -> pa.Buffer:
