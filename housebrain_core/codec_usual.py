@@ -121,10 +121,10 @@ def _write_answer(brief: dict, design: dict) -> str | None:
     flooring = materials["flooring"]
     words = (wall, wall_color, roof, roof_color, flooring, windows, doors, garage,
              climate, seismic, wind, snow, rainfall, soil, water_table, water, sewer)  # fmt: skip
-    for word, known in zip(words, _WORDS, strict=True):
+    for word, known in zip(words, WORDS.values(), strict=True):
         if word not in known:
             return None
-    if (cooling, heating, insulation) != _COMFORTS[climate]:
+    if (cooling, heating, insulation) != COMFORTS[climate]:
         return None
     if (*materials.values(),) != (wall, roof, flooring, windows, doors):
         return None
@@ -142,31 +142,32 @@ def _write_answer(brief: dict, design: dict) -> str | None:
         written = f'"floor_area_ratio":{ratio},'
     else:
         return None
-    present = _FEATURES[gas, *flags]
-    return _COMPLETION % (
+    present = FEATURES_OF[gas, *flags]
+    return COMPLETION % (
         *words[:8], garage_spaces, *words[8:], max_area, written, max_height, parking, fire_exits, present
     )  # fmt: skip
 
 
 _WORD_NAMES = [name for name, field in Answer.model_fields.items() if get_origin(field.annotation) is Literal]
 _WORD_NAMES = [name for name in _WORD_NAMES if name not in ("cooling", "heating", "insulation")]
-_WORDS = [frozenset(get_args(Answer.model_fields[name].annotation)) for name in _WORD_NAMES]
-_COMFORTS = {
+WORDS = {name: frozenset(get_args(Answer.model_fields[name].annotation)) for name in _WORD_NAMES}
+"""The words that a field of an answer may be, in the order of an answer."""
+COMFORTS = {
     climate: tuple(derive_design({}, {"climate": climate})[name] for name in ("cooling", "heating", "insulation"))
     for climate in get_args(Answer.model_fields["climate"].annotation)
 }
-_FEATURES = {
+FEATURES_OF = {
     ("Available" if flags[0] else "Not_Available", *flags[1:]): dumps(
         [name for name, here in zip(FEATURES, flags, strict=True) if here]
     )
     for flags in product((False, True), repeat=len(FEATURES))
 }
-_COMPLETION = (
+COMPLETION = (
     "{"
     + "".join(f'"{name}":"%s",' for name in _WORD_NAMES[:8])
-    + '"garage_spaces":%d,'
+    + '"garage_spaces":%s,'
     + "".join(f'"{name}":"%s",' for name in _WORD_NAMES[8:])
-    + '"max_area":%d,%s"max_height":%d,"parking":%d,"fire_exits":%d,"features":%s}'
+    + '"max_area":%s,%s"max_height":%s,"parking":%s,"fire_exits":%s,"features":%s}'
 )
 
 

@@ -2,17 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from housebrain_core.codec import dumps
 from housebrain_core.data import Item, ReadLog, list_items
 from housebrain_core.encoding import map_chunks
 from housebrain_core.errors import DataError
+from housebrain_core.tables import as_numbers, as_texts
 
 ECHO = "(the brief itself)"
 """Stands for a value of a design that is the whole brief."""
@@ -66,7 +68,7 @@ def read_columns(source: Path, report: Callable[[str], None] = print) -> Columns
     return result
 
 
-def read_chunk(items: list[Item]) -> Chunk:
+def read_chunk(items: Iterable[Item]) -> Chunk:
     """Reads and checks some items and turns them into columns; runs in a worker process."""
     chunk = Chunk([], [], [], {}, [], {})
     values: dict[str, list] = {}
@@ -115,14 +117,17 @@ def _append(values: dict[str, list], path: str, item: Any, row: int) -> None:
 def _to_array(column: list) -> pa.Array:
     """Numbers, booleans or text as they are; everything else as JSON text."""
     kinds = {type(value) for value in column}
-    if kinds <= {bool} or kinds <= {str}:
-        return pa.array(column)
+    if kinds <= {str}:
+        return as_texts(column)
+    if kinds <= {bool}:
+        bits = pa.py_buffer(np.packbits(column, bitorder="little"))  # pa.array imports pandas; see tables.as_texts
+        return pa.Array.from_buffers(pa.bool_(), len(column), [None, bits])
     if kinds <= {int} or kinds <= {int, float}:
         try:
-            return pa.array(column, pa.int64() if kinds <= {int} else pa.float64())
+            return as_numbers(column, *kinds) if len(kinds) == 1 else pa.array(column, pa.float64())
         except (pa.ArrowInvalid, OverflowError):  # integers beyond 64 bits
             pass
-    return pa.array([_as_text(value) for value in column])
+    return as_texts([_as_text(value) for value in column])
 
 
 def _as_text(value: Any) -> str:

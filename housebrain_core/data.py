@@ -4,11 +4,7 @@ A dataset has a train and a validation part: sub-folders or files of those names
 validation part, 2 % of the samples are held out by a hash of their id, so that every reader holds out the same.
 """
 
-import codecs
-import gzip
 import hashlib
-import io
-import json
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -17,8 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import orjson
-
+from housebrain_core.datafiles import find_parts, parse_json, read_file, read_lines
 from housebrain_core.errors import DataError
 
 Part = Literal["train", "validation"]
@@ -27,8 +22,6 @@ Sample = dict
 
 Brief and design are JSON objects in house data; other people's may be any JSON value, such as a sentence."""
 
-PART_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val")}
-SUFFIXES = (".json", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 HELD_OUT_PERCENT = 2
 
 
@@ -142,20 +135,39 @@ class Item(NamedTuple):
         """Where the sample is: file, or file:line."""
         return self.path if self.number is None else f"{self.path}:{self.number}"
 
+    def load(self) -> bytes | dict:
+        """What is in the file or line.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        if self.line is not None:
+            return self.line
+        try:
+            return read_file(self.path)
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror})") from None
+
+    def parse(self, line: bytes | dict) -> Sample:
+        """The sample in what `load` gave.
+
+        Raises:
+            DataError: with the reason alone.
+        """
+        return parse_sample(line, partial(_default_id, self.path, self.number))
+
     def read(self) -> tuple[Part, Sample]:
         """Reads and checks the sample.
 
         Raises:
             DataError: with the reason alone.
         """
-        try:
-            line = self.line
-            if line is None:
-                line = _read_file(self.path)
-        except OSError as error:
-            raise DataError(f"cannot be read ({error.strerror})") from None
-        sample = parse_sample(line, partial(_default_id, self.path, self.number))
-        return ("validation" if self.held_out and is_held_out(sample["id"]) else self.part), sample
+        sample = self.parse(self.load())
+        return self.part_of(sample["id"]), sample
+
+    def part_of(self, sample_id: str) -> Part:
+        """The part that the sample belongs to."""
+        return "validation" if self.held_out and is_held_out(sample_id) else self.part
 
 
 def list_items(source: Path, parts: tuple[Part, ...]) -> Iterator[Item]:
@@ -172,42 +184,10 @@ def list_items(source: Path, parts: tuple[Part, ...]) -> Iterator[Item]:
                 yield Item(path, None, None, part, held_out)
                 continue
             try:
-                for number, line in _read_lines(Path(path)):
+                for number, line in read_lines(Path(path)):
                     yield Item(path, number, line, part, held_out)
             except (OSError, EOFError, ValueError, zlib.error) as error:  # pyarrow's are ValueErrors
                 raise DataError(f"{path} is damaged or not what its name says: {error}") from None
-
-
-def find_parts(source: Path) -> dict[str, list[str]]:
-    """The files of each part of a dataset, sorted by name; as text, which takes a quarter of a Path's memory.
-
-    Returns:
-        {"train": [...]} or {"train": [...], "validation": [...]}.
-
-    Raises:
-        DataError: nothing readable is there.
-    """
-    if not source.exists():
-        raise DataError(f"{source} does not exist. Give the dataset's folder, or a JSONL or Parquet file.")
-    if source.is_file():
-        if not source.name.endswith(SUFFIXES):
-            raise DataError(f"{source} is none of {', '.join(SUFFIXES)}.")
-        return {"train": [str(source)]}
-    entries = sorted(os.scandir(source), key=lambda entry: entry.name)
-    parts: dict[str, list[str]] = {}
-    for part, names in PART_NAMES.items():
-        for entry in entries:
-            if entry.is_dir() and entry.name.lower() in names:
-                parts.setdefault(part, []).extend(_files_in(entry.path))
-            elif entry.name.lower().split(".")[0].split("-")[0] in names and entry.name.endswith(SUFFIXES):
-                parts.setdefault(part, []).append(entry.path)
-    if "train" not in parts:
-        parts["train"] = [path for path in _files_in(source) if path not in parts.get("validation", ())]
-    if not parts["train"]:
-        raise DataError(
-            f"{source} holds no training samples. Expected {source}/train/*.json, or {', '.join(SUFFIXES[1:])} files."
-        )
-    return {part: files for part, files in parts.items() if files}
 
 
 def parse_sample(line: bytes | dict, default_id: Callable[[], str]) -> Sample:
@@ -216,7 +196,7 @@ def parse_sample(line: bytes | dict, default_id: Callable[[], str]) -> Sample:
     Raises:
         DataError: with the reason alone; the caller knows the place.
     """
-    sample = line if isinstance(line, dict) else _parse_json(line)
+    sample = line if isinstance(line, dict) else parse_json(line)
     if not isinstance(sample, dict):
         raise DataError(f"is a JSON {type(sample).__name__}, not an object")
     for name in ("input", "output"):
@@ -235,95 +215,6 @@ def parse_sample(line: bytes | dict, default_id: Callable[[], str]) -> Sample:
 def is_held_out(sample_id: str) -> bool:
     """Whether a sample belongs to the held-out validation part of a dataset that has none of its own."""
     return int(hashlib.sha1(sample_id.encode(errors="surrogatepass")).hexdigest()[:8], 16) % 100 < HELD_OUT_PERCENT
-
-
-_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
-_BLOCK = 2**16
-_BINARY = os.O_RDONLY | getattr(os, "O_BINARY", 0)
-
-
-def _read_file(path: str) -> bytes:
-    """What is in a file, in half the time that `open` takes for one of a few kilobytes."""
-    handle = os.open(path, _BINARY)
-    try:
-        data = os.read(handle, _BLOCK)
-        while block := os.read(handle, _BLOCK):
-            data += block
-        return data
-    finally:
-        os.close(handle)
-
-
-def _parse_json(line: bytes) -> object:
-    """JSON from bytes; the reason of a DataError says what is wrong with them."""
-    try:  # orjson is ten times faster, but makes floats of integers beyond 64 bits
-        value = orjson.loads(line)
-        return json.loads(line) if _has_long_number(line) else value
-    except (ValueError, RecursionError) as error:
-        if line.startswith(codecs.BOM_UTF8):
-            return _parse_json(line.removeprefix(codecs.BOM_UTF8))
-        raise DataError(_explain(line, error)) from None
-
-
-def _has_long_number(line: bytes) -> bool:
-    """Whether 19 digits follow each other; such a row has three at every sixth byte, which is seen sooner."""
-    return b"000" in line[::6].translate(_DIGITS_TO_ZERO) and b"0" * 19 in line.translate(_DIGITS_TO_ZERO)
-
-
-def _explain(line: bytes, error: Exception) -> str:
-    """Why bytes are not JSON."""
-    if not line.strip():
-        return "is empty"
-    if b"\0" in line:
-        return "has NUL bytes"
-    try:
-        line.decode("utf-8")
-    except UnicodeDecodeError as wrong:
-        return f"is not UTF-8 (byte {wrong.start})"
-    return f"is not JSON ({str(error)[:80]})"
-
-
-def _files_in(folder: Path | str) -> list[str]:
-    return [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.endswith(SUFFIXES)]
-
-
-def _read_lines(path: Path) -> Iterator[tuple[int, bytes | dict]]:
-    """The samples of a file with their line."""
-    if path.suffix == ".parquet":
-        yield from _read_parquet(path)
-    else:
-        with _open_lines(path) as lines:
-            yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
-
-
-def _open_lines(path: Path) -> io.BufferedIOBase:
-    if path.suffix == ".gz":
-        return gzip.open(path)
-    if path.suffix == ".zst":
-        import pyarrow as pa  # costs 0.3 s, and only .zst and Parquet need it
-
-        return io.BufferedReader(pa.input_stream(str(path), compression="zstd"))
-    return path.open("rb")
-
-
-def _read_parquet(path: Path) -> Iterator[tuple[int, dict]]:
-    import pyarrow.parquet as pq
-
-    number = 0
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=1000):
-        for row in batch.to_pylist():
-            number += 1
-            yield number, {key: _from_text(value) for key, value in row.items()}
-
-
-def _from_text(value: object) -> object:
-    """Columns of a Parquet file may hold JSON as text."""
-    if isinstance(value, str) and value[:1] == "{":
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
 
 
 def _default_id(path: str, number: int | None) -> str:

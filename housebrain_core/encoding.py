@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
@@ -18,13 +19,15 @@ import pyarrow as pa
 
 from housebrain_core import codec
 from housebrain_core.bundles import SCHEMA
+from housebrain_core.codec_text import encode_text
 from housebrain_core.conditions import Condition
-from housebrain_core.data import Item, Part, ReadLog, find_parts, list_items
+from housebrain_core.data import Item, Part, ReadLog, list_items
+from housebrain_core.datafiles import find_parts
 from housebrain_core.errors import DataError
 from housebrain_core.progress import with_bar
-from housebrain_core.tables import PackedTable, pack, unpack
+from housebrain_core.tables import PackedTable, as_numbers, as_texts, pack, unpack
 
-CHUNK = 500
+CHUNK = 2_000
 """Samples that a worker gets at once."""
 FEW = 5_000
 """Samples below which starting workers takes longer than they save."""
@@ -80,7 +83,7 @@ class Rows(NamedTuple):
     positions: list[int]
     """Of each among the items."""
     ids: list[str]
-    digests: list[bytes]
+    digests: bytes
     """Eight bytes for each."""
     packed: pa.Buffer
     """Columns of bundles.SCHEMA, as tables.pack compresses them."""
@@ -110,6 +113,8 @@ def encode_dataset(
     """
     dataset = EncodedDataset(log)
     shown = 0
+    if _has_many_files(source):
+        _start_workers().submit(int)  # listing the files takes as long as their start
     chunks = map_chunks(partial(encode_chunk, where=tuple(where)), list_items(source, ("train", "validation")))
     for items, chunk in with_bar(chunks, partial(count_files, source), "reading", lambda step: len(step[0])):
         repeated = _take_note(items, chunk, log)
@@ -119,6 +124,7 @@ def encode_dataset(
             shown = log.good // SHOWN
             report(f"read {log.good:,} samples")
     report(f"read {log.good:,} samples")
+    log.ids.clear()  # a tenth of the memory, and there are no more parts
     return dataset
 
 
@@ -128,42 +134,58 @@ def count_files(source: Path) -> int | None:
     return len(files) if all(path.endswith(".json") for path in files) else None
 
 
+def _has_many_files(source: Path) -> bool:
+    """Whether a folder in it has so many that workers will be needed; looks no further than to the last of those."""
+    folders = [entry for entry in os.scandir(source) if entry.is_dir()] if source.is_dir() else []
+    return any(len(list(islice(os.scandir(folder), FEW))) == FEW for folder in folders)
+
+
 def encode_chunk(items: list[Item], where: Sequence[Condition] = ()) -> Chunk:
     """Reads, checks and encodes some items; runs in a worker process."""
     found: dict[Part, list[tuple]] = {}
     bad: dict[int, str] = {}
     for position, item in enumerate(items):
         try:
-            part, sample = item.read()
-            if where and not all(condition.holds(sample) for condition in where):
-                continue
-            prompt, completion = codec.encode(sample)
-            metadata = codec.dumps(sample["metadata"])
+            row = _encode_item(item, where)
         except DataError as error:
             bad[position] = str(error)
             continue
-        digest = hashlib.blake2b((prompt + completion).encode(), digest_size=8).digest()
-        found.setdefault(part, []).append((position, digest, sample["id"], prompt, completion, metadata))
+        if row is not None:
+            digest = hashlib.blake2b((row[1] + row[2]).encode(), digest_size=8).digest()
+            found.setdefault(item.part_of(row[0]), []).append((position, digest, *row))
     return Chunk({part: _pack_rows(rows) for part, rows in found.items()}, bad)
+
+
+def _encode_item(item: Item, where: Sequence[Condition]) -> tuple[str, str, str, str] | None:
+    """A row with the columns of bundles.SCHEMA; None where the sample does not meet the conditions."""
+    line = item.load()
+    row = encode_text(line) if type(line) is bytes and not where else None
+    if row is not None:
+        return row
+    sample = item.parse(line)
+    if not all(condition.holds(sample) for condition in where):
+        return None
+    return sample["id"], *codec.encode(sample), codec.dumps(sample["metadata"])
 
 
 def _pack_rows(rows: list[tuple]) -> Rows:
     positions, digests, *columns = zip(*rows, strict=True)
-    arrays = [pa.array(column, pa.string()) for column in columns]
-    packed = pack(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA))
-    return Rows(list(positions), list(columns[0]), list(digests), packed)
+    packed = pack(pa.RecordBatch.from_arrays([as_texts(column) for column in columns], schema=SCHEMA))
+    return Rows(list(positions), list(columns[0]), b"".join(digests), packed)
 
 
 def _append(dataset: EncodedDataset, part: Part, items: list[Item], rows: Rows, repeated: set[int]) -> None:
     """Adds the rows of a chunk to a dataset, but those whose ids were there before."""
-    keep = [row for row, position in enumerate(rows.positions) if position not in repeated]
-    packed = rows.packed
-    if len(keep) < len(rows.positions):
-        packed = pack(unpack(packed).take(pa.array(keep, pa.int64())))
+    if repeated.isdisjoint(rows.positions):
+        keep, packed, digests = rows.positions, rows.packed, rows.digests
+    else:
+        left = [row for row, position in enumerate(rows.positions) if position not in repeated]
+        keep = [rows.positions[row] for row in left]
+        packed = pack(unpack(rows.packed).take(as_numbers(left)))
+        digests = b"".join([rows.digests[8 * row : 8 * row + 8] for row in left])
     dataset.tables[part].append(packed, len(keep))
-    dataset.digests[part] += b"".join([rows.digests[row] for row in keep])
-    origins = (items[rows.positions[row]] for row in keep)
-    dataset.files[part] += [item.path if item.number is None else None for item in origins]
+    dataset.digests[part] += digests
+    dataset.files[part] += [items[place].path if items[place].number is None else None for place in keep]
 
 
 def map_chunks(function: Callable, items: Iterator[Item]) -> Iterator[tuple[list[Item], Chunk]]:
@@ -184,12 +206,13 @@ def map_chunks(function: Callable, items: Iterator[Item]) -> Iterator[tuple[list
     yield from ((done, future.result()) for done, future in waiting)
 
 
-def in_worker(samples: int, function: Callable[..., T], *args) -> Callable[[], T]:
-    """Starts function(*args) in a worker process when there are many samples; what it returns waits for the result."""
-    if samples < FEW:
-        result = function(*args)
-        return lambda: result
-    return _start_workers().submit(function, *args).result
+def in_worker(samples: int, function: Callable[..., T], *args) -> "Future[T]":
+    """Starts function(*args) in a worker process when there are many samples, else runs it; for the main thread."""
+    if samples >= FEW:
+        return _start_workers().submit(function, *args)
+    done: Future[T] = Future()
+    done.set_result(function(*args))
+    return done
 
 
 def _work(function: Callable, items: list[tuple]):
@@ -213,16 +236,16 @@ def _prepare_worker(parent: int) -> None:
 
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:  # a process whose parent is gone gets another
-        time.sleep(1)
+        time.sleep(0.1)  # far sooner than another run comes to where this one writes
     os._exit(1)
 
 
 def _take_note(items: list[Item], chunk: Chunk, log: ReadLog) -> set[int]:
     """Logs bad items and repeated ids in the order of the items; returns the positions of the repeated ones."""
+    if not chunk.bad and log.add_new([name for rows in chunk.rows.values() for name in rows.ids]):
+        return set()
     good = {pos: name for rows in chunk.rows.values() for pos, name in zip(rows.positions, rows.ids, strict=True)}
     repeated: set[int] = set()
-    if not chunk.bad and log.add_new(list(good.values())):
-        return repeated
     for position in sorted(good.keys() | chunk.bad.keys()):
         try:
             if position in chunk.bad:

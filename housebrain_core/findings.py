@@ -15,6 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from housebrain_core.columns import ECHO
+from housebrain_core.entropies import (
+    differential_entropy,
+    entropy_of,
+    entropy_of_misses,
+    entropy_of_values,
+    mutual_information,
+)
 
 EXACT = 0.999
 """Share of the samples that a formula has to hit to count as found."""
@@ -66,9 +73,10 @@ class Finding:
 def number_column(name: str, array: pa.ChunkedArray) -> Column:
     encoded = array.combine_chunks().dictionary_encode()
     numeric = not (pa.types.is_string(array.type) or pa.types.is_boolean(array.type))
-    numbers = np.asarray(array, dtype=np.float64) if numeric else None
     values = encoded.dictionary.to_pylist()
-    return Column(name, values, np.asarray(encoded.indices), numbers, pa.types.is_integer(array.type))
+    codes = np.frombuffer(encoded.indices.buffers()[1], np.int32, len(array))  # np.asarray would import pandas
+    numbers = np.array(values, np.float64)[codes] if numeric else None
+    return Column(name, values, codes, numbers, pa.types.is_integer(array.type))
 
 
 def study_fields(fields: dict[str, pa.ChunkedArray]) -> list[Finding]:
@@ -107,7 +115,7 @@ def entropy_floor(findings: list[Finding]) -> float:
 
 def _look_up(target: Column, brief: list[Column], known: list[Column]) -> Finding:
     """Constant, copied or derivable; else a finding of kind "open"."""
-    entropy = _entropy(np.bincount(target.codes))
+    entropy = entropy_of(np.bincount(target.codes))
     about = {"name": target.name, "distinct": len(target.values), "entropy": entropy, "top": _top(target)}
     if len(target.values) == 1:
         value = target.values[0]
@@ -135,7 +143,7 @@ def formulas(target: Column, brief: list[Column], known: list[Column]) -> Iterat
         kind = "copied" if source.name in inside else "derivable"
         hits = _equal(target, source)
         if hits is not None and hits.mean() > NEAR:
-            yield float(hits.mean()) + 1e-9, f"equal to {source.name}", _entropy_of_misses(hits), kind
+            yield float(hits.mean()) + 1e-9, f"equal to {source.name}", entropy_of_misses(hits), kind
         if 1 < len(source.values) <= VOCABULARY and _decides(source, target):
             yield 1.0, _describe_table(target, source), 0.0, "derivable"
     if target.numbers is None or len(target.values) < 3:
@@ -155,7 +163,9 @@ def _scaled(target: Column, base: np.ndarray, name: str) -> Iterator[tuple[float
     few = slice(0, 2000)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = target.numbers[few] / base[few]
-    ratios = ratios[np.isfinite(ratios)]
+    ratios = np.sort(ratios[np.isfinite(ratios)])
+    if _is_spread(ratios):
+        return
     low, middle, high = np.quantile(ratios, [0.1, 0.5, 0.9]) if len(ratios) else (0, 0, 0)
     if middle == 0 or (high - low) > 0.05 * abs(middle):
         return
@@ -167,7 +177,16 @@ def _scaled(target: Column, base: np.ndarray, name: str) -> Iterator[tuple[float
         for text, guess in {**tries, label: scaled}.items():
             if np.isclose(guess[few], target.numbers[few], rtol=1e-12, atol=1e-9).mean() > NEAR:
                 hits = np.isclose(guess, target.numbers, rtol=1e-12, atol=1e-9)
-                yield float(hits.mean()), text, _entropy_of_values(np.round(target.numbers - guess, 6)), "derivable"
+                yield float(hits.mean()), text, entropy_of_values(np.round(target.numbers - guess, 6)), "derivable"
+
+
+def _is_spread(ratios: np.ndarray) -> bool:
+    """Whether quantiles of sorted values, which take far longer, will be apart for sure: most pairs of fields are."""
+    if len(ratios) < 20:
+        return False
+    last = len(ratios) - 1
+    inner = ratios[math.floor(0.9 * last)] - ratios[math.ceil(0.1 * last)]
+    return bool(inner > 0.05 * max(abs(ratios[last // 2]), abs(ratios[-(-last // 2)])))
 
 
 def _equal(target: Column, source: Column) -> np.ndarray | None:
@@ -202,7 +221,7 @@ def _describe_table(target: Column, source: Column) -> str:
 
 def _measure(target: Column, brief: list[Column], earlier: list[Column]) -> Finding:
     """A field that nothing decides: how free it is, and what it depends on."""
-    entropy = _entropy(np.bincount(target.codes))
+    entropy = entropy_of(np.bincount(target.codes))
     found = Finding(target.name, "choice", "", len(target.values), entropy, entropy, top=_top(target))
     closed = len(target.values) <= VOCABULARY
     if not closed and target.numbers is None:
@@ -235,19 +254,6 @@ def _describe_choice(found: Finding) -> str:
     return f"{what}, independent of every field of the brief{other}"
 
 
-def mutual_information(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Mutual information of two numbered columns.
-
-    Returns:
-        (nats, less the bias of a finite sample and at least 0; standard deviations beyond independence).
-    """
-    rows, columns, count = int(one.max()) + 1, int(other.max()) + 1, len(one)
-    table = np.bincount(one.astype(np.int64) * columns + other, minlength=rows * columns).reshape(rows, columns)
-    raw = _entropy(table.sum(0)) + _entropy(table.sum(1)) - _entropy(table.ravel())
-    freedom = max(1, (np.count_nonzero(table.sum(1)) - 1) * (np.count_nonzero(table.sum(0)) - 1))
-    return max(0.0, raw - freedom / (2 * count)), (2 * count * raw - freedom) / math.sqrt(2 * freedom)
-
-
 def _bins(column: Column) -> np.ndarray:
     """Codes of a column, of few values: numbers with many go into bins of equal count, text beyond 200 in one."""
     if len(column.values) <= BINS or (column.numbers is None and len(column.values) <= VOCABULARY):
@@ -269,38 +275,18 @@ def _number_entropy(target: Column, brief: list[Column]) -> float:
     """
     values = target.numbers
     unit = 1.0 if target.whole else 10.0 ** -_decimals(target.values)
-    estimates = [_differential_entropy(values) - math.log(unit)]
+    estimates = [differential_entropy(values) - math.log(unit)]
     if len(values) >= REPEATS * len(target.values):  # of values seen but once it would be ln(samples), far too little
-        estimates.append(_entropy(np.bincount(target.codes)))
+        estimates.append(entropy_of(np.bincount(target.codes)))
     for source in brief:
         if source.numbers is not None and source.numbers.min() > 0 and len(source.values) > BINS:
-            ratio = _differential_entropy(values / source.numbers)
+            ratio = differential_entropy(values / source.numbers)
             estimates.append(ratio + float(np.log(source.numbers).mean()) - math.log(unit))
     return max(0.0, min(estimates))
 
 
 def _decimals(values: list) -> int:
     return max(len(repr(float(value)).partition(".")[2]) for value in values[:1000])
-
-
-def _differential_entropy(values: np.ndarray) -> float:
-    """Of a continuous variable, in nats, from a histogram of 64 equal-width bins."""
-    counts, edges = np.histogram(values, bins=64)
-    return _entropy(counts) + math.log(max(edges[1] - edges[0], 1e-12))
-
-
-def _entropy(counts: np.ndarray) -> float:
-    """Of the frequencies, in nats (plug-in)."""
-    shares = counts[counts > 0] / counts.sum()
-    return max(0.0, float(-(shares * np.log(shares)).sum()))
-
-
-def _entropy_of_misses(hits: np.ndarray) -> float:
-    return _entropy(np.bincount(hits.astype(np.int64)))
-
-
-def _entropy_of_values(values: np.ndarray) -> float:
-    return _entropy(np.unique(values, return_counts=True)[1])
 
 
 def _top(column: Column) -> list[tuple[Any, float]]:

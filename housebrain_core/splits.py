@@ -18,7 +18,7 @@ from housebrain_core.encoding import EncodedDataset, encode_dataset
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.handouts import describe_size
 from housebrain_core.manifests import MANIFEST, read_manifest, seal, sha256_of, sync_folder, to_json
-from housebrain_core.writing import count_characters, hash_table, write_data
+from housebrain_core.writing import hash_table, write_data
 
 
 def bundle_from_dataset(source: Path) -> Bundle:
@@ -180,9 +180,9 @@ def _write_splits(
 ) -> dict:
     """All files of a splits folder into `staging`, the manifest last."""
     train = dataset.tables["train"]
-    about, bundles = write_data(config, dataset, parts, picked, staging)
+    about, bundles, characters = write_data(config, dataset, parts, picked, staging)
     entries = []
-    for job, rows, bundle in zip(assignment.jobs, parts, bundles, strict=True):
+    for job, rows, bundle, lengths in zip(assignment.jobs, parts, bundles, characters, strict=True):
         entry = {
             **job._asdict(),
             "name": job.name,
@@ -192,7 +192,7 @@ def _write_splits(
             "data": job.name if config.bundle == "json" else bundle.name,
             "bundle_bytes": bundle.stat().st_size,
             "bundle_sha256": sha256_of(bundle),
-            "characters": count_characters(train.select(rows)),
+            "characters": lengths,
             "adapter": job.adapter,
             "notebook": notebook_name(job.split_id, job.platform, config.bundle),
         }

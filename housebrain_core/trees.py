@@ -4,16 +4,18 @@ import json
 import os
 import shutil
 import zipfile
+from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 from housebrain_core import codec
 from housebrain_core.data import Part
-from housebrain_core.encoding import EncodedDataset
+from housebrain_core.encoding import EncodedDataset, in_worker
 from housebrain_core.manifests import sha256_of
 
 
-def write_tree(folder: Path, dataset: EncodedDataset, part: Part, rows: list[int]) -> int:
-    """Hard links to the source's files, or the samples written out where it has none.
+def link_tree(folder: Path, dataset: EncodedDataset, part: Part, rows: list[int]) -> Future:
+    """Makes the folder of a part, and starts to link the source's files into it, in a worker process.
 
     Args:
         folder: of the split; the part becomes a new folder in it.
@@ -22,23 +24,35 @@ def write_tree(folder: Path, dataset: EncodedDataset, part: Part, rows: list[int
         rows: which samples, ascending.
 
     Returns:
-        The number of files.
+        What to wait for; the worker writes until then.
     """
     (folder / part).mkdir(parents=True)
-    target, files, used = str(folder / part), dataset.files[part], set()
-    for row in rows:
-        if files[row] is not None:
-            name = os.path.basename(files[row])
-            link_or_copy(files[row], os.path.join(target, _unused(name, used)))
-    written = [row for row in rows if files[row] is None]
-    for sample_id, prompt, completion, metadata in dataset.tables[part].select(written).records():
+    return in_worker(len(dataset.files[part]), link_files, str(folder / part), _files_of(dataset, part, rows))
+
+
+def write_samples(folder: Path, dataset: EncodedDataset, part: Part, rows: list[int]) -> None:
+    """Writes those samples that have no file of their own in the source into the folder that `link_tree` made."""
+    files = dataset.files[part]
+    rest = [row for row in rows if files[row] is None]
+    used = {name.lower() for name in _name_links(_files_of(dataset, part, rows))} if rest else set()
+    for sample_id, prompt, completion, metadata in dataset.tables[part].select(rest).records():
         brief = codec.read_prompt(prompt)
         design = codec.decode(brief, completion)
         sample = {"id": sample_id, "input": brief, "output": design, "metadata": json.loads(metadata)}
         path = folder / part / _unused(f"{_file_name(sample_id)}.json", used)
         with path.open("x", encoding="utf-8") as file:  # never through a link into the source
             file.write(json.dumps(sample, indent=2))
-    return len(rows)
+
+
+def _files_of(dataset: EncodedDataset, part: Part, rows: list[int]) -> list[str]:
+    files = dataset.files[part]
+    return [files[row] for row in rows if files[row] is not None]
+
+
+def link_files(folder: str, files: list[str]) -> None:
+    """Hard links to files in a folder, or copies."""
+    for file, name in zip(files, _name_links(files), strict=True):
+        link_or_copy(file, f"{folder}/{name}")
 
 
 def zip_tree(folder: Path, name: str) -> Path:
@@ -55,6 +69,12 @@ def zip_tree(folder: Path, name: str) -> Path:
             member.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(member, file.read_bytes())
     return path
+
+
+def _name_links(files: list[str]) -> Iterator[str]:
+    """What links to these files are called in one folder."""
+    used: set[str] = set()
+    return (_unused(os.path.basename(file), used) for file in files)
 
 
 def _unused(name: str, used: set[str]) -> str:

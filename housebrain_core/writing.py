@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +19,16 @@ from housebrain_core.encoding import EncodedDataset, in_worker
 from housebrain_core.findings import entropy_floor, study_fields
 from housebrain_core.manifests import seal, sha256_of
 from housebrain_core.progress import with_bar
-from housebrain_core.tables import PackedTable
-from housebrain_core.trees import write_tree, zip_tree
+from housebrain_core.tables import PackedTable, as_texts
+from housebrain_core.trees import link_tree, write_samples, zip_tree
 
 
 def write_data(
     config: SplitConfig, dataset: EncodedDataset, parts: list[list[int]], picked: list[int], folder: Path
-) -> tuple[dict, list[Path]]:
+) -> tuple[dict, list[Path], list[list[int]]]:
     """Writes the tree and the bundle of every split, on all cores.
 
-    Links, compression and hashes release the interpreter's lock, so that threads do it.
+    Links are made in worker processes; compression and hashes release the interpreter's lock, so that threads do it.
 
     Args:
         config: how to split.
@@ -37,38 +38,55 @@ def write_data(
         folder: to write to; nothing of theirs is in it yet.
 
     Returns:
-        What every manifest says of the whole, and the bundles.
+        What every manifest says of the whole, the bundles, and the characters of each split's training prompts and
+        completions.
     """
     train, validation = dataset.tables["train"], dataset.tables["validation"].select(picked)
     names = [f"split_{number:02d}" for number in range(1, config.splits + 1)]
     threads = ThreadPoolExecutor(os.cpu_count())
+    links: list[Future] = []
     try:
         chosen = train.select(range(0, train.num_rows, -(-train.num_rows // FLOOR_SAMPLES)))
         entropy = in_worker(train.num_rows, estimate_entropy, chosen.unpack())
         digests = threads.map(hash_table, dataset.tables.values())
-        jobs = []
+        tables, samples = [], []
         for name, rows in zip(names, parts, strict=True):
-            jobs.append(threads.submit(_write_trees, folder / name, dataset, rows, picked))
-            if config.bundle == "parquet":
-                tables = {"train": train.select(rows).batches(), "validation": validation.batches()}
-                jobs.append(threads.submit(write_contents, folder, name, tables))
-        for job in with_bar(jobs, lambda: len(jobs), "writing"):
+            tables.append(threads.submit(_write_tables, folder, name, config.bundle, train.select(rows), validation))
+            for tree in ((folder / name, dataset, "train", rows), (folder / name, dataset, "validation", picked)):
+                links.append(link_tree(*tree))
+                samples.append(threads.submit(write_samples, *tree))
+        for job in with_bar(tables + links + samples, lambda: 5 * len(names), "writing"):
             job.result()
         digest = sha256_of("".join(digests).encode())
         about = {"codec_version": codec.VERSION, "dataset": digest, "splits": config.splits, "seed": config.seed}
-        about |= entropy()
+        about |= entropy.result()
         jobs = []
         for number, (name, rows) in enumerate(zip(names, parts, strict=True), 1):
             own = {"counts": {"train": len(rows), "validation": len(picked)}, "split_id": number, **about}
             jobs.append(threads.submit(_seal_split, folder, name, config.bundle, **own))
-        return about, [job.result() for job in jobs]
+        return about, [job.result() for job in jobs], [job.result() for job in tables]
     finally:
         threads.shutdown(cancel_futures=True)
+        wait([link for link in links if not link.cancel()])  # nothing is written once this has failed
 
 
-def _write_trees(folder: Path, dataset: EncodedDataset, train: list[int], validation: list[int]) -> None:
-    write_tree(folder, dataset, "train", train)
-    write_tree(folder, dataset, "validation", validation)
+def _write_tables(folder: Path, name: str, form: str, train: PackedTable, validation: PackedTable) -> list[int]:
+    """What goes into a bundle, where it is not the tree; returns the characters of training prompts and completions."""
+    characters = [0, 0]
+    batches = _count_characters(train.batches(), characters)
+    if form == "parquet":
+        write_contents(folder, name, {"train": batches, "validation": validation.batches()})
+    for _ in batches:
+        pass
+    return characters
+
+
+def _count_characters(batches: Iterable[pa.RecordBatch], characters: list[int]) -> Iterator[pa.RecordBatch]:
+    """The same batches; adds up the characters of their prompts and completions on the way."""
+    for batch in batches:
+        for place, name in enumerate(("prompt", "completion")):
+            characters[place] += pc.sum(pc.utf8_length(batch[name])).as_py()
+        yield batch
 
 
 def _seal_split(folder: Path, name: str, form: str, **about) -> Path:
@@ -85,14 +103,20 @@ def estimate_entropy(rows: pa.Table) -> dict[str, float]:
     """The least loss on samples as {"entropy_nats_per_sample": nats}, or {} when they are too few."""
     if rows.num_rows < FLOOR_SAMPLES // 5:
         return {}
-    items = []
-    columns = [rows.column(name).to_pylist() for name in ("prompt", "completion")]
-    for number, (prompt, completion) in enumerate(zip(*columns, strict=True)):
-        brief = codec.read_prompt(prompt)
-        sample = {"input": brief, "output": codec.decode(brief, completion)}
-        items.append(Item("sample", number, sample, "train", False))
+    columns = (rows.column(name).to_pylist() for name in ("prompt", "completion"))
+    items = (_as_item(*row) for row in enumerate(zip(*columns, strict=True)))  # one at a time in memory
     fields = {name: pa.chunked_array([values]) for name, values in read_chunk(items).columns.items()}
     return {"entropy_nats_per_sample": entropy_floor(study_fields(fields))}
+
+
+def _as_item(number: int, example: tuple[str, str]) -> Item:
+    brief = codec.read_prompt(example[0])
+    sample = {"input": brief, "output": codec.decode(brief, example[1])}
+    return Item("sample", number, sample, "train", False)
+
+
+_NONE_AND_ZERO = as_texts(["", "\0"])
+"""What is between columns, and what joins them; Python's own texts would make pyarrow import pandas."""
 
 
 def hash_table(table: PackedTable) -> str:
@@ -100,15 +124,6 @@ def hash_table(table: PackedTable) -> str:
     digest = hashlib.sha256()
     for batch in table.batches():
         columns = [batch.column(name) for name in ("id", "prompt", "completion")]
-        _, ends, text = pc.binary_join_element_wise(*columns, "", "\0").buffers()
+        _, ends, text = pc.binary_join_element_wise(*columns, *_NONE_AND_ZERO).buffers()
         digest.update(memoryview(text)[: np.frombuffer(ends, np.int32)[batch.num_rows]])
     return digest.hexdigest()
-
-
-def count_characters(table: PackedTable) -> list[int]:
-    """Characters of all prompts, and of all completions."""
-    prompts = completions = 0
-    for batch in table.batches():
-        prompts += pc.sum(pc.utf8_length(batch["prompt"])).as_py()
-        completions += pc.sum(pc.utf8_length(batch["completion"])).as_py()
-    return [prompts, completions]

@@ -11,8 +11,9 @@ from conftest import real_samples
 
 from housebrain_core.audit import audit
 from housebrain_core.config import AuditConfig
+from housebrain_core.entropies import mutual_information
 from housebrain_core.errors import DataError
-from housebrain_core.findings import entropy_floor, mutual_information, study_fields
+from housebrain_core.findings import _is_spread, entropy_floor, study_fields
 
 
 def write_jsonl(path, samples):
@@ -87,6 +88,18 @@ def test_a_dataset_without_a_good_sample_is_an_error(tmp_path):
     source = write_jsonl(tmp_path / "bad.jsonl", [{"id": "x"}])
     with pytest.raises(DataError, match="none of the 1 samples"):
         audit(AuditConfig(source=source, output=tmp_path / "a.html"), report=lambda line: None)
+
+
+def test_ratios_are_called_spread_only_where_their_quantiles_are():
+    dice, spread = np.random.default_rng(1), 0
+    for size in range(1, 400):
+        width = dice.choice([0.0, 0.01, 0.05, 0.06, 0.0625, 0.07, 1.0])
+        ratios = np.sort(dice.choice([-3.0, 0.0, 1.0]) + width * dice.uniform(-0.5, 0.5, size))
+        low, middle, high = np.quantile(ratios, [0.1, 0.5, 0.9])
+        if _is_spread(ratios):
+            spread += 1
+            assert high - low > 0.05 * abs(middle)
+    assert 100 < spread < 350
 
 
 def test_mutual_information_of_equal_columns_is_their_entropy_and_of_independent_ones_chance():

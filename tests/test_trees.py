@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from housebrain_core import synthetic, trees
+from housebrain_core import encoding, synthetic, trees, writing
 from housebrain_core.bundles import read_bundle
 from housebrain_core.config import SplitConfig
 from housebrain_core.errors import ConfigError, DataError
@@ -37,13 +37,14 @@ from pathlib import Path
 from housebrain_core import encoding, splits, writing
 from housebrain_core.config import SplitConfig
 encoding.FEW, encoding.CHUNK = 20, 10
-real, calls = writing.seal_bundle, []
-def seal_bundle(*args, **about):
+name, calls = sys.argv[3], []
+real = getattr(writing, name)
+def kill_at_the_second(*args, **about):
     if calls:
         os.kill(os.getpid(), signal.SIGKILL)
     calls.append(1)
     return real(*args, **about)
-writing.seal_bundle = seal_bundle
+setattr(writing, name, kill_at_the_second)
 append = encoding._append
 def show_workers(*args):
     print("workers", *encoding._start_workers()._processes, flush=True)
@@ -53,8 +54,11 @@ splits.split_dataset(SplitConfig(source=Path(sys.argv[1]), output=Path(sys.argv[
 """
 
 
-def test_a_killed_split_leaves_nothing_that_looks_finished_and_the_next_run_gives_the_same_bytes(dataset, tmp_path):
-    process = subprocess.run([sys.executable, "-c", KILLED, dataset, tmp_path / "out"], capture_output=True)
+@pytest.mark.parametrize("step", ["link_tree", "write_contents", "seal_bundle"])
+def test_a_killed_split_leaves_nothing_that_looks_finished_and_the_next_run_gives_the_same_bytes(
+    step, dataset, tmp_path
+):
+    process = subprocess.run([sys.executable, "-c", KILLED, dataset, tmp_path / "out", step], capture_output=True)
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()
     assert [path.name for path in tmp_path.iterdir()] == [".out.partial"]
     assert not (tmp_path / ".out.partial" / "manifest.json").exists()
@@ -146,6 +150,17 @@ def test_no_space_left_is_one_sentence_and_nothing_stays(dataset, tmp_path, monk
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(trees, "link_or_copy", full)
+    with pytest.raises(DataError, match="no space left"):
+        quiet(source=dataset, output=tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_space_left_while_workers_link_leaves_nothing_either(dataset, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(encoding, "FEW", 20)
+    monkeypatch.setattr(writing, "write_contents", full)
     with pytest.raises(DataError, match="no space left"):
         quiet(source=dataset, output=tmp_path / "out")
     assert not list(tmp_path.iterdir())
