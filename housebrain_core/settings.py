@@ -44,9 +44,7 @@ class FineTuningConfig(Settings):
 
     dataset_path: Path = Field(description="What to train on: a bundle (zip or unpacked), a split folder, any dataset.")
     output_dir: Path = Field(description="Folder for checkpoints and the adapter, such as models/hb-kaggle-04.")
-    base_model: str = Field(
-        "Qwen/Qwen2.5-Coder-1.5B", description="Model to adapt: Hub id, folder, or tiny (for trials)."
-    )
+    base_model: str = Field("Qwen/Qwen2.5-Coder-1.5B", description="Model to adapt: a Hub id, a folder, or tiny.")
     revision: str | None = Field(None, description="Commit of the base model on the Hub; the newest when not given.")
     epochs: Count = Field(2, description="Passes over the split.")
     max_steps: Count | None = Field(None, description="Optimizer steps at most; by default what the epochs need.")
