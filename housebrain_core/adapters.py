@@ -183,6 +183,9 @@ def _check_folder(folder: Path) -> None:
     if links:
         raise AdapterError(f"{folder}: {', '.join(links)} are links; copy the files themselves (cp -rL).")
     missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+    inside = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
+    if missing and inside and not (folder / MANIFEST).is_file():
+        raise AdapterError(f"{folder} is no adapter but holds {', '.join(inside[:5])}: name these, such as {folder}/*.")
     if missing:
         raise AdapterError(f"{folder} lacks {' and '.join(missing)}; it is not a whole adapter. Copy it again.")
     for name, limit in SIZE_LIMITS.items():

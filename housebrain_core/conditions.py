@@ -21,6 +21,16 @@ class Condition(NamedTuple):
             found = found[key]
         return (found if isinstance(found, str) else codec.dumps(found)) == self.value
 
+    def describe(self, sample: dict) -> str:
+        """What a sample has in its place: its value, or the names that are there."""
+        found: Any = sample
+        for depth, key in enumerate(self.path):
+            if not isinstance(found, dict) or key not in found:
+                names = ", ".join(list(found)[:20]) if isinstance(found, dict) else "no fields"
+                return f"{'.'.join(self.path[:depth]) or 'the top'} has {names}"
+            found = found[key]
+        return f"{'.'.join(self.path)} is {codec.dumps(found)[:100]}"
+
 
 def parse_condition(text: str) -> Condition:
     """Reads PATH=VALUE, with a path from the top of a sample such as metadata.region or input.plot.shape.

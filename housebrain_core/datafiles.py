@@ -48,6 +48,11 @@ def find_parts(source: Path) -> dict[str, list[str]]:
     return {part: files for part, files in parts.items() if files}
 
 
+def is_validation_part(source: Path) -> bool:
+    """Whether a folder or file is called like the validation part of a dataset, as in dataset/validation."""
+    return source.resolve().name.lower().split(".")[0].split("-")[0] in PART_NAMES["validation"]
+
+
 def _files_in(folder: Path | str) -> list[str]:
     inside = os.path.join(folder, "")
     return [inside + name for name in sorted(os.listdir(folder)) if name.endswith(SUFFIXES)]

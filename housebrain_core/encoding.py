@@ -49,6 +49,8 @@ class EncodedDataset:
     digests: dict[Part, bytearray] = field(default_factory=lambda: {"train": bytearray(), "validation": bytearray()})
     """Eight bytes for each row that was read: a hash of its prompt and completion."""
 
+    held_out: bool = False
+    """Whether the source has no validation part, so that its samples were held out by their ids."""
     about: dict[str, int] = field(default_factory=dict)
     """What was found in it, for the summary."""
 
@@ -118,6 +120,7 @@ def encode_dataset(
     chunks = map_chunks(partial(encode_chunk, where=tuple(where)), list_items(source, ("train", "validation")))
     for items, chunk in with_bar(chunks, partial(count_files, source), "reading", lambda step: len(step[0])):
         repeated = _take_note(items, chunk, log)
+        dataset.held_out = items[0].held_out
         for part, rows in chunk.rows.items():
             _append(dataset, part, items, rows, repeated)
         if log.good // SHOWN > shown:

@@ -12,7 +12,8 @@ from housebrain_core.assignments import Assignment, assign
 from housebrain_core.bundles import Bundle, is_bundle, read_bundle
 from housebrain_core.conditions import parse_condition
 from housebrain_core.config import SplitConfig
-from housebrain_core.data import ReadLog, read_samples
+from housebrain_core.data import ReadLog, read_parts, read_samples
+from housebrain_core.datafiles import is_validation_part
 from housebrain_core.deliverables import describe_folder, hand_out, notebook_name
 from housebrain_core.encoding import EncodedDataset, encode_dataset
 from housebrain_core.errors import ConfigError, DataError
@@ -27,6 +28,8 @@ def bundle_from_dataset(source: Path) -> Bundle:
     Raises:
         DataError: it cannot be read, or has no validation samples.
     """
+    if (source / "split_summary.json").is_file():
+        raise DataError(f"{source} holds all splits; name the bundle of one, such as {source / 'split_01.zip'}.")
     dataset = encode_dataset(source, ReadLog(strict=True), lambda line: None)
     train, validation = dataset.tables["train"], dataset.tables["validation"]
     validation = validation.select(range(min(validation.num_rows, SplitConfig(source=source).validation_samples)))
@@ -44,12 +47,14 @@ def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]
     """Validation samples as prompts and completions.
 
     Args:
-        data: a splits folder (its common validation sample), a bundle, or any dataset.
+        data: a splits folder (its common validation sample), a bundle, any dataset, or its validation part alone.
         limit: samples at most.
 
     Raises:
         DataError: there are none.
     """
+    if not data.exists():
+        raise DataError(f"{data} does not exist. Say with --data where validation samples are: splits, or a dataset.")
     if (data / "split_summary.json").is_file():
         data = data / read_manifest(data, "splits")["parts"][0]["data"]
     if is_bundle(data):
@@ -58,7 +63,9 @@ def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]
         columns = [bundle.validation.column(name).to_pylist() for name in ("prompt", "completion")]
         examples = [codec.Example(*row) for row in zip(*columns, strict=True)][:limit]
     else:
-        examples = [codec.encode(sample) for sample in islice(read_samples(data, "validation"), limit)]
+        parts = ("train", "validation") if is_validation_part(data) else ("validation",)
+        samples = (sample for _, sample, _ in read_parts(data, parts, ReadLog(strict=True)))
+        examples = [codec.encode(sample) for sample in islice(samples, limit)]
     if not examples:
         raise DataError(f"{data} has no validation samples.")
     return examples
@@ -83,6 +90,7 @@ def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) ->
     dataset = choose_samples(config, report)
     parts = cut(dataset.tables["train"].num_rows, config.splits, config.seed)
     picked = choose_validation(dataset.tables["validation"].num_rows, config)
+    report(describe_counts(dataset, len(picked)))
     staging = config.output.with_name(f".{config.output.name}.partial")
     shutil.rmtree(staging, ignore_errors=True)
     try:
@@ -113,9 +121,9 @@ def choose_samples(config: SplitConfig, report: Callable[[str], None]) -> Encode
     log = ReadLog()
     dataset = encode_dataset(config.source, log, report, [parse_condition(text) for text in config.where])
     if config.where and not log.good:
-        raise DataError(
-            f"no sample of {config.source} has {' and '.join(config.where)}. Look at one, and mend --where."
-        )
+        first = next(read_samples(config.source, "train"), {})
+        shown = "; ".join(parse_condition(text).describe(first) for text in config.where)
+        raise DataError(f"no sample of {config.source} has {' and '.join(config.where)}. In its first sample {shown}.")
     log.check(config.max_bad)
     if log.bad:
         report(log.describe())
@@ -131,6 +139,13 @@ def choose_samples(config: SplitConfig, report: Callable[[str], None]) -> Encode
     if config.sample and config.sample < count:
         dataset.narrow("train", sorted(random.Random(config.seed).sample(range(count), config.sample)))
     return dataset
+
+
+def describe_counts(dataset: EncodedDataset, picked: int) -> str:
+    """How many samples there are of each part, and where those of validation come from and go to."""
+    train, validation = (dataset.tables[part].num_rows for part in ("train", "validation"))
+    held_out = " (held out by their ids, as the source has no validation part)" * dataset.held_out
+    return f"{train:,} training samples, {validation:,} for validation{held_out}, of them {picked:,} in every bundle"
 
 
 def _put_in_place(staging: Path, output: Path) -> None:
@@ -162,7 +177,8 @@ def cut(count: int, splits: int, seed: int) -> list[list[int]]:
 def choose_validation(count: int, config: SplitConfig) -> list[int]:
     """Positions of the validation samples that every bundle carries."""
     if not count:
-        raise DataError(f"{config.source} has no validation samples; add a validation part, or more samples.")
+        wanted = f" with {' and '.join(config.where)}" if config.where else ""
+        raise DataError(f"{config.source} has no validation samples{wanted}; add a validation part, or more samples.")
     return sorted(random.Random(config.seed).sample(range(count), min(count, config.validation_samples)))
 
 

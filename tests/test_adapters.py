@@ -157,3 +157,7 @@ def test_another_lora_initialisation_is_refused_unless_it_is_wanted(copies):
     with pytest.raises(AdapterError, match=f"another lora_seed: {copies[1].name} has 7; the others have 42"):
         check_mergeable(read)
     check_mergeable(read, accept_mixed_seeds=True)
+
+
+def test_a_folder_of_adapters_says_to_name_what_is_in_it(copies, tmp_path):
+    assert f"holds {', '.join(sorted(path.name for path in copies))}: name these" in problem(tmp_path)

@@ -101,3 +101,15 @@ def test_a_folder_that_cannot_be_written_is_one_line(monkeypatch, capsys, datase
     code, text = run(monkeypatch, capsys, "split", "--source", dataset, "--output", tmp_path / "file" / "splits")
     assert code == 2
     assert "Traceback" not in text and "file" in text
+
+
+@pytest.mark.parametrize("how", [KeyboardInterrupt, lambda: SystemExit(130)])
+def test_an_interruption_is_said_and_is_no_success(how, monkeypatch, capsys, tmp_path):
+    def interrupted(settings):
+        raise how()
+
+    monkeypatch.setitem(cli.STAGES, "split", cli.STAGES["split"]._replace(run=interrupted))
+    monkeypatch.setattr("sys.argv", ["housebrain", "split", "--source", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130 and "Interrupted" in capsys.readouterr().err

@@ -245,3 +245,8 @@ def test_pairs_by_hand(samples):
 def test_load_models_keeps_the_base_for_adapters_of_the_same_one(adapters, splits, base, tmp_path):
     loaded = list(evaluate.load_models(settings(tmp_path, adapters, splits, base), lambda line: None))
     assert loaded[0] is loaded[1] and isinstance(loaded[0], HouseBrainLLM) and loaded[1].name == "hb-kaggle-02"
+
+
+def test_each_file_of_results_has_its_own_page(tmp_path):
+    assert evaluate.report_path(tmp_path / "evaluation.json") == tmp_path / "report.html"
+    assert evaluate.report_path(tmp_path / "e2.json") == tmp_path / "e2.html"

@@ -134,3 +134,27 @@ def test_bad_briefs_are_all_reported_before_anything_is_loaded(tmp_path, adapter
 def test_many_briefs_need_a_file_for_the_designs(adapters, base, many):
     with pytest.raises(ConfigError, match="--output"):
         generate.generate(settings(adapters, base, many))
+
+
+def test_designs_of_other_settings_stay_and_another_file_is_asked_for(adapters, base, many, tmp_path):
+    config = settings(adapters, base, many, output=tmp_path / "out.jsonl")
+    generate.generate(config, silent)
+    before = config.output.read_bytes()
+    with pytest.raises(ConfigError, match="out.jsonl holds designs of another model, other briefs or other settings"):
+        generate.generate(config.model_copy(update={"constrained": False}), silent)
+    assert config.output.read_bytes() == before
+    generate.generate(config, silent)
+    assert config.output.read_bytes() == before, "the same settings find all done"
+
+
+def test_what_the_rules_find_in_a_design_is_said(adapters, base, samples, brief_file, tmp_path):
+    lines = []
+    (row,) = generate.generate(settings(adapters, base, brief_file, output=tmp_path / "out.json"), lines.append)
+    said = [line for line in lines if line.startswith("rule ")]
+    assert said == generate.describe_findings(samples[0]["input"], row["design"])[: len(said)]
+    wrong = row["design"] | {"total_area": 10**9}
+    assert any(
+        "rule far_limit: " in line and "1e+09" in line
+        for line in generate.describe_findings(samples[0]["input"], wrong)
+    )
+    assert f"design in {tmp_path / 'out.json'}" in lines

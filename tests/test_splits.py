@@ -13,7 +13,7 @@ from housebrain_core.bundles import FORMAT, read_bundle
 from housebrain_core.config import SplitConfig
 from housebrain_core.data import read_samples
 from housebrain_core.errors import ConfigError, DataError
-from housebrain_core.splits import cut, read_validation, split_dataset
+from housebrain_core.splits import bundle_from_dataset, cut, read_validation, split_dataset
 
 
 def quiet(config: SplitConfig) -> dict:
@@ -124,3 +124,36 @@ def test_a_bundle_of_an_unknown_format_is_refused(key, splits, tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: 99}))
     with pytest.raises(DataError, match="(format|version) 99"):
         read_bundle(tmp_path / "split_01")
+
+
+def test_the_counts_of_both_parts_are_said_and_where_validation_comes_from(dataset, tmp_path):
+    lines = []
+    split_dataset(SplitConfig(source=dataset, output=tmp_path / "whole", splits=2), report=lines.append)
+    assert "48 training samples, 16 for validation, of them 16 in every bundle" in lines
+    lines.clear()
+    split_dataset(SplitConfig(source=dataset / "train", output=tmp_path / "part", splits=2), report=lines.append)
+    (line,) = [line for line in lines if "training samples" in line]
+    assert "held out by their ids, as the source has no validation part" in line
+
+
+def test_a_condition_that_nothing_meets_shows_what_there_is(dataset, tmp_path):
+    first = next(read_samples(dataset, "train"))
+    style = first["input"]["basicDetails"]["style"]
+    for where, said in (
+        ("input.basicDetails.style=Martian", f'input.basicDetails.style is "{style}"'),
+        ("input.basicDetails.styel=Modern", "input.basicDetails has totalArea"),
+    ):
+        with pytest.raises(DataError, match=said):
+            quiet(SplitConfig(source=dataset, output=tmp_path / "out", where=[where]))
+
+
+def test_the_validation_part_alone_is_read_whole(dataset):
+    whole = read_validation(dataset)
+    assert read_validation(dataset / "validation") == whole and len(whole) == 16
+    with pytest.raises(DataError, match="--data"):
+        read_validation(dataset / "gone")
+
+
+def test_a_splits_folder_is_not_taken_for_one_bundle(splits):
+    with pytest.raises(DataError, match="name the bundle of one, such as .*split_01.zip"):
+        bundle_from_dataset(splits)
