@@ -197,8 +197,3 @@ def _decompose(symmetric: torch.Tensor) -> Pair:
     """Eigenvalues, ascending, and eigenvectors, which overwrite the matrix; transposed is how LAPACK stores it."""
     values = torch.empty(len(symmetric), dtype=symmetric.dtype)
     return torch.linalg.eigh(symmetric.mT, out=(values, symmetric.mT))
-
-
-def _packed(matrix: torch.Tensor) -> tuple[int, int]:
-    """Strides without gaps, rows or columns first, whichever the matrix has."""
-    return (1, len(matrix)) if matrix.stride(0) == 1 else (matrix.shape[1], 1)

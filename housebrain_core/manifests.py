@@ -65,12 +65,12 @@ def read_manifest(folder: Path | zipfile.Path, kind: str) -> dict:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{folder} has no {MANIFEST}: it is not a finished {kind} folder.") from None
+        raise DataError(f"{folder} has no {MANIFEST}: unfinished, or no {kind}. Make it, or name another.") from None
     except (ValueError, OSError) as error:
         raise DataError(f"{folder / MANIFEST} cannot be read ({error}). Run its stage again.") from None
     found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
     if found != kind or not isinstance(manifest.get("files"), dict):
-        raise DataError(f"{folder} is a {found} folder, not a {kind} folder.")
+        raise DataError(f"{folder} is of the kind {found!r}; expected was {kind!r}. Name another folder.")
     return manifest
 
 

@@ -46,6 +46,8 @@ class Bench:
             raise ConfigError(f"{config.data} has {len(examples)} validation samples; choosing by loss needs 4.")
         self.choosing = examples[::2] if choosing else []
         self.judging = examples[1::2] if choosing else examples
+        if choosing:
+            report(f"chosen by loss on {len(self.choosing)} samples, judged on the other {len(self.judging)}")
         self._scratch = tempfile.TemporaryDirectory(prefix="housebrain-")
         self.scratch = Path(self._scratch.name)
         self.stacked = self._write_stack()
