@@ -7,6 +7,7 @@ merged factors are written one module at a time. Memory does not grow with the n
 """
 
 import contextlib
+import gc
 import math
 import shutil
 from collections.abc import Callable
@@ -49,6 +50,7 @@ def merge_adapters(config: MergeConfig, report: Callable[[str], None] = print) -
     """
     _refuse_existing(config)
     return_freed_memory()
+    gc.freeze()  # else each collection looks through the half million objects of the imports: a tenth of the time
     paths = _without_excluded(config)
     with unpacked(paths) as folders:
         adapters = read_adapters(folders, config)
