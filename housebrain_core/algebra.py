@@ -182,7 +182,8 @@ def gram(blocks: Iterable[torch.Tensor]) -> torch.Tensor:
     for block in blocks:
         for part in block.split(max(128, CHUNK // len(block)), dim=1):
             wide = part.numpy().astype(np.float64)  # in the same layout, rows or columns first
-            total = wide @ wide.T + total  # which NumPy, unlike torch, knows to be symmetric: half the work
+            with np.errstate(all="ignore"):  # who reads the diagonal finds NaN and infinity
+                total = wide @ wide.T + total  # NumPy, unlike torch, knows it to be symmetric: half the work
     return torch.from_numpy(total)
 
 

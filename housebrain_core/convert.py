@@ -3,6 +3,7 @@
 torch.load(weights_only=True) executed code below torch 2.6 (CVE-2025-32434), so that it is refused there.
 """
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -40,6 +41,8 @@ def convert_adapters(config: ConvertConfig, report: Callable[[str], None] = prin
     if Version(torch.__version__) < Version("2.6"):
         raise AdapterError(f"torch {torch.__version__} may run code from a pickle (CVE-2025-32434); 2.6 is needed.")
     for folder in config.models:
+        if not folder.is_dir():
+            raise AdapterError(f"{folder} does not exist. Give the folder that holds an {PICKLE}.")
         if not (folder / PICKLE).is_file() or (folder / WEIGHTS).exists():
             raise AdapterError(f"{folder}: expected an {PICKLE} and no {WEIGHTS} in it.")
         staging = folder / f".{WEIGHTS}.partial"
@@ -47,7 +50,9 @@ def convert_adapters(config: ConvertConfig, report: Callable[[str], None] = prin
         try:
             ran = subprocess.run(command, capture_output=True, text=True, timeout=config.timeout_seconds)
             if ran.returncode != 0:
-                why = (ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"])[-1][:300]
+                lines = ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"]
+                named = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
+                why = (named or lines)[-1].split(". ")[0][:300].rstrip(".")
                 raise AdapterError(f"{folder / PICKLE} is not converted: {why}. Ask for the adapter as safetensors.")
             staging.rename(folder / WEIGHTS)
         except subprocess.TimeoutExpired:

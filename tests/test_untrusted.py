@@ -247,6 +247,15 @@ def test_convert_makes_safetensors_and_runs_no_code(tmp_path, monkeypatch):
     assert not (tmp_path / "pwned").exists() and not (folder / WEIGHTS).exists()
 
 
+def test_what_cannot_be_converted_is_said_in_one_sentence(tmp_path):
+    (tmp_path / "cut").mkdir()
+    torch.save({"a": torch.ones(3)}, tmp_path / "cut" / "adapter_model.bin")
+    os.truncate(tmp_path / "cut" / "adapter_model.bin", 300)
+    for name, said in (("gone", "gone does not exist"), ("cut", r"not converted: \w+Error: [^.]+\. Ask")):
+        with pytest.raises(AdapterError, match=said):
+            convert_adapters(ConvertConfig(models=[tmp_path / name]), report=lambda line: None)
+
+
 def test_our_writer_gives_the_bytes_of_the_library(tmp_path):
     values = tensors()
     save_file(values, tmp_path / "theirs", metadata={"format": "pt"})
