@@ -49,8 +49,9 @@ def find_parts(source: Path) -> dict[str, list[str]]:
 
 
 def is_validation_part(source: Path) -> bool:
-    """Whether a folder or file is called like the validation part of a dataset, as in dataset/validation."""
-    return source.resolve().name.lower().split(".")[0].split("-")[0] in PART_NAMES["validation"]
+    """Whether a folder or file is the validation part of a dataset, as dataset/validation is: by name, without parts."""
+    name = source.resolve().name.lower().split(".")[0].split("-")[0]
+    return name in PART_NAMES["validation"] and "validation" not in find_parts(source)
 
 
 def _files_in(folder: Path | str) -> list[str]:

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import shutil
 import zipfile
 
 import pytest
@@ -147,9 +148,11 @@ def test_a_condition_that_nothing_meets_shows_what_there_is(dataset, tmp_path):
             quiet(SplitConfig(source=dataset, output=tmp_path / "out", where=[where]))
 
 
-def test_the_validation_part_alone_is_read_whole(dataset):
+def test_the_validation_part_alone_is_read_whole(dataset, tmp_path):
     whole = read_validation(dataset)
     assert read_validation(dataset / "validation") == whole and len(whole) == 16
+    whole_of_that_name = shutil.copytree(dataset, tmp_path / "val-2024")
+    assert read_validation(whole_of_that_name) == whole, "a dataset with parts is one, whatever it is called"
     with pytest.raises(DataError, match="--data"):
         read_validation(dataset / "gone")
 
