@@ -49,7 +49,7 @@ def find_parts(source: Path) -> dict[str, list[str]]:
 
 
 def is_validation_part(source: Path) -> bool:
-    """Whether a folder or file is the validation part of a dataset, as dataset/validation is: by name, without parts."""
+    """Whether a folder or file is the validation part of a dataset, as dataset/validation is: by name, and whole."""
     name = source.resolve().name.lower().split(".")[0].split("-")[0]
     return name in PART_NAMES["validation"] and "validation" not in find_parts(source)
 
