@@ -1,6 +1,7 @@
 """The command line: `housebrain STAGE --flags`; a stage's flags are the fields of its settings."""
 
 import inspect
+import json
 import re
 import sys
 import time
@@ -161,10 +162,12 @@ def run_train(settings: Any) -> None:
         from housebrain_core.launch import train_in_processes
 
         train_in_processes(settings, print, time.time())
-        return
-    from housebrain_core.train import HouseBrainFineTuner
+        ended = json.loads((settings.output_dir / "run.json").read_text(encoding="utf-8"))["why_it_ended"]
+    else:
+        from housebrain_core.train import HouseBrainFineTuner
 
-    if "SIGINT" in HouseBrainFineTuner(settings).train().why_it_ended:
+        ended = HouseBrainFineTuner(settings).train().why_it_ended
+    if "SIGINT" in ended:
         sys.exit(INTERRUPTED)  # a script must not take it for done
 
 

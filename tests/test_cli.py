@@ -1,5 +1,6 @@
 """The command line: its help teaches, and a wrong value is one paragraph and exit code 2."""
 
+import json
 import subprocess
 import sys
 
@@ -113,3 +114,16 @@ def test_an_interruption_is_said_and_is_no_success(how, monkeypatch, capsys, tmp
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 130 and "Interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("why", "code"), [("stopped by SIGINT", 130), ("the time budget ended", 0)])
+def test_training_on_several_gpus_that_was_interrupted_is_no_success(why, code, monkeypatch, tmp_path):
+    def train(settings, report, started):
+        (settings.output_dir / "run.json").write_text(json.dumps({"why_it_ended": why}))
+
+    monkeypatch.setattr("housebrain_core.launch.train_in_processes", train)
+    arguments = ["train", "--split", str(tmp_path), "--output", str(tmp_path), "--gpus", "2"]
+    monkeypatch.setattr("sys.argv", ["housebrain", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert (ended.value.code or 0) == code
