@@ -27,6 +27,8 @@ GPU_MEMORY = 5 * 1024
 """MiB of free GPU memory needed: a 1.5-billion-parameter base in 4 bits with its activations."""
 ROOM = {"working": 1.0, "scratch": 8.0}
 """GB of disk needed: checkpoints and the adapter; libraries and the base model."""
+PATIENCE = (5, 4)
+"""Seconds that a server has to answer, and how often it is asked: one lost answer is no reason to send people home."""
 CLICKS = {
     "kaggle": {
         "gpu": 'In the panel on the right: Session options > Accelerator > "GPU T4 x2". Then Run > Run all.',
@@ -72,7 +74,7 @@ def check_machine(base_model: str, require_gpu: bool, report: Callable[[str], No
         *check_python(platform),
         *(check_gpu(gpus, platform) if require_gpu else []),
         *check_disk(platform),
-        *check_internet(platform, [package_index(), *([] if Path(base_model).is_dir() else [hub_address()])]),
+        *check_internet(platform, [index_page(), *([] if Path(base_model).is_dir() else [hub_address()])]),
     ]
     if problems:
         raise MachineError("This session cannot train yet:\n" + "\n".join(f"- {problem}" for problem in problems))
@@ -111,15 +113,37 @@ def check_disk(platform: Platform) -> Iterable[str]:
 
 
 def check_internet(platform: Platform, addresses: list[str]) -> Iterable[str]:
-    """Whether each address answers within five seconds, whatever it answers."""
+    """Whether each address answers, whatever it answers; who says nothing in five seconds is asked again."""
     for address in addresses:
         try:
-            urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=5).close()
-        except urllib.error.HTTPError:
-            continue
+            knock(address)
         except (OSError, ValueError) as error:
             host = urllib.parse.urlsplit(address).hostname  # the rest may hold a password
             yield f"{host} cannot be reached ({error}). {CLICKS[platform]['internet']}"
+
+
+def knock(address: str) -> None:
+    """Returns once the server at an address answers, be it with an error.
+
+    Raises:
+        OSError: it can't be reached, or was silent every time.
+        ValueError: that is no address.
+    """
+    seconds, times = PATIENCE
+    for left in reversed(range(times)):
+        try:
+            urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=seconds).close()
+            return
+        except urllib.error.HTTPError:
+            return
+        except OSError as error:  # a silent server is a TimeoutError while reading, the reason of a URLError before
+            if not left or not isinstance(getattr(error, "reason", error), TimeoutError):
+                raise
+
+
+def index_page() -> str:
+    """A small page of the package index; its root lists hundreds of thousands of names, which takes seconds."""
+    return f"{package_index().rstrip('/')}/pip/"
 
 
 def package_index() -> str:

@@ -115,6 +115,29 @@ def test_a_server_that_answers_with_an_error_is_reachable(machine):
     assert machine.problems() == ""
 
 
+@pytest.mark.parametrize("wrap", [lambda error: error, urllib.error.URLError], ids=["reading", "connecting"])
+@pytest.mark.parametrize(("silences", "reachable"), [(1, True), (3, True), (8, False)])
+def test_a_server_that_is_silent_is_asked_again_but_not_for_ever(machine, tmp_path, wrap, silences, reachable):
+    asked = []
+
+    def stay_silent(request, timeout):
+        asked.append(request.full_url)
+        if len(asked) <= silences:
+            raise wrap(TimeoutError("The read operation timed out"))
+        return SimpleNamespace(close=lambda: None)
+
+    machine.monkeypatch.setattr(doctor.urllib.request, "urlopen", stay_silent)
+    said = machine.problems(base_model=str(tmp_path))
+    assert len(asked) == (silences + 1 if reachable else 4) and set(asked) == {asked[0]}
+    assert said == "" if reachable else "cannot be reached" in said and "timed out" in said
+
+
+def test_a_server_that_refuses_is_asked_once(machine):
+    machine.refused = "index"
+    assert "cannot be reached" in machine.problems()
+    assert [address.split("/")[-2] for address in machine.asked if "index" in address] == ["pip"]
+
+
 def test_an_old_python_is_refused(machine):
     machine.python = (3, 10, 12)
     assert "3.11 or newer is needed" in machine.problems()

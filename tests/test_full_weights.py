@@ -69,7 +69,7 @@ def update_of(folder, name: str, scaling: float) -> torch.Tensor:
 def assert_rounded_once(found: torch.Tensor, expected: torch.Tensor) -> None:
     """Half a spacing of float16 is one rounding; the rest is for the float32 sum before it."""
     _, exponent = torch.frexp(expected.abs().clamp(min=2**-14))
-    spacing = torch.ldexp(torch.ones((), dtype=torch.float64), exponent - 11)
+    spacing = torch.ldexp(torch.ones_like(expected, dtype=torch.float64), exponent - 11)
     before = 4 * torch.finfo(torch.float32).eps * expected.abs().max()
     assert ((found.double() - expected).abs() <= spacing / 2 + before).all()
 
