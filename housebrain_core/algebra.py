@@ -57,6 +57,10 @@ class Stack(NamedTuple):
             rows[:, start : start + rank].fill_diagonal_(1)
             yield rows.T, rows
 
+    def diagonal(self, weights: list[float]) -> torch.Tensor:
+        """(R): C of the weighted sum of the updates, which is diagonal."""
+        return torch.tensor(weights, dtype=torch.float64).repeat_interleave(torch.tensor(self.ranks))
+
     def cores(self, b: Root, a: Root) -> Iterator[Pair]:
         """B_i and A_i of each adapter in orthonormal coordinates: (k_b, rank_i) and (rank_i, k_a)."""
         rows = (root.vectors.split(self.ranks) for root in (b, a))
@@ -68,24 +72,34 @@ class Stack(NamedTuple):
         return float(((self.gram_b @ coefficients) * (coefficients @ self.gram_a)).sum())
 
 
-class Fit(NamedTuple):
-    """The singular value decomposition of a merged update, as coefficients on the stacked factors without scaling.
-
-    B' = B_cat @ left is (out_features, k), A' = right @ A_cat is (k, in_features); values are all singular values.
-    """
+class Spectrum(NamedTuple):
+    """All singular values of an update, the largest first."""
 
     values: torch.Tensor
-    left: torch.Tensor
-    right: torch.Tensor
 
     @property
     def energy(self) -> float:
-        """Squared Frobenius norm of the exact update."""
+        """Squared Frobenius norm of the update."""
         return float(self.values.square().sum())
 
     def lost(self, rank: int) -> float:
         """Squared Frobenius norm of what truncation to `rank` loses (Eckart and Young 1936)."""
         return float(self.values[rank:].square().sum())
+
+    def share_lost(self, rank: int) -> float:
+        """What truncation loses of the energy, 0 to 1."""
+        return self.lost(rank) / self.energy if self.energy else 0.0
+
+
+class Fit(NamedTuple):
+    """The singular value decomposition of a merged update, as coefficients on the stacked factors without scaling.
+
+    B' = B_cat @ left is (out_features, k), A' = right @ A_cat is (k, in_features).
+    """
+
+    spectrum: Spectrum
+    left: torch.Tensor
+    right: torch.Tensor
 
 
 def stack(gram_b: torch.Tensor, gram_a: torch.Tensor, ranks: list[int], scalings: list[float]) -> Stack:
@@ -112,7 +126,7 @@ def fit(stacked: Stack, coefficients: torch.Tensor, keep: int | None = None) -> 
 
     Args:
         stacked: the adapters.
-        coefficients: C (R, R) of the update B_cat C A_cat.
+        coefficients: C (R, R) of the update B_cat C A_cat, or its diagonal (R) where it has no more.
         keep: directions that are kept; all when None. All singular values are kept.
 
     Returns:
@@ -120,7 +134,10 @@ def fit(stacked: Stack, coefficients: torch.Tensor, keep: int | None = None) -> 
         equal bytes.
     """
     limit = coefficients.square().sum() * stacked.gram_a.norm()
-    inner = torch.mm(coefficients @ stacked.gram_a, coefficients.T, out=stacked.gram_a)
+    if coefficients.dim() == 1:
+        inner = stacked.gram_a.mul_(coefficients).mul_(coefficients[:, None])
+    else:
+        inner = torch.mm(coefficients @ stacked.gram_a, coefficients.T, out=stacked.gram_a)
     found = root(stacked.gram_b)
     x = found.vectors.T.mul_(found.lengths[:, None])
     squares, u = _decompose(x @ inner @ x.T)
@@ -135,8 +152,8 @@ def fit(stacked: Stack, coefficients: torch.Tensor, keep: int | None = None) -> 
     rows = u.T @ x
     inverse = torch.where(values[:kept] > 0, 1 / values[:kept].sqrt(), 0)
     left = stacked.scales[:, None] * (inner @ rows.T) * inverse**3
-    right = (rows @ coefficients) * inverse[:, None]
-    return Fit(values, left.float(), right.float())
+    right = (rows * coefficients if coefficients.dim() == 1 else rows @ coefficients) * inverse[:, None]
+    return Fit(Spectrum(values), left.float(), right.float())
 
 
 def combine(coefficients: torch.Tensor, blocks: Iterable[torch.Tensor], out: torch.Tensor) -> None:
@@ -155,22 +172,22 @@ def combine(coefficients: torch.Tensor, blocks: Iterable[torch.Tensor], out: tor
         start += block.shape[1]
 
 
-def choose_rank(rank: int | str, spectra: list[torch.Tensor]) -> int:
+def choose_rank(rank: int | str, spectra: list[Spectrum]) -> int:
     """One rank for the whole adapter.
 
     Args:
         rank: a number, "full" (the largest rank any module has), or "auto" (the smallest of 8, 16, 32, 64 that
             keeps 99.9 % of the energy of all modules together, else full).
-        spectra: singular values of each module.
+        spectra: of each module.
     """
-    full = max(1, *(len(values) for values in spectra))
+    full = max(1, *(len(spectrum.values) for spectrum in spectra))
     if rank == "full":
         return full
     if rank != "auto":
         return int(rank)
-    total = sum(float(values.square().sum()) for values in spectra)
+    total = sum(spectrum.energy for spectrum in spectra)
     for candidate in AUTO_RANKS:
-        kept = sum(float(values[:candidate].square().sum()) for values in spectra)
+        kept = total - sum(spectrum.lost(candidate) for spectrum in spectra)
         if candidate < full and kept >= AUTO_ENERGY * total:
             return candidate
     return full
@@ -178,12 +195,13 @@ def choose_rank(rank: int | str, spectra: list[torch.Tensor]) -> int:
 
 def gram(blocks: Iterable[torch.Tensor]) -> torch.Tensor:
     """X X' (R, R) in float64 of a matrix X that comes as blocks of columns, (R, columns) float32 each."""
-    total = 0.0
+    total = np.zeros(())
     for block in blocks:
         for part in block.split(max(128, CHUNK // len(block)), dim=1):
             wide = part.numpy().astype(np.float64)  # in the same layout, rows or columns first
             with np.errstate(all="ignore"):  # who reads the diagonal finds NaN and infinity
-                total = wide @ wide.T + total  # NumPy, unlike torch, knows it to be symmetric: half the work
+                product = wide @ wide.T  # NumPy, unlike torch, knows it to be symmetric: half the work
+                total = np.add(product, total, out=product)
     return torch.from_numpy(total)
 
 

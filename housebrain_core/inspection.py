@@ -10,15 +10,14 @@ import torch
 
 from housebrain_core import plots
 from housebrain_core.adapters import Adapter, try_adapter
-from housebrain_core.algebra import fit
+from housebrain_core.algebra import Spectrum, fit
 from housebrain_core.archives import unpacked
 from housebrain_core.compatibility import usual_sizes
 from housebrain_core.config import InspectConfig
 from housebrain_core.errors import AdapterError
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.parallel import map_ahead
-from housebrain_core.stacks import read_stack
-from housebrain_core.strategies import sum_updates
+from housebrain_core.stacks import read_stack, threads_for
 
 TWIN_COSINE = 0.9999
 NORM_RANGE = (0.25, 4.0)
@@ -88,22 +87,22 @@ def judge_updates(names: list[str], geometry: Geometry) -> tuple[list[list[str]]
     return refused, odd
 
 
-def measure(adapters: list[Adapter]) -> tuple[Geometry, list[torch.Tensor]]:
+def measure(adapters: list[Adapter]) -> tuple[Geometry, list[Spectrum]]:
     """Geometry of adapters with the same modules, and the singular values of their mean in every module."""
 
-    def one(module: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def one(module: str) -> tuple[torch.Tensor, Spectrum]:
         stacked = read_stack(adapters, module)
-        mean = sum_updates(stacked.selections(), [1 / len(adapters)] * len(adapters))
-        return stacked.inner, fit(stacked, mean, keep=1).values
+        mean = stacked.diagonal([1 / len(adapters)] * len(adapters))
+        return stacked.inner, fit(stacked, mean, keep=1).spectrum
 
-    found = list(map_ahead(one, sorted(adapters[0].shapes)))
-    return Geometry(sum(inner for inner, _ in found)), [values for _, values in found]
+    found = list(map_ahead(one, sorted(adapters[0].shapes), threads_for(adapters)))
+    return Geometry(sum(inner for inner, _ in found)), [spectrum for _, spectrum in found]
 
 
-def mean_spectrum(spectra: list[torch.Tensor]) -> list[float]:
+def mean_spectrum(spectra: list[Spectrum]) -> list[float]:
     """Root of the summed squares of the k-th singular values over modules, relative to the first."""
-    length = max(len(values) for values in spectra)
-    padded = torch.stack([torch.nn.functional.pad(values, (0, length - len(values))) for values in spectra])
+    length = max(len(values) for (values,) in spectra)
+    padded = torch.stack([torch.nn.functional.pad(values, (0, length - len(values))) for (values,) in spectra])
     totals = padded.square().sum(0).sqrt()
     return (totals / totals[0].clamp(min=1e-300)).tolist()
 

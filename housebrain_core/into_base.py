@@ -134,7 +134,7 @@ def stream(
             target.write(layout(kept, {"format": "pt"})[0])
             for key, entry in entries.items():
                 module = key.removesuffix(".weight")
-                if key.endswith(".weight") and module in plan.fits:
+                if key.endswith(".weight") and module in plan.spectra:
                     factors = merged_factors(adapters, plan, module)
                     for block, share in _merged(source, entry, factors, view):
                         target.write(_bytes(block))

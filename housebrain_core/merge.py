@@ -32,6 +32,9 @@ from housebrain_core.planning import (
 )
 from housebrain_core.strategies import STRATEGIES
 
+READERS = 8
+"""Adapters checked at once: to hash one is to wait for the disk as long as for the processor."""
+
 
 def merge_adapters(config: MergeConfig, report: Callable[[str], None] = print) -> dict[str, Any]:
     """Merges adapter folders into one adapter folder, or with `into_base` into a full model.
@@ -70,7 +73,7 @@ def read_adapters(folders: dict[Path, Path | AdapterError], config: MergeConfig)
     Raises:
         AdapterError: naming everything that is wrong with any of them.
     """
-    read = list(map_ahead(lambda folder: try_adapter(folder, config.accept_plain), folders.values()))
+    read = list(map_ahead(lambda folder: try_adapter(folder, config.accept_plain), folders.values(), READERS))
     adapters = [found for found in read if isinstance(found, Adapter)]
     problems = [str(found) for found in read if isinstance(found, AdapterError)]
     given: dict[str, list[str]] = {}
@@ -90,8 +93,8 @@ def read_adapters(folders: dict[Path, Path | AdapterError], config: MergeConfig)
 
 def describe_merge(config: MergeConfig, adapters: list[Adapter], plan: Plan) -> dict[str, Any]:
     """merge.json: inputs by sha256, weights, rank, and what truncation cost in each module."""
-    energy = sum(found.energy for found in plan.fits.values())
-    lost = sum(found.lost(plan.rank) for found in plan.fits.values())
+    energy = sum(spectrum.energy for spectrum in plan.spectra.values())
+    lost = sum(spectrum.lost(plan.rank) for spectrum in plan.spectra.values())
     names = [adapter.name for adapter in adapters]
     _, odd = judge_updates(names, plan.geometry)
     return {
@@ -110,14 +113,14 @@ def describe_merge(config: MergeConfig, adapters: list[Adapter], plan: Plan) -> 
         "retained_energy": 1 - lost / energy if energy else 1.0,
         "relative_error": math.sqrt(lost / energy) if energy else 0.0,
         "error_of_strategy": plan.mean_error,
-        "spectrum": mean_spectrum([found.values for found in plan.fits.values()]),
+        "spectrum": mean_spectrum(list(plan.spectra.values())),
         "modules": {
             module: {
-                "norm": math.sqrt(found.energy),
-                "retained_energy": 1 - found.lost(plan.rank) / found.energy if found.energy else 1.0,
-                "relative_error": math.sqrt(found.lost(plan.rank) / found.energy) if found.energy else 0.0,
+                "norm": math.sqrt(spectrum.energy),
+                "retained_energy": 1 - spectrum.share_lost(plan.rank),
+                "relative_error": math.sqrt(spectrum.share_lost(plan.rank)),
             }
-            for module, found in plan.fits.items()
+            for module, spectrum in plan.spectra.items()
         },
     }  # fmt: skip
 

@@ -12,20 +12,16 @@ from typing import Any, NamedTuple
 import torch
 
 from housebrain_core.adapters import Adapter
-from housebrain_core.algebra import AUTO_RANKS, Fit, Pair, choose_rank, combine, fit
+from housebrain_core.algebra import AUTO_RANKS, Fit, Pair, Spectrum, choose_rank, combine, fit
 from housebrain_core.archives import CONFIG, TOKENIZER, WEIGHTS
 from housebrain_core.errors import AdapterError
 from housebrain_core.inspection import Geometry, judge_updates
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.parallel import map_ahead
-from housebrain_core.stacks import Side, read_stack
+from housebrain_core.shelf import Shelf
+from housebrain_core.stacks import Side, read_stack, threads_for
 from housebrain_core.strategies import STRATEGIES, coefficients_of, sum_updates
 from housebrain_core.tensorfiles import write_tensors
-
-COEFFICIENTS = 32 * 2**20
-"""Bytes that the coefficients of all modules may take; beyond, they are computed again when a module is written."""
-MANY_FACTORS = 256
-"""Sum of ranks from which on one module at a time is worked on: the small matrices are no longer small."""
 
 
 class Recipe(NamedTuple):
@@ -41,7 +37,10 @@ class Plan(NamedTuple):
     """The merge in small matrices, before anything is written."""
 
     recipe: Recipe
-    fits: dict[str, Fit]
+    spectra: dict[str, Spectrum]
+    """Of the merged update of each module."""
+    coefficients: Shelf
+    """Left and right coefficients of each module (algebra.Fit)."""
     rank: int
     geometry: Geometry
     mean_error: float
@@ -56,53 +55,41 @@ def plan_merge(adapters: list[Adapter], recipe: Recipe, rank: int | str) -> Plan
     """
     strategy = STRATEGIES[recipe.strategy]
     modules = sorted(adapters[0].shapes)
-    room = COEFFICIENTS // (8 * sum(max_ranks(adapters)) * len(modules))
-    keep = max(1, min({"auto": AUTO_RANKS[-1], "full": room}.get(rank, rank), room))
+    keep = {"auto": AUTO_RANKS[-1], "full": None}.get(rank, rank)
 
     def one(module: str) -> tuple[Fit, torch.Tensor, float, float]:
         stacked = read_stack(adapters, module)
         merged = coefficients_of(strategy, stacked, recipe.weights, recipe.density)
         distance, square = 0.0, 1.0
         if strategy.combine is not sum_updates:
-            mean = sum_updates(stacked.selections(), recipe.weights)
+            mean = stacked.diagonal(recipe.weights).diag()
             distance, square = stacked.square_norm(merged - mean), stacked.square_norm(mean)
         return fit(stacked, merged.mul_(recipe.scale), keep), stacked.inner, distance, square
 
-    fits, inner, distance, square = {}, 0, 0.0, 0.0
+    spectra, shelf, inner, distance, square = {}, Shelf(), 0, 0.0, 0.0
     for module, found in zip(modules, map_ahead(one, modules, threads_for(adapters)), strict=True):
-        fits[module] = found[0]
+        spectra[module] = found[0].spectrum
+        shelf.put(module, found[0].left, found[0].right)
         inner, distance, square = inner + found[1], distance + found[2], square + found[3]
     geometry = Geometry(inner)
     refused, _ = judge_updates([adapter.name for adapter in adapters], geometry)
     problems = [f"{a.name} is {why}" for a, reasons in zip(adapters, refused, strict=True) for why in reasons]
     if problems:
         raise AdapterError("these adapters cannot be merged:\n  " + "\n  ".join(problems))
-    chosen = choose_rank(rank, [found.values for found in fits.values()])
-    return Plan(recipe, fits, chosen, geometry, math.sqrt(distance / square) if square else 0.0)
-
-
-def max_ranks(adapters: list[Adapter]) -> list[int]:
-    """The largest rank that each adapter has in any module."""
-    return [max(rank for _, _, rank in adapter.shapes.values()) for adapter in adapters]
-
-
-def threads_for(adapters: list[Adapter]) -> int:
-    """Modules worked on at once, 0 for one per core."""
-    return 1 if sum(max_ranks(adapters)) >= MANY_FACTORS else 0
+    chosen = choose_rank(rank, list(spectra.values()))
+    if keep and chosen > keep:  # auto, where 64 are not enough
+        return plan_merge(adapters, recipe, chosen)
+    return Plan(recipe, spectra, shelf, chosen, geometry, math.sqrt(distance / square) if square else 0.0)
 
 
 def merged_factors(adapters: list[Adapter], plan: Plan, module: str) -> Pair:
     """The merged factors of one module at the plan's rank: B (out, rank), A (rank, in)."""
-    found, rank = plan.fits[module], plan.rank
-    kept = min(rank, len(found.values))
-    if found.left.shape[1] < kept:
-        recipe, stacked = plan.recipe, read_stack(adapters, module)
-        merged = coefficients_of(STRATEGIES[recipe.strategy], stacked, recipe.weights, recipe.density)
-        found = fit(stacked, merged.mul_(recipe.scale), kept)
+    left, right = plan.coefficients.get(module)
+    kept = min(plan.rank, len(right))
     out, inner, _ = adapters[0].shapes[module]
-    b, a = torch.empty(out, rank), torch.empty(rank, inner)
-    combine(found.left[:, :kept].T, Side(adapters, module, "B").blocks(), b.T)
-    combine(found.right[:kept], Side(adapters, module, "A").blocks(), a)
+    b, a = torch.empty(out, plan.rank), torch.empty(plan.rank, inner)
+    combine(left[:, :kept].T, Side(adapters, module, "B").blocks(), b.T)
+    combine(right[:kept], Side(adapters, module, "A").blocks(), a)
     return b, a
 
 

@@ -10,9 +10,12 @@ import torch
 
 from housebrain_core.adapters import VALUE_LIMIT, Adapter
 from housebrain_core.algebra import Stack, gram, stack
+from housebrain_core.parallel import release_memory
 
 BLOCK = 2**20
-"""Values of a block: all of a module's for ten adapters of rank 8, and a part of it for a hundred."""
+"""Values of a block: all of a module's for ten adapters of rank 8. Where the small matrices are large, a quarter."""
+MANY_FACTORS = 256
+"""Sum of ranks from which on one module at a time is worked on: the small matrices are no longer small."""
 
 
 class Side(NamedTuple):
@@ -37,12 +40,13 @@ class Side(NamedTuple):
 
         A block is overwritten by the next.
         """
-        step = min(self.length, max(1, BLOCK // sum(self.ranks)))
-        memory = torch.empty(sum(self.ranks) * step)
+        total = sum(self.ranks)
+        step = min(self.length, max(1, (BLOCK if total < MANY_FACTORS else BLOCK // 4) // total))
+        memory = torch.empty(total * step)
         for start in range(0, self.length, step):
             stop = min(start + step, self.length)
             parts = [adapter.read_part(self.module, self.name, start, stop) for adapter in self.adapters]
-            block = memory[: sum(self.ranks) * (stop - start)]
+            block = memory[: total * (stop - start)]
             if self.name == "A":
                 yield torch.cat(parts, out=block.view(-1, stop - start))
             else:
@@ -56,9 +60,20 @@ def read_stack(adapters: list[Adapter], module: str) -> Stack:
         AdapterError: a value is not finite, or beyond what training can give.
     """
     sides = [Side(adapters, module, name) for name in "BA"]
+    many = sum(sides[0].ranks) >= MANY_FACTORS
+    if many:
+        release_memory()  # of what was worked on last
     grams = [gram(side.blocks()) for side in sides]
     # A diagonal is a sum of squares: small means that every value is, NaN and infinity are never small.
     if not all((found.diagonal() <= VALUE_LIMIT**2).all() for found in grams):
         for adapter in adapters:
             adapter.factors(module)  # looks at every value
+    if many:
+        release_memory()  # of the blocks, before large matrices are worked on
     return stack(*grams, sides[0].ranks, [adapter.scaling[module] for adapter in adapters])
+
+
+def threads_for(adapters: list[Adapter]) -> int:
+    """Modules worked on at once, 0 for one per core."""
+    most = sum(max(rank for _, _, rank in adapter.shapes.values()) for adapter in adapters)
+    return 1 if most >= MANY_FACTORS else 0

@@ -1,9 +1,11 @@
 """The merge by algebra, in small matrices: strategies, truncation, inner products, adapters that are nearly alike."""
 
+import math
+
 import pytest
 import torch
 
-from housebrain_core.algebra import Stack, choose_rank, combine, fit, gram, stack
+from housebrain_core.algebra import Spectrum, Stack, choose_rank, combine, fit, gram, stack
 from housebrain_core.strategies import STRATEGIES, average_factors, coefficients_of, sum_updates, trim_elect_merge
 
 
@@ -31,7 +33,7 @@ def dense_of(pairs, combine, weights, density=1.0) -> torch.Tensor:
 
 def product_of(found, pairs, rank: int | None = None) -> torch.Tensor:
     """The merged update in float64, truncated to a rank."""
-    kept = len(found.values) if rank is None else rank
+    kept = len(found.spectrum.values) if rank is None else rank
     b, a = (torch.full((kept + 1, blocks_of(pairs, side, 99)[0].shape[1]), torch.nan) for side in (0, 1))
     combine(found.left[:, :kept].T, blocks_of(pairs, 0), b)
     combine(found.right[:kept], blocks_of(pairs, 1), a)
@@ -67,6 +69,21 @@ def test_ties_of_identical_adapters_with_everything_kept_is_the_adapter():
     assert (dense_of([pair, pair], trim_elect_merge, [0.5, 0.5]) - dense).norm() <= 1e-6 * dense.norm()
 
 
+def test_ties_of_adapters_of_other_ranks_equals_the_formula_on_dense_updates_at_once():
+    """The formula of the paper on all updates in one array; the strategy holds one at a time."""
+    pairs = [(b.double(), a.double()) for b, a in random_pairs(11, ranks=(1, 3, 2, 4), size=(9, 7))]
+    weights, dense = torch.tensor([0.1, 0.4, 0.3, 0.2]).double(), torch.stack([b @ a for b, a in pairs])
+    kept = math.ceil(0.3 * 63)
+    smallest = dense.abs().flatten(1).sort(descending=True).values[:, kept - 1]
+    trimmed = torch.where(dense.abs() >= smallest[:, None, None], dense, 0)
+    shares = weights[:, None, None] * trimmed
+    sign = torch.sign(shares.sum(0))
+    agree = torch.sign(trimmed) == sign
+    exact = (shares * agree).sum(0) / (weights[:, None, None] * agree).sum(0).clamp(min=1e-9)
+    found = trim_elect_merge(iter(pairs), weights.tolist(), 0.3)
+    assert torch.allclose(found, torch.where(sign == 0, 0, exact), rtol=1e-12)
+
+
 def test_twins_of_opposite_sign_give_zero():
     (pair,) = random_pairs(3, ranks=(2,))
     assert dense_of([pair, pair], sum_updates, [1.0, -1.0]).abs().max() < 1e-6
@@ -86,14 +103,14 @@ def test_truncation_loses_exactly_what_the_dense_svd_says(rank):
     dense = torch.linalg.svdvals(exact)
     stacked = stack_of(pairs)
     found = fit(stacked, sum_updates(stacked.selections(), weights))
-    assert torch.allclose(found.values, dense[: len(found.values)], rtol=1e-6)
+    assert torch.allclose(found.spectrum.values, dense[: len(found.spectrum.values)], rtol=1e-6)
     error = (exact - product_of(found, pairs, rank)).square().sum()
     assert float(error) == pytest.approx(float(dense[rank:].square().sum()), rel=1e-4)
-    assert found.lost(rank) == pytest.approx(float(error), rel=1e-4)
+    assert found.spectrum.lost(rank) == pytest.approx(float(error), rel=1e-4)
 
 
 def test_auto_rank_is_the_smallest_that_keeps_999_of_1000():
-    flat, steep = torch.ones(20), torch.tensor([1.0] * 8 + [1e-3] * 12)
+    flat, steep = Spectrum(torch.ones(20)), Spectrum(torch.tensor([1.0] * 8 + [1e-3] * 12))
     assert choose_rank("auto", [steep]) == 8
     assert choose_rank("auto", [flat]) == 20
     assert choose_rank("full", [steep]) == 20
@@ -109,7 +126,7 @@ def test_adapters_that_are_nearly_alike_merge_to_their_mean(distance):
     stacked = stack_of(pairs)
     found = fit(stacked, sum_updates(stacked.selections(), [0.2] * 5))
     assert (product_of(found, pairs) - exact).norm() <= 1e-6 * exact.norm()
-    assert found.energy == pytest.approx(float(exact.square().sum()), rel=1e-9)
+    assert found.spectrum.energy == pytest.approx(float(exact.square().sum()), rel=1e-9)
 
 
 def test_scalings_are_part_of_the_update_and_of_its_factors():

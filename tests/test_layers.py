@@ -90,6 +90,7 @@ TORCH = [
     "parallel",
     "algebra",
     "stacks",
+    "shelf",
     "strategies",
     "inspection",
     "planning",

@@ -39,14 +39,14 @@ def updates(folder) -> dict[str, torch.Tensor]:
     }
 
 
-def plain_adapter(folder, rank: int, alpha: int, seed: int):
-    """An ordinary PEFT folder with one module, 6 x 5."""
+def plain_adapter(folder, rank: int, alpha: int, seed: int, size: tuple[int, int] = (6, 5)):
+    """An ordinary PEFT folder with one module."""
     folder.mkdir(parents=True)
     generator = torch.Generator().manual_seed(seed)
     name = "base_model.model.model.layers.0.self_attn.q_proj"
     tensors = {
-        f"{name}.lora_A.weight": torch.randn(rank, 5, generator=generator),
-        f"{name}.lora_B.weight": torch.randn(6, rank, generator=generator),
+        f"{name}.lora_A.weight": torch.randn(rank, size[1], generator=generator),
+        f"{name}.lora_B.weight": torch.randn(size[0], rank, generator=generator),
     }
     save_file(tensors, folder / WEIGHTS)
     config = {"peft_type": "LORA", "r": rank, "lora_alpha": alpha, "target_modules": ["q_proj"],
@@ -63,6 +63,16 @@ def test_different_ranks_and_alphas_merge_to_the_mean_of_the_updates(tmp_path):
     assert (merged - mean).abs().max() / mean.abs().max() < 1e-6
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert config["r"] == config["lora_alpha"] == 5, "the rank of a 6 x 5 matrix"
+
+
+def test_many_adapters_that_need_more_than_64_directions_merge_to_the_mean_by_auto(tmp_path):
+    """40 adapters: their small matrices are large, so modules are worked on one by one, and auto ends at full."""
+    folders = [plain_adapter(tmp_path / f"{n:02}", 8, 16, n, size=(350, 330)) for n in range(40)]
+    result = merge(folders, tmp_path / "out", rank="auto", accept_plain=True)
+    (mean,) = (sum(updates(folder)[name] for folder in folders) / 40 for name in updates(folders[0]))
+    (merged,) = updates(tmp_path / "out").values()
+    assert (merged - mean).norm() / mean.norm() < 1e-6
+    assert (result["rank"], result["rank_setting"], result["relative_error"]) == (320, "auto", 0.0)
 
 
 def test_full_merge_equals_the_float64_mean_of_trained_adapters(adapters, tmp_path):
