@@ -9,7 +9,8 @@
 Synthetic: B ~ T A' + 50 % noise, one A per adapter close to a common one. One torch thread. CPU seconds and memory do
 not count the import of torch; memory counts all other imports. Cold: every file is synced and dropped from the page
 cache (posix_fadvise) before each run. The floor reads all inputs in pieces of 1 MB, and writes and syncs as much as one
-adapter has; `floor-sha` also hashes the inputs; ours and `peft-full` sync what they write too. All take turns, three
+adapter has; `floor-sha` also hashes the inputs; `floor-full` writes as much as the merge at full rank, whose size is
+that of all inputs; ours and `peft-full` sync what they write too. All take turns, three
 times, and each shows its fastest. The load average is that before each table.
 """
 
@@ -42,8 +43,8 @@ def memory(name: str = "VmHWM") -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
-def floor(paths: list[Path], output: Path, hashed: bool = False) -> None:
-    """Reads every input once and writes as many bytes as one adapter has: what no merge can be faster than.
+def floor(paths: list[Path], output: Path, hashed: bool = False, written: int = 1) -> None:
+    """Reads every input once and writes as many bytes as `written` adapters have: what no merge can be faster than.
 
     With `hashed` also the sha256 of every input, by which a merge names them.
     """
@@ -56,7 +57,7 @@ def floor(paths: list[Path], output: Path, hashed: bool = False) -> None:
                     digest.update(memoryview(buffer)[:count])
     output.mkdir()
     with (output / "adapter_model.safetensors").open("wb") as file:
-        for _ in range((paths[0] / "adapter_model.safetensors").stat().st_size // len(buffer)):
+        for _ in range(written * (paths[0] / "adapter_model.safetensors").stat().st_size // len(buffer)):
             file.write(buffer)
         os.fsync(file.fileno())
 
@@ -167,6 +168,7 @@ def run_one(options: argparse.Namespace) -> None:
     work = {
         "floor": lambda: floor(paths, output),
         "floor-sha": lambda: floor(paths, output, hashed=True),
+        "floor-full": lambda: floor(paths, output, written=len(paths)),
         "ours-8": lambda: ours(paths, output, 8),
         "ours-auto": lambda: ours(paths, output, "auto"),
         "ours-full": lambda: ours(paths, output, "full"),
@@ -191,9 +193,10 @@ def measure(options: argparse.Namespace, folder: Path, names: list[str]) -> dict
         shutil.rmtree(folder / f"out-{name}", ignore_errors=True)
         drop_cache([folder])
         touch_memory()
-        command = [sys.executable, __file__, "--one", name, "--folder", str(folder)]
+        command = [sys.executable, "-W", "ignore", __file__, "--one", name, "--folder", str(folder)]
         command += ["--adapters", str(options.adapters), "--layers", str(options.layers)]
-        ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        quiet = os.environ | {"TRANSFORMERS_VERBOSITY": "error"}
+        ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=quiet)
         runs[name].append(json.loads(ran.stdout.splitlines()[-1]))
     found = {}
     for name, results in runs.items():
@@ -228,13 +231,14 @@ def compare_adapters(options: argparse.Namespace, folder: Path) -> None:
     print(f"{options.adapters} adapters of rank 8, {len(shapes(options.layers))} modules", flush=True)
     names = ["ours-8", "ours-auto", "ours-full"] if options.adapters < 20 else ["ours-8"]
     names += [] if options.ours_only else ["cat", "linear"]
-    found = measure(options, folder, ["floor", "floor-sha", *names])
+    floors = ["floor", "floor-sha", *(["floor-full"] if "ours-full" in names else [])]
+    found = measure(options, folder, [*floors, *names])
     for name in names:
-        times = found[name]["wall"] / found["floor"]["wall"]
+        times = found[name]["wall"] / found["floor-full" if name == "ours-full" else "floor"]["wall"]
         output = folder / f"out-{name}"
         output = output if (output / "adapter_config.json").exists() else output / "merged"
         error = f"error against the float64 mean {error_of(output, paths):.3g}"
-        print(f"{name:10} {times:.2f} times the floor's wall time; {error}", flush=True)
+        print(f"{name:10} {times:.2f} times its floor's wall time; {error}", flush=True)
     print("mergekit: " + ("installed, but a full model per adapter is needed; not timed" if find_spec("mergekit")
                           else "not installed, so not timed"))  # fmt: skip
     if not options.quick and not options.ours_only:
