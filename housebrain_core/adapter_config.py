@@ -146,4 +146,5 @@ def _is_number(value: Any, low: float, high: float) -> bool:
 
 def _show(value: Any) -> str:
     """A value in a message: short, and with everything unprintable escaped."""
-    return repr(value)[:80]
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:76]} ..."

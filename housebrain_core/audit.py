@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,7 @@ def load_tokenizer(name: str | None) -> Callable[[list[str]], list[int]]:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"tokenizer = {name!r} cannot be loaded ({str(error)[:120]}). "
+            f"tokenizer = {name!r} cannot be loaded ({shorten(str(error), 240)}). "
             "Give a folder with tokenizer.json or a Hub id."
         ) from None
     return lambda texts: [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from textwrap import shorten
 from typing import NamedTuple
 
 from housebrain_core.errors import ConfigError
@@ -23,8 +24,7 @@ class Base(NamedTuple):
 
 def resolve_base(name: str, revision: str | None = None) -> Base:
     """Finds out exactly which base model a folder or a Hugging Face id is; ConfigError when it cannot be had."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    if (folder := Path(name).expanduser()).is_dir():
         if not (folder / "config.json").is_file():
             raise ConfigError(f"base_model = {name!r}: the folder has no config.json, so it is no model.")
         return Base(folder.name, _hash_folder(folder), str(folder))
@@ -34,7 +34,7 @@ def resolve_base(name: str, revision: str | None = None) -> Base:
         return Base(name, Path(hf_hub_download(name, "config.json", revision=revision)).parent.name, name)
     except (OSError, ValueError) as error:  # not found, not allowed, no connection, no valid id
         raise ConfigError(
-            f"base_model = {name!r} cannot be had from the Hugging Face Hub ({str(error).splitlines()[0][:160]}). "
+            f"base_model = {name!r} cannot be had from the Hugging Face Hub ({shorten(str(error), 240)}). "
             "Check the name and the Internet connection, or give a folder that holds the model."
         ) from None
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import shorten
 
 from housebrain_core.checkpoints import KEEP, checkpoint_step, list_checkpoints
 from housebrain_core.errors import DataError
@@ -215,7 +216,7 @@ class DriveCopies:
                 for old in sorted(list_checkpoints(self.target), key=checkpoint_step)[:-KEEP]:
                     shutil.rmtree(old)
             except (OSError, shutil.Error) as error:  # pruned here meanwhile, or Drive is full or gone
-                self.report(f"{folder.name} was not copied to Drive ({str(error)[:120]}); training goes on")
+                self.report(f"{folder.name} was not copied to Drive ({shorten(str(error), 160)}); training goes on")
             else:
                 self.report(f"copied {folder.name} to Drive")
 

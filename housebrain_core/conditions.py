@@ -29,7 +29,8 @@ class Condition(NamedTuple):
                 names = ", ".join(list(found)[:20]) if isinstance(found, dict) else "no fields"
                 return f"{'.'.join(self.path[:depth]) or 'the top'} has {names}"
             found = found[key]
-        return f"{'.'.join(self.path)} is {codec.dumps(found)[:100]}"
+        value = codec.dumps(found)
+        return f"{'.'.join(self.path)} is {value if len(value) <= 100 else value[:96] + ' ...'}"
 
 
 def parse_condition(text: str) -> Condition:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from textwrap import shorten
 
 from packaging.version import Version
 
@@ -52,7 +53,7 @@ def convert_adapters(config: ConvertConfig, report: Callable[[str], None] = prin
             if ran.returncode != 0:
                 lines = ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"]
                 named = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
-                why = (named or lines)[-1].split(". ")[0][:300].rstrip(".")
+                why = shorten((named or lines)[-1].split(". ")[0], 300).rstrip(".")
                 raise AdapterError(f"{folder / PICKLE} is not converted: {why}. Ask for the adapter as safetensors.")
             staging.rename(folder / WEIGHTS)
         except subprocess.TimeoutExpired:

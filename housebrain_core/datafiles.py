@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import shorten
 
 import orjson
 
@@ -149,4 +150,4 @@ def _explain(line: bytes, error: Exception) -> str:
         line.decode("utf-8")
     except UnicodeDecodeError as wrong:
         return f"is not UTF-8 (byte {wrong.start})"
-    return f"is not JSON ({str(error)[:80]})"
+    return f"is not JSON ({shorten(str(error), 80)})"

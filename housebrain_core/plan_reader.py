@@ -118,7 +118,7 @@ def _mend_level(number: int, level: dict, problems: dict[int, list[str]]) -> dic
     number = level["level_number"] if type(level.get("level_number")) is int else number
     notes = problems.setdefault(number, [])
     given = level.get("rooms") if isinstance(level.get("rooms"), list) else []
-    notes += [f"room {index} is none: {room!r:.60}" for index, room in enumerate(given, 1) if type(room) is not dict]
+    notes += [f"room {index} is none: {_show(room)}" for index, room in enumerate(given, 1) if type(room) is not dict]
     rooms = [_mend_room(index, room, notes) for index, room in enumerate(given, 1) if type(room) is dict]
     stairs = []
     for stair in level.get("stairs") if isinstance(level.get("stairs"), list) else []:
@@ -149,7 +149,7 @@ def _mend_openings(value: Any) -> list:
 def _mend_box(box: Any, name: str, notes: list[str]) -> dict | None:
     values = [box.get(key) for key in ("x", "y", "width", "height")] if isinstance(box, dict) else []
     if not values or not all(is_number(value) and abs(value) < 1e6 for value in values):
-        notes.append(f"{name} has no place: {box!r:.60}")
+        notes.append(f"{name} has no place: {_show(box)}")
         return None
     x, y, width, height = values
     if width <= 0 or height <= 0:
@@ -181,6 +181,12 @@ def _from_spaces(design: dict, problems: dict[int, list[str]]) -> dict:
             problems.setdefault(min(levels, default=1), []).append(f"{kind[:-1]} {opening.get('id', index)} is {where}")
     rest = {key: value for key, value in design.items() if key not in ("spaces", "walls", "openings")}
     return rest | {"levels": [{"level_number": n, "rooms": rooms} for n, rooms in sorted(levels.items())]}
+
+
+def _show(value: Any) -> str:
+    """A value in a message, short."""
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:56]} ..."
 
 
 def _objects(value: Any) -> list[dict]:

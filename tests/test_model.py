@@ -76,6 +76,15 @@ def test_a_base_that_is_not_there_says_what_to_do():
         resolve_base("nobody/nothing")
 
 
+def test_a_long_answer_of_the_hub_ends_at_a_word(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError("404 Client Error.\n\n" + "Repository not found. " * 40)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
+    with pytest.raises(HouseBrainError, match=r"\(404 Client Error\. Repository .* (not|found\.) \[\.\.\.\]\)"):
+        resolve_base("nobody/nothing")
+
+
 def test_no_network_is_a_sentence_and_a_cached_base_needs_none(monkeypatch, tmp_path):
     def unreachable(*args, **kwargs):
         raise httpx.ConnectError("Name or service not known")

@@ -143,6 +143,7 @@ def test_a_condition_that_nothing_meets_shows_what_there_is(dataset, tmp_path):
     for where, said in (
         ("input.basicDetails.style=Martian", f'input.basicDetails.style is "{style}"'),
         ("input.basicDetails.styel=Modern", "input.basicDetails has totalArea"),
+        ("input=Modern", r" \.\.\.\.$"),  # a long value that is cut says so
     ):
         with pytest.raises(DataError, match=said):
             quiet(SplitConfig(source=dataset, output=tmp_path / "out", where=[where]))
