@@ -105,6 +105,7 @@ TORCH = [
     "evaluate",
     "generate",
     "demo",
+    "flags",
     "cli",
 ]
 ORDER = ["__init__", *LIGHT, *TORCH]
