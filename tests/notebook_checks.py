@@ -8,9 +8,12 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from build_notebooks import COLLAPSED, find_closure
+import nbformat
+
+from build_notebooks import COLLAPSED, build, find_closure
 
 ROOT = Path(__file__).parents[1]
+CLOUD = ("kaggle", "colab")
 MODULE = re.compile(r"%%writefile \{code_folder\}/housebrain_core/(\w+)\.py\n")
 MARKERS = {
     "kaggle": ("google.colab", "Colab", "/content", "drive.mount", "Runtime >", "My Drive", "drive_folder ="),
@@ -19,6 +22,16 @@ MARKERS = {
 }
 """What only the other platforms have; embedded modules serve all of them."""
 FIRST_CELLS = ("check_machine(", "install(platform)", "cloud.find_bundle(", "HouseBrainFineTuner(")
+
+
+def train_notebook(platform: str) -> nbformat.NotebookNode:
+    """The train notebook as it would be built now."""
+    return nbformat.reads(build("02_train", platform), as_version=4)
+
+
+def embedded(notebook) -> dict[str, nbformat.NotebookNode]:
+    """The cells that write modules, by module."""
+    return {found[1]: cell for cell in notebook.cells if (found := MODULE.match(cell.source))}
 
 
 def code_cells(notebook) -> Iterator:

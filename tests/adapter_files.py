@@ -1,0 +1,67 @@
+"""Adapter folders written by hand, byte by byte where a test needs it, for the tests of untrusted adapters."""
+
+import json
+import struct
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from housebrain_core.config import MergeConfig
+from housebrain_core.merge import merge_adapters
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+NAME = "base_model.model.model.layers.{}.self_attn.q_proj.lora_{}.weight"
+SETTINGS = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "bias": "none",
+            "target_modules": ["q_proj"], "base_model_name_or_path": "some/base", "revision": "abc",
+            "rank_pattern": {}, "alpha_pattern": {}, "use_rslora": False, "init_lora_weights": True}  # fmt: skip
+
+
+def tensors(seed: int = 0, dtype=torch.float32) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    sizes = {"A": (2, 5), "B": (6, 2)}
+    return {
+        NAME.format(layer, side): torch.randn(*sizes[side], generator=generator).to(dtype)
+        for layer in (0, 1)
+        for side in "AB"
+    }
+
+
+def make_adapter(folder: Path, values=None, **settings) -> Path:
+    folder.mkdir(parents=True)
+    save_file(tensors() if values is None else values, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / CONFIG).write_text(json.dumps(SETTINGS | settings))
+    return folder
+
+
+def merge(path: Path, output: Path) -> dict:
+    config = MergeConfig(models=[path], output=output, accept_plain=True, overwrite=True)
+    return merge_adapters(config, report=lambda line: None)
+
+
+def merged_update(path: Path, output: Path) -> torch.Tensor:
+    merge(path, output)
+    found = load_file(output / WEIGHTS)
+    return found[NAME.format(0, "B")] @ found[NAME.format(0, "A")]
+
+
+def split_file(path: Path) -> tuple[dict, bytes]:
+    data = path.read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
+
+
+def join_file(path: Path, header: dict | bytes, body: bytes, length: int | None = None) -> None:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + body)
+
+
+def zip_of(path: Path, members: dict[str, bytes], links: tuple[str, ...] = ()) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = (0o120777 if name in links else 0o100644) << 16
+            archive.writestr(info, data)
+    return path

@@ -1,0 +1,196 @@
+"""The train notebook for a cloud: what it carries, imports, installs and asks for, before anybody runs it."""
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import distribution
+
+import pytest
+from datasets import Dataset
+from IPython.core.interactiveshell import InteractiveShell
+from notebook_checks import CLOUD, MODULE, ROOT, embedded, train_notebook
+from peft import LoraConfig, PeftModel
+from transformers import (
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    TrainingArguments,
+    modeling_utils,
+    tokenization_utils_base,
+)
+
+from housebrain_core.install import KEPT, PINS
+
+BESIDE = ("diffusers", "sentence-transformers", "gradio", "timm", "torchvision", "kagglehub")
+"""Packages of the images that need some of what we install, in versions of their own."""
+IMAGES = {"kaggle": "kaggle_python3.12.txt", "colab": "colab_python3.13.txt"}
+
+
+def third_party_calls(module: str) -> list[tuple[ast.Call, object]]:
+    """The calls of one embedded module into other people's libraries, with what is called."""
+    namespace = vars(importlib.import_module(f"housebrain_core.{module}"))
+    methods = {"map": Dataset.map, "select": Dataset.select, "with_format": Dataset.with_format}
+    methods |= {"save_pretrained": PeftModel.save_pretrained}
+    calls = []
+    for node in ast.walk(ast.parse((ROOT / "housebrain_core" / f"{module}.py").read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        try:
+            called = eval(ast.unparse(node.func), dict(namespace))
+        except Exception:  # it depends on what happens when it runs
+            called = methods.get(node.func.attr) if isinstance(node.func, ast.Attribute) else None
+        top = (getattr(called, "__module__", None) or "").split(".")[0]
+        if top in {"transformers", "peft", "bitsandbytes", "datasets", "huggingface_hub", "safetensors", "pyarrow"}:
+            calls.append((node, called))
+    return calls
+
+
+def unknown_keywords(node: ast.Call, called) -> list[str]:
+    """Keywords of a call that the installed version does not have."""
+    try:
+        parameters = inspect.signature(called).parameters
+    except ValueError:  # compiled, without a signature
+        return []
+    names = {keyword.arg for keyword in node.keywords if keyword.arg} - set(parameters)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        function = called if inspect.isroutine(called) else called.__init__
+        texts = [inspect.getsource(function)]
+        if "from_pretrained" in function.__name__:  # Auto classes hand on to these
+            texts += [inspect.getsource(PreTrainedModel), inspect.getsource(modeling_utils)]
+            texts += [inspect.getsource(tokenization_utils_base)]
+        names = {name for name in names if not any(re.search(rf"\b{name}\b", text) for text in texts)}
+    return sorted(names)
+
+
+def test_every_keyword_exists_in_the_pinned_version_of_its_library():
+    seen = []
+    for module in embedded(train_notebook("kaggle")):
+        if module == "__init__":
+            continue
+        for node, called in third_party_calls(module):
+            seen += [f"{ast.unparse(node.func)}({keyword.arg})" for keyword in node.keywords]
+            assert unknown_keywords(node, called) == [], f"{module}.py, line {node.lineno}"
+    assert {"TrainingArguments(warmup_steps)", "BitsAndBytesConfig(bnb_4bit_quant_type)", "LoraConfig(r)"} <= set(seen)
+    assert "AutoModelForCausalLM.from_pretrained(dtype)" in seen
+    assert any(name.endswith(".map(keep_in_memory)") for name in seen)
+
+
+@pytest.mark.parametrize(
+    ("call", "called"),
+    [
+        ("f(warmup_ratio=0.1)", TrainingArguments),
+        ("f(lora_rank=8)", LoraConfig),
+        ("f(bnb_4bit_dtype=0)", BitsAndBytesConfig),
+        ("f(load_in_2bit=True)", AutoModelForCausalLM.from_pretrained),
+        ("f(in_memory=True)", Dataset.map),
+    ],
+)
+def test_a_keyword_that_was_removed_is_found(call, called):
+    assert unknown_keywords(ast.parse(call).body[0].value, called)
+
+
+@pytest.mark.parametrize(("platform", "count"), [("kaggle", 6), ("colab", 5)])
+def test_the_way_to_a_running_notebook_has_at_most_six_actions_and_ends_with_run_all(platform, count):
+    page = train_notebook(platform).cells[1].source
+    actions = re.findall(r"^\d\. .*", page, re.MULTILINE)
+    assert len(actions) == count <= 6 and "run all" in actions[-1].lower()
+    assert {5: "Five", 6: "Six"}[count] + " actions" in page and "One person, one account." in " ".join(page.split())
+
+
+@pytest.mark.parametrize("platform", CLOUD)
+def test_the_platforms_read_a_gpu_and_the_internet_from_the_metadata(platform):
+    metadata = train_notebook(platform).metadata
+    assert metadata.kernelspec.name == "python3" and metadata.accelerator == "GPU"
+    assert metadata.colab == {"provenance": [], "gpuType": "T4", "toc_visible": True}
+    assert metadata.kaggle == {
+        "accelerator": "nvidiaTeslaT4",
+        "dataSources": [],
+        "isGpuEnabled": True,
+        "isInternetEnabled": True,
+        "language": "python",
+        "sourceType": "notebook",
+    }
+    assert set(metadata) == {"kernelspec", "language_info", "accelerator", "colab", "kaggle"}
+
+
+@pytest.mark.parametrize("platform", CLOUD)
+def test_embedded_modules_are_written_in_the_bytes_of_the_package(platform, tmp_path):
+    shell = InteractiveShell()
+    (tmp_path / "housebrain_core").mkdir()
+    shell.user_ns["code_folder"] = str(tmp_path)
+    cells = embedded(train_notebook(platform))
+    for module, cell in cells.items():
+        assert shell.run_cell(cell.source, silent=True).success
+        written = (tmp_path / "housebrain_core" / f"{module}.py").read_bytes()
+        assert written == (ROOT / "housebrain_core" / f"{module}.py").read_bytes()
+        assert cell.metadata == {"jupyter": {"source_hidden": True}, "cellView": "form", "_kg_hide-input": True}
+    assert {"train", "doctor", "cloud"} <= set(cells) and not {"splits", "codec", "schema", "plots"} & set(cells)
+
+
+@pytest.mark.parametrize("platform", CLOUD)
+def test_the_notebook_imports_only_what_it_carries_what_the_image_has_or_what_it_pins(platform, shared):
+    image = (shared / "images" / IMAGES[platform]).read_text().lower().replace("_", "-")
+    available = (
+        set(re.findall(r"^([\w.-]+)==", image, re.MULTILINE)) | set(PINS) | {"ipython", "google", "kaggle-secrets"}
+    )
+    notebook = train_notebook(platform)
+    cells = embedded(notebook)
+    sources = [MODULE.sub("", cell.source) for cell in notebook.cells if cell.cell_type == "code"]
+    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) else []
+        for name in names:
+            top, _, module = name.partition(".")
+            if top == "housebrain_core":
+                assert not module or module in cells or module == "splits"  # which train.py imports where it is
+            else:
+                assert top in sys.stdlib_module_names or top.lower().replace("_", "-") in available, name
+
+
+def test_pins_are_those_of_the_project_and_name_nothing_that_the_platform_keeps():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert {f"{name}=={version}" for name, version in PINS.items()} <= set(project)
+    assert not set(PINS) & set(KEPT)
+
+
+@pytest.mark.parametrize("platform", CLOUD)
+def test_settings_are_literals_and_the_next_cell_expects_each_in_its_type(platform):
+    code = [cell for cell in train_notebook(platform).cells if cell.cell_type == "code"]
+    assert code[0].metadata.tags == ["parameters"]
+    given = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(code[0].source).body}
+    checked = next(node for node in ast.parse(code[1].source).body if isinstance(node, ast.Assign))
+    expected = {key.value: value.id for key, value in zip(checked.value.keys, checked.value.values, strict=True)}
+    expected |= {"drive_folder": "str"} if platform == "colab" else {}
+    assert {name: type(value).__name__ for name, value in given.items()} == expected
+    assert next(iter(given)) == "split_id"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", CLOUD)
+def test_a_resolver_installs_the_pins_beside_what_each_image_keeps(platform, shared, tmp_path):
+    image = (shared / "images" / IMAGES[platform]).read_text()
+    kept = [line.split("+")[0] for line in image.splitlines() if line.split("==")[0].lower() in KEPT]
+    assert {"torch", "numpy", "pyarrow", "datasets"} <= {line.split("==")[0].lower() for line in kept}
+    (tmp_path / "kept.txt").write_text("\n".join(kept))
+    beside = [line.split("+")[0] for line in image.splitlines() if line.split("==")[0].lower() in BESIDE]
+    assert len(beside) >= 4
+    wanted = [*(f"{name}=={version}" for name, version in PINS.items()), *beside, "datasets", "pydantic"]
+    (tmp_path / "wanted.txt").write_text("\n".join(wanted))
+    python = IMAGES[platform].split("python")[1].removesuffix(".txt")
+    command = [sys.executable, "-m", "uv", "pip", "compile", "--no-header", "--no-annotate", "wanted.txt", "-c"]
+    command += ["kept.txt", "--python-version", python, "--python-platform", "x86_64-manylinux_2_35"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    if done.returncode and re.search("dns error|error sending request|Could not connect", done.stderr):
+        pytest.skip(f"no package index can be reached: {done.stderr[-300:]}")
+    assert done.returncode == 0, done.stderr
+    resolved = set(done.stdout.split())
+    assert {f"{name}=={version}" for name, version in PINS.items()} <= resolved
+    assert set(beside) <= resolved
+    assert [line for line in resolved if re.match("nvidia-cuda-runtime", line)], "torch is the CUDA build"
+    libraries = {file.name for file in distribution("bitsandbytes").files}
+    assert {"libbitsandbytes_cuda128.so", "libbitsandbytes_cuda130.so"} <= libraries
+    assert {line for line in kept if line.startswith(("torch==", "numpy==", "pyarrow==", "datasets=="))} <= resolved
