@@ -4,14 +4,18 @@ torch.load(weights_only=True) executed code below torch 2.6 (CVE-2025-32434), so
 """
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from textwrap import shorten
 
 from packaging.version import Version
 
-from housebrain_core.archives import WEIGHTS
+from housebrain_core.adapters import read_adapter
+from housebrain_core.archives import CONFIG, WEIGHTS
 from housebrain_core.config import ConvertConfig
 from housebrain_core.errors import AdapterError
 
@@ -34,8 +38,8 @@ def convert_adapters(config: ConvertConfig, report: Callable[[str], None] = prin
     """Writes adapter_model.safetensors beside adapter_model.bin, which stays and is never read again.
 
     Raises:
-        AdapterError: there is none, the result is there already, it needs more than its limits, or is no table of
-            tensors.
+        AdapterError: there is none, the result is there already, it needs more than its limits, is no table of
+            tensors, or what it holds is no adapter that could be merged; nothing is written then.
     """
     import torch
 
@@ -46,18 +50,35 @@ def convert_adapters(config: ConvertConfig, report: Callable[[str], None] = prin
             raise AdapterError(f"{folder} does not exist. Give the folder that holds an {PICKLE}.")
         if not (folder / PICKLE).is_file() or (folder / WEIGHTS).exists():
             raise AdapterError(f"{folder}: expected an {PICKLE} and no {WEIGHTS} in it.")
-        staging = folder / f".{WEIGHTS}.partial"
-        command = [sys.executable, "-c", CODE, str(folder / PICKLE), str(staging), str(int(config.memory_gb * 1e9))]
-        try:
-            ran = subprocess.run(command, capture_output=True, text=True, timeout=config.timeout_seconds)
-            if ran.returncode != 0:
-                lines = ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"]
-                named = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
-                why = shorten((named or lines)[-1].split(". ")[0], 300).rstrip(".")
-                raise AdapterError(f"{folder / PICKLE} is not converted: {why}. Ask for the adapter as safetensors.")
-            staging.rename(folder / WEIGHTS)
-        except subprocess.TimeoutExpired:
-            raise AdapterError(f"{folder / PICKLE} took longer than {config.timeout_seconds:g} s.") from None
-        finally:
-            staging.unlink(missing_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".converting-") as staging:
+            _unpickle(folder / PICKLE, Path(staging) / WEIGHTS, config)
+            _check(folder, Path(staging))
+            (Path(staging) / WEIGHTS).rename(folder / WEIGHTS)
         report(f"{folder / WEIGHTS} written; merge it with --accept-plain")
+
+
+def _unpickle(source: Path, target: Path, config: ConvertConfig) -> None:
+    """Writes the tensors of a pickle as safetensors, in a process of its own."""
+    command = [sys.executable, "-c", CODE, str(source), str(target), str(int(config.memory_gb * 1e9))]
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=config.timeout_seconds)
+    except subprocess.TimeoutExpired:
+        raise AdapterError(f"{source} took longer than {config.timeout_seconds:g} s.") from None
+    if ran.returncode != 0:
+        lines = ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"]
+        named = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
+        why = shorten((named or lines)[-1].split(". ")[0], 300).rstrip(".")
+        raise AdapterError(f"{source} is not converted: {why}. Ask for the adapter as safetensors.")
+
+
+def _check(folder: Path, staging: Path) -> None:
+    """Refuses what came out unless the merge would take it: the folder's configuration, and every value."""
+    if (folder / CONFIG).is_file():
+        shutil.copyfile(folder / CONFIG, staging / CONFIG, follow_symlinks=False)
+    try:
+        adapter = read_adapter(staging, accept_plain=True)
+        for module in adapter.shapes:
+            adapter.factors(module)
+    except AdapterError as error:
+        why = str(error).replace(str(staging / WEIGHTS), "its tensors").replace(str(staging), str(folder))
+        raise AdapterError(f"{folder / PICKLE} is not converted: {why}") from None

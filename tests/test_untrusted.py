@@ -197,6 +197,36 @@ def test_convert_makes_safetensors_and_runs_no_code(tmp_path, monkeypatch):
     assert not (tmp_path / "pwned").exists() and not (folder / WEIGHTS).exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"extra": torch.ones(3)}, "its tensors: 'extra' is no LoRA weight"),
+        ({NAME.format(0, "A"): None}, "has only lora_B"),
+        ({NAME.format(1, "B"): torch.full((6, 2), float("nan"))}, "holds NaN"),
+        ({NAME.format(1, "A"): torch.ones(3, 5)}, "A has rank 3, B has rank 2"),
+    ],
+)
+def test_what_converts_to_no_adapter_is_refused_and_leaves_nothing(changes, said, tmp_path):
+    folder = make_adapter(tmp_path / "a")
+    (folder / WEIGHTS).unlink()
+    kept = {name: tensor for name, tensor in (tensors() | changes).items() if tensor is not None}
+    torch.save(kept, folder / "adapter_model.bin")
+    before, lines = sorted(folder.iterdir()), []
+    with pytest.raises(AdapterError, match="adapter_model.bin is not converted: .*" + said) as refused:
+        convert_adapters(ConvertConfig(models=[folder]), report=lines.append)
+    assert sorted(folder.iterdir()) == before and not lines and ".converting" not in str(refused.value)
+
+
+def test_a_pickle_without_its_configuration_is_not_converted(tmp_path):
+    folder = make_adapter(tmp_path / "a")
+    (folder / WEIGHTS).unlink()
+    (folder / CONFIG).unlink()
+    torch.save(tensors(), folder / "adapter_model.bin")
+    with pytest.raises(AdapterError, match="lacks adapter_config.json"):
+        convert_adapters(ConvertConfig(models=[folder]), report=lambda line: None)
+    assert [path.name for path in folder.iterdir()] == ["adapter_model.bin"]
+
+
 def test_what_cannot_be_converted_is_said_in_one_sentence(tmp_path):
     (tmp_path / "cut").mkdir()
     torch.save({"a": torch.ones(3)}, tmp_path / "cut" / "adapter_model.bin")
