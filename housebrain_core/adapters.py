@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from housebrain_core.adapter_config import check_config, check_ranks, scaling_of
 from housebrain_core.archives import CONFIG, RUN, SIZE_LIMITS, WEIGHTS
-from housebrain_core.errors import AdapterError, DataError
+from housebrain_core.errors import AdapterError, ConfigError, DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, sha256_of
 from housebrain_core.tensorfiles import Entry, TensorFile, read_header, read_json
 
@@ -168,6 +168,21 @@ def try_adapter(folder: Path | AdapterError, accept_plain: bool = False) -> Adap
         return folder if isinstance(folder, AdapterError) else read_adapter(folder, accept_plain)
     except AdapterError as error:
         return error
+
+
+def check_base_settings(models: list[Path], base_model: str | None, load_in_4bit: bool) -> None:
+    """Raises ConfigError for settings of base models that would do nothing: adapters have a base, models are whole."""
+    adapters = [(folder / CONFIG).is_file() for folder in models if folder.is_dir()]
+    if base_model and adapters and not any(adapters):
+        raise ConfigError(
+            f"base_model = {base_model!r} would do nothing: none of {', '.join(map(str, models))} is an adapter, and a "
+            "whole model needs no base. Leave it out."
+        )
+    if load_in_4bit and adapters and all(adapters):
+        raise ConfigError(
+            f"load_in_4bit would do nothing: of {', '.join(map(str, models))} none is a whole model, and an adapter "
+            "gets its base as it was trained on. Leave it out."
+        )
 
 
 def _check_folder(folder: Path) -> None:

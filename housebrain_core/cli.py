@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import typer
 
 from housebrain_core.errors import ConfigError, HouseBrainError
-from housebrain_core.flags import flags_of, in_flags, repeat_flags
+from housebrain_core.flags import flags_of, in_flags, is_given, repeat_flags
 
 ALIASES = {
     "train": {"dataset_path": "--split", "output_dir": "--output"},
@@ -53,17 +53,18 @@ def _command(name: str, stage: Stage) -> Callable:
     from housebrain_core import config
 
     settings = getattr(config, stage.settings)
-
     aliases = ALIASES.get(name, {})
 
-    def command(**values: Any) -> None:
+    def command(context: typer.Context, **values: Any) -> None:
+        given = {name: value for name, value in values.items() if is_given(context, name)}
         try:
-            chosen = settings(**values)
+            chosen = settings(**given)
         except ConfigError as error:
             raise ConfigError(in_flags(str(error), aliases)) from None
         stage.run(_with_base_folder(chosen))
 
-    command.__signature__ = inspect.Signature(flags_of(settings, aliases))
+    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    command.__signature__ = inspect.Signature([context, *flags_of(settings, aliases)])
     return command
 
 

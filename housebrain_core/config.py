@@ -11,6 +11,23 @@ from housebrain_core.settings import Count, FineTuningConfig, Settings, Share
 __all__ = ["FineTuningConfig"]  # the settings of training live in settings.py, and are imported from here
 
 
+def refuse_idle(settings: Settings, needs: dict[str, tuple[bool, str]], problems: tuple[str, ...] = ()) -> None:
+    """Raises ConfigError for settings that a person gave and that would do nothing, with other problems.
+
+    Args:
+        settings: a False or None among them asks for nothing, and neither does a default that nobody gave.
+        needs: name -> whether it is used, and what it is for.
+        problems: lines of what else is wrong.
+    """
+    lines = []
+    for name, (used, purpose) in needs.items():
+        value = getattr(settings, name)
+        if name in settings.model_fields_set and not used and value not in (None, False):
+            lines.append(f"{name if value is True else f'{name} = {value}'}: it would do nothing; {purpose}")
+    if lines := [*problems, *lines]:  # the base class explains only what is wrong with single settings
+        raise ConfigError("\n  ".join([f"{type(settings).__name__}: these settings cannot be used:", *lines]))
+
+
 class AuditConfig(Settings):
     """What is looked at before a GPU hour is spent."""
 
@@ -70,6 +87,11 @@ class PlanConfig(Settings):
     """Tokens in a packed row."""
     tokens_per_second: Annotated[float, Field(gt=0)] | None = None
     """A rate that a run has printed; replaces the range estimated from the GPU."""
+
+    @model_validator(mode="after")
+    def _check_use(self):
+        refuse_idle(self, {"row_length": (not self.tokens_per_second, "a given --tokens-per-second has it in it")})
+        return self
 
 
 class InspectConfig(Settings):
@@ -140,14 +162,25 @@ class MergeConfig(Settings):
     """Replace an output folder that an earlier merge wrote."""
 
     @model_validator(mode="after")
-    def _check_weights(self):
+    def _check_together(self):
+        searched = self.strategy in ("greedy", "search") or self.scale == "auto"
+        validated, compared = self.run_validation or searched, self.compare and not self.into_base
         problem = ""
         if self.weights and self.strategy != "weighted":
             problem = f"they are for the strategy weighted, not for {self.strategy}"
         elif self.weights and (len(self.weights) != len(self.models) or not sum(self.weights) > 0):
             problem = f"{len(self.weights)} numbers with sum {sum(self.weights):g} for {len(self.models)} models"
-        if problem:  # the base class explains only what is wrong with single settings
-            raise ConfigError(f"MergeConfig: these settings cannot be used:\n  weights: {problem}")
+        where = "it is for the validation, which --validate asks for"
+        weighs = self.strategy == "weighted" and not self.weights
+        needs = {
+            "weigh_by": (weighs, "it is for --strategy weighted without --weights"),
+            "density": (self.strategy == "ties" or compared, "it is for --strategy ties"),
+            "compare": (validated and not self.into_base, "it is for --validate without --into-base"),
+            "data": (validated, where),
+            "base_model": (validated and not self.into_base, f"{where}; --into-base names its own base"),
+            "base_view": (bool(self.into_base), "it is for --into-base"),
+        }
+        refuse_idle(self, needs, (f"weights: {problem}",) * bool(problem))
         return self
 
 
@@ -178,6 +211,11 @@ class EvaluateConfig(Settings):
     """Numbers of the rule checks: NBC, IRC, or a JSON file with one's own."""
     seed: int = 0
     """Seed of the answers at temperature 1."""
+
+    @model_validator(mode="after")
+    def _check_use(self):
+        refuse_idle(self, {"seed": (self.sampled > 0, "it is for answers at temperature 1, and --sampled is 0")})
+        return self
 
 
 class GenerateConfig(Settings):

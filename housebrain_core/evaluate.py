@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from housebrain_core import codec
-from housebrain_core.adapters import CONFIG
+from housebrain_core.adapters import CONFIG, check_base_settings
 from housebrain_core.bundles import is_bundle, read_bundle
 from housebrain_core.config import EvaluateConfig
 from housebrain_core.constrained import safe_limit
@@ -49,6 +49,7 @@ def evaluate(config: EvaluateConfig, report: Callable[[str], None] = print) -> d
         The contents of evaluation.json: `reference`; per model loss, rates, kinds of failure, rule scores,
         exactness, distribution and speed; and `pairs` of models. All but the speed is the same every time.
     """
+    check_base_settings(config.models, config.base_model, config.load_in_4bit)
     examples = read_validation(config.data)
     briefs = [codec.read_prompt(example.prompt) for example in examples[: config.samples]]
     limits = read_limits(config.limits)

@@ -80,6 +80,11 @@ def in_flags(problems: str, aliases: dict[str, str]) -> str:
     )
 
 
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether a person gave a flag; the others keep the default of their setting."""
+    return context.get_parameter_source(name).name != "DEFAULT"
+
+
 def repeat_flags(arguments: list[str]) -> list[str]:
     """Turns `--models A B C` into `--models A --models B --models C`, which is what click reads."""
     result: list[str] = []

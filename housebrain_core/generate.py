@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from housebrain_core import codec, plots
+from housebrain_core.adapters import check_base_settings
 from housebrain_core.briefs import check_brief, find_problems
 from housebrain_core.codec import DesignError
 from housebrain_core.config import GenerateConfig
@@ -40,6 +41,7 @@ def generate(config: GenerateConfig, report: Callable[[str], None] | None = None
     briefs, many = read_briefs(config.brief)
     if many and config.output is None:
         raise ConfigError(f"{config.brief} holds {len(briefs)} briefs: name a file for the designs with --output.")
+    check_base_settings([config.model], config.base_model, config.load_in_4bit)
     llm = HouseBrainLLM(config.model, config.base_model, config.load_in_4bit, report)
     if many:
         return _generate_many(llm, briefs, config, report)

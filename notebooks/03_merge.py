@@ -53,6 +53,8 @@ for figure in draw_inspection(inspection).values():
 # line says whether merging was better than the best split.
 
 # %%
+measured = run_validation or strategy in ("greedy", "search")  # only then are data and base model needed
+places = {"data": splits_folder, "base_model": base_model or None} if measured else {}
 config = MergeConfig(
     models=folders,
     output=output,
@@ -60,9 +62,8 @@ config = MergeConfig(
     rank=rank,
     run_validation=run_validation,
     compare=run_validation,
-    data=splits_folder,
-    base_model=base_model or None,
     overwrite=overwrite,
+    **places,
 )
 result = merge_adapters(config)
 

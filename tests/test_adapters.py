@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from housebrain_core.adapters import read_adapter
+from housebrain_core.adapters import check_base_settings, read_adapter
 from housebrain_core.compatibility import check_mergeable
 from housebrain_core.config import MergeConfig
-from housebrain_core.errors import AdapterError
+from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.manifests import read_manifest, seal
 from housebrain_core.merge import merge_adapters
 
@@ -161,3 +161,15 @@ def test_another_lora_initialisation_is_refused_unless_it_is_wanted(copies):
 
 def test_a_folder_of_adapters_says_to_name_what_is_in_it(copies, tmp_path):
     assert f"holds {', '.join(sorted(path.name for path in copies))}: name these" in problem(tmp_path)
+
+
+def test_settings_of_a_base_that_no_model_would_use_are_refused(adapters, base, tmp_path):
+    whole, known = [base], str(base)
+    with pytest.raises(ConfigError, match="base_model = .* would do nothing: none of .* is an adapter"):
+        check_base_settings(whole, known, False)
+    with pytest.raises(ConfigError, match="load_in_4bit would do nothing: of .* none is a whole model"):
+        check_base_settings(adapters[:2], known, True)
+    check_base_settings([*adapters, *whole], known, True)
+    check_base_settings(adapters, known, False)
+    check_base_settings(whole, None, True)
+    check_base_settings([tmp_path / "gone"], known, True)  # which is said by who reads it

@@ -81,6 +81,52 @@ def test_a_wrong_value_is_named_in_one_paragraph_and_exits_with_2(arguments, sai
     assert not list(tmp_path.iterdir()), "a refused command leaves nothing behind"
 
 
+MERGE = ["merge", "--models", "a", "b"]
+INTO = [*MERGE, "--into-base", "c"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([*MERGE, "--density", "0.5"], "--density 0.5: it would do nothing; it is for --strategy ties"),
+        ([*MERGE, "--compare"], "--compare: it would do nothing; it is for --validate"),
+        ([*INTO, "--validate", "--compare"], "--compare: it would do nothing; it is for --validate without"),
+        ([*MERGE, "--base-view", "fp16"], "--base-view fp16: it would do nothing; it is for --into-base"),
+        ([*MERGE, "--weigh-by", "samples"], "--weigh-by samples: it would do nothing; it is for --strategy weighted"),
+        ([*MERGE, "--strategy", "weighted", "--weights", "1", "2", "--weigh-by", "tokens"], "--weigh-by tokens: "),
+        ([*MERGE, "--data", "d"], "--data d: it would do nothing; it is for the validation"),
+        ([*INTO, "--validate", "--base-model", "m"], "--base-model m: it would do nothing; "),
+        (["plan", "--tokens-per-second", "9", "--row-length", "512"], "--row-length 512: it would do nothing; "),
+        (["evaluate", "--model", "a", "--sampled", "0", "--seed", "1"], "--seed 1: it would do nothing; "),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused_in_one_sentence(arguments, said, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, text = run(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert text.splitlines()[0] == "ConfigError: these flags cannot be used:"
+    assert said in text and len(text.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        MERGE,
+        [*MERGE, "--no-compare"],
+        [*MERGE, "--strategy", "ties", "--density", "0.2"],
+        [*MERGE, "--validate", "--compare", "--density", "0.2", "--data", "d", "--base-model", "m"],
+        [*MERGE, "--strategy", "greedy", "--compare", "--data", "d"],
+        [*MERGE, "--scale", "auto", "--base-model", "m"],
+        [*MERGE, "--strategy", "weighted", "--weigh-by", "samples"],
+        [*INTO, "--base-view", "fp16", "--validate", "--data", "d"],
+    ],
+)
+def test_a_setting_that_does_something_is_taken(arguments, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, text = run(monkeypatch, capsys, *arguments)
+    assert code == 2 and text.startswith("AdapterError: a does not exist"), "the adapters are what is missing"
+
+
 def test_all_problems_of_the_settings_are_reported_at_once(monkeypatch, capsys):
     code, text = run(monkeypatch, capsys, "train", "--split", "x", "--output", "y", "--epochs", "0", "--lora-r", "x")
     assert code == 2

@@ -12,6 +12,7 @@ import pytest
 from housebrain_core import codec, evaluate, judging
 from housebrain_core.config import EvaluateConfig
 from housebrain_core.decoding import Answered
+from housebrain_core.errors import ConfigError
 from housebrain_core.judging import Evaluated, judge
 from housebrain_core.llm import HouseBrainLLM
 from housebrain_core.report import write_report
@@ -250,3 +251,9 @@ def test_load_models_keeps_the_base_for_adapters_of_the_same_one(adapters, split
 def test_each_file_of_results_has_its_own_page(tmp_path):
     assert evaluate.report_path(tmp_path / "evaluation.json") == tmp_path / "report.html"
     assert evaluate.report_path(tmp_path / "e2.json") == tmp_path / "e2.html"
+
+
+def test_quantising_a_base_that_adapters_bring_is_refused_and_writes_nothing(adapters, splits, base, tmp_path):
+    with pytest.raises(ConfigError, match="load_in_4bit would do nothing"):
+        run(settings(tmp_path, adapters, splits, base, load_in_4bit=True))
+    assert not list(tmp_path.iterdir())

@@ -158,3 +158,13 @@ def test_what_the_rules_find_in_a_design_is_said(adapters, base, samples, brief_
         for line in generate.describe_findings(samples[0]["input"], wrong)
     )
     assert f"design in {tmp_path / 'out.json'}" in lines
+
+
+def test_a_setting_of_the_base_that_would_do_nothing_is_refused_before_a_model_is_loaded(
+    adapters, base, brief_file, monkeypatch
+):
+    monkeypatch.delattr("housebrain_core.generate.HouseBrainLLM")
+    with pytest.raises(ConfigError, match="load_in_4bit would do nothing"):
+        generate.generate(settings(adapters, base, brief_file, load_in_4bit=True))
+    with pytest.raises(ConfigError, match="base_model = .* would do nothing"):
+        generate.generate(settings([base], base, brief_file))
