@@ -2,15 +2,25 @@
 
 import base64
 import io
+import shutil
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+TEXT_WIDTH = 36
+"""Characters of a line of text beside a table's other columns, at least."""
 
-def describe(result: dict[str, Any]) -> str:
-    """The findings as text for a terminal: samples, lengths, one line per field, and what follows."""
+
+def describe(result: dict[str, Any], width: int | None = None) -> str:
+    """The findings as text: samples, lengths, every field with all that was found of it, and what follows.
+
+    Args:
+        result: what `audit` found.
+        width: characters in a line; by default those of the terminal, 120 where there is none.
+    """
     unit = "tokens" if result["tokenizer"] else "characters"
     parts = ", ".join(f"{count:,} {part}" for part, count in result["samples"].items())
     lines = [
@@ -25,16 +35,28 @@ def describe(result: dict[str, Any]) -> str:
         lines.append(f"{form:24} {length['mean']:7.0f} {length['p99']:7.0f} {length['max']:7d}   {cut}")
     if not result["tokenizer"]:
         lines.append("Tokens, and what a max_length cuts, need the base model's --tokenizer.")
-    lines += ["", f"{'field of the design':52} {'what it is':18} {'nats':>6}"]
-    for field in result["fields"]:
-        nats = "?" if field["free"] is None else f"{field['free']:.2f}"
-        name = field["name"].removeprefix("output.")
-        lines.append(f"{name:52} {field['kind']:18} {nats:>6}  {field['text'][:90]}")
+    lines += ["", *_describe_fields(result["fields"], width or shutil.get_terminal_size((120, 24)).columns)]
     broken = {name: rule for name, rule in result["rules"].items() if rule["broken"]}
     if broken:
         lines += ["", f"rules that references break, of {result['rule_samples']:,} samples"]
         lines += [f"{name:52} {rule['broken'] / rule['applicable']:6.1%}" for name, rule in broken.items()]
     return "\n".join([*lines, "", *(f"- {line}" for line in result["conclusions"]), ""])
+
+
+def _describe_fields(fields: list[dict[str, Any]], width: int) -> list[str]:
+    """A table of the fields whose texts go on in the lines below; where it is too narrow, the texts stand there."""
+    names = [field["name"].removeprefix("output.") for field in fields]
+    longest = max(map(len, names), default=0)
+    lines = [f"{'field of the design':{longest}} {'what it is':18} {'nats':>6}"]
+    for name, field in zip(names, fields, strict=True):
+        nats = "?" if field["free"] is None else f"{field['free']:.2f}"
+        row = f"{name:{longest}} {field['kind']:18} {nats:>6}  "
+        beside = len(row) + TEXT_WIDTH <= width
+        first, others = (row, " " * len(row)) if beside else (" " * 4, " " * 4)
+        text = textwrap.fill(field["text"], width, initial_indent=first, subsequent_indent=others,
+                             break_long_words=False, break_on_hyphens=False)  # fmt: skip
+        lines += [text] if beside else [row.rstrip(), text]
+    return lines
 
 
 def entropy_bars(result: dict[str, Any]) -> Figure:
