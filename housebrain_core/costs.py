@@ -32,6 +32,8 @@ TWO_GPUS: Range = (1.0, 1.9)
 """Two GPUs against one: at worst one is used; at best the usual loss of data parallelism. Assumed."""
 LARGE = 0.2
 """Share of a GPU's memory; above it gradient checkpointing is assumed needed."""
+SMALLEST = 5e7
+"""Weights in the layers; of smaller models a GPU spends the time between products, so that its rate says nothing."""
 GPUS = {
     "t4": Gpu(24, T4_SHARE, 15, T4_RATE),
     "t4x2": Gpu(24, T4_SHARE, 15, T4_RATE),
@@ -162,6 +164,11 @@ def describe(values: Range) -> str:
     """A range as text; one number where both ends read alike."""
     low, high = (f"{value:,.{0 if value >= 10 else 1 if value >= 1 else 2}f}" for value in values)
     return low if low == high else f"{low} to {high}"
+
+
+def describe_parameters(count: float) -> str:
+    """A number of weights as text."""
+    return f"{count / 1e9:.2f} billion" if count >= 1e7 else f"{count / 1e6:.2f} million"
 
 
 def describe_sessions(values: tuple[int, int]) -> str:

@@ -20,12 +20,14 @@ from housebrain_core.costs import (
     GPUS,
     KAGGLE_QUOTA,
     KAGGLE_SESSION,
+    SMALLEST,
     START_HOURS,
     T4_SHARE,
     TWO_GPUS,
     BaseModelFacts,
     Range,
     describe,
+    describe_parameters,
     describe_sessions,
     estimate_rate,
     estimate_tokens,
@@ -83,7 +85,7 @@ def make_plan(config: PlanConfig, report: Callable[[str], None] = print) -> Plan
 
     Raises:
         DataError: the splits cannot be read.
-        ConfigError: nothing is known of the base model and no rate is given.
+        ConfigError: no rate is given, and nothing is known of the base model, or it is too small for an estimate.
     """
     facts = find_facts(config.base_model)
     count, exact = _counter(config.base_model)
@@ -92,15 +94,7 @@ def make_plan(config: PlanConfig, report: Callable[[str], None] = print) -> Plan
         counted.append((bundle.name, bundle.train.num_rows, *count(bundle)))
         report(f"{bundle.name}: {describe(counted[-1][2])} tokens" + ("" if exact else ", estimated from characters"))
     learned = sum(answers for *_, answers in counted) / len(counted)
-    if config.tokens_per_second:
-        rate = (config.tokens_per_second, config.tokens_per_second)
-    elif facts is None:
-        raise ConfigError(
-            f"base_model = {config.base_model!r}: its sizes are not known here. Give a folder or a model in the "
-            f"Hub's cache, one of {', '.join(BASES)}, or the --tokens-per-second that a run printed."
-        )
-    else:
-        rate = estimate_rate(facts.shape, config.gpu, config.row_length, learned)
+    rate = _find_rate(config, facts, learned)
     splits = [
         SplitPlan(
             name=name,
@@ -131,6 +125,25 @@ def make_plan(config: PlanConfig, report: Callable[[str], None] = print) -> Plan
         advice=_advise(config, facts, longest, len(splits), learned),
         figures=_figures(config, facts, exact, rate),
     )
+
+
+def _find_rate(config: PlanConfig, facts: BaseModelFacts | None, learned: float) -> Range:
+    """Tokens per second, (least, most): as given, or what arithmetic says of the base model's sizes."""
+    if config.tokens_per_second:
+        return config.tokens_per_second, config.tokens_per_second
+    if facts is None:
+        raise ConfigError(
+            f"base_model = {config.base_model!r}: its sizes are not known here. Give a folder or a model in the "
+            f"Hub's cache, one of {', '.join(BASES)}, or the --tokens-per-second that a run printed."
+        )
+    if facts.shape.in_layers < SMALLEST:
+        raise ConfigError(
+            f"base_model = {config.base_model!r} has {describe_parameters(facts.shape.in_layers)} weights in its "
+            "layers: it is for trying things, and no estimate of its hours is worth the name. Name the base model that "
+            "will be trained, such as --base-model Qwen/Qwen2.5-Coder-1.5B, or give the --tokens-per-second that a run "
+            "printed."
+        )
+    return estimate_rate(facts.shape, config.gpu, config.row_length, learned)
 
 
 def _read_splits(path: Path) -> list[Bundle]:
@@ -243,7 +256,7 @@ def _figures(config: PlanConfig, facts: BaseModelFacts | None, exact: bool, rate
 
 def describe_plan(plan: Plan) -> str:
     """The plan as text, about 30 lines."""
-    size = f", {plan.parameters / 1e9:.2f} billion parameters" if plan.parameters else ""
+    size = f", {describe_parameters(plan.parameters)} parameters" if plan.parameters else ""
     counted = "counted" if plan.exact_tokens else "estimated from characters: its tokenizer is not at hand"
     lines = [
         f"{plan.base_model}{size}. Licence: {plan.licence}.",

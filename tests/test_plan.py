@@ -30,7 +30,7 @@ def test_tokens_are_counted_as_training_counts_them(splits, base):
     from housebrain_core.model import load_tokenizer, resolve_base
     from housebrain_core.packing import tokenise
 
-    made = plan(splits, base_model=str(base))
+    made = plan(splits, base_model=str(base), tokens_per_second=100)
     tokenizer = load_tokenizer(resolve_base(str(base)))
     assert made.exact_tokens
     for split in made.splits:
@@ -129,6 +129,16 @@ def test_an_unknown_base_names_what_is_known(splits):
         plan(splits, base_model="somebody/something")
     with pytest.raises(DataError, match="nowhere"):
         plan(splits / "nowhere")
+
+
+def test_a_base_for_trying_things_gets_no_estimate_but_takes_a_rate(splits, base):
+    lines: list[str] = []
+    with pytest.raises(ConfigError, match=r"has 0\.\d\d million weights .* for trying things.*--tokens-per-second"):
+        plan(splits, lines, base_model=str(base))
+    assert len(lines) == 3 and all(line.endswith("tokens") for line in lines), "tokens are counted all the same"
+    text = describe_plan(plan(splits, base_model=str(base), tokens_per_second=5000))
+    assert "million parameters" in text and "0.00 billion" not in text
+    assert all(facts.shape.in_layers > 2 * costs.SMALLEST for facts in BASES.values())
 
 
 def test_finishing_from_a_measured_rate_by_hand():
