@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Arc, Rectangle
 
-from housebrain_core.geometry import TOUCH, extent, overlaps
+from housebrain_core.geometry import TOUCH, overlaps
 from housebrain_core.plan_reader import Placed, place_opening, read_plan
-from housebrain_core.schema import Bounds, HouseBrief, HouseDesign, Level, Room
+from housebrain_core.schema import Bounds, HouseDesign, Level, Room
+from housebrain_core.sites import Box, Site, draw_site, find_site, margin_of
 
 ROOM_COLORS = {
     "bedroom": "#c9d7ee",
@@ -27,8 +28,6 @@ OTHER_COLOR = "#e6dcef"
 WRONG = "#c62828"
 TREAD = 250 / 304.8
 """Feet from tread to tread of a drawn stair, as NBC Part 4 has it."""
-Box = tuple[float, float, float, float]
-"""x, y, width, height in feet."""
 
 
 def floor_plan(design: dict | HouseDesign | str, title: str = "", brief: dict | None = None) -> Figure:
@@ -43,10 +42,10 @@ def floor_plan(design: dict | HouseDesign | str, title: str = "", brief: dict | 
     levels = [level for level in plan.design.levels if level.rooms or plan.problems.get(level.level_number)]
     if not levels:
         return specification_card(plan.design, title)
-    site = _find_site(brief or (plan.design.model_extra or {}).get("input"), levels)
+    site = find_site(brief or (plan.design.model_extra or {}).get("input"), levels)
     frames = [_frame(level, site) for level in levels]
     widths = [right - left for left, _, right, _ in frames]
-    scale = min(0.2, 7.0 * len(levels) / sum(widths))
+    scale = min(0.2, 7.6 * len(levels) / sum(widths))
     tallest = max(top - bottom for _, bottom, _, top in frames)
     figure = Figure(figsize=(max(5, scale * sum(widths) + 1.2), scale * tallest + 1.2), layout="constrained")
     columns = figure.subplots(1, len(levels), squeeze=False, width_ratios=widths)[0]
@@ -58,54 +57,24 @@ def floor_plan(design: dict | HouseDesign | str, title: str = "", brief: dict | 
     return figure
 
 
-def _find_site(brief: object, levels: list[Level]) -> tuple[Box, Box] | None:
-    """Plot and what its setbacks leave, the house turned and placed into the corner where it does not say."""
-    try:
-        plot = HouseBrief.model_validate(brief).plot
-    except ValueError:
-        return None
-    boxes = [room.bounds for level in levels for room in level.rooms]
-    if not boxes or plot.length is None or plot.width is None:
-        return None
-    factor = 1 / 0.3048 if plot.unit == "m" else 1
-    length, width = plot.length * factor, plot.width * factor
-    back = plot.setbacks_ft
-    front, rear, left, right = (back.front, back.rear, back.left, back.right) if back else (0, 0, 0, 0)
-    wide, high = extent(boxes)
-    if (wide >= high) != (width >= length):  # the house lies across
-        length, width, front, rear, left, right = width, length, left, right, front, rear
-    x, y = min(box.x for box in boxes), min(box.y for box in boxes)
-    if x >= left - TOUCH and y >= front - TOUCH:  # coordinates are the plot's own
-        x, y = left, front
-    return (x - left, y - front, width, length), (x, y, width - left - right, length - front - rear)
-
-
-def _frame(level: Level, site: tuple[Box, Box] | None) -> Box:
-    """Left, bottom, right and top of a level's drawing, with a margin for the north arrow."""
+def _frame(level: Level, site: Site | None) -> Box:
+    """Left, bottom, right and top of a level's drawing, with room for labels and the north arrow."""
     boxes = [(b.x, b.y, b.width, b.height) for b in (room.bounds for room in level.rooms)] or [(0, 0, 10, 10)]
-    boxes += [site[0]] if site else []
-    return (
-        min(x for x, _, _, _ in boxes) - 2,
-        min(y for _, y, _, _ in boxes) - 2,
-        max(x + width for x, _, width, _ in boxes) + 5,
-        max(y + height for _, y, _, height in boxes) + 2,
-    )
+    boxes += [site.plot] if site else []
+    left, right = min(x for x, _, _, _ in boxes), max(x + width for x, _, width, _ in boxes)
+    bottom, top = min(y for _, y, _, _ in boxes), max(y + height for _, y, _, height in boxes)
+    margin = margin_of(right - left)
+    return left - 1.3 * margin, bottom - (1.7 if site else 1) * margin, right + 2.5 * margin, top + margin
 
 
-def _draw_level(
-    axes: Axes, level: Level, frame: Box, site: tuple[Box, Box] | None, wrong: list[str], points: float
-) -> None:
+def _draw_level(axes: Axes, level: Level, frame: Box, site: Site | None, wrong: list[str], points: float) -> None:
     """Draws a level; `wrong` has what is known to be wrong with it, `points` are those of a foot on paper."""
     left, bottom, right, top = frame
     if site:
-        (x, y, width, height), inner = site
-        axes.add_patch(Rectangle((x, y), width, height, facecolor="#f7f7f2", edgecolor="#888888", zorder=0))
-        style = {"fill": False, "edgecolor": "#888888", "linestyle": "--", "zorder": 0.5}
-        axes.add_patch(Rectangle(inner[:2], max(0, inner[2]), max(0, inner[3]), **style))
-        axes.text(x + 0.5, y + 0.5, f"plot {width:g} x {height:g} ft", fontsize=6, color="#666666")
+        draw_site(axes, site)
     names: dict[tuple[Box, str], list[str]] = {}  # rooms in one and the same place share a label
     for room in level.rooms:
-        wrong += _draw_room(axes, room, site[1] if site else None)
+        wrong += _draw_room(axes, room, site.inside if site else None)
         place = _beside_stairs(room, level), f"{room.bounds.width:.4g} x {room.bounds.height:.4g}"
         names.setdefault(place, []).append(_words(room.type))
     for (box, size), found in names.items():
@@ -117,8 +86,8 @@ def _draw_level(
         corner = max(one.bounds.x, other.bounds.x), max(one.bounds.y, other.bounds.y)
         axes.add_patch(Rectangle(corner, wide, high, fill=False, hatch="xxx", edgecolor=WRONG, zorder=4))
         wrong.append(f"{one.type} {one.id} and {other.type} {other.id} overlap by {wide:.4g} x {high:.4g} ft")
-    axes.annotate("N", (right - 2, top - 2), (0, -32), textcoords="offset points", ha="center",
-                  arrowprops={"arrowstyle": "->"})  # fmt: skip
+    north = right - max(2, 0.035 * (right - left)), top - 2
+    axes.annotate("N", north, (0, -32), textcoords="offset points", ha="center", arrowprops={"arrowstyle": "->"})
     axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
     axes.set_title(f"level {level.level_number}")
     shown = wrong[:8] + ([f"and {len(wrong) - 8} more"] if len(wrong) > 8 else [])

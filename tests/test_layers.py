@@ -64,6 +64,7 @@ LIGHT = [
     "rules",
     "briefs",
     "plan_reader",
+    "sites",
     "floor_plans",
     "plots",
     "plan",
