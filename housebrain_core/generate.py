@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from housebrain_core import codec, plots
-from housebrain_core.briefs import check_brief, find_problems
+from housebrain_core.briefs import check_brief, find_doubts, find_problems
 from housebrain_core.codec import DesignError
 from housebrain_core.config import GenerateConfig
 from housebrain_core.decoding import Decoding, read_answer
@@ -40,6 +40,9 @@ def generate(config: GenerateConfig, report: Callable[[str], None] | None = None
     briefs, many = read_briefs(config.brief)
     if many and config.output is None:
         raise ConfigError(f"{config.brief} holds {len(briefs)} briefs: name a file for the designs with --output.")
+    doubts = [f"brief {n}: {line}" for n, brief in enumerate(briefs, 1) for line in find_doubts(brief)]
+    for line in shorten(doubts, "doubts"):
+        report(line)
     llm = HouseBrainLLM(config.model, config.base_model, config.load_in_4bit, report)
     if many:
         return _generate_many(llm, briefs, config, report)
@@ -67,7 +70,12 @@ def describe_findings(brief: dict, design: dict) -> list[str]:
     """What the rule checks say of one design, a line each, the first ten."""
     rules = check_or_none(brief, design) or {}
     found = [f"rule {name}: {finding}" for name, findings in rules.items() for finding in findings or ()]
-    return [*found[:10], *([f"and {len(found) - 10} findings more"] if len(found) > 10 else [])]
+    return shorten(found, "findings")
+
+
+def shorten(lines: list[str], what: str, shown: int = 10) -> list[str]:
+    """The first lines, and how many there are more."""
+    return [*lines[:shown], *([f"and {len(lines) - shown} {what} more"] if len(lines) > shown else [])]
 
 
 def read_briefs(source: str) -> tuple[list[dict], bool]:

@@ -12,7 +12,7 @@ from housebrain_core import cli, generate
 from housebrain_core.codec import DesignError
 from housebrain_core.config import GenerateConfig
 from housebrain_core.constrained import safe_limit
-from housebrain_core.errors import ConfigError, DataError
+from housebrain_core.errors import ConfigError, DataError, HouseBrainError
 from housebrain_core.llm import HouseBrainLLM
 
 pytest.importorskip("llguidance", reason="the extra `constrained` is not installed")
@@ -158,3 +158,17 @@ def test_what_the_rules_find_in_a_design_is_said(adapters, base, samples, brief_
         for line in generate.describe_findings(samples[0]["input"], wrong)
     )
     assert f"design in {tmp_path / 'out.json'}" in lines
+
+
+def test_doubts_about_a_brief_are_said_before_the_model_is_loaded(samples, tmp_path, adapters, base):
+    briefs = [json.loads(json.dumps(sample["input"])) for sample in samples[:12]]
+    for brief in briefs:
+        brief["basicDetails"]["bedrooms"] = 19
+    path = tmp_path / "briefs.jsonl"
+    path.write_text("".join(json.dumps(brief) + "\n" for brief in briefs))
+    lines = []
+    missing = settings(adapters, base, path, output=tmp_path / "out.jsonl", model=tmp_path / "missing")
+    with pytest.raises(HouseBrainError, match="missing"):
+        generate.generate(missing, lines.append)
+    assert "brief 1: basicDetails.bedrooms = 19, but roomBreakdown has" in lines[0]
+    assert len(lines) == 11 and lines[-1].endswith(" doubts more")
