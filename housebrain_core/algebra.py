@@ -177,14 +177,12 @@ def choose_rank(rank: int | str, spectra: list[Spectrum]) -> int:
 
     Args:
         rank: a number, "full" (the largest rank any module has), or "auto" (the smallest of 8, 16, 32, 64 that
-            keeps 99.9 % of the energy of all modules together, else full).
+            keeps 99.9 % of the energy of all modules together, else full). Beyond full there would be zeros only.
         spectra: of each module.
     """
     full = max(1, *(len(spectrum.values) for spectrum in spectra))
-    if rank == "full":
-        return full
     if rank != "auto":
-        return int(rank)
+        return full if rank == "full" else min(rank, full)
     total = sum(spectrum.energy for spectrum in spectra)
     for candidate in AUTO_RANKS:
         kept = total - sum(spectrum.lost(candidate) for spectrum in spectra)

@@ -46,6 +46,17 @@ def in_half(base, folder, shards: int = 1):
     return folder
 
 
+def test_a_card_says_what_the_model_is_made_of_and_the_manifest_lists_it(base, adapters, tmp_path):
+    half = in_half(base, tmp_path / "base")
+    result = merge(adapters, tmp_path / "full", into_base=str(half), base_view="nf4-dequant")
+    card = (tmp_path / "full" / "README.md").read_text()
+    front, _, text = card.removeprefix("---\n").partition("\n---\n")
+    assert "library_name: transformers" in front.splitlines() and "3 adapters, strategy average" in text
+    assert "as 4-bit training saw it" in text and "of the test" in text
+    assert all(f"| {entry['name']} | 0.3333 | `{entry['sha256']}` |" in text for entry in result["inputs"])
+    assert "README.md" in read_manifest(tmp_path / "full", "model")["files"]
+
+
 @pytest.mark.parametrize("shards", [1, 2])
 def test_streamed_weights_are_those_of_merge_and_unload_within_one_rounding(base, merged, shards, tmp_path):
     half = in_half(base, tmp_path / "base", shards)

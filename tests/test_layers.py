@@ -32,6 +32,7 @@ LIGHT = [
     "codec",
     "bundles",
     "bundle_writer",
+    "merge_cards",
     "tables",
     "progress",
     "conditions",
