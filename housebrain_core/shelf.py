@@ -1,11 +1,17 @@
-"""Matrices put aside on disk between two passes over the modules, so that memory does not grow with their number."""
+"""Matrices put aside on disk, so that memory grows neither with the modules nor with the adapters of a merge."""
 
+import contextlib
+import ctypes
 import math
 import tempfile
+from collections.abc import Iterator
 from threading import Lock
 
 import numpy as np
 import torch
+
+LARGE = 2**20
+"""Bytes from which on a matrix is put aside while others are worked on; those of seven adapters, 56 x 56, never are."""
 
 
 class Shelf:
@@ -34,3 +40,34 @@ class Shelf:
             self._file.seek(start)
             flat = [np.fromfile(self._file, np.float32, math.prod(shape)) for shape in shapes]
         return [torch.from_numpy(values).view(shape) for values, shape in zip(flat, shapes, strict=True)]
+
+
+@contextlib.contextmanager
+def put_aside(*matrices: torch.Tensor) -> Iterator[None]:
+    """Gives the memory of large matrices away until the end of a block, where they are what they were.
+
+    Each must have its memory to itself, from torch; nothing may use it in the block.
+
+    Raises:
+        OSError: there is no room for them.
+    """
+    storages = [matrix.untyped_storage() for matrix in matrices]
+    with tempfile.TemporaryFile(prefix="housebrain-") as file:
+        large = [(storage, storage.nbytes()) for storage in storages if storage.nbytes() >= LARGE]
+        for storage, _ in large:
+            file.write(_bytes_of(storage))
+            file.flush()  # before it is too late: the last bytes may not have found room
+            storage.resize_(0)
+        try:
+            yield
+        finally:
+            file.seek(0)
+            for storage, size in large:
+                storage.resize_(size)
+                if file.readinto(_bytes_of(storage)) != size:
+                    raise OSError(f"a temporary file in {tempfile.gettempdir()} lost what was written to it")
+
+
+def _bytes_of(storage: torch.UntypedStorage) -> ctypes.Array:
+    """The memory itself; through NumPy it could not be given away any more."""
+    return (ctypes.c_char * storage.nbytes()).from_address(storage.data_ptr())
