@@ -14,6 +14,15 @@ WHOLE = {"totalArea", "bathrooms", "budget", "minArea", "front", "rear", "left",
 DECIMAL = {"length", "width", "slope_degrees"}
 UNITS = {"front": "ft", "rear": "ft", "left": "ft", "right": "ft", "budget": "of your currency", "slope_degrees": "°"}
 
+SANITY_BRIEF = {
+    "basicDetails": {"totalArea": 1200, "unit": "sqft", "bedrooms": 2, "bathrooms": 1, "floors": 1, "budget": 900000,
+                     "style": "Modern"},
+    "plot": {"length": 40, "width": 30, "unit": "ft", "orientation": "N",
+             "setbacks_ft": {"front": 5, "rear": 5, "left": 3, "right": 3}},
+    "roomBreakdown": [],
+}  # fmt: skip
+"""The brief of the guide's sanity check."""
+
 
 def check_brief(brief: dict | HouseBrief) -> dict:
     """A brief as plain JSON values, after all of it was checked.
