@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Iterator
 from threading import Lock
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -26,12 +27,11 @@ class Shelf:
         """Puts matrices aside, together under one name.
 
         Raises:
-            OSError: there is no room for them.
+            OSError: there is no room for them, with the folder of temporary files as its file name.
         """
         with self._lock:
             self._places[name] = self._file.seek(0, 2), [tuple(matrix.shape) for matrix in matrices]
-            for matrix in matrices:
-                matrix.numpy().tofile(self._file)
+            _write(self._file, *(matrix.numpy().tobytes() for matrix in matrices))
 
     def get(self, name: str) -> list[torch.Tensor]:
         """The matrices of a name, in memory of their own."""
@@ -49,14 +49,13 @@ def put_aside(*matrices: torch.Tensor) -> Iterator[None]:
     Each must have its memory to itself, from torch; nothing may use it in the block.
 
     Raises:
-        OSError: there is no room for them.
+        OSError: there is no room for them, with the folder of temporary files as its file name.
     """
     storages = [matrix.untyped_storage() for matrix in matrices]
     with tempfile.TemporaryFile(prefix="housebrain-") as file:
         large = [(storage, storage.nbytes()) for storage in storages if storage.nbytes() >= LARGE]
         for storage, _ in large:
-            file.write(_bytes_of(storage))
-            file.flush()  # before it is too late: the last bytes may not have found room
+            _write(file, _bytes_of(storage))
             storage.resize_(0)
         try:
             yield
@@ -66,6 +65,16 @@ def put_aside(*matrices: torch.Tensor) -> Iterator[None]:
                 storage.resize_(size)
                 if file.readinto(_bytes_of(storage)) != size:
                     raise OSError(f"a temporary file in {tempfile.gettempdir()} lost what was written to it")
+
+
+def _write(file: BinaryIO, *pieces: bytes | ctypes.Array) -> None:
+    """Writes all of them, to the last byte, or says where there is no room."""
+    try:
+        for piece in pieces:
+            file.write(piece)
+        file.flush()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from None
 
 
 def _bytes_of(storage: torch.UntypedStorage) -> ctypes.Array:

@@ -63,6 +63,8 @@ def test_a_full_disk_is_an_error_and_no_matrix_of_zeros(monkeypatch):
 
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **settings: Full())
     matrix = torch.ones(400, 400, dtype=torch.float64)
-    with pytest.raises(OSError, match="No space left"), put_aside(matrix):
+    with pytest.raises(OSError, match="No space left") as refused, put_aside(matrix):
         pass
-    assert matrix.sum() == 400 * 400
+    assert matrix.sum() == 400 * 400 and refused.value.filename == tempfile.gettempdir()
+    with pytest.raises(OSError, match="No space left"):
+        Shelf().put("one", matrix.float())
