@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from housebrain_core.adapters import Adapter, try_adapter
+from housebrain_core.adapters import Adapter, try_adapters
 from housebrain_core.archives import name_of, unpacked
 from housebrain_core.compatibility import check_mergeable, describe_mixed_data
 from housebrain_core.config import MergeConfig
@@ -21,7 +21,7 @@ from housebrain_core.errors import AdapterError, ConfigError, DataError
 from housebrain_core.inspection import judge_updates, mean_spectrum
 from housebrain_core.manifests import MANIFEST, read_manifest, seal, sync_folder, to_json, write_atomically
 from housebrain_core.merge_cards import describe_merged_adapter
-from housebrain_core.parallel import map_ahead, settle_process
+from housebrain_core.parallel import settle_process
 from housebrain_core.planning import (
     Plan,
     Recipe,
@@ -32,9 +32,6 @@ from housebrain_core.planning import (
     write_adapter,
 )
 from housebrain_core.strategies import STRATEGIES
-
-READERS = 8
-"""Adapters checked at once: to hash one is to wait for the disk as long as for the processor."""
 
 
 def merge_adapters(config: MergeConfig, report: Callable[[str], None] = print) -> dict[str, Any]:
@@ -74,7 +71,7 @@ def read_adapters(folders: dict[Path, Path | AdapterError], config: MergeConfig)
     Raises:
         AdapterError: naming everything that is wrong with any of them.
     """
-    read = list(map_ahead(lambda folder: try_adapter(folder, config.accept_plain), folders.values(), READERS))
+    read = list(try_adapters(folders.values(), config.accept_plain))
     adapters = [found for found in read if isinstance(found, Adapter)]
     problems = [str(found) for found in read if isinstance(found, AdapterError)]
     given: dict[str, list[str]] = {}
