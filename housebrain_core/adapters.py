@@ -5,6 +5,7 @@ What cannot be merged exactly is refused with the reason.
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from housebrain_core.adapter_config import check_config, check_ranks, scaling_of
 from housebrain_core.archives import CONFIG, RUN, SIZE_LIMITS, WEIGHTS
 from housebrain_core.errors import AdapterError, ConfigError, DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, sha256_of
+from housebrain_core.parallel import map_ahead
 from housebrain_core.tensorfiles import Entry, TensorFile, read_header, read_json
 
 VALUE_LIMIT = 1e6
@@ -162,12 +164,22 @@ def read_adapter(folder: Path, accept_plain: bool = False) -> Adapter:
     )
 
 
-def try_adapter(folder: Path | AdapterError, accept_plain: bool = False) -> Adapter | AdapterError:
-    """`read_adapter`, with the refusal as a value, so that the reasons of many adapters can be reported together."""
-    try:
-        return folder if isinstance(folder, AdapterError) else read_adapter(folder, accept_plain)
-    except AdapterError as error:
-        return error
+READERS = 8
+"""Adapters checked at once: to hash one is to wait for the disk as long as for the processor."""
+
+
+def try_adapters(
+    folders: Iterable[Path | AdapterError], accept_plain: bool = False
+) -> Iterator[Adapter | AdapterError]:
+    """`read_adapter` for many at once, in order, each refusal as a value, so that all reasons are reported together."""
+
+    def one(folder: Path | AdapterError) -> Adapter | AdapterError:
+        try:
+            return folder if isinstance(folder, AdapterError) else read_adapter(folder, accept_plain)
+        except AdapterError as error:
+            return error
+
+    return map_ahead(one, folders, READERS)
 
 
 def check_base_settings(models: list[Path], base_model: str | None, load_in_4bit: bool) -> None:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from housebrain_core.shelf import put_aside
+
 AUTO_RANKS = (8, 16, 32, 64)
 AUTO_ENERGY = 0.999
 """Share of the squared singular values that `rank="auto"` keeps."""
@@ -122,7 +124,7 @@ def stack(gram_b: torch.Tensor, gram_a: torch.Tensor, ranks: list[int], scalings
 def fit(stacked: Stack, coefficients: torch.Tensor, keep: int | None = None) -> Fit:
     """Decomposes a merged update, without an inverse of anything, so that adapters may be alike or the same.
 
-    The Gram matrices are overwritten: of 100 adapters each has 5 MB.
+    The Gram matrices are overwritten, and lie on disk while they are not needed: of 100 adapters each has 5 MB.
 
     Args:
         stacked: the adapters.
@@ -138,9 +140,12 @@ def fit(stacked: Stack, coefficients: torch.Tensor, keep: int | None = None) -> 
         inner = stacked.gram_a.mul_(coefficients).mul_(coefficients[:, None])
     else:
         inner = torch.mm(coefficients @ stacked.gram_a, coefficients.T, out=stacked.gram_a)
-    found = root(stacked.gram_b)
+    with put_aside(inner):
+        found = root(stacked.gram_b)
     x = found.vectors.T.mul_(found.lengths[:, None])
-    squares, u = _decompose(x @ inner @ x.T)
+    core = x @ inner @ x.T
+    with put_aside(inner, x):
+        squares, u = _decompose(core)
     values = squares.flip(0).clamp(min=0).sqrt()
     if len(values) and values[0] <= ROUNDING * (limit.sqrt() * found.lengths.norm()):
         values = torch.zeros_like(values)  # what is left of updates that cancel is rounding
@@ -177,14 +182,12 @@ def choose_rank(rank: int | str, spectra: list[Spectrum]) -> int:
 
     Args:
         rank: a number, "full" (the largest rank any module has), or "auto" (the smallest of 8, 16, 32, 64 that
-            keeps 99.9 % of the energy of all modules together, else full).
+            keeps 99.9 % of the energy of all modules together, else full). Beyond full there would be zeros only.
         spectra: of each module.
     """
     full = max(1, *(len(spectrum.values) for spectrum in spectra))
-    if rank == "full":
-        return full
     if rank != "auto":
-        return int(rank)
+        return full if rank == "full" else min(rank, full)
     total = sum(spectrum.energy for spectrum in spectra)
     for candidate in AUTO_RANKS:
         kept = total - sum(spectrum.lost(candidate) for spectrum in spectra)
@@ -195,14 +198,14 @@ def choose_rank(rank: int | str, spectra: list[Spectrum]) -> int:
 
 def gram(blocks: Iterable[torch.Tensor]) -> torch.Tensor:
     """X X' (R, R) in float64 of a matrix X that comes as blocks of columns, (R, columns) float32 each."""
-    total = np.zeros(())
+    total = torch.zeros(())
     for block in blocks:
+        total = total if total.dim() else torch.zeros(len(block), len(block), dtype=torch.float64)
         for part in block.split(max(128, CHUNK // len(block)), dim=1):
             wide = part.numpy().astype(np.float64)  # in the same layout, rows or columns first
             with np.errstate(all="ignore"):  # who reads the diagonal finds NaN and infinity
-                product = wide @ wide.T  # NumPy, unlike torch, knows it to be symmetric: half the work
-                total = np.add(product, total, out=product)
-    return torch.from_numpy(total)
+                total += torch.from_numpy(wide @ wide.T)  # NumPy, unlike torch, knows the symmetry: half the work
+    return total
 
 
 def root(gram: torch.Tensor) -> Root:

@@ -4,13 +4,24 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from housebrain_core.codec_brief import BEDROOMS
 from housebrain_core.errors import DataError
+from housebrain_core.limits import FT_PER_M, SQFT_PER_SQM
 from housebrain_core.schema import HouseBrief
 
 WHOLE = {"totalArea", "bathrooms", "budget", "minArea", "front", "rear", "left", "right", "is_corner_plot"}
 """Fields that are whole numbers in the dataset, so that 1200.0 and 1200 give the same prompt."""
 DECIMAL = {"length", "width", "slope_degrees"}
 UNITS = {"front": "ft", "rear": "ft", "left": "ft", "right": "ft", "budget": "of your currency", "slope_degrees": "°"}
+
+SANITY_BRIEF = {
+    "basicDetails": {"totalArea": 1200, "unit": "sqft", "bedrooms": 2, "bathrooms": 1, "floors": 1, "budget": 900000,
+                     "style": "Modern"},
+    "plot": {"length": 40, "width": 30, "unit": "ft", "orientation": "N",
+             "setbacks_ft": {"front": 5, "rear": 5, "left": 3, "right": 3}},
+    "roomBreakdown": [],
+}  # fmt: skip
+"""The brief of the guide's sanity check."""
 
 
 def check_brief(brief: dict | HouseBrief) -> dict:
@@ -47,6 +58,29 @@ def find_problems(brief: Any) -> list[str]:
             given = " and ".join(f"{end} {getattr(setbacks, end):g} ft" for end in ends)
             problems.append(f"plot.setbacks_ft: {given} leave nothing of the plot's {side} of {size:g} {unit}")
     return problems
+
+
+def find_doubts(brief: dict) -> list[str]:
+    """What is possible in a checked brief but seldom meant, a line each: its numbers do not go together."""
+    checked = HouseBrief.model_validate(brief)
+    details, plot, rooms = checked.basicDetails, checked.plot, checked.roomBreakdown
+    area, unit = details.totalArea, details.unit
+    doubts = []
+    beds = sum(room.count for room in rooms if room.type in BEDROOMS)
+    if rooms and beds != details.bedrooms:
+        doubts.append(f"basicDetails.bedrooms = {details.bedrooms}, but roomBreakdown has {beds}")
+    needed = sum(room.count * (room.minArea or 0) for room in rooms)
+    if needed > area:
+        doubts.append(f"the rooms need {needed:,.0f} {unit} together, but basicDetails.totalArea = {area:,.0f} {unit}")
+    if plot.length and plot.width:
+        inside = plot.length * plot.width * (FT_PER_M**2 if plot.unit == "m" else 1) * details.floors
+        inside /= SQFT_PER_SQM if unit == "sqm" else 1
+        if area > 1.01 * inside:
+            floors = f"{details.floors} floor{'s' * (details.floors > 1)}"
+            doubts.append(
+                f"basicDetails.totalArea = {area:,.0f} {unit}, but {floors} on the whole plot have {inside:,.0f}"
+            )
+    return doubts
 
 
 def _describe(brief: Any, problem: dict) -> str:

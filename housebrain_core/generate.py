@@ -8,7 +8,7 @@ from typing import Any
 
 from housebrain_core import codec, plots
 from housebrain_core.adapters import check_base_settings
-from housebrain_core.briefs import check_brief, find_problems
+from housebrain_core.briefs import check_brief, find_doubts, find_problems
 from housebrain_core.codec import DesignError
 from housebrain_core.config import GenerateConfig
 from housebrain_core.decoding import Decoding, read_answer
@@ -42,6 +42,9 @@ def generate(config: GenerateConfig, report: Callable[[str], None] | None = None
     if many and config.output is None:
         raise ConfigError(f"{config.brief} holds {len(briefs)} briefs: name a file for the designs with --output.")
     check_base_settings([config.model], config.base_model, config.load_in_4bit)
+    doubts = [f"brief {n}: {line}" for n, brief in enumerate(briefs, 1) for line in find_doubts(brief)]
+    for line in shorten(doubts, "doubts"):
+        report(line)
     llm = HouseBrainLLM(config.model, config.base_model, config.load_in_4bit, report)
     if many:
         return _generate_many(llm, briefs, config, report)
@@ -69,7 +72,12 @@ def describe_findings(brief: dict, design: dict) -> list[str]:
     """What the rule checks say of one design, a line each, the first ten."""
     rules = check_or_none(brief, design) or {}
     found = [f"rule {name}: {finding}" for name, findings in rules.items() for finding in findings or ()]
-    return [*found[:10], *([f"and {len(found) - 10} findings more"] if len(found) > 10 else [])]
+    return shorten(found, "findings")
+
+
+def shorten(lines: list[str], what: str, shown: int = 10) -> list[str]:
+    """The first lines, and how many there are more."""
+    return [*lines[:shown], *([f"and {len(lines) - shown} {what} more"] if len(lines) > shown else [])]
 
 
 def read_briefs(source: str) -> tuple[list[dict], bool]:

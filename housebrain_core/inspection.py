@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from housebrain_core import plots
-from housebrain_core.adapters import Adapter, try_adapter
+from housebrain_core.adapters import Adapter, try_adapters
 from housebrain_core.algebra import Spectrum, fit
 from housebrain_core.archives import unpacked
 from housebrain_core.compatibility import usual_sizes
@@ -165,7 +165,7 @@ def describe_inspection(result: dict[str, Any]) -> str:
 def _read_rows(folders: dict[Path, Path | AdapterError]) -> tuple[list[dict[str, Any]], list[tuple[int, Adapter]]]:
     """A row per path, and the readable adapters with the number of their row."""
     rows, adapters = [], []
-    read = map_ahead(lambda folder: try_adapter(folder, accept_plain=True), folders.values())
+    read = try_adapters(folders.values(), accept_plain=True)
     for number, (path, found) in enumerate(zip(folders, read, strict=True)):
         if isinstance(found, AdapterError):
             rows.append({"name": path.name, "verdict": [f"refused: {' '.join(str(found).split())}"]})

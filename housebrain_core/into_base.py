@@ -20,6 +20,7 @@ from housebrain_core.base_weights import FLOATS, find_base_folder, read_shards, 
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.manifests import MANIFEST, seal, to_json, write_atomically
+from housebrain_core.merge_cards import describe_full_model
 from housebrain_core.parallel import map_ahead
 from housebrain_core.planning import Plan, Recipe, merged_factors, plan_merge, trained_in_4bit
 from housebrain_core.strategies import STRATEGIES
@@ -72,6 +73,7 @@ def merge_into_base(config: MergeConfig, adapters: list[Adapter], staging: Path,
     if shares[worst] > 0.1:
         report("WARNING: float16 rounds off more than a tenth of an update; serving base and adapter apart keeps it.")
     write_atomically(staging / "merge.json", to_json(result))
+    write_atomically(staging / "README.md", describe_full_model(adapters[0].base_model, result))
     seal(staging, "model", known=written, merged_from=[a.sha256 for a in adapters], base=result["base"])
     return result
 

@@ -13,7 +13,7 @@ from transformers import GenerationConfig, LogitsProcessorList
 
 from housebrain_core import codec
 from housebrain_core.adapters import CONFIG, read_adapter
-from housebrain_core.briefs import check_brief, find_problems
+from housebrain_core.briefs import SANITY_BRIEF, check_brief, find_problems
 from housebrain_core.codec import DesignError
 from housebrain_core.constrained import AnswerProcessor, safe_limit
 from housebrain_core.decoding import (
@@ -268,16 +268,6 @@ class HouseBrainLLM:
                 sums[members[owner]] += loss
                 counts[members[owner]] += 1
         return sums, counts
-
-
-SANITY_BRIEF = {
-    "basicDetails": {"totalArea": 1200, "unit": "sqft", "bedrooms": 2, "bathrooms": 1, "floors": 1, "budget": 900000,
-                     "style": "Modern"},
-    "plot": {"length": 40, "width": 30, "unit": "ft", "orientation": "N",
-             "setbacks_ft": {"front": 5, "rear": 5, "left": 3, "right": 3}},
-    "roomBreakdown": [],
-}  # fmt: skip
-"""The brief of the guide's sanity check."""
 
 
 def check_sanity(llm: HouseBrainLLM) -> str:

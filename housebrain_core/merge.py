@@ -13,14 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from housebrain_core.adapters import Adapter, try_adapter
+from housebrain_core.adapters import Adapter, try_adapters
 from housebrain_core.archives import name_of, unpacked
 from housebrain_core.compatibility import check_mergeable, describe_mixed_data
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError, ConfigError, DataError
 from housebrain_core.inspection import judge_updates, mean_spectrum
 from housebrain_core.manifests import MANIFEST, read_manifest, seal, sync_folder, to_json, write_atomically
-from housebrain_core.parallel import map_ahead, settle_process
+from housebrain_core.merge_cards import describe_merged_adapter
+from housebrain_core.parallel import settle_process
 from housebrain_core.planning import (
     Plan,
     Recipe,
@@ -31,9 +32,6 @@ from housebrain_core.planning import (
     write_adapter,
 )
 from housebrain_core.strategies import STRATEGIES
-
-READERS = 8
-"""Adapters checked at once: to hash one is to wait for the disk as long as for the processor."""
 
 
 def merge_adapters(config: MergeConfig, report: Callable[[str], None] = print) -> dict[str, Any]:
@@ -73,7 +71,7 @@ def read_adapters(folders: dict[Path, Path | AdapterError], config: MergeConfig)
     Raises:
         AdapterError: naming everything that is wrong with any of them.
     """
-    read = list(map_ahead(lambda folder: try_adapter(folder, config.accept_plain), folders.values(), READERS))
+    read = list(try_adapters(folders.values(), config.accept_plain))
     adapters = [found for found in read if isinstance(found, Adapter)]
     problems = [str(found) for found in read if isinstance(found, AdapterError)]
     given: dict[str, list[str]] = {}
@@ -151,14 +149,16 @@ def _merge_to_adapter(config: MergeConfig, adapters: list[Adapter], staging: Pat
         for line in result["warnings"]:
             report(f"WARNING: {line}")
         written = write_adapter(staging, adapters, plan.rank, lambda module: merged_factors(adapters, plan, module))
-        report(f"rank {plan.rank}: {result['retained_energy']:.4%} of the energy kept")
+        more = isinstance(config.rank, int) and config.rank > plan.rank
+        all_there_are = f"; {config.rank} were asked for, but the sum has no more directions" if more else ""
+        report(f"rank {plan.rank}: {result['retained_energy']:.4%} of the energy kept{all_there_are}")
         if config.strategy in ("ties", "ab-average"):
             report(f"{config.strategy} is {plan.mean_error:.1%} away from the exact mean of the updates")
         if bench:
             result["validation"] = bench.judge(staging, recipe)
     write_atomically(staging / "merge.json", to_json(result))
     write_atomically(staging / "run.json", to_json(merged_run(adapters)))
-    write_atomically(staging / "README.md", _readme(adapters, result))
+    write_atomically(staging / "README.md", describe_merged_adapter(adapters[0].base_model, result))
     seal(staging, "adapter", known=written, finished=True, merged_from=[adapter.sha256 for adapter in adapters])
     return result
 
@@ -232,14 +232,3 @@ def _publish(staging: Path, output: Path) -> None:
     staging.rename(output)
     sync_folder(output.parent)
     shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _readme(adapters: list[Adapter], result: dict[str, Any]) -> str:
-    rows = "\n".join(f"| {entry['name']} | {entry['weight']:.4f} | `{entry['sha256']}` |" for entry in result["inputs"])
-    verdict = result.get("validation", {}).get("verdict", "")
-    return (
-        f"---\nbase_model: {adapters[0].base_model}\nlibrary_name: peft\npipeline_tag: text-generation\n---\n\n"
-        f"# HouseBrain, merged\n\n{len(adapters)} adapters merged with strategy {result['strategy']}, at rank "
-        f"{result['rank']} (relative error {result['relative_error']:.2e}). {verdict}\n\n"
-        f"| adapter | weight | sha256 |\n|---|---|---|\n{rows}\n"
-    )

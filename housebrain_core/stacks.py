@@ -11,6 +11,7 @@ import torch
 from housebrain_core.adapters import VALUE_LIMIT, Adapter
 from housebrain_core.algebra import Stack, gram, stack
 from housebrain_core.parallel import release_memory
+from housebrain_core.shelf import put_aside
 
 BLOCK = 2**20
 """Values of a block: all of a module's for ten adapters of rank 8. Where the small matrices are large, a quarter."""
@@ -63,7 +64,9 @@ def read_stack(adapters: list[Adapter], module: str) -> Stack:
     many = sum(sides[0].ranks) >= MANY_FACTORS
     if many:
         release_memory()  # of what was worked on last
-    grams = [gram(side.blocks()) for side in sides]
+    grams = [gram(sides[0].blocks())]
+    with put_aside(*grams):
+        grams.append(gram(sides[1].blocks()))
     # A diagonal is a sum of squares: small means that every value is, NaN and infinity are never small.
     if not all((found.diagonal() <= VALUE_LIMIT**2).all() for found in grams):
         for adapter in adapters:

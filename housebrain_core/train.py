@@ -102,7 +102,7 @@ class HouseBrainFineTuner:
         train = tokenise(bundle.train, tokenizer, config.max_length)
         report(f"{bundle.name}: {len(train.samples)} samples; {train.note}")
         found = {"base_model": base.name, "revision": base.revision, "max_length": train.max_length}
-        data = {"data": bundle.manifest["files"]["train.parquet"]["sha256"], "world_size": world_size()}
+        data = {"training data": bundle.manifest["files"]["train.parquet"]["sha256"][:16], "world_size": world_size()}
         fingerprint = config.model_dump(exclude=MAY_CHANGE) | found | data
         done, checkpoint = gather(self._find_earlier(fingerprint) if rank() == 0 else None)[0]
         if done:

@@ -115,6 +115,7 @@ def test_auto_rank_is_the_smallest_that_keeps_999_of_1000():
     assert choose_rank("auto", [flat]) == 20
     assert choose_rank("full", [steep]) == 20
     assert choose_rank(5, [flat]) == 5
+    assert choose_rank(500, [flat, steep]) == 20, "beyond full there would be zeros only"
 
 
 @pytest.mark.parametrize("distance", [0.0, 1e-12, 1e-7, 1e-3])

@@ -4,7 +4,7 @@ import pytest
 from conftest import real_samples
 
 from housebrain_core import codec
-from housebrain_core.briefs import check_brief
+from housebrain_core.briefs import check_brief, find_doubts
 from housebrain_core.errors import DataError
 from housebrain_core.schema import HouseBrief
 
@@ -81,6 +81,28 @@ def test_setbacks_that_leave_nothing_are_refused():
     ) as refused:
         check_brief(brief)
     assert "length" not in str(refused.value)
+
+
+def test_numbers_that_do_not_go_together_are_doubted_not_refused(samples):
+    brief = check_brief(
+        {
+            "basicDetails": {"totalArea": 400, "unit": "sqm", "bedrooms": 3, "floors": 2},
+            "plot": {"length": 10, "width": 15, "unit": "m"},
+            "roomBreakdown": [
+                {"type": "master_bedroom", "count": 1, "minArea": 400},
+                {"type": "bedroom", "count": 4, "minArea": 10},
+            ],
+        }
+    )
+    assert find_doubts(brief) == [
+        "basicDetails.bedrooms = 3, but roomBreakdown has 5",
+        "the rooms need 440 sqm together, but basicDetails.totalArea = 400 sqm",
+        "basicDetails.totalArea = 400 sqm, but 2 floors on the whole plot have 300",
+    ]
+    brief["basicDetails"] |= {"totalArea": 300, "bedrooms": 5}
+    brief["roomBreakdown"][0]["minArea"] = 200
+    assert find_doubts(brief) == []
+    assert find_doubts(check_brief({"basicDetails": {"totalArea": 1, "bedrooms": 9}})) == [], "nothing to compare with"
 
 
 def test_something_else_is_no_brief():

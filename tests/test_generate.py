@@ -12,7 +12,7 @@ from housebrain_core import cli, generate
 from housebrain_core.codec import DesignError
 from housebrain_core.config import GenerateConfig
 from housebrain_core.constrained import safe_limit
-from housebrain_core.errors import ConfigError, DataError
+from housebrain_core.errors import ConfigError, DataError, HouseBrainError
 from housebrain_core.llm import HouseBrainLLM
 
 pytest.importorskip("llguidance", reason="the extra `constrained` is not installed")
@@ -168,3 +168,17 @@ def test_a_setting_of_the_base_that_would_do_nothing_is_refused_before_a_model_i
         generate.generate(settings(adapters, base, brief_file, load_in_4bit=True))
     with pytest.raises(ConfigError, match="base_model = .* would do nothing"):
         generate.generate(settings([base], base, brief_file))
+
+
+def test_doubts_about_a_brief_are_said_before_the_model_is_loaded(samples, tmp_path, adapters, base):
+    briefs = [json.loads(json.dumps(sample["input"])) for sample in samples[:12]]
+    for brief in briefs:
+        brief["basicDetails"]["bedrooms"] = 19
+    path = tmp_path / "briefs.jsonl"
+    path.write_text("".join(json.dumps(brief) + "\n" for brief in briefs))
+    lines = []
+    missing = settings(adapters, base, path, output=tmp_path / "out.jsonl", model=tmp_path / "missing")
+    with pytest.raises(HouseBrainError, match="missing"):
+        generate.generate(missing, lines.append)
+    assert "brief 1: basicDetails.bedrooms = 19, but roomBreakdown has" in lines[0]
+    assert len(lines) == 11 and lines[-1].endswith(" doubts more")

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 from housebrain_core import into_base
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError, HouseBrainError
+from housebrain_core.llm import HouseBrainLLM, check_sanity
 from housebrain_core.manifests import check_files, read_manifest
 from housebrain_core.merge import merge_adapters
 
@@ -44,6 +45,34 @@ def in_half(base, folder, shards: int = 1):
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float16)
     model.save_pretrained(folder, max_shard_size="60KB" if shards > 1 else "5GB")
     return folder
+
+
+def test_a_card_says_what_the_model_is_made_of_and_the_manifest_lists_it(base, adapters, tmp_path):
+    half = in_half(base, tmp_path / "base")
+    result = merge(adapters, tmp_path / "full", into_base=str(half), base_view="nf4-dequant")
+    card = (tmp_path / "full" / "README.md").read_text()
+    front, _, text = card.removeprefix("---\n").partition("\n---\n")
+    assert "library_name: transformers" in front.splitlines() and "3 adapters, strategy average" in text
+    assert "as 4-bit training saw it" in text and "of the test" in text
+    assert all(f"| {entry['name']} | 0.3333 | `{entry['sha256']}` |" in text for entry in result["inputs"])
+    assert "README.md" in read_manifest(tmp_path / "full", "model")["files"]
+
+
+def test_the_prompt_on_the_card_of_an_export_is_what_a_model_gets_byte_by_byte(base, adapters, tmp_path, monkeypatch):
+    half = in_half(base, tmp_path / "base")
+    merge(adapters, tmp_path / "full", into_base=str(half), base_view="fp16")
+    merge(adapters, tmp_path / "merged")
+    sent = []
+    for model in ("full", "merged"):
+        llm = HouseBrainLLM(tmp_path / model, str(base), report=lambda line: None)
+        generate = llm.model.generate
+        monkeypatch.setattr(llm.model, "generate", lambda call=generate, **given: sent.append(given) or call(**given))
+        check_sanity(llm)
+        card = (tmp_path / model / "README.md").read_text()
+        shown = card.partition("```\n")[2].removesuffix("```\n")
+        ids = sent[-1]["input_ids"][0][sent[-1]["attention_mask"][0].bool()].tolist()
+        assert ids == llm.tokenizer(shown).input_ids and shown.endswith("}\n")
+    assert len(sent) == 2
 
 
 @pytest.mark.parametrize("shards", [1, 2])

@@ -16,6 +16,7 @@ from housebrain_core.manifests import seal
 from housebrain_core.merge import merge_adapters
 
 WEIGHTS = "adapter_model.safetensors"
+MODULE = "base_model.model.model.layers.0.self_attn.q_proj"
 
 
 def quiet(line: str) -> None:
@@ -43,10 +44,9 @@ def plain_adapter(folder, rank: int, alpha: int, seed: int, size: tuple[int, int
     """An ordinary PEFT folder with one module."""
     folder.mkdir(parents=True)
     generator = torch.Generator().manual_seed(seed)
-    name = "base_model.model.model.layers.0.self_attn.q_proj"
     tensors = {
-        f"{name}.lora_A.weight": torch.randn(rank, size[1], generator=generator),
-        f"{name}.lora_B.weight": torch.randn(size[0], rank, generator=generator),
+        f"{MODULE}.lora_A.weight": torch.randn(rank, size[1], generator=generator),
+        f"{MODULE}.lora_B.weight": torch.randn(size[0], rank, generator=generator),
     }
     save_file(tensors, folder / WEIGHTS)
     config = {"peft_type": "LORA", "r": rank, "lora_alpha": alpha, "target_modules": ["q_proj"],
@@ -63,6 +63,18 @@ def test_different_ranks_and_alphas_merge_to_the_mean_of_the_updates(tmp_path):
     assert (merged - mean).abs().max() / mean.abs().max() < 1e-6
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert config["r"] == config["lora_alpha"] == 5, "the rank of a 6 x 5 matrix"
+
+
+def test_a_rank_beyond_all_directions_gives_those_and_says_so(tmp_path):
+    folders = [plain_adapter(tmp_path / f"{n}", 2, 4, n) for n in range(2)]
+    lines = []
+    config = MergeConfig(models=folders, output=tmp_path / "out", rank=500, accept_plain=True)
+    result = merge_adapters(config, lines.append)
+    assert (result["rank"], result["rank_setting"]) == (4, 500)
+    assert any(
+        "rank 4: " in line and "500 were asked for, but the sum has no more directions" in line for line in lines
+    )
+    assert load_file(tmp_path / "out" / WEIGHTS)[f"{MODULE}.lora_A.weight"].shape == (4, 5)
 
 
 def test_many_adapters_that_need_more_than_64_directions_merge_to_the_mean_by_auto(tmp_path):

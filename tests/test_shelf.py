@@ -1,11 +1,14 @@
 """What is put aside on disk comes back bit for bit, to any thread, and leaves nothing behind."""
 
+import errno
+import io
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 import torch
 
-from housebrain_core.shelf import Shelf
+from housebrain_core.shelf import Shelf, put_aside
 
 
 def test_matrices_come_back_bit_for_bit_to_threads_that_ask_at_once():
@@ -34,3 +37,34 @@ def test_no_file_stays_when_the_shelf_goes(tmp_path, monkeypatch):
     shelf.put("one", torch.ones(2, 2))
     del shelf
     assert not list(tmp_path.iterdir())
+
+
+def test_large_matrices_leave_memory_and_come_back_bit_for_bit_in_all_their_views():
+    generator = torch.Generator().manual_seed(1)
+    large, other, small = (torch.randn(size, size, dtype=torch.float64, generator=generator) for size in (400, 500, 9))
+    before, view = [matrix.clone() for matrix in (large, other, small)], other.T[3:]
+    with put_aside(large, view, small):
+        assert [matrix.untyped_storage().nbytes() for matrix in (large, other, small)] == [0, 0, 9 * 9 * 8]
+    assert all(torch.equal(old, new) for old, new in zip(before, (large, other, small), strict=True))
+    assert torch.equal(view, before[1].T[3:])
+
+
+def test_they_come_back_after_an_error_too():
+    matrix = torch.ones(400, 400, dtype=torch.float64)
+    with pytest.raises(ZeroDivisionError), put_aside(matrix):
+        raise ZeroDivisionError
+    assert matrix.sum() == 400 * 400
+
+
+def test_a_full_disk_is_an_error_and_no_matrix_of_zeros(monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **settings: Full())
+    matrix = torch.ones(400, 400, dtype=torch.float64)
+    with pytest.raises(OSError, match="No space left") as refused, put_aside(matrix):
+        pass
+    assert matrix.sum() == 400 * 400 and refused.value.filename == tempfile.gettempdir()
+    with pytest.raises(OSError, match="No space left"):
+        Shelf().put("one", matrix.float())
