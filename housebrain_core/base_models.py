@@ -25,8 +25,8 @@ class Base(NamedTuple):
 def resolve_base(name: str, revision: str | None = None) -> Base:
     """Finds out exactly which base model a folder or a Hugging Face id is; ConfigError when it cannot be had."""
     if (folder := Path(name).expanduser()).is_dir():
-        if not (folder / "config.json").is_file():
-            raise ConfigError(f"base_model = {name!r}: the folder has no config.json, so it is no model.")
+        if revision or not (folder / "config.json").is_file():
+            raise ConfigError(f"base_model = {name!r}: a folder needs config.json and no revision (given: {revision}).")
         return Base(folder.name, _hash_folder(folder), str(folder))
     from huggingface_hub import hf_hub_download
 

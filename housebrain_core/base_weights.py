@@ -29,7 +29,7 @@ def find_base_folder(name: str, adapter: Adapter) -> tuple[Path, str]:
     """
     if not adapter.revision and Path(name).is_dir():
         return Path(name), "unknown: the adapter names no revision"
-    base = resolve_base(name, None if Path(name).is_dir() else adapter.revision)
+    base = resolve_base(name, None if Path(name).expanduser().is_dir() else adapter.revision)
     if adapter.revision and base.revision != adapter.revision:
         raise ConfigError(
             f"the adapters were trained on {adapter.base_model} at {adapter.revision}; {name} is {base.revision}. "

@@ -64,7 +64,8 @@ class HouseBrainLLM:
         adapter = read_adapter(folder, accept_plain=True) if (folder / CONFIG).is_file() else None
         run = adapter.run if adapter and adapter.run else {}
         source = base_model or (find_base(adapter.base_model) if adapter else str(folder))
-        self.base = resolve_base(source, adapter.revision if adapter and not Path(source).is_dir() else None)
+        own = None if adapter is None or Path(source).expanduser().is_dir() else adapter.revision
+        self.base = resolve_base(source, own)
         if adapter and adapter.revision and self.base.revision != adapter.revision:
             raise ConfigError(
                 f"{folder} was trained on {adapter.base_model} at {adapter.revision}; {source} is "

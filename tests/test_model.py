@@ -71,6 +71,13 @@ def test_a_folder_is_known_by_its_contents(base, tmp_path):
     assert resolve_base(str(copy)).revision != resolve_base(str(base)).revision
 
 
+def test_a_revision_of_a_folder_is_refused_and_so_is_a_folder_without_configuration(base, tmp_path):
+    with pytest.raises(HouseBrainError, match=r"no revision \(given: df3ce67\)"):
+        resolve_base(str(base), "df3ce67")
+    with pytest.raises(HouseBrainError, match="needs config.json"):
+        resolve_base(str(tmp_path))
+
+
 def test_a_base_that_is_not_there_says_what_to_do():
     with pytest.raises(HouseBrainError, match="nobody/nothing"):
         resolve_base("nobody/nothing")
