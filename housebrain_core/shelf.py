@@ -52,8 +52,11 @@ def put_aside(*matrices: torch.Tensor) -> Iterator[None]:
         OSError: there is no room for them, with the folder of temporary files as its file name.
     """
     storages = [matrix.untyped_storage() for matrix in matrices]
+    large = [(storage, storage.nbytes()) for storage in storages if storage.nbytes() >= LARGE]
+    if not large:
+        yield
+        return
     with tempfile.TemporaryFile(prefix="housebrain-") as file:
-        large = [(storage, storage.nbytes()) for storage in storages if storage.nbytes() >= LARGE]
         for storage, _ in large:
             _write(file, _bytes_of(storage))
             storage.resize_(0)
