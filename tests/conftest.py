@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from itertools import islice
@@ -38,6 +39,13 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip(f"the real dataset and tokenizers are not at {SHARED}; set HOUSEBRAIN_SHARED")
     return SHARED
+
+
+def skip_without_index(done: subprocess.CompletedProcess) -> None:
+    """Skips a test whose uv could not reach the package index; any other failure is one."""
+    if done.returncode and re.search("dns error|error sending request|Could not connect|timed out", done.stderr):
+        pytest.skip(f"no package index can be reached: {done.stderr[-300:]}")
+    assert done.returncode == 0, done.stderr
 
 
 def real_samples(shared: Path, part: str, count: int) -> Iterator[dict]:
