@@ -209,7 +209,8 @@ def check_base_settings(models: list[Path], base_model: str | None, load_in_4bit
 def _check_folder(folder: Path) -> None:
     """Refuses a folder before any of its files is opened."""
     if not folder.is_dir():
-        raise AdapterError(f"{folder} does not exist. Give the folders that came back from training.")
+        what = "is a file, neither a folder nor a .zip" if folder.exists() else "does not exist"
+        raise AdapterError(f"{folder} {what}. Give the folders or zips that came back from training.")
     if not (folder / WEIGHTS).is_file() and (folder / "adapter_model.bin").is_file():
         raise AdapterError(
             f"{folder} holds adapter_model.bin, a pickle that could run code; it is not opened. "

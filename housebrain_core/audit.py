@@ -25,6 +25,7 @@ from housebrain_core.data import list_items
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.findings import SIGMAS, Finding, entropy_floor, study_fields
 from housebrain_core.manifests import to_json, write_atomically
+from housebrain_core.outputs import check_file
 from housebrain_core.rules import check_design, score_rules
 
 LENGTHS = (512, 1024, 2048)
@@ -44,9 +45,11 @@ def audit(config: AuditConfig, report: Callable[[str], None] = print) -> dict[st
 
     Raises:
         DataError: there is no dataset, or none of its samples can be read.
-        ConfigError: the tokenizer cannot be loaded.
+        ConfigError: the tokenizer cannot be loaded, or the report would replace somebody's file.
     """
     start = time.monotonic()
+    check_file(config.output)
+    check_file(config.output.with_suffix(".json"), {"entropy_nats_per_sample", "conclusions"})
     count_tokens = load_tokenizer(config.tokenizer)
     columns = read_columns(config.source, report)
     report("looking at every field")

@@ -109,7 +109,8 @@ def run_merge(settings: Any) -> None:
 def run_inspect(settings: Any) -> None:
     from housebrain_core.inspection import inspect_adapters
 
-    inspect_adapters(settings)
+    if not inspect_adapters(settings)["names"]:
+        sys.exit(1)  # a script must not go on with nothing
 
 
 def run_convert(settings: Any) -> None:
@@ -224,7 +225,7 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as end:
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise
-        print("Interrupted. Nothing half-written counts: the same command again goes on, or anew.", file=sys.stderr)
+        print("Interrupted. Nothing half-written counts: give the same command again.", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 

@@ -47,7 +47,8 @@ def convert_adapters(config: ConvertConfig, report: Callable[[str], None] = prin
         raise AdapterError(f"torch {torch.__version__} may run code from a pickle (CVE-2025-32434); 2.6 is needed.")
     for folder in config.models:
         if not folder.is_dir():
-            raise AdapterError(f"{folder} does not exist. Give the folder that holds an {PICKLE}.")
+            what = "is a file" if folder.exists() else "does not exist"
+            raise AdapterError(f"{folder} {what}. Give the folder that holds an {PICKLE}.")
         if not (folder / PICKLE).is_file() or (folder / WEIGHTS).exists():
             raise AdapterError(f"{folder}: expected an {PICKLE} and no {WEIGHTS} in it.")
         with TemporaryDirectory(dir=folder, prefix=".converting-") as staging:

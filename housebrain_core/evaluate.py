@@ -29,6 +29,7 @@ from housebrain_core.judging import (
 from housebrain_core.limits import read_limits, values_of
 from housebrain_core.llm import HouseBrainLLM
 from housebrain_core.manifests import read_manifest, sha256_of, to_json, write_atomically
+from housebrain_core.outputs import check_file
 from housebrain_core.report import write_report
 from housebrain_core.splits import read_validation
 
@@ -49,6 +50,7 @@ def evaluate(config: EvaluateConfig, report: Callable[[str], None] = print) -> d
         The contents of evaluation.json: `reference`; per model loss, rates, kinds of failure, rule scores,
         exactness, distribution and speed; and `pairs` of models. All but the speed is the same every time.
     """
+    check_file(config.output, {"models", "reference", "pairs"})
     check_base_settings(config.models, config.base_model, config.load_in_4bit)
     examples = read_validation(config.data)
     briefs = [codec.read_prompt(example.prompt) for example in examples[: config.samples]]

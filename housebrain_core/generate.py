@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.judging import check_or_none
 from housebrain_core.llm import HouseBrainLLM
 from housebrain_core.manifests import sha256_of, write_atomically
+from housebrain_core.outputs import check_file
 
 ADVICE = (
     "\nA model that was trained little, or on briefs of another kind, often fails so; --constrained allows only "
@@ -41,10 +43,12 @@ def generate(config: GenerateConfig, report: Callable[[str], None] | None = None
     briefs, many = read_briefs(config.brief)
     if many and config.output is None:
         raise ConfigError(f"{config.brief} holds {len(briefs)} briefs: name a file for the designs with --output.")
+    if config.output:
+        check_file(config.output)
     check_base_settings([config.model], config.base_model, config.load_in_4bit)
     doubts = [f"brief {n}: {line}" for n, brief in enumerate(briefs, 1) for line in find_doubts(brief)]
     for line in shorten(doubts, "doubts"):
-        report(line)
+        report(f"WARNING: {line}")
     llm = HouseBrainLLM(config.model, config.base_model, config.load_in_4bit, report)
     if many:
         return _generate_many(llm, briefs, config, report)
@@ -146,6 +150,14 @@ def _generate_many(llm: HouseBrainLLM, briefs: list[dict], config: GenerateConfi
         f"{len(ordered) - len(failed)} of {len(ordered)} answers are designs; they are in {config.output}"
         + (f", and there with the reason the {len(failed)} that are not" if failed else "")
     )
+    broken = Counter(
+        name
+        for row in ordered
+        for name, findings in (check_or_none(briefs[row["brief"] - 1], row.get("design")) or {}).items()
+        if findings
+    )
+    if broken:
+        report("rules broken, by how many designs: " + ", ".join(f"{name} {n}" for name, n in broken.most_common()))
     if config.plot:
         for row in ordered:
             if "design" in row:

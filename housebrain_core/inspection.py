@@ -16,6 +16,7 @@ from housebrain_core.compatibility import usual_sizes
 from housebrain_core.config import InspectConfig
 from housebrain_core.errors import AdapterError
 from housebrain_core.manifests import to_json, write_atomically
+from housebrain_core.outputs import check_folder
 from housebrain_core.parallel import map_ahead
 from housebrain_core.stacks import read_stack, threads_for
 
@@ -113,6 +114,8 @@ def inspect_adapters(config: InspectConfig, report=print) -> dict[str, Any]:
     Returns:
         rows (one per path), missing (splits nobody sent), cosines (N, N) with their names, spectrum of the mean.
     """
+    if config.output:
+        check_folder(config.output)
     with unpacked(config.models) as folders:
         rows, adapters = _read_rows(folders)
         if not adapters:
@@ -236,12 +239,17 @@ def _measure_rows(rows: list[dict[str, Any]], numbered: list[tuple[int, Adapter]
     return _result(rows, [adapter for _, adapter in numbered], geometry, spectra, names)
 
 
-def _result(rows, adapters: list[Adapter], geometry, spectra, names=()) -> dict[str, Any]:
+def missing_splits(adapters: list[Adapter]) -> list[int]:
+    """Numbers of the splits that were cut and that none of the adapters was trained on."""
     splits = {adapter.split for adapter in adapters if adapter.split}
     planned = max((split[1] or 0 for split in splits), default=0)
+    return sorted(set(range(1, planned + 1)) - {split[2] for split in splits})
+
+
+def _result(rows, adapters: list[Adapter], geometry, spectra, names=()) -> dict[str, Any]:
     return {
         "rows": rows,
-        "missing": sorted(set(range(1, planned + 1)) - {split[2] for split in splits}),
+        "missing": missing_splits(adapters),
         "names": list(names),
         "cosines": geometry.cosines.tolist() if geometry else [],
         "spectrum": mean_spectrum(spectra) if spectra else [],

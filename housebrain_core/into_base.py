@@ -57,10 +57,14 @@ def merge_into_base(config: MergeConfig, adapters: list[Adapter], staging: Path,
     base, revision = find_base_folder(config.into_base, adapters[0])
     recipe = Recipe(config.strategy, STRATEGIES[config.strategy].weigh(adapters, config), config.scale, config.density)
     plan = plan_merge(adapters, recipe, "full" if config.rank == "auto" else config.rank)
+    for line in (recipe.describe(adapters), *plan.describe_distance()):
+        report(line)
     view, shares, written, losses = _write_better_view(base, adapters, plan, config, staging, report)
     result = {
         "strategy": config.strategy,
         "scale": config.scale,
+        "density": config.density if config.strategy == "ties" else None,
+        "error_of_strategy": plan.mean_error,
         "rank": plan.rank,
         "base": {"name": adapters[0].base_model, "revision": revision, "view": view},
         "inputs": [{"name": a.name, "sha256": a.sha256, "weight": w}

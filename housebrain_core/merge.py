@@ -18,7 +18,7 @@ from housebrain_core.archives import name_of, unpacked
 from housebrain_core.compatibility import check_mergeable, describe_mixed_data
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError, ConfigError, DataError
-from housebrain_core.inspection import judge_updates, mean_spectrum
+from housebrain_core.inspection import judge_updates, mean_spectrum, missing_splits
 from housebrain_core.manifests import MANIFEST, read_manifest, seal, sync_folder, to_json, write_atomically
 from housebrain_core.merge_cards import describe_merged_adapter
 from housebrain_core.parallel import settle_process
@@ -51,6 +51,8 @@ def merge_adapters(config: MergeConfig, report: Callable[[str], None] = print) -
     _refuse_existing(config)
     settle_process()
     paths = _without_excluded(config)
+    for path in sorted({path for path in paths if paths.count(path) > 1}):
+        report(f"WARNING: {path} is given {paths.count(path)} times; it counts once")
     with unpacked(paths) as folders:
         adapters = read_adapters(folders, config)
         with _staging(config.output) as staging:
@@ -111,6 +113,7 @@ def describe_merge(config: MergeConfig, adapters: list[Adapter], plan: Plan) -> 
         "retained_energy": 1 - lost / energy if energy else 1.0,
         "relative_error": math.sqrt(lost / energy) if energy else 0.0,
         "error_of_strategy": plan.mean_error,
+        "density": config.density if config.strategy == "ties" else None,
         "spectrum": mean_spectrum(list(plan.spectra.values())),
         "modules": {
             module: {
@@ -142,8 +145,7 @@ def _merge_to_adapter(config: MergeConfig, adapters: list[Adapter], staging: Pat
 
             bench = cleanup.enter_context(Bench(config, adapters, measured, report))
         recipe = find_recipe(config, adapters, bench)
-        shown = ", ".join(f"{a.name} {w:.4f}" for a, w in zip(adapters, recipe.weights, strict=True))
-        report(f"{config.strategy}: {shown}" + (f"; scale {recipe.scale:.3g}" if recipe.scale != 1 else ""))
+        report(recipe.describe(adapters))
         plan = plan_merge(adapters, recipe, config.rank)
         result = describe_merge(config, adapters, plan)
         for line in result["warnings"]:
@@ -152,8 +154,8 @@ def _merge_to_adapter(config: MergeConfig, adapters: list[Adapter], staging: Pat
         more = isinstance(config.rank, int) and config.rank > plan.rank
         all_there_are = f"; {config.rank} were asked for, but the sum has no more directions" if more else ""
         report(f"rank {plan.rank}: {result['retained_energy']:.4%} of the energy kept{all_there_are}")
-        if config.strategy in ("ties", "ab-average"):
-            report(f"{config.strategy} is {plan.mean_error:.1%} away from the exact mean of the updates")
+        for line in plan.describe_distance():
+            report(line)
         if bench:
             result["validation"] = bench.judge(staging, recipe)
     write_atomically(staging / "merge.json", to_json(result))
@@ -169,6 +171,8 @@ def _warnings(adapters: list[Adapter], odd: list[list[str]]) -> list[str]:
     plain = [adapter.name for adapter in adapters if not adapter.run]
     if plain:
         lines.append(f"{', '.join(plain)}: no manifest, so split, data, tokens and 4-bit settings were not checked")
+    if missing := missing_splits(adapters):
+        lines.append(f"nothing of split {', '.join(map(str, missing))} is in this merge")
     if mixed := describe_mixed_data(adapters):
         lines.append(mixed)
     in_4bit = [a.name for a in adapters if trained_in_4bit([a])]

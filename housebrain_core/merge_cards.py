@@ -10,8 +10,8 @@ def describe_merged_adapter(base_model: str, result: dict[str, Any]) -> str:
     """README.md of a merged adapter, from its merge.json."""
     verdict = result.get("validation", {}).get("verdict", "")
     text = (
-        f"{len(result['inputs'])} adapters merged with strategy {result['strategy']}, at rank {result['rank']} "
-        f"(relative error {result['relative_error']:.2e}). {verdict}"
+        f"{_recipe(result)}. Written at rank {result['rank']}, which changed it by {result['relative_error']:.2e} "
+        f"(relative Frobenius distance){f'. On validation samples {verdict}' if verdict else '.'}"
     )
     return _card(base_model, "peft", text, result["inputs"])
 
@@ -19,14 +19,22 @@ def describe_merged_adapter(base_model: str, result: dict[str, Any]) -> str:
 def describe_full_model(base_model: str, result: dict[str, Any]) -> str:
     """README.md of a base model with a merge in its weights, from its merge.json."""
     view = {"fp16": "the base as it is", "nf4-dequant": "the base as 4-bit training saw it (NF4, dequantised)"}
-    update = "One adapter" if len(result["inputs"]) == 1 else f"{len(result['inputs'])} adapters"
     text = (
-        f"{update}, strategy {result['strategy']}, scale {result['scale']:g}, added at rank {result['rank']} to "
-        f"{view[result['base']['view']]}, revision {result['base']['revision']}, and rounded once to float16: "
-        f"rounding changed at most {max(result['rounding'].values()):.1%} of an update. Load it as any other model; "
-        "no adapter is needed."
+        f"{_recipe(result)}. Added at rank {result['rank']} to {view[result['base']['view']]}, revision "
+        f"{result['base']['revision']}, and rounded once to float16: rounding changed at most "
+        f"{max(result['rounding'].values()):.1%} of an update. Load it as any other model; no adapter is needed."
     )
     return _card(base_model, "transformers", text, result["inputs"])
+
+
+def _recipe(result: dict[str, Any]) -> str:
+    """What was merged, and how."""
+    used, given = sum(entry["weight"] != 0 for entry in result["inputs"]), len(result["inputs"])
+    adapters = f"{used} adapter{'s' * (used != 1)}" + (f" of {given}" if used < given else "")
+    density = f", density {result['density']:g}" if result["density"] is not None else ""
+    away = f", {result['error_of_strategy']:.1%} away from the exact mean of the updates"
+    far = away if result["error_of_strategy"] else ""
+    return f"{adapters}, strategy {result['strategy']}{density}, scale {result['scale']:g}{far}"
 
 
 def _card(base_model: str, library: str, text: str, inputs: list[dict[str, Any]]) -> str:

@@ -150,7 +150,8 @@ def _read_splits(path: Path) -> list[Bundle]:
     if is_bundle(path):
         return [read_bundle(path)]
     if not path.is_dir():
-        raise DataError(f"{path} does not exist. Give the folder that `housebrain split` wrote, or one bundle.")
+        what = "is a file, and no bundle" if path.exists() else "does not exist"
+        raise DataError(f"{path} {what}. Give the folder that `housebrain split` wrote, or one bundle.")
     return [read_bundle(path / part["bundle"]) for part in read_manifest(path, "splits")["parts"]]
 
 

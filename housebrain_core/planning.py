@@ -32,6 +32,11 @@ class Recipe(NamedTuple):
     scale: float
     density: float
 
+    def describe(self, adapters: list[Adapter]) -> str:
+        """Strategy, weights and scale, in a line."""
+        shown = ", ".join(f"{a.name} {w:.4f}" for a, w in zip(adapters, self.weights, strict=True))
+        return f"{self.strategy}: {shown}" + (f"; scale {self.scale:.3g}" if self.scale != 1 else "")
+
 
 class Plan(NamedTuple):
     """The merge in small matrices, before anything is written."""
@@ -45,6 +50,12 @@ class Plan(NamedTuple):
     geometry: Geometry
     mean_error: float
     """Relative Frobenius distance of the strategy's update from the exact weighted mean."""
+
+    def describe_distance(self) -> list[str]:
+        """A line on how far from the exact mean a strategy is that is not one."""
+        if STRATEGIES[self.recipe.strategy].combine is sum_updates:
+            return []
+        return [f"{self.recipe.strategy} is {self.mean_error:.1%} away from the exact mean of the updates"]
 
 
 def plan_merge(adapters: list[Adapter], recipe: Recipe, rank: int | str) -> Plan:

@@ -47,7 +47,7 @@ class FineTuningConfig(Settings):
     base_model: str = Field("Qwen/Qwen2.5-Coder-1.5B", description="Model to adapt: a Hub id, a folder, or tiny.")
     revision: str | None = Field(None, description="Commit of the base model on the Hub; the newest when not given.")
     epochs: Count = Field(2, description="Passes over the split.")
-    max_steps: Count | None = Field(None, description="Optimizer steps at most; by default what the epochs need.")
+    max_steps: Count | None = Field(None, description="Optimizer steps, instead of what the epochs need.")
     batch_size: Count = Field(1, description="Samples per micro-batch, counted as 512 tokens each.")
     gradient_accumulation_steps: Count = Field(16, description="Micro-batches per step, of batch_size x 512 tokens.")
     max_length: Length | Literal["auto"] = Field("auto", description="Longest sample in tokens; auto: 512 or more.")

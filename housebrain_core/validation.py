@@ -89,6 +89,10 @@ class Bench:
                 raise ConfigError(f"--scale auto is for sums of updates, not for {strategy}. Give a number.")
             found = {s: loss([s * w for w in weights]) for s in (1.0, *SCALES)}
             scale = min(found, key=found.get)
+            if scale in (min(found), max(found)):
+                self.report(
+                    f"WARNING: {scale} is the last scale that was tried; the best may lie beyond. Try --scale N."
+                )
         return weights, scale
 
     def judge(self, merged: Path, recipe: Recipe) -> dict[str, Any]:

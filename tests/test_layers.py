@@ -64,6 +64,7 @@ LIGHT = [
     "room_rules",
     "rules",
     "briefs",
+    "outputs",
     "merge_cards",
     "plan_reader",
     "sites",

@@ -77,6 +77,21 @@ def test_a_rank_beyond_all_directions_gives_those_and_says_so(tmp_path):
     assert load_file(tmp_path / "out" / WEIGHTS)[f"{MODULE}.lora_A.weight"].shape == (4, 5)
 
 
+def test_the_card_and_the_report_tell_how_a_merge_was_made(adapters, tmp_path):
+    lines = []
+    models = [*adapters[:2], adapters[0]]
+    merge_adapters(MergeConfig(models=models, output=tmp_path / "out", strategy="ties", density=0.2), lines.append)
+    card = (tmp_path / "out" / "README.md").read_text()
+    result = json.loads((tmp_path / "out" / "merge.json").read_text())
+    assert result["density"] == 0.2 and result["error_of_strategy"] > 0
+    away = f"{result['error_of_strategy']:.1%} away from the exact mean of the updates"
+    assert f"2 adapters, strategy ties, density 0.2, scale 1, {away}" in card and f"ties is {away}" in lines
+    assert f"WARNING: {adapters[0]} is given 2 times; it counts once" in lines
+    assert "WARNING: nothing of split 3 is in this merge" in lines
+    merge(adapters, tmp_path / "best", strategy="best")
+    assert "1 adapter of 3, strategy best, scale 1." in (tmp_path / "best" / "README.md").read_text()
+
+
 def test_many_adapters_that_need_more_than_64_directions_merge_to_the_mean_by_auto(tmp_path):
     """40 adapters: their small matrices are large, so modules are worked on one by one, and auto ends at full."""
     folders = [plain_adapter(tmp_path / f"{n:02}", 8, 16, n, size=(350, 330)) for n in range(40)]
