@@ -10,8 +10,8 @@ Synthetic: B ~ T A' + 50 % noise, one A per adapter close to a common one. One t
 not count the import of torch; memory counts all other imports. Cold: every file is synced and dropped from the page
 cache (posix_fadvise) before each run. The floor reads all inputs in pieces of 1 MB, and writes and syncs as much as one
 adapter has; `floor-sha` also hashes the inputs; `floor-full` writes as much as the merge at full rank, whose size is
-that of all inputs; ours and `peft-full` sync what they write too. All take turns, three
-times, and each shows its fastest. The load average is that before each table.
+that of all inputs; ours and `peft-full` sync what they write too. All take turns, three times, and each shows its
+fastest. The load average is that before each table.
 """
 
 import argparse

@@ -3,7 +3,8 @@
 An adapter's update of a module is D = s B A, with s = alpha / rank. The merge is a mean of these updates, never of
 A and B apart: mean(B) mean(A) is another matrix. First each module's factors are read and brought into small core
 matrices (algebra.py), where the merge, its rank and its error are worked out; then they are read again and the
-merged factors are written one module at a time. Memory does not grow with the number of modules or adapters.
+merged factors are written one module at a time. Memory does not grow with the number of
+modules, and by a tenth from 7 adapters to 100.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""A merge worked out in small matrices, then written one module at a time: memory does not grow with either.
+"""A merge worked out in small matrices, then written one module at a time, so that few of either are in memory.
 
 First each module's factors are read and brought into small core matrices (algebra.py), where the merge, its rank and
 its error are known; then they are read again and the merged factors are written.
