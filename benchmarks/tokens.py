@@ -19,9 +19,9 @@ from tokenizers import Tokenizer
 
 from housebrain_core import codec
 from housebrain_core.data import list_items, read_samples
-from housebrain_core.encoding import map_chunks
 from housebrain_core.errors import HouseBrainError
 from housebrain_core.schema import Answer
+from housebrain_core.workers import map_chunks
 
 LENGTHS = (512, 1024, 2048)
 

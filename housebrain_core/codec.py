@@ -110,6 +110,13 @@ def decode(brief: dict, completion: str) -> dict:
     return expand_design(brief, short)
 
 
+def restore(prompt: str, completion: str) -> tuple[Any, Any]:
+    """Brief and design of a sample that `encode` wrote, without the checks that a model's answer needs."""
+    short = json.loads(completion)
+    brief = read_prompt(prompt)
+    return brief, short["design"] if list(short) == ["design"] else expand_design(brief, short)
+
+
 def check_version(version: Any, where: str) -> None:
     """Refuses a text format that this version does not know."""
     if version != VERSION:

@@ -1,151 +1,234 @@
-"""Samples whose very text is usual: encoded without parsing it, in 31 microseconds instead of 53.
+"""Samples whose very text is usual: hundreds at once, encoded without parsing, in 21 microseconds each instead of 53.
 
-The patterns are the text of a sample, as `json.dumps(sample, indent=2)` writes it, with a group for each value that
-may differ. A text that matches, and whose derivations are right, is the sample that parsing would have found, so that
-the result is the same; any other text is left to parsing and `codec.encode`. The tests hold the two against each
-other on real samples, and on texts with every value, line and byte spoilt.
+A text that has the form of codec_form.py, and whose derivations are right, is the sample that parsing would have
+found, so that the result is the same; any other text is left to parsing and `codec.encode`. The tests hold the two
+against each other on real samples, and on texts with every value, line and byte spoilt.
 """
 
-import json
-import re
-from functools import lru_cache
-from itertools import groupby
+from collections.abc import Sequence
+from itertools import chain, zip_longest
+from typing import NamedTuple
 
-import orjson
+import numpy as np
+import pyarrow as pa
 
-from housebrain_core.codec_brief import BEDROOMS, expand_brief
-from housebrain_core.codec_design import expand_design
+from housebrain_core.bundles import SCHEMA
+from housebrain_core.codec_brief import BEDROOMS
+from housebrain_core.codec_form import (
+    COMFORT,
+    DIGITS,
+    FLAGS,
+    SETBACKS,
+    Form,
+    form_of,
+    metadata_keys,
+    remove_echo,
+)  # fmt: skip
 from housebrain_core.codec_usual import COMFORTS, COMPLETION, FEATURES_OF, WORDS
 from housebrain_core.jsontext import dumps
-from housebrain_core.schema import Answer
+from housebrain_core.pages import Column, Page, Vocabulary, choose, compose, hash_values, joined, stack
+from housebrain_core.tables import as_rows
+
+Values = dict[str, Column]
+"""The values of samples by their names in the form."""
+_MANY_ROOMS = 60
+"""A house with more is left to parsing."""
 
 
-def encode_text(data: bytes) -> tuple[str, str, str, str] | None:
-    """What parsing and `codec.encode` would make of a sample, where its text is usual.
+def encode_texts(texts: Sequence[bytes]) -> tuple[np.ndarray, pa.RecordBatch]:
+    """What parsing and `codec.encode` would make of those samples whose text is usual.
 
     Args:
-        data: a sample as it is in a file.
+        texts: a sample each, as it is in a file.
 
     Returns:
-        Id, prompt, completion and metadata, the columns of bundles.SCHEMA; None where the text is not usual.
+        The places of those samples among the texts, ascending, and a row with the columns of bundles.SCHEMA for each.
     """
-    try:
-        text = data.decode()
-        head = _HEAD.match(text)
-        if head is None:
-            return None
-        echo = _ECHO + text[head.end(1) + len(_BRIEF) : head.end()].replace("\n", "\n  ")
-        tail = _TAIL.fullmatch(text, head.end() + len(echo)) if text.startswith(echo, head.end()) else None
-        if tail is None:
-            return None
-        prompt, completion = _write_prompt(*head.groups()), _write_answer(head, *tail.groups())
-        metadata = orjson.loads(tail["metadata"])
-    except ValueError:  # not UTF-8, an unusual room, or metadata that only look like JSON
-        return None
-    only_text = tail["metadata"].count('"') == 4 * len(metadata)  # there are no lists and no escapes in it
-    return (head[1], prompt, completion, dumps(metadata)) if prompt and completion and only_text else None
+    shorter = [remove_echo(text) for text in texts]
+    places = [place for place, text in enumerate(shorter) if text is not None]
+    taken, rows = _encode([shorter[place] for place in places])
+    return np.array(places, np.int64)[taken], rows
 
 
-def _write_prompt(_, area, bedrooms, bathrooms, floors, budget, style, length, width, *rest: str) -> str | None:
-    *plot, rows = rest
-    kinds, values, counts = zip(*map(_read_room, rows[1:-1].split(_NEXT_ROOM)), strict=True)
-    beds, rooms = sum(counts), _group_rooms(kinds)
-    if int(area) != int(float(length) * float(width)) or int(bedrooms) != beds or int(bathrooms) != max(1, beds // 2):
-        return None
-    return _PROMPT % (style, floors, budget, length, width, *plot, rooms % values)
+def _encode(texts: list[bytes]) -> tuple[np.ndarray, pa.RecordBatch]:
+    """What `encode_texts` gives, of texts without echo."""
+    keys = next((keys for keys in map(metadata_keys, texts) if keys is not None), None)
+    if keys is None:
+        return np.zeros(0, np.int64), _NONE
+    page, form = Page(texts), form_of(keys)
+    lines = page.lines - form.head.newlines - form.tail.newlines + 1  # the last room's end is in the tail too
+    numbers = lines // 5  # a room has five lines
+    usual = (lines == 5 * numbers) & (numbers > 0) & (numbers <= _MANY_ROOMS)
+    quotes = form.head.quotes + form.room.quotes * numbers + form.tail.quotes
+    if usual.all() and not page.is_plain(quotes.sum()):
+        usual = np.array([Page([text]).is_plain(number) for text, number in zip(texts, quotes, strict=True)])
+    if not usual.all():
+        places = np.flatnonzero(usual)
+        taken, rows = _encode([texts[place] for place in places])  # once more, without the others
+        return places[taken], rows
+    usual, values, rooms = _read(page, form, numbers)
+    taken = np.flatnonzero(usual)
+    if not len(taken):
+        return taken, _NONE
+    if len(taken) < len(texts):
+        values, rooms = {name: column.take(usual) for name, column in values.items()}, rooms.take(usual)
+    return taken, _write(values, rooms, keys)
 
 
-@lru_cache(maxsize=20_000)
-def _read_room(text: str) -> tuple[str, str, int]:
-    """The kind of a room, its value in the short form, and how many bedrooms it is.
-
-    Raises:
-        ValueError: the text is unusual.
-    """
-    room = _ROOM.fullmatch(text)
-    if room is None or room[2] == "0":
-        raise ValueError(text)
-    kind, count, area = room.groups()
-    return kind, area if count == "1" else f'"{count}x{area}"', int(count) if kind in BEDROOMS else 0
+_NONE = as_rows([()] * len(SCHEMA))
 
 
-@lru_cache(maxsize=20_000)
-def _group_rooms(kinds: tuple[str, ...]) -> str:
-    """The rooms of a short form with %s for each value; raises ValueError where rooms of a kind are apart."""
-    groups = [(kind, ["%s" for _ in same]) for kind, same in groupby(kinds)]
-    if len(dict(groups)) < len(groups):
-        raise ValueError(kinds)
-    return ",".join([f'"{kind}":' + (same[0] if len(same) == 1 else f"[{','.join(same)}]") for kind, same in groups])
+class _Rooms(NamedTuple):
+    """The rooms of all samples, one after the other."""
+
+    kinds: Column
+    counts: Column
+    areas: Column
+    starts: np.ndarray
+    """(samples,) the first room of each."""
+    numbers: np.ndarray
+    """(samples,) how many rooms it has."""
+
+    @property
+    def first(self) -> np.ndarray:
+        """(rooms,) whether a room is the first of its sample."""
+        first = np.zeros(self.numbers.sum(), bool)
+        first[self.starts] = True
+        return first
+
+    @property
+    def new(self) -> np.ndarray:
+        """(rooms,) whether a room is of another kind than the one before it, or the first."""
+        return self.first | np.append(True, self.kinds.values[1:] != self.kinds.values[:-1])
+
+    def take(self, samples: np.ndarray) -> "_Rooms":
+        """Those of some samples."""
+        rooms, numbers = np.repeat(samples, self.numbers), self.numbers[samples]
+        return _Rooms(*(column.take(rooms) for column in self[:3]), np.cumsum(numbers) - numbers, numbers)
 
 
-def _write_answer(brief: re.Match, *values: str) -> str | None:
-    (total_area, cost, wall, roof, flooring, windows, doors, garage, garage_spaces, wall_color, roof_color,
-     climate, seismic, wind, snow, rainfall, soil, water_table, water, sewer, gas, solar_ready, *comforts,
-     ratio, max_area, max_height, parking, sprinklers, fire_exits, fire_walls, ramp, bathroom, style, _,
-    ) = values  # fmt: skip
-    area, budget, named = brief.group("area", "budget", "style")
-    if total_area != area or int(cost) != int(int(budget) * 0.6) or style != named:
-        return None
-    if area == "0" or (*comforts,) != COMFORTS[climate]:
-        return None
-    derived = float(ratio) == round((int(max_area) + 0.5) / int(area), 2)
-    return COMPLETION % (
-        wall, wall_color, roof, roof_color, flooring, windows, doors, garage, garage_spaces, climate, seismic, wind,
-        snow, rainfall, soil, water_table, water, sewer, max_area, "" if derived else f'"floor_area_ratio":{ratio},',
-        max_height, parking, fire_exits, _FEATURES[gas, solar_ready, sprinklers, fire_walls, ramp, bathroom],
-    )  # fmt: skip
+def _read(page: Page, form: Form, numbers: np.ndarray) -> tuple[np.ndarray, Values, _Rooms]:
+    """Which samples with as many lines as usual are usual indeed, their values and their rooms."""
+    has_head, brief = form.head.match(page, page.starts, page.first_lines)
+    lines = page.first_lines + form.head.newlines
+    has_rooms, rooms = _read_rooms(page, form, lines, numbers)
+    lines = lines + 5 * numbers - 1  # that of the last room's area
+    has_tail, design = form.tail.match(page, page.line_ends[lines], lines)
+    usual = has_head & has_rooms & has_tail & (brief["style"].values == design["style"].values)
+    values = brief | design
+    valid, integers = stack(values[name] for name in DIGITS).counts(np.array([*DIGITS.values()])[:, None])
+    numbers = dict(zip(DIGITS, integers, strict=True))
+    usual &= valid.all(axis=0) & _is_usual_brief(values, numbers, rooms) & _is_usual_design(values, numbers)
+    return usual, values, rooms
 
 
-_COUNT, _MONEY, _DECIMALS = "(?:0|[1-9][0-9]{0,5})", "(?:0|[1-9][0-9]{0,8})", r"\.(?:0|[0-9]?[1-9])"
-_QUOTED = {name: "|".join(sorted(words)) for name, words in WORDS.items()}
-_QUOTED |= dict.fromkeys(("id", "shape", "orientation", "kind", "cooling", "heating", "insulation"), "[A-Za-z0-9_.-]++")
-_QUOTED["style"] = "[A-Za-z0-9_ .-]+"
-_QUOTED["gas"] = "(?:Not_)?Available"
-_BARE = {
-    **dict.fromkeys(("area", "number", "floors", "total_area", "max_area"), _COUNT),
-    **dict.fromkeys(("budget", "construction_cost"), _MONEY),
-    **dict.fromkeys(("garage_spaces", "parking", "fire_exits"), "[0-9]"),
-    "max_height": "(?:0|[1-9][0-9]{0,2})", "side": _COUNT + _DECIMALS, "amount": f"{_COUNT}(?:{_DECIMALS})?",
-    "floor_area_ratio": "[0-9]" + _DECIMALS, "flag": "true|false", "rows": r"\{[^]]+\}",
-    "metadata": r"\{[^][{}\\]*+\}",
-}  # fmt: skip
-"""What values may be; numbers as `dumps` writes them: no sign, no zero too many, digits that a float keeps."""
-_BRIEF, _ECHO, _NEXT_ROOM = '",\n  "input": ', ',\n  "output": {\n    "input": ', "},\n      {"
-_PROMPT = (
+def _read_rooms(page: Page, form: Form, lines: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, _Rooms]:
+    """Reads so many rooms from the ends of these lines on: which samples' rooms have their form, and the rooms."""
+    starts = np.cumsum(numbers) - numbers
+    lines = np.repeat(lines - 5 * starts, numbers) + 5 * np.arange(numbers.sum())
+    places = page.line_ends[lines]
+    matches, values = form.room.match(page, places, lines)
+    rooms = _Rooms(values["kind"], values["count"], values["min_area"], starts, numbers)
+    closing = form.room.literals[-1] + b","
+    matches &= rooms.first | page.has(places - len(closing), closing)
+    return np.logical_and.reduceat(matches, starts), rooms
+
+
+def _is_usual_brief(values: Values, numbers: dict[str, np.ndarray], rooms: _Rooms) -> np.ndarray:
+    """(samples,) whether decimals and rooms are usual, rooms of a kind follow each other, and derivations are right."""
+    amounts = stack(values[name] for name in ("slope", *SETBACKS))
+    usual = (amounts.counts(6)[0] | amounts.decimals(6)[0]).all(axis=0)
+    valid, (length, width) = stack(values[name] for name in ("length", "width")).decimals(6)
+    usual &= valid.all(axis=0) & (numbers["area"] == (length / 100 * (width / 100)).astype(np.int64))
+    valid, (counts, _) = stack([rooms.counts, rooms.areas]).counts(6)
+    usual &= np.logical_and.reduceat(valid.all(axis=0) & (counts > 0), rooms.starts)
+    beds = np.add.reduceat(counts * np.isin(rooms.kinds.values, _BEDROOMS), rooms.starts)
+    usual &= (numbers["bedrooms"] == beds) & (numbers["bathrooms"] == np.maximum(1, beds // 2))
+    _, kinds = np.unique(hash_values(rooms.kinds.values), return_inverse=True)
+    bits = np.where(rooms.new, np.int64(1) << kinds % 56, 0)  # their sum is another where a kind comes again
+    return usual & (np.add.reduceat(bits, rooms.starts) == np.bitwise_or.reduceat(bits, rooms.starts))
+
+
+def _is_usual_design(values: Values, numbers: dict[str, np.ndarray]) -> np.ndarray:
+    """(samples,) whether words are known, and what follows from the brief and the climate is what follows."""
+    usual = (numbers["area"] > 0) & (numbers["area"] == numbers["total_area"])
+    usual &= numbers["construction_cost"] == (numbers["budget"] * 0.6).astype(np.int64)
+    words = _WORDS.find(stack(values[name] for name in _KNOWN))
+    usual &= _ALLOWED[np.arange(len(words))[:, None], words].all(axis=0)
+    levels = _LEVELS.find(stack(values[name] for name in COMFORT))
+    usual &= (levels == _LEVELS_IN[:, words[_CLIMATE]]).all(axis=0)
+    usual &= (_FLAGS.find(stack(values[name] for name in FLAGS)) >= 0).all(axis=0)
+    return usual & values["floor_area_ratio"].decimals(1)[0]
+
+
+_BEDROOMS = np.array([kind.encode() for kind in BEDROOMS])
+_KNOWN = WORDS | {"gas": {"Available", "Not_Available"}}
+_CLIMATE = [*_KNOWN].index("climate")
+_WORDS = Vocabulary(chain(*_KNOWN.values()), 16)
+_LEVELS, _FLAGS = Vocabulary(chain(*COMFORTS.values()), 8), Vocabulary(["false", "true"], 8)
+_ALLOWED = np.zeros((len(_KNOWN), len(_WORDS.places) + 1), bool)
+"""(names, words + 1) whether a value of that name may be a word; the last column is for what is none."""
+_LEVELS_IN = np.full((len(COMFORT), len(_WORDS.places) + 1), -2)
+"""(3, words + 1) cooling, heating and insulation in the climate that a word is; -2, which no level is, elsewhere."""
+for _row, _known in enumerate(_KNOWN.values()):
+    _ALLOWED[_row, [_WORDS.places[word] for word in _known]] = True
+for _climate, _levels in COMFORTS.items():
+    _LEVELS_IN[:, _WORDS.places[_climate]] = [_LEVELS.places[level] for level in _levels]
+
+
+def _has_own_ratio(values: Values) -> np.ndarray:
+    """(samples,) whether the ratio of floor to area is not the one that follows."""
+    area, most = stack([values["area"], values["max_area"]]).counts(6)[1]
+    ratio = (most + 0.5) / area
+    hundredths = np.rint(100 * ratio)
+    for row in np.flatnonzero(np.abs(100 * ratio % 1 - 0.5) < 1e-6):  # numpy rounds these otherwise than Python
+        hundredths[row] = round(100 * round(float(ratio[row]), 2))
+    return hundredths != values["floor_area_ratio"].decimals(1)[1]
+
+
+def _write(values: Values, rooms: _Rooms, keys: tuple[str, ...]) -> pa.RecordBatch:
+    """The rows of samples that are all usual."""
+    names = ("style", "floors", "budget", "length", "width", "shape", "orientation", "slope", "corner", *SETBACKS)
+    prompt = _fill(PROMPT, [*map(values.get, names), _write_rooms(rooms)])
+    own = _has_own_ratio(values)
+    ratio = [choose(["", '"floor_area_ratio":'], own), values["floor_area_ratio"].where(own), choose(["", ","], own)]
+    features = (values["gas"].values == b"Available").astype(np.int64)
+    for name in FLAGS:
+        features = 2 * features + (values[name].values == b"true")
+    words = [values[name] for name in WORDS]
+    answer = [*words[:8], values["garage_spaces"], *words[8:], values["max_area"], ratio]
+    answer += [values[name] for name in ("max_height", "parking", "fire_exits")]
+    completion = _fill(COMPLETION, [*answer, choose([*FEATURES_OF.values()], features)])
+    metadata = _fill(dumps(dict.fromkeys(keys, "%s")), [values[f"metadata_{number}"] for number in range(len(keys))])
+    texts = compose(len(rooms.numbers), [values["id"]], prompt, completion, metadata)
+    return pa.RecordBatch.from_arrays([texts.strings(number) for number in range(4)], schema=SCHEMA)
+
+
+PROMPT = (
     '{"style":"%s","floors":%s,"budget":%s,"plot":[%s,%s],"shape":"%s","orientation":"%s","slope":%s,"corner":%s,'
     '"setbacks":[%s,%s,%s,%s],"rooms":{%s}}\n'
 )
-_FEATURES = {(gas, *map(dumps, flags)): features for (gas, *flags), features in FEATURES_OF.items()}
 
 
-def _describe_texts() -> tuple[str, str, str]:
-    """A sample up to the echo in its design, what follows the echo, and a room inside, with <name> for each value."""
-    short = {name: f"<{name}>" for name in ("style", "floors", "budget", "shape", "orientation")}
-    short |= {"totalArea": "<area>", "bedrooms": "<number>", "bathrooms": "<number>", "plot": ["<side>", "<side>"],
-              "slope": "<amount>", "corner": "<number>", "setbacks": ["<amount>"] * 4, "roomBreakdown": ["<rows>"],
-    }  # fmt: skip
-    brief = expand_brief(short)
-    answer = {name: f"<{name}>" for name in Answer.model_fields} | {"features": [], "levels": []}
-    design = expand_design(brief, answer) | {"input": "<echo>"}
-    sample = {"id": "<id>", "input": brief, "output": design, "metadata": "<metadata>"}
-    head, tail = json.dumps(sample, indent=2).split('"<echo>"')
-    head, tail = head.removesuffix(_ECHO), tail.replace("false", "<flag>").replace("Not_Available", "<gas>")
-    room = json.dumps({"type": "<kind>", "count": "<number>", "minArea": "<number>"}, indent=2)
-    return head, tail, room[1:-1].replace("\n", "\n      ")
+def _fill(text: str, values: list) -> list[str | Column]:
+    """The parts of a text with a column for each %s, or several."""
+    columns = [value if isinstance(value, list) else [value] for value in values]
+    parts = [[literal, *column] for literal, column in zip_longest(text.split("%s"), columns, fillvalue=[])]
+    return [part for part in chain(*parts) if isinstance(part, Column) or part]
 
 
-def _compile(text: str) -> re.Pattern:
-    """A pattern with a group for each value in the text; a word that comes again must be the same."""
-    seen: set[str] = set()
-
-    def describe(place: re.Match) -> str:
-        before, name, after = place.groups()
-        bare, first = name in _BARE, name not in seen
-        seen.add(name)
-        group = f"(?P<{name}>{(_BARE | _QUOTED)[name]})" if first else f"({_BARE[name]})" if bare else f"(?P={name})"
-        return group if bare else before + group + after
-
-    return re.compile(re.sub(r'("?)<(\w+)>("?)', describe, re.escape(text)))
-
-
-_HEAD, _TAIL, _ROOM = map(_compile, _describe_texts())
+def _write_rooms(rooms: _Rooms) -> Column:
+    """The rooms of each sample in the short form: "kitchen":90,"bedroom":["2x80",75]."""
+    new = rooms.new
+    last = np.append(new[1:], True)  # of its kind
+    many = rooms.counts.values != b"1"
+    parts = [
+        choose(["", '"', ",", ',"'], new + 2 * ~rooms.first),
+        rooms.kinds.where(new),
+        choose(["", '"', '":', '":"', '":[', '":["'], many + 2 * new * (2 - last)),
+        rooms.counts.where(many),
+        choose(["", "x"], many),
+        rooms.areas,
+        choose(["", '"', "]", '"]'], many + 2 * (last & ~new)),
+    ]
+    return joined(compose(len(many), parts).strings(0), rooms.starts, rooms.numbers)

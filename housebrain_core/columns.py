@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from housebrain_core.codec import dumps
 from housebrain_core.data import Item, ReadLog, list_items
-from housebrain_core.encoding import map_chunks
 from housebrain_core.errors import DataError
 from housebrain_core.tables import as_numbers, as_texts
+from housebrain_core.workers import map_chunks
 
 ECHO = "(the brief itself)"
 """Stands for a value of a design that is the whole brief."""
@@ -99,7 +99,13 @@ def _flatten(path: str, value: Any, brief: Any, row: int, values: dict[str, list
     if type(value) is dict and value:
         if brief is None or value != brief:
             for key, item in value.items():
-                _flatten(f"{path}.{key}", item, brief, row, values)
+                name = f"{path}.{key}"
+                if type(item) in (dict, list):
+                    _flatten(name, item, brief, row, values)
+                elif name in values and len(values[name]) == row:  # as nearly always
+                    values[name].append(item)
+                else:
+                    _append(values, name, item, row)
             return
         value = ECHO
     elif type(value) is list and value:
@@ -109,8 +115,7 @@ def _flatten(path: str, value: Any, brief: Any, row: int, values: dict[str, list
 
 def _append(values: dict[str, list], path: str, item: Any, row: int) -> None:
     column = values.setdefault(path, [])
-    if len(column) < row:
-        column += [_MISSING] * (row - len(column))
+    column += [_MISSING] * (row - len(column))
     column.append(item)
 
 

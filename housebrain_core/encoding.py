@@ -1,39 +1,32 @@
 """Reads a whole dataset and encodes every sample, on all cores, into tables that fit in memory."""
 
-import gc
 import hashlib
 import os
-import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, islice
+from itertools import islice, pairwise
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from housebrain_core import codec
-from housebrain_core.bundles import SCHEMA
-from housebrain_core.codec_text import encode_text
+from housebrain_core import codec, workers
+from housebrain_core.codec_text import encode_texts
 from housebrain_core.conditions import Condition
 from housebrain_core.data import Item, Part, ReadLog, list_items
 from housebrain_core.datafiles import find_parts
 from housebrain_core.errors import DataError
 from housebrain_core.progress import with_bar
-from housebrain_core.tables import PackedTable, as_numbers, as_texts, pack, unpack
+from housebrain_core.tables import PackedTable, as_numbers, as_rows, as_texts, pack, unpack
 
-CHUNK = 2_000
-"""Samples that a worker gets at once."""
-FEW = 5_000
-"""Samples below which starting workers takes longer than they save."""
+BLOCK, BLOCK_BYTES = 512, 2**23
+"""Samples, or bytes of them, that are encoded at once: so many that the cost of an operation does not matter, and few
+enough for memory and for the processor's cache."""
 SHOWN = 50_000
 """Samples between lines of progress."""
-T = TypeVar("T")
 
 
 @dataclass
@@ -116,8 +109,8 @@ def encode_dataset(
     dataset = EncodedDataset(log)
     shown = 0
     if _has_many_files(source):
-        _start_workers().submit(int)  # listing the files takes as long as their start
-    chunks = map_chunks(partial(encode_chunk, where=tuple(where)), list_items(source, ("train", "validation")))
+        workers.start().submit(int)  # listing the files takes as long as their start
+    chunks = workers.map_chunks(partial(encode_chunk, where=tuple(where)), list_items(source, ("train", "validation")))
     for items, chunk in with_bar(chunks, partial(count_files, source), "reading", lambda step: len(step[0])):
         repeated = _take_note(items, chunk, log)
         dataset.held_out = items[0].held_out
@@ -140,41 +133,77 @@ def count_files(source: Path) -> int | None:
 def _has_many_files(source: Path) -> bool:
     """Whether a folder in it has so many that workers will be needed; looks no further than to the last of those."""
     folders = [entry for entry in os.scandir(source) if entry.is_dir()] if source.is_dir() else []
-    return any(len(list(islice(os.scandir(folder), FEW))) == FEW for folder in folders)
+    return any(len(list(islice(os.scandir(folder), workers.FEW))) == workers.FEW for folder in folders)
 
 
 def encode_chunk(items: list[Item], where: Sequence[Condition] = ()) -> Chunk:
     """Reads, checks and encodes some items; runs in a worker process."""
-    found: dict[Part, list[tuple]] = {}
+    blocks: list[tuple[list[int], pa.RecordBatch]] = []
     bad: dict[int, str] = {}
-    for position, item in enumerate(items):
+    for texts in _read_blocks(items, bad):
+        blocks.append(_encode_block(items, texts, where, bad))
+    if not blocks:
+        return Chunk({}, bad)
+    places = [place for block, _ in blocks for place in block]
+    rows = pa.concat_batches([rows for _, rows in blocks])
+    names = rows["id"].to_pylist()
+    parts = [items[place].part_of(name) for place, name in zip(places, names, strict=True)]
+    found: dict[Part, Rows] = {}
+    for part in dict.fromkeys(parts):
+        of_part = [number for number, other in enumerate(parts) if other == part]
+        own = rows if len(of_part) == len(parts) else rows.take(as_numbers(of_part))
+        ids = [names[number] for number in of_part]
+        found[part] = Rows([places[number] for number in of_part], ids, _hash_rows(own), pack(own))
+    return Chunk(found, bad)
+
+
+def _read_blocks(items: list[Item], bad: dict[int, str]) -> Iterator[dict[int, bytes | dict]]:
+    """What is in the items, by their places, so many at a time that they fit in memory; takes note of bad ones."""
+    texts: dict[int, bytes | dict] = {}
+    size = 0
+    for place, item in enumerate(items):
         try:
-            row = _encode_item(item, where)
+            texts[place] = item.load()
         except DataError as error:
-            bad[position] = str(error)
+            bad[place] = str(error)
             continue
-        if row is not None:
-            digest = hashlib.blake2b((row[1] + row[2]).encode(), digest_size=8).digest()
-            found.setdefault(item.part_of(row[0]), []).append((position, digest, *row))
-    return Chunk({part: _pack_rows(rows) for part, rows in found.items()}, bad)
+        size += len(texts[place])
+        if len(texts) == BLOCK or size > BLOCK_BYTES:
+            yield texts
+            texts, size = {}, 0
+    if texts:
+        yield texts
 
 
-def _encode_item(item: Item, where: Sequence[Condition]) -> tuple[str, str, str, str] | None:
-    """A row with the columns of bundles.SCHEMA; None where the sample does not meet the conditions."""
-    line = item.load()
-    row = encode_text(line) if type(line) is bytes and not where else None
-    if row is not None:
-        return row
-    sample = item.parse(line)
-    if not all(condition.holds(sample) for condition in where):
-        return None
-    return sample["id"], *codec.encode(sample), codec.dumps(sample["metadata"])
+def _encode_block(
+    items: list[Item], texts: dict[int, bytes | dict], where: Sequence[Condition], bad: dict[int, str]
+) -> tuple[list[int], pa.RecordBatch]:
+    """The places of good samples that meet the conditions, and a row for each; takes note of bad ones."""
+    usual = [] if where else [place for place, text in texts.items() if type(text) is bytes]
+    taken, rows = encode_texts([texts[place] for place in usual])
+    places = [usual[number] for number in taken]
+    found: dict[int, tuple] = {}
+    for place in texts.keys() - places:
+        try:
+            sample = items[place].parse(texts[place])
+            if all(condition.holds(sample) for condition in where):
+                found[place] = (sample["id"], *codec.encode(sample), codec.dumps(sample["metadata"]))
+        except DataError as error:
+            bad[place] = str(error)
+    if not found:
+        return places, rows
+    places += found
+    order = np.argsort(places)
+    rows = pa.concat_batches([rows, as_rows(zip(*found.values(), strict=True))])
+    return [places[number] for number in order], rows.take(as_numbers(order))
 
 
-def _pack_rows(rows: list[tuple]) -> Rows:
-    positions, digests, *columns = zip(*rows, strict=True)
-    packed = pack(pa.RecordBatch.from_arrays([as_texts(column) for column in columns], schema=SCHEMA))
-    return Rows(list(positions), list(columns[0]), b"".join(digests), packed)
+def _hash_rows(rows: pa.RecordBatch) -> bytes:
+    """Eight bytes for each row: a hash of its prompt and completion."""
+    both = pc.binary_join_element_wise(rows["prompt"], rows["completion"], as_texts([""])[0])
+    _, ends, text = both.buffers()
+    ends, text = np.frombuffer(ends, np.int32)[: rows.num_rows + 1].tolist(), memoryview(text)
+    return b"".join([hashlib.sha256(text[start:end]).digest()[:8] for start, end in pairwise(ends)])
 
 
 def _append(dataset: EncodedDataset, part: Part, items: list[Item], rows: Rows, repeated: set[int]) -> None:
@@ -189,58 +218,6 @@ def _append(dataset: EncodedDataset, part: Part, items: list[Item], rows: Rows, 
     dataset.tables[part].append(packed, len(keep))
     dataset.digests[part] += digests
     dataset.files[part] += [items[place].path if items[place].number is None else None for place in keep]
-
-
-def map_chunks(function: Callable, items: Iterator[Item]) -> Iterator[tuple[list[Item], Chunk]]:
-    """(items, function(items)) for chunks of items, in order; in worker processes when there are many."""
-    first = list(islice(items, FEW))
-    rest = chain(first, items)
-    chunks = iter(lambda: list(islice(rest, CHUNK)), [])
-    if len(first) < FEW:
-        yield from ((chunk, function(chunk)) for chunk in chunks)
-        return
-    workers, pool = os.cpu_count() or 1, _start_workers()
-    waiting: deque = deque()
-    for chunk in chunks:
-        waiting.append((chunk, pool.submit(_work, function, [tuple(item) for item in chunk])))
-        if len(waiting) > 2 * workers:
-            done, future = waiting.popleft()
-            yield done, future.result()
-    yield from ((done, future.result()) for done, future in waiting)
-
-
-def in_worker(samples: int, function: Callable[..., T], *args) -> "Future[T]":
-    """Starts function(*args) in a worker process when there are many samples, else runs it; for the main thread."""
-    if samples >= FEW:
-        return _start_workers().submit(function, *args)
-    done: Future[T] = Future()
-    done.set_result(function(*args))
-    return done
-
-
-def _work(function: Callable, items: list[tuple]):
-    """What a worker runs; plain tuples travel at a third of the cost of named ones."""
-    return function([Item(*item) for item in items])
-
-
-def _start_workers():
-    """A process for each core, or those that run already; idle ones end after ten seconds."""
-    from loky import get_reusable_executor  # unlike the standard library's, it needs no guarded main module
-
-    return get_reusable_executor(os.cpu_count(), initializer=_prepare_worker, initargs=(os.getpid(),))
-
-
-def _prepare_worker(parent: int) -> None:
-    """Lets a worker end with its parent, even one that was killed; idle ones would stay for ever."""
-    gc.disable()  # samples have no reference cycles, and looking for them costs a tenth of the time
-    if os.name == "posix":
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:  # a process whose parent is gone gets another
-        time.sleep(0.1)  # far sooner than another run comes to where this one writes
-    os._exit(1)
 
 
 def _take_note(items: list[Item], chunk: Chunk, log: ReadLog) -> set[int]:

@@ -1,9 +1,11 @@
 """Cuts a dataset into one split per person, and writes what each of them uploads and reads."""
 
 import errno
+import gc
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -71,6 +73,19 @@ def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]
     return examples
 
 
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Keeps Python from looking for reference cycles again and again among objects that have none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_without_collecting()
 def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) -> dict:
     """Writes the splits folder: the guide's tree, bundle, notebook and handout of each split, and the summary.
 
@@ -88,14 +103,13 @@ def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) ->
     _refuse_existing(config)
     assignment = assign(config)
     dataset = choose_samples(config, report)
-    parts = cut(dataset.tables["train"].num_rows, config.splits, config.seed)
     picked = choose_validation(dataset.tables["validation"].num_rows, config)
     report(describe_counts(dataset, len(picked)))
     staging = config.output.with_name(f".{config.output.name}.partial")
     shutil.rmtree(staging, ignore_errors=True)
     try:
         staging.mkdir(parents=True)
-        summary = _write_splits(config, dataset, parts, picked, assignment, staging, report)
+        summary = _write_splits(config, dataset, picked, assignment, staging, report)
     except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in NO_SPACE:
@@ -159,21 +173,6 @@ def _put_in_place(staging: Path, output: Path) -> None:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def cut(count: int, splits: int, seed: int) -> list[list[int]]:
-    """One seeded shuffle of all samples, cut into splits whose sizes differ by at most one.
-
-    Returns:
-        Sample positions of each split, in the order of the dataset within a split.
-    """
-    if count < splits:
-        raise ConfigError(f"splits = {splits}: there are only {count} training samples.")
-    order = list(range(count))
-    random.Random(seed).shuffle(order)
-    size, rest = divmod(count, splits)
-    ends = [size * n + min(n, rest) for n in range(splits + 1)]
-    return [sorted(order[start:end]) for start, end in zip(ends, ends[1:], strict=False)]
-
-
 def choose_validation(count: int, config: SplitConfig) -> list[int]:
     """Positions of the validation samples that every bundle carries."""
     if not count:
@@ -192,43 +191,43 @@ def _refuse_existing(config: SplitConfig) -> None:
 
 
 def _write_splits(
-    config: SplitConfig, dataset: EncodedDataset, parts, picked, assignment: Assignment, staging: Path, report
+    config: SplitConfig, dataset: EncodedDataset, picked: list[int], assignment: Assignment, staging: Path, report
 ) -> dict:
     """All files of a splits folder into `staging`, the manifest last."""
-    train = dataset.tables["train"]
-    about, bundles, characters = write_data(config, dataset, parts, picked, staging)
-    entries = []
-    for job, rows, bundle, lengths in zip(assignment.jobs, parts, bundles, characters, strict=True):
-        entry = {
-            **job._asdict(),
-            "name": job.name,
-            "train": len(rows),
-            "validation": len(picked),
-            "bundle": bundle.name,
-            "data": job.name if config.bundle == "json" else bundle.name,
-            "bundle_bytes": bundle.stat().st_size,
-            "bundle_sha256": sha256_of(bundle),
-            "characters": lengths,
-            "adapter": job.adapter,
-            "notebook": notebook_name(job.split_id, job.platform, config.bundle),
+    with write_data(config, dataset, picked, staging) as data:
+        entries = []
+        for job, rows, bundle, lengths in zip(assignment.jobs, data.parts, data.bundles, data.characters, strict=True):
+            entry = {
+                **job._asdict(),
+                "name": job.name,
+                "train": len(rows),
+                "validation": len(picked),
+                "bundle": bundle.name,
+                "data": job.name if config.bundle == "json" else bundle.name,
+                "bundle_bytes": bundle.stat().st_size,
+                "bundle_sha256": sha256_of(bundle),
+                "characters": lengths,
+                "adapter": job.adapter,
+                "notebook": notebook_name(job.split_id, job.platform, config.bundle),
+            }
+            entries.append(entry)
+            size = describe_size(entry["bundle_bytes"])
+            report(f"{job.name}: {len(rows):,} samples, {size} to upload, for {job.platform}")
+        summary = {
+            **data.about,
+            "source": config.source.name,
+            "train": dataset.tables["train"].num_rows,
+            "validation": dataset.tables["validation"].num_rows,
+            "validation_in_each": len(picked),
+            **dataset.about,
+            "where": config.where,
+            "sample": config.sample,
+            "drop_duplicates": config.drop_duplicates,
+            "bad": [bad._asdict() for bad in dataset.log.bad],
+            "parts": entries,
         }
-        entries.append(entry)
-        size = describe_size(entry["bundle_bytes"])
-        report(f"{job.name}: {len(rows):,} samples, {size} to upload, for {job.platform}")
-    summary = {
-        **about,
-        "source": config.source.name,
-        "train": train.num_rows,
-        "validation": dataset.tables["validation"].num_rows,
-        "validation_in_each": len(picked),
-        **dataset.about,
-        "where": config.where,
-        "sample": config.sample,
-        "drop_duplicates": config.drop_duplicates,
-        "bad": [bad._asdict() for bad in dataset.log.bad],
-        "parts": entries,
-    }
-    (staging / "split_summary.json").write_text(to_json(summary))
-    names = ["split_summary.json", *(entry["bundle"] for entry in entries), *hand_out(staging, entries, assignment)]
-    seal(staging, "splits", names, **about, parts=entries)
+        (staging / "split_summary.json").write_text(to_json(summary))
+        names = ["split_summary.json", *(entry["bundle"] for entry in entries)]
+        names += hand_out(staging, entries, assignment)
+    seal(staging, "splits", names, **data.about, parts=entries)
     return summary

@@ -1,6 +1,6 @@
 """Tables of encoded samples that stay compressed in memory, a fifth of their size, until rows are wanted."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,13 +40,17 @@ class PackedTable:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows, unpacked batch by batch."""
-        rows = np.arange(self.num_rows) if self._rows is None else self._rows
-        ends = np.searchsorted(rows, self._starts)
-        for packed, start, first, last in zip(self._packs, self._starts, ends, ends[1:], strict=False):
-            if first < last:
+        return (batch for (batch,) in self.cut([np.arange(self.num_rows)]))
+
+    def cut(self, parts: Sequence[Sequence[int]]) -> Iterator[list[pa.RecordBatch]]:
+        """The rows of several parts, each given in ascending order: what of them is in one batch, unpacked once."""
+        places = [self.select(rows)._rows for rows in parts]
+        ends = [np.searchsorted(rows, self._starts) for rows in places]
+        for number, (packed, start) in enumerate(zip(self._packs, self._starts, strict=False)):
+            wanted = [rows[end[number] : end[number + 1]] - start for rows, end in zip(places, ends, strict=True)]
+            if any(map(len, wanted)):
                 batch = unpack(packed)
-                whole = last - first == batch.num_rows
-                yield batch if whole else batch.take(as_numbers(rows[first:last] - start))
+                yield [batch if len(rows) == batch.num_rows else batch.take(as_numbers(rows)) for rows in wanted]
 
     def unpack(self) -> pa.Table:
         """All rows as one ordinary table."""
@@ -69,6 +73,11 @@ def as_numbers(values: Sequence[float], kind: type = int) -> pa.Array:
     """Numbers of one kind as pa.array gives them, int or float with 64 bits, without importing pandas."""
     numbers = np.asarray(values, np.int64 if kind is int else np.float64)
     return pa.Array.from_buffers(pa.from_numpy_dtype(numbers.dtype), len(values), [None, pa.py_buffer(numbers)])
+
+
+def as_rows(columns: Iterable[Sequence[str]]) -> pa.RecordBatch:
+    """Rows with the columns of bundles.SCHEMA."""
+    return pa.RecordBatch.from_arrays([as_texts(column) for column in columns], schema=SCHEMA)
 
 
 def pack(batch: pa.RecordBatch) -> pa.Buffer:

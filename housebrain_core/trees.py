@@ -4,14 +4,14 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
 from housebrain_core import codec
 from housebrain_core.data import Part
-from housebrain_core.encoding import EncodedDataset, in_worker
+from housebrain_core.encoding import EncodedDataset
 from housebrain_core.manifests import sha256_of
+from housebrain_core.workers import in_worker
 
 
 def link_tree(folder: Path, dataset: EncodedDataset, part: Part, rows: list[int]) -> Future:
@@ -36,8 +36,7 @@ def write_samples(folder: Path, dataset: EncodedDataset, part: Part, rows: list[
     rest = [row for row in rows if files[row] is None]
     used = {name.lower() for name in _name_links(_files_of(dataset, part, rows))} if rest else set()
     for sample_id, prompt, completion, metadata in dataset.tables[part].select(rest).records():
-        brief = codec.read_prompt(prompt)
-        design = codec.decode(brief, completion)
+        brief, design = codec.restore(prompt, completion)
         sample = {"id": sample_id, "input": brief, "output": design, "metadata": json.loads(metadata)}
         path = folder / part / _unused(f"{_file_name(sample_id)}.json", used)
         with path.open("x", encoding="utf-8") as file:  # never through a link into the source
@@ -71,10 +70,13 @@ def zip_tree(folder: Path, name: str) -> Path:
     return path
 
 
-def _name_links(files: list[str]) -> Iterator[str]:
+def _name_links(files: list[str]) -> list[str]:
     """What links to these files are called in one folder."""
+    names = [file.rpartition(os.sep)[2] for file in files]
+    if len({name.lower() for name in names}) == len(names):
+        return names
     used: set[str] = set()
-    return (_unused(os.path.basename(file), used) for file in files)
+    return [_unused(name, used) for name in names]
 
 
 def _unused(name: str, used: set[str]) -> str:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from test_codec import leaves
 
 from housebrain_core import codec, synthetic
-from housebrain_core.codec_text import encode_text
+from housebrain_core.codec_form import metadata_keys, remove_echo
+from housebrain_core.codec_text import encode_texts
 from housebrain_core.data import parse_sample
 
 
@@ -28,6 +29,13 @@ def written(sample: dict) -> bytes:
     return json.dumps(sample, indent=2, ensure_ascii=False).encode(errors="surrogatepass")
 
 
+def encode_text(data: bytes) -> tuple[str, ...] | None:
+    """The row of a text that is taken, else None."""
+    taken, rows = encode_texts([data])
+    assert taken.tolist() == [0][: rows.num_rows]
+    return tuple(rows.to_pylist()[0].values()) if rows.num_rows else None
+
+
 def assert_as_parsed(data: bytes) -> bool:
     """Whether the text was taken; it is then what parsing gives, which fails for no text that is taken."""
     row = encode_text(data)
@@ -35,6 +43,31 @@ def assert_as_parsed(data: bytes) -> bool:
         sample = parse_sample(data, lambda: "default")
         assert row == (sample["id"], *codec.encode(sample), codec.dumps(sample["metadata"]))
     return row is not None
+
+
+def test_many_texts_at_once_come_as_each_alone():
+    texts = []
+    for number in range(40):
+        sample = usual_sample() | {"id": f"house-{number}"}
+        if number % 3 == 1:
+            sample["input"]["roomBreakdown"] = sample["input"]["roomBreakdown"] * (1 + number % 4)
+        if number % 5 == 2:
+            sample["output"]["materials"]["doors"] = "Glass"
+        if number % 7 == 3:
+            sample["metadata"] = {"region": "x"}
+        if number % 11 == 4:
+            sample["metadata"] = {"region": 'with "quotes"', "note": "\n"}
+        texts.append(written(sample)[: -1 if number % 13 == 5 else None])
+    texts += [b"", b"{}", b"\xff", written(usual_sample()).replace(b"Modern", b"Mod\xffrn")]
+    for first in (0, 3, 5, 40):  # the first metadata that can be read say what is usual
+        order = texts[first:] + texts[:first]
+        taken, rows = encode_texts(order)
+        alone = [encode_text(text) for text in order]
+        keys = [metadata_keys(text) if remove_echo(text) else None for text in order]
+        leader = next(filter(None, keys))
+        expected = [place for place, row in enumerate(alone) if row and keys[place] == leader]
+        assert taken.tolist() == expected and len(expected) >= 3
+        assert [tuple(row.values()) for row in rows.to_pylist()] == [alone[place] for place in expected]
 
 
 def test_a_usual_text_is_taken():

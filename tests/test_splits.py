@@ -9,12 +9,13 @@ import zipfile
 
 import pytest
 
-from housebrain_core import codec, encoding
+from housebrain_core import codec, workers
 from housebrain_core.bundles import FORMAT, read_bundle
 from housebrain_core.config import SplitConfig
 from housebrain_core.data import read_samples
 from housebrain_core.errors import ConfigError, DataError
-from housebrain_core.splits import bundle_from_dataset, cut, read_validation, split_dataset
+from housebrain_core.splits import bundle_from_dataset, read_validation, split_dataset
+from housebrain_core.writing import cut
 
 
 def quiet(config: SplitConfig) -> dict:
@@ -109,8 +110,8 @@ def test_a_prompt_is_the_same_bytes_in_training_evaluation_and_generation(datase
 
 
 def test_worker_processes_give_the_same_bytes(dataset, splits, tmp_path, monkeypatch):
-    monkeypatch.setattr(encoding, "FEW", 20)
-    monkeypatch.setattr(encoding, "CHUNK", 10)
+    monkeypatch.setattr(workers, "FEW", 20)
+    monkeypatch.setattr(workers, "CHUNK", 10)
     quiet(SplitConfig(source=dataset, output=tmp_path / "out", splits=3, validation_samples=12))
     for name in ("manifest.json", "split_02.zip"):
         assert (tmp_path / "out" / name).read_bytes() == (splits / name).read_bytes()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from housebrain_core import encoding, synthetic, trees, writing
+from housebrain_core import synthetic, trees, workers, writing
 from housebrain_core.bundles import read_bundle
 from housebrain_core.config import SplitConfig
 from housebrain_core.errors import ConfigError, DataError
@@ -34,9 +34,9 @@ def contents(folder) -> dict[str, str]:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from housebrain_core import encoding, splits, writing
+from housebrain_core import encoding, splits, workers, writing
 from housebrain_core.config import SplitConfig
-encoding.FEW, encoding.CHUNK = 20, 10
+workers.FEW, workers.CHUNK = 20, 10
 name, calls = sys.argv[3], []
 real = getattr(writing, name)
 def kill_at_the_second(*args, **about):
@@ -47,7 +47,7 @@ def kill_at_the_second(*args, **about):
 setattr(writing, name, kill_at_the_second)
 append = encoding._append
 def show_workers(*args):
-    print("workers", *encoding._start_workers()._processes, flush=True)
+    print("workers", *workers.start()._processes, flush=True)
     append(*args)
 encoding._append = show_workers
 splits.split_dataset(SplitConfig(source=Path(sys.argv[1]), output=Path(sys.argv[2]), splits=2, validation_samples=4))
@@ -159,7 +159,7 @@ def test_no_space_left_while_workers_link_leaves_nothing_either(dataset, tmp_pat
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(encoding, "FEW", 20)
+    monkeypatch.setattr(workers, "FEW", 20)
     monkeypatch.setattr(writing, "write_contents", full)
     with pytest.raises(DataError, match="no space left"):
         quiet(source=dataset, output=tmp_path / "out")
