@@ -22,7 +22,7 @@ from housebrain_core.errors import DataError
 from housebrain_core.progress import with_bar
 from housebrain_core.tables import PackedTable, as_numbers, as_rows, as_texts, pack, unpack
 
-BLOCK, BLOCK_BYTES = 512, 2**23
+BLOCK, BLOCK_BYTES = 1_000, 2**23
 """Samples, or bytes of them, that are encoded at once: so many that the cost of an operation does not matter, and few
 enough for memory and for the processor's cache."""
 SHOWN = 50_000

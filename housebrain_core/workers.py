@@ -10,8 +10,6 @@ from concurrent.futures import Future
 from itertools import chain, islice
 from typing import Any, TypeVar
 
-import pyarrow as pa
-
 from housebrain_core.data import Item
 
 CHUNK = 2_000
@@ -32,7 +30,7 @@ def map_chunks(function: Callable, items: Iterator[Item]) -> Iterator[tuple[list
     workers, pool = os.cpu_count() or 1, start()
     waiting: deque = deque()
     for chunk in chunks:
-        waiting.append((chunk, pool.submit(_work, function, [tuple(item) for item in chunk])))
+        waiting.append((chunk, pool.submit(_work, function, tuple(zip(*chunk, strict=True)))))
         if len(waiting) > 2 * workers:
             done, future = waiting.popleft()
             yield done, future.result()
@@ -48,19 +46,24 @@ def in_worker(samples: int, function: Callable[..., T], *args) -> "Future[T]":
     return done
 
 
-def _work(function: Callable, items: list[tuple]):
-    """What a worker runs; plain tuples travel at a third of the cost of named ones."""
-    return function([*map(Item._make, items)])
+def _work(function: Callable, items: tuple[tuple, ...]):
+    """What a worker runs; items travel field by field, at a tenth of the cost of named tuples."""
+    return function([*map(Item._make, zip(*items, strict=True))])
 
 
 def start():
     """A process for each core, or those that run already; idle ones end after ten seconds."""
     from loky import get_reusable_executor  # unlike the standard library's, it needs no guarded main module
 
-    settings = {"OPENBLAS_NUM_THREADS": "1"}  # its threads would wait in a loop for work that never comes
-    if "jemalloc" in pa.supported_memory_backends():
-        settings["ARROW_DEFAULT_MEMORY_POOL"] = "jemalloc"  # the default one takes 25 MB more
-    return get_reusable_executor(os.cpu_count(), initializer=_prepare_worker, initargs=(os.getpid(),), env=settings)
+    return get_reusable_executor(os.cpu_count(), initializer=_prepare_worker, initargs=(os.getpid(),), env=_SETTINGS)
+
+
+_SETTINGS = {
+    "OPENBLAS_NUM_THREADS": "1",  # its threads would wait in a loop for work that never comes
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),  # the C library keeps the memory of one block for the next; see mallopt(3)
+    "MALLOC_TRIM_THRESHOLD_": str(2**26),
+}
+"""Environment of workers."""
 
 
 def _prepare_worker(parent: int) -> None:

@@ -63,7 +63,7 @@ def texts(shared, samples) -> list[bytes]:
     return mixed
 
 
-@pytest.mark.parametrize("block", [1, 7, 512])
+@pytest.mark.parametrize("block", [1, 7, 1000])
 def test_a_chunk_is_what_its_items_are_one_by_one(texts, tmp_path, monkeypatch, block):
     monkeypatch.setattr(encoding, "BLOCK", block)
     items = write(tmp_path, texts)
