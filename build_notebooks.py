@@ -143,7 +143,10 @@ def imported_modules(source: str) -> list[str]:
 
 def add_banner(notebook: NotebookNode, name: str, platform: str) -> NotebookNode:
     """A first cell that says what generated the notebook."""
-    text = f"*Built from `notebooks/{name}.py` for {platform} by `build_notebooks.py`. Edit that file, not this one.*"
+    text = (
+        f"*Built from `notebooks/{name}.py` for {platform} by `build_notebooks.py`. Change settings here as you like; "
+        "code that you change here is lost when it is built again.*"
+    )
     notebook.cells.insert(0, nbformat.v4.new_markdown_cell(text))
     return notebook
 

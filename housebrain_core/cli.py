@@ -11,6 +11,7 @@ import typer
 
 from housebrain_core.errors import ConfigError, HouseBrainError
 from housebrain_core.flags import flags_of, in_flags, is_given, repeat_flags
+from housebrain_core.outputs import check_folder
 
 ALIASES = {
     "train": {"dataset_path": "--split", "output_dir": "--output"},
@@ -87,6 +88,7 @@ def run_plan(settings: Any) -> None:
 
 
 def run_train(settings: Any) -> None:
+    check_folder(settings.output_dir)
     if settings.gpus > 1:  # torch is needed in the processes only
         from housebrain_core.launch import train_in_processes
 

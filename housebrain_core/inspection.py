@@ -180,7 +180,8 @@ def _read_rows(folders: dict[Path, Path | AdapterError]) -> tuple[list[dict[str,
 
 def _describe(adapter: Adapter) -> dict[str, Any]:
     run, ranks = adapter.run or {}, sorted({rank for _, _, rank in adapter.shapes.values()})
-    planned = (run.get("settings") or {}).get("epochs")
+    settings = run.get("settings") or {}
+    planned = "" if settings.get("max_steps") else f" of {settings.get('epochs')}"
     verdict = [] if adapter.run else ["plain: origin and data are not known"]
     if adapter.run and not run["finished"]:
         verdict.append(f"unfinished: {run['why_it_ended']}")
@@ -192,7 +193,7 @@ def _describe(adapter: Adapter) -> dict[str, Any]:
         "rank": ranks[0] if len(ranks) == 1 else f"{ranks[0]}-{ranks[-1]}",
         "samples": run.get("samples"),
         "tokens": run.get("tokens"),
-        "epochs": f"{run['epochs']:.3g} of {planned}" if run.get("epochs") is not None else None,
+        "epochs": f"{run['epochs']:.3g}{planned}" if run.get("epochs") is not None else None,
         "why_it_ended": run.get("why_it_ended"),
         "train_loss": run.get("train_loss"),
         "validation_loss": run.get("validation_loss"),

@@ -65,7 +65,7 @@ def fill_in(notebook: dict, parameters: dict[str, Any]) -> str:
     for cell in made.cells:
         cell.metadata.setdefault("tags", [])  # papermill's own reader does that, and the next line
     made.metadata.papermill = nbformat.NotebookNode()
-    made = parameterize_notebook(made, parameters)
+    made = parameterize_notebook(made, parameters, comment="These replace the settings above")
     for cell in made.cells:
         if not cell.metadata.tags:
             del cell.metadata["tags"]

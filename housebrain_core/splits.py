@@ -21,6 +21,7 @@ from housebrain_core.encoding import EncodedDataset, encode_dataset
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.handouts import describe_size
 from housebrain_core.manifests import MANIFEST, read_manifest, seal, sha256_of, sync_folder, to_json
+from housebrain_core.outputs import check_folder
 from housebrain_core.writing import hash_table, write_data
 
 
@@ -183,11 +184,18 @@ def choose_validation(count: int, config: SplitConfig) -> list[int]:
 
 def _refuse_existing(config: SplitConfig) -> None:
     output = config.output
+    check_folder(output)
     if not output.exists():
         return
     if not config.overwrite:
         raise ConfigError(f"{output} exists already. Choose another --output, or replace it with --overwrite.")
-    read_manifest(output, "splits")  # only a folder that we wrote is ever removed
+    try:
+        read_manifest(output, "splits")  # only a folder that we wrote is ever removed
+    except DataError:
+        raise DataError(
+            f"{output} is not a whole folder of `housebrain split`, and --overwrite replaces nothing else. "
+            "Choose another --output, or move it away yourself."
+        ) from None
 
 
 def _write_splits(

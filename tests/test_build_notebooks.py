@@ -150,5 +150,5 @@ def test_one_persons_copy_has_its_split_filled_in_as_papermill_does_it(tmp_path)
     assert build_notebooks.main(command) == 0 and (tmp_path / "train_split_04.ipynb").read_text() == text
     notebook = nbformat.reads(text, as_version=4)
     injected = [cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", [])]
-    assert [cell.source.strip() for cell in injected] == ["# Parameters\nsplit_id = 4"]
+    assert [cell.source.strip() for cell in injected] == ["# These replace the settings above\nsplit_id = 4"]
     assert notebook.metadata == train_notebook("kaggle").metadata

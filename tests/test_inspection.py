@@ -89,6 +89,16 @@ def test_the_table_shows_every_adapter_the_missing_split_and_two_figures(adapter
     ]
 
 
+def test_epochs_are_of_those_planned_unless_steps_were(adapters, tmp_path):
+    copies = [shutil.copytree(folder, tmp_path / folder.name) for folder in adapters[:2]]
+    for steps, folder in zip((None, 3), copies, strict=True):
+        run = json.loads((folder / "run.json").read_text())
+        settings = run["settings"] | {"epochs": 2.0, "max_steps": steps}
+        (folder / "run.json").write_text(json.dumps(run | {"epochs": 1.5, "settings": settings}))
+        reseal(folder)
+    assert [row["epochs"] for row in inspect(copies)[0]["rows"]] == ["1.5 of 2.0", "1.5"]
+
+
 def test_unfinished_nan_and_untrained_adapters_are_named(adapters, tmp_path):
     copies = [shutil.copytree(folder, tmp_path / folder.name) for folder in adapters]
     run = json.loads((copies[0] / "run.json").read_text()) | {

@@ -5,9 +5,11 @@ import json
 import pytest
 
 from housebrain_core.audit import audit
-from housebrain_core.config import AuditConfig
+from housebrain_core.cli import run_train
+from housebrain_core.config import AuditConfig, FineTuningConfig, SplitConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.outputs import check_file, check_folder
+from housebrain_core.splits import split_dataset
 
 
 def test_a_folder_is_no_file_and_a_file_no_folder(tmp_path):
@@ -21,6 +23,19 @@ def test_a_folder_is_no_file_and_a_file_no_folder(tmp_path):
             check(tmp_path / "file" / "below" / "it")
     check_file(tmp_path / "new" / "file")
     check_folder(tmp_path / "new" / "folder")
+
+
+def test_splits_and_adapters_are_not_written_where_a_file_is(dataset, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(ConfigError, match="is a file; name a folder"):
+            split_dataset(SplitConfig(source=dataset, output=path, overwrite=overwrite), lambda line: None)
+    with pytest.raises(ConfigError, match="nothing can be written below it"):
+        split_dataset(SplitConfig(source=dataset, output=path / "out"), lambda line: None)
+    with pytest.raises(ConfigError, match="is a file; name a folder"):
+        run_train(FineTuningConfig(dataset_path=dataset, output_dir=path))
+    assert path.read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("text", ["mine", "[1]", '{"precious": 1}', '{"a": 1}'])

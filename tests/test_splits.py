@@ -73,7 +73,7 @@ def test_an_existing_folder_is_refused_and_a_users_folder_never_replaced(dataset
     assert (tmp_path / "out" / "split_03.zip").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("mine")
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="mine is not a whole folder of `housebrain split`"):
         quiet(config.model_copy(update={"output": tmp_path / "mine", "overwrite": True}))
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "mine"
 
