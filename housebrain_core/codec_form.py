@@ -71,7 +71,7 @@ def metadata_keys(text: bytes) -> tuple[str, ...] | None:
     """
     try:
         metadata = orjson.loads(text[text.rindex(b'\n  "metadata": ') + 15 :].rstrip()[:-1])
-        plain = all(type(value) is str and re.fullmatch(r"[\w .-]+", key) for key, value in metadata.items())
+        plain = all(type(value) is str and re.fullmatch(r"[\w .-]{1,64}", key) for key, value in metadata.items())
     except (ValueError, AttributeError):
         return None
     return tuple(metadata) if plain else None

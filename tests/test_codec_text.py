@@ -70,6 +70,14 @@ def test_many_texts_at_once_come_as_each_alone():
         assert [tuple(row.values()) for row in rows.to_pylist()] == [alone[place] for place in expected]
 
 
+def test_a_key_longer_than_what_lies_behind_a_page_is_left_to_parsing():
+    """A form with it would be looked for beyond the end of the last text."""
+    long, short = (written(usual_sample() | {"metadata": {key: "a", "b": "c"}}) for key in ("k" * 6000, "k"))
+    taken, rows = encode_texts([long, short])
+    assert taken.tolist() == [1] and rows.num_rows == 1
+    assert not assert_as_parsed(long) and assert_as_parsed(short)
+
+
 def test_a_usual_text_is_taken():
     assert assert_as_parsed(written(usual_sample()))
 
