@@ -25,7 +25,7 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from housebrain_core.notebook_copies import fill_in, set_ids, to_text
+from housebrain_core.splits.notebooks import fill_in, set_ids, to_text
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = ROOT / "housebrain_core"

@@ -24,10 +24,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
 
-from housebrain_core import trainer as trainer_module
-from housebrain_core.checkpoints import find_checkpoint
 from housebrain_core.settings import FineTuningConfig
-from housebrain_core.trainer import RowTrainer
+from housebrain_core.train import trainer as trainer_module
+from housebrain_core.train.checkpoints import find_checkpoint
+from housebrain_core.train.trainer import RowTrainer
 
 DEFAULTS = FineTuningConfig.model_fields
 INTERVAL = DEFAULTS["save_minutes"].default * 60

@@ -26,11 +26,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 
-from housebrain_core import synthetic, trainer
 from housebrain_core.config import FineTuningConfig, SplitConfig
-from housebrain_core.splits import split_dataset
-from housebrain_core.tiny import TinyRecipe, tiny_base
-from housebrain_core.train import HouseBrainFineTuner
+from housebrain_core.house import synthetic
+from housebrain_core.splits.split import split_dataset
+from housebrain_core.train import trainer
+from housebrain_core.train.tiny import TinyRecipe, tiny_base
+from housebrain_core.train.tuner import HouseBrainFineTuner
 
 LIMIT = 0.10
 """Error that is allowed."""

@@ -20,11 +20,11 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from housebrain_core import codec, synthetic
-from housebrain_core.constrained import safe_limit
-from housebrain_core.decoding import Decoding
-from housebrain_core.llm import HouseBrainLLM
-from housebrain_core.tiny import _train_tokenizer
+from housebrain_core.house import codec, synthetic
+from housebrain_core.llm.constrained import safe_limit
+from housebrain_core.llm.decoding import Decoding
+from housebrain_core.llm.llm import HouseBrainLLM
+from housebrain_core.train.tiny import _train_tokenizer
 
 SHAPES = {
     "tiny": {"hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": 4, "num_attention_heads": 4},

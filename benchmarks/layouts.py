@@ -3,8 +3,8 @@
 import json
 from typing import NamedTuple
 
-from housebrain_core import codec
-from housebrain_core.packing import IGNORED
+from housebrain_core.house import codec
+from housebrain_core.train.packing import IGNORED
 
 
 class Tokens(NamedTuple):

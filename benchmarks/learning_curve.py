@@ -23,11 +23,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from transformers import TrainerCallback
 
-from housebrain_core import stopping, train
 from housebrain_core.config import FineTuningConfig
-from housebrain_core.stopping import StopWhenLearned, why_learned
-from housebrain_core.tiny import tiny_base
-from housebrain_core.train import HouseBrainFineTuner, TrainResult
+from housebrain_core.train import stopping
+from housebrain_core.train import tuner as train
+from housebrain_core.train.stopping import StopWhenLearned, why_learned
+from housebrain_core.train.tiny import tiny_base
+from housebrain_core.train.tuner import HouseBrainFineTuner, TrainResult
 
 MEASUREMENTS = 20
 """In a plan: as many as training makes for 52,500 samples of 253 tokens, each 157 steps of 3,240."""

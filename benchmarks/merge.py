@@ -64,7 +64,7 @@ def floor(paths: list[Path], output: Path, hashed: bool = False, written: int = 
 
 def ours(paths: list[Path], output: Path, rank: str | int = 8, **more) -> None:
     from housebrain_core.config import MergeConfig
-    from housebrain_core.merge import merge_adapters
+    from housebrain_core.merge.merge import merge_adapters
 
     config = MergeConfig(models=paths, output=output, rank=rank, accept_plain=True, **more)
     merge_adapters(config, report=lambda line: None)
@@ -161,10 +161,10 @@ def run_one(options: argparse.Namespace) -> None:
         import peft  # noqa: F401
         import transformers  # noqa: F401
     elif not options.one.startswith("floor"):
-        import housebrain_core.into_base  # noqa: F401
-        import housebrain_core.merge  # noqa: F401
+        import housebrain_core.export.into_base  # noqa: F401
+        import housebrain_core.merge.merge  # noqa: F401
     if options.one == "full-nf4":
-        import housebrain_core.nf4  # noqa: F401
+        import housebrain_core.export.nf4  # noqa: F401
     work = {
         "floor": lambda: floor(paths, output),
         "floor-sha": lambda: floor(paths, output, hashed=True),

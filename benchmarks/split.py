@@ -29,7 +29,7 @@ OURS = """
 import json, resource, sys
 from pathlib import Path
 from housebrain_core.config import SplitConfig
-from housebrain_core.splits import split_dataset
+from housebrain_core.splits.split import split_dataset
 from loky import get_reusable_executor
 split_dataset(SplitConfig(source=Path(sys.argv[1]), output=Path(sys.argv[2]), splits=int(sys.argv[3])))
 get_reusable_executor().shutdown()  # so that the workers are counted
@@ -60,7 +60,7 @@ def main() -> None:
 
 def generate(folder: Path, samples: int) -> Path:
     """A dataset of generated samples; a ninth as many for validation, as in the real one."""
-    from housebrain_core import synthetic
+    from housebrain_core.house import synthetic
 
     synthetic.write_dataset(folder, samples, samples // 9)
     return folder

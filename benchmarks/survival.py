@@ -44,8 +44,8 @@ from survival_runs import (
 )
 
 from housebrain_core.config import SplitConfig
-from housebrain_core.splits import split_dataset
-from housebrain_core.tiny import TinyRecipe, tiny_base
+from housebrain_core.splits.split import split_dataset
+from housebrain_core.train.tiny import TinyRecipe, tiny_base
 
 KILLS = 100
 """SIGKILLs at random times."""

@@ -15,13 +15,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
-from housebrain_core import synthetic
 from housebrain_core.config import FineTuningConfig, SplitConfig
 from housebrain_core.errors import HouseBrainError
+from housebrain_core.house import synthetic
 from housebrain_core.manifests import sha256_of
-from housebrain_core.splits import split_dataset
-from housebrain_core.tiny import TinyRecipe, tiny_base
-from housebrain_core.train import HouseBrainFineTuner
+from housebrain_core.splits.split import split_dataset
+from housebrain_core.train.tiny import TinyRecipe, tiny_base
+from housebrain_core.train.tuner import HouseBrainFineTuner
 
 WEIGHTS = "adapter_model.safetensors"
 EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"}

@@ -17,11 +17,11 @@ import numpy as np
 from pydantic import ValidationError
 from tokenizers import Tokenizer
 
-from housebrain_core import codec
-from housebrain_core.data import list_items, read_samples
+from housebrain_core.data.samples import list_items, read_samples
+from housebrain_core.data.workers import map_chunks
 from housebrain_core.errors import HouseBrainError
-from housebrain_core.schema import Answer
-from housebrain_core.workers import map_chunks
+from housebrain_core.house import codec
+from housebrain_core.house.schema import Answer
 
 LENGTHS = (512, 1024, 2048)
 

@@ -35,13 +35,13 @@ from layouts import Tokens, fold, lay_out, original, ours
 from random_models import measure_matrix_rate, random_model
 from transformers import AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
 
-from housebrain_core import synthetic
-from housebrain_core.costs import BASES, Shape, count_operations
-from housebrain_core.data import read_samples
-from housebrain_core.model import training_device
-from housebrain_core.packing import PackedRows
-from housebrain_core.tiny import tiny_base
-from housebrain_core.trainer import RowTrainer
+from housebrain_core.data.samples import read_samples
+from housebrain_core.house import synthetic
+from housebrain_core.splits.costs import BASES, Shape, count_operations
+from housebrain_core.train.model import training_device
+from housebrain_core.train.packing import PackedRows
+from housebrain_core.train.tiny import tiny_base
+from housebrain_core.train.trainer import RowTrainer
 
 ROW, CUT, SURVIVES = 2048, 512, 2048
 QWEN = BASES["Qwen/Qwen2.5-Coder-1.5B"].shape

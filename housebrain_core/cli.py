@@ -70,19 +70,19 @@ def _command(name: str, stage: Stage) -> Callable:
 
 
 def run_audit(settings: Any) -> None:
-    from housebrain_core.audit import audit
+    from housebrain_core.data.audit import audit_dataset
 
-    audit(settings)
+    audit_dataset(settings)
 
 
 def run_split(settings: Any) -> None:
-    from housebrain_core.splits import split_dataset
+    from housebrain_core.splits.split import split_dataset
 
     split_dataset(settings)
 
 
 def run_plan(settings: Any) -> None:
-    from housebrain_core.plan import describe_plan, make_plan
+    from housebrain_core.splits.hours import describe_plan, make_plan
 
     print(describe_plan(make_plan(settings)))
 
@@ -90,12 +90,12 @@ def run_plan(settings: Any) -> None:
 def run_train(settings: Any) -> None:
     check_folder(settings.output_dir)
     if settings.gpus > 1:  # torch is needed in the processes only
-        from housebrain_core.launch import train_in_processes
+        from housebrain_core.train.launch import train_in_processes
 
         train_in_processes(settings, print, time.time())
         ended = json.loads((settings.output_dir / "run.json").read_text(encoding="utf-8"))["why_it_ended"]
     else:
-        from housebrain_core.train import HouseBrainFineTuner
+        from housebrain_core.train.tuner import HouseBrainFineTuner
 
         ended = HouseBrainFineTuner(settings).train().why_it_ended
     if "SIGINT" in ended:
@@ -103,34 +103,34 @@ def run_train(settings: Any) -> None:
 
 
 def run_merge(settings: Any) -> None:
-    from housebrain_core.merge import merge_adapters
+    from housebrain_core.merge.merge import merge_adapters
 
     merge_adapters(settings)
 
 
 def run_inspect(settings: Any) -> None:
-    from housebrain_core.inspection import inspect_adapters
+    from housebrain_core.adapters.inspection import inspect_adapters
 
     if not inspect_adapters(settings)["names"]:
         sys.exit(1)  # a script must not go on with nothing
 
 
 def run_convert(settings: Any) -> None:
-    from housebrain_core.convert import convert_adapters
+    from housebrain_core.adapters.convert import convert_adapters
 
     convert_adapters(settings)
 
 
 def run_evaluate(settings: Any) -> None:
-    from housebrain_core.evaluate import evaluate
+    from housebrain_core.evaluate.evaluate import evaluate_models
 
-    evaluate(settings)
+    evaluate_models(settings)
 
 
 def run_generate(settings: Any) -> None:
-    from housebrain_core.generate import generate
+    from housebrain_core.llm.generate import generate_designs
 
-    generate(settings)
+    generate_designs(settings)
 
 
 def run_demo(settings: Any) -> None:
@@ -208,7 +208,7 @@ def _with_base_folder(settings: Any) -> Any:
     named = [name for name in ("base_model", "into_base") if getattr(settings, name, None) == "tiny"]
     if not named:
         return settings
-    from housebrain_core.tiny import tiny_base
+    from housebrain_core.train.tiny import tiny_base
 
     return settings.model_copy(update=dict.fromkeys(named, str(tiny_base())))
 

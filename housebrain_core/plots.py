@@ -1,11 +1,9 @@
-"""Figures: floor plans, losses. Each function returns a matplotlib Figure; `save` writes it as PNG."""
+"""Figures: losses, rates, cosines. Each function returns a matplotlib Figure; `save` writes it as PNG."""
 
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
-
-from housebrain_core.floor_plans import floor_plan  # noqa: F401 - a figure like the others
 
 RATE_COLORS = ("#7a9cc6", "#c6d4e8", "#5b9a8b", "#bcd9d1")
 

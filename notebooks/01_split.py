@@ -24,10 +24,10 @@ from pathlib import Path
 
 from IPython.display import Markdown
 
-from housebrain_core import codec, plots
 from housebrain_core.config import SplitConfig
-from housebrain_core.data import read_samples
-from housebrain_core.splits import split_dataset
+from housebrain_core.data.samples import read_samples
+from housebrain_core.house import codec, drawing
+from housebrain_core.splits.split import split_dataset
 
 config = SplitConfig(
     source=source,
@@ -44,17 +44,17 @@ config = SplitConfig(
 # samples; `audit.html` is the same with every field, to forward.
 
 # %%
-from housebrain_core import audit_report
-from housebrain_core.audit import audit
 from housebrain_core.config import AuditConfig
+from housebrain_core.data import audit_page
+from housebrain_core.data.audit import audit_dataset
 
-findings = audit(AuditConfig(source=source))
+findings = audit_dataset(AuditConfig(source=source))
 
 # %%
-audit_report.entropy_bars(findings)
+audit_page.entropy_bars(findings)
 
 # %%
-audit_report.length_histogram(findings)
+audit_page.length_histogram(findings)
 
 # %% [markdown]
 # One sample as a model will see it: the brief as a prompt, the design as a completion, without anything that code
@@ -65,7 +65,7 @@ sample = next(read_samples(config.source, "train"))
 example = codec.encode(sample)
 print(example.prompt)
 print(example.completion)
-plots.floor_plan(sample["output"], sample["id"])
+drawing.floor_plan(sample["output"], sample["id"])
 
 # %% [markdown]
 # Now the whole dataset. Bad samples are counted and named; above `max_bad` nothing is written.
@@ -83,7 +83,7 @@ Markdown("\n".join(["| split | samples | MB to upload | platform |", "|---|---|-
 
 # %%
 from housebrain_core.config import PlanConfig
-from housebrain_core.plan import describe_plan, make_plan
+from housebrain_core.splits.hours import describe_plan, make_plan
 
 print(describe_plan(make_plan(PlanConfig(splits=output, gpu="t4"))))
 

@@ -151,7 +151,7 @@ sys.path.insert(0, code_folder)
 # Can this session train? Nothing has been downloaded yet.
 
 # %% tags=["kaggle", "colab"]
-from housebrain_core.doctor import check_machine
+from housebrain_core.cloud.doctor import check_machine
 
 platform = check_machine(base_model, require_gpu)
 
@@ -159,17 +159,17 @@ platform = check_machine(base_model, require_gpu)
 # The libraries, in versions that fit together. torch and numpy stay as the platform has them.
 
 # %% tags=["kaggle", "colab"]
-from housebrain_core.install import install
+from housebrain_core.cloud.install import install_libraries
 
-install(platform)
+install_libraries(platform)
 
 # %% [markdown] tags=["kaggle", "colab"]
 # The data: every file is compared with the bundle's manifest. An earlier run is looked for and brought back.
 
 # %% tags=["kaggle", "colab"]
-from housebrain_core import cloud
-from housebrain_core.bundles import read_bundle
+from housebrain_core.cloud import session as cloud
 from housebrain_core.platforms import TIME_BUDGET_HOURS, WORKING
+from housebrain_core.splits.bundle import read_bundle
 
 cloud.use_token(platform)
 drive = cloud.mount_drive(globals().get("drive_folder", ""), platform)
@@ -188,12 +188,12 @@ from pathlib import Path
 from IPython.display import Markdown
 
 from housebrain_core import plots
-from housebrain_core.cards import describe_adapter
 from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.manifests import read_manifest
-from housebrain_core.tiny import tiny_base
 from housebrain_core.train import HouseBrainFineTuner
+from housebrain_core.train.card import describe_adapter
+from housebrain_core.train.tiny import tiny_base
 
 parts = {part["split_id"]: part for part in read_manifest(Path(splits_folder), "splits")["parts"]}
 if split_id not in parts:
@@ -233,10 +233,13 @@ plots.loss_curves({part["adapter"]: result.curve})
 # as a real run would after an interruption.
 
 # %% tags=["kaggle", "colab"]
-from housebrain_core import gpu_trial, worker  # noqa: F401  the worker is what each of two GPUs runs
-from housebrain_core.cards import describe_adapter
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.train import HouseBrainFineTuner
+from housebrain_core.train.card import describe_adapter
+from housebrain_core.train.tuner import (
+    gpu_trial,
+    worker,  # noqa: F401  the worker is what each of two GPUs runs
+)
 
 config = FineTuningConfig(
     dataset_path=dataset_path,
@@ -281,7 +284,7 @@ pyplot.show()
 Markdown(describe_adapter(result.model_dump()).split("---\n")[-1])
 
 # %% tags=["kaggle", "colab"]
-from housebrain_core import next_steps
+from housebrain_core.cloud import next_steps
 
 archive = None
 if result.finished:

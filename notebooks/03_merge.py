@@ -28,9 +28,9 @@ from IPython.display import display
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from housebrain_core import plots
+from housebrain_core.adapters.inspection import draw_inspection, inspect_adapters
 from housebrain_core.config import InspectConfig, MergeConfig
-from housebrain_core.inspection import draw_inspection, inspect_adapters
-from housebrain_core.merge import merge_adapters
+from housebrain_core.merge.merge import merge_adapters
 
 set_matplotlib_formats("png")  # figures are made without pyplot, so the notebook has to be told how to show them
 folders = sorted(path.parent for path in Path(models_folder).glob("hb-*/adapter_config.json"))

@@ -25,12 +25,13 @@ from pathlib import Path
 
 from IPython.display import Markdown, display
 
-from housebrain_core import codec, plots
-from housebrain_core.codec import DesignError
+from housebrain_core import plots
 from housebrain_core.config import EvaluateConfig
-from housebrain_core.evaluate import evaluate
+from housebrain_core.evaluate.evaluate import evaluate_models
+from housebrain_core.house import codec, drawing
+from housebrain_core.house.codec import DesignError
 from housebrain_core.llm import HouseBrainLLM
-from housebrain_core.splits import read_validation
+from housebrain_core.splits.split import read_validation
 
 config = EvaluateConfig(
     models=models,
@@ -46,7 +47,7 @@ config = EvaluateConfig(
 )
 
 # %%
-result = evaluate(config)
+result = evaluate_models(config)
 
 # %% [markdown]
 # The same figures as in `report.html`, which lies beside `evaluation.json` and opens offline.
@@ -79,7 +80,7 @@ llm = HouseBrainLLM(models[-1], config.base_model, config.load_in_4bit)
 brief = codec.read_prompt(read_validation(Path(data), 1)[0].prompt)
 try:
     design = llm.generate_design(brief)
-    display(plots.floor_plan(design, llm.name))
+    display(drawing.floor_plan(design, llm.name))
 except DesignError as error:
     print(f"the answer is no design ({error.kind}): {error}")
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from housebrain_core.config import MergeConfig
-from housebrain_core.merge import merge_adapters
+from housebrain_core.merge.merge import merge_adapters
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 NAME = "base_model.model.model.layers.{}.self_attn.q_proj.lora_{}.weight"

@@ -17,7 +17,7 @@ from pathlib import Path
 import nbformat
 from conftest import skip_without_index
 
-from housebrain_core.install import PINS
+from housebrain_core.cloud.install import PINS
 
 RENDERED = Path(__file__).parents[1] / "notebooks" / "rendered"
 COMMON = {

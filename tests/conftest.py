@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from housebrain_core import synthetic
+from housebrain_core.house import synthetic
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads are slower than one on models this small
@@ -74,7 +74,7 @@ def dataset(tmp_path_factory) -> Path:
 def splits(dataset, tmp_path_factory) -> Path:
     """The generated dataset, cut in three."""
     from housebrain_core.config import SplitConfig
-    from housebrain_core.splits import split_dataset
+    from housebrain_core.splits.split import split_dataset
 
     folder = tmp_path_factory.mktemp("splits") / "housebrain_splits"
     split_dataset(SplitConfig(source=dataset, output=folder, splits=3, validation_samples=12))
@@ -89,7 +89,7 @@ def base() -> Path:
     """
     import torch
 
-    from housebrain_core.tiny import TinyRecipe, tiny_base
+    from housebrain_core.train.tiny import TinyRecipe, tiny_base
 
     torch.set_num_threads(1)
     return tiny_base(TinyRecipe(samples=120, intermediate_size=64), report=lambda line: None)
@@ -99,7 +99,7 @@ def base() -> Path:
 def adapters(splits, base, tmp_path_factory) -> list[Path]:
     """Three adapters, one per split, trained for six optimizer steps each."""
     from housebrain_core.config import FineTuningConfig
-    from housebrain_core.train import HouseBrainFineTuner
+    from housebrain_core.train.tuner import HouseBrainFineTuner
 
     folder = tmp_path_factory.mktemp("models")
     names = ["hb-colab-01", "hb-kaggle-02", "hb-kaggle-03"]

@@ -87,7 +87,7 @@ BREAKS = {
     ],
     "check_tags": [lambda n: n.cells[4].metadata.update(tags=["embed"])],
     "check_embedded": [
-        set_source(-1, "from housebrain_core.codec import encode"),
+        set_source(-1, "from housebrain_core.house.codec import encode"),
         lambda n: next(cell for cell in n.cells if MODULE.match(cell.source)).metadata.clear(),
     ],
     "check_order": [
@@ -108,7 +108,7 @@ def test_each_check_finds_what_it_is_for(check):
 
 
 def test_the_closure_of_training_is_found_from_the_sources():
-    closure = build_notebooks.find_closure(["from housebrain_core.train import HouseBrainFineTuner"])
+    closure = build_notebooks.find_closure(["from housebrain_core.train.tuner import HouseBrainFineTuner"])
     assert {"train", "trainer", "packing", "model", "settings", "errors"} <= set(closure)
     for platform in CLOUD:
         assert set(closure) <= set(embedded(train_notebook(platform)))

@@ -167,7 +167,7 @@ def test_training_on_several_gpus_that_was_interrupted_is_no_success(why, code, 
     def train(settings, report, started):
         (settings.output_dir / "run.json").write_text(json.dumps({"why_it_ended": why}))
 
-    monkeypatch.setattr("housebrain_core.launch.train_in_processes", train)
+    monkeypatch.setattr("housebrain_core.train.launch.train_in_processes", train)
     arguments = ["train", "--split", str(tmp_path), "--output", str(tmp_path), "--gpus", "2"]
     monkeypatch.setattr("sys.argv", ["housebrain", *arguments])
     with pytest.raises(SystemExit) as ended:

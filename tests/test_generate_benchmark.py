@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from housebrain_core import codec
-from housebrain_core.tiny import _train_tokenizer
+from housebrain_core.house import codec
+from housebrain_core.train.tiny import _train_tokenizer
 
 spec = importlib.util.spec_from_file_location(
     "generate_benchmark", Path(__file__).parents[1] / "benchmarks" / "generate.py"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cloud_sessions import IMAGE, SECRET, SESSIONS, Colab, Session, make_python
 
-from housebrain_core.install import PINS
+from housebrain_core.cloud.install import PINS
 from housebrain_core.manifests import sha256_of
 
 PLATFORMS = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in SESSIONS]

@@ -9,12 +9,12 @@ import random
 
 import pytest
 
-from housebrain_core import codec
-from housebrain_core.audit import audit
-from housebrain_core.bundles import read_bundle
 from housebrain_core.config import AuditConfig, EvaluateConfig, FineTuningConfig, SplitConfig
-from housebrain_core.data import read_samples
-from housebrain_core.splits import split_dataset
+from housebrain_core.data.audit import audit_dataset
+from housebrain_core.data.samples import read_samples
+from housebrain_core.house import codec
+from housebrain_core.splits.bundle import read_bundle
+from housebrain_core.splits.split import split_dataset
 
 
 def box(x: float, y: float, width: float, height: float) -> dict:
@@ -110,7 +110,7 @@ def quiet(line: str) -> None:
 @pytest.mark.parametrize("plan", PLANS)
 def test_the_audit_reads_any_structure_and_house_rules_judge_only_houses(plan, tmp_path):
     write_plans(tmp_path / "plans.jsonl", plan)
-    result = audit(AuditConfig(source=tmp_path / "plans.jsonl", output=tmp_path / "audit.html"), report=quiet)
+    result = audit_dataset(AuditConfig(source=tmp_path / "plans.jsonl", output=tmp_path / "audit.html"), report=quiet)
     assert sum(result["samples"].values()) == COUNT and result["bad"] == 0
     assert result["fields"] and (tmp_path / "audit.html").stat().st_size > 10_000
     if plan in (wall_plan, text_plan):
@@ -140,8 +140,8 @@ def test_the_split_carries_any_structure_there_and_back(plan, tmp_path):
 
 @pytest.mark.slow
 def test_training_and_evaluation_take_all_structures_together(base, tmp_path):
-    from housebrain_core.evaluate import evaluate
-    from housebrain_core.train import HouseBrainFineTuner
+    from housebrain_core.evaluate.evaluate import evaluate_models
+    from housebrain_core.train.tuner import HouseBrainFineTuner
 
     write_plans(tmp_path / "train.jsonl", *PLANS)
     write_plans(tmp_path / "validation.jsonl", *PLANS)
@@ -157,7 +157,7 @@ def test_training_and_evaluation_take_all_structures_together(base, tmp_path):
         max_steps=2, gradient_accumulation_steps=1, learning_rate=5e-3,
     )  # fmt: skip
     HouseBrainFineTuner(config, report=quiet).train()
-    result = evaluate(
+    result = evaluate_models(
         EvaluateConfig(models=[tmp_path / "model"], data=tmp_path / "out", samples=6, sampled=0, max_new_tokens=16,
                        output=tmp_path / "evaluation.json"),
         report=quiet,

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from housebrain_core.audit import audit
 from housebrain_core.cli import run_train
 from housebrain_core.config import AuditConfig, FineTuningConfig, SplitConfig
+from housebrain_core.data.audit import audit_dataset
 from housebrain_core.errors import ConfigError
 from housebrain_core.outputs import check_file, check_folder
-from housebrain_core.splits import split_dataset
+from housebrain_core.splits.split import split_dataset
 
 
 def test_a_folder_is_no_file_and_a_file_no_folder(tmp_path):
@@ -53,8 +53,8 @@ def test_an_audit_replaces_its_own_report_and_nobody_elses(dataset, tmp_path):
     figures = tmp_path / "report.json"
     figures.write_text('{"precious": 1}')
     with pytest.raises(ConfigError, match="report.json"):
-        audit(config, lambda line: None)
+        audit_dataset(config, lambda line: None)
     assert json.loads(figures.read_text()) == {"precious": 1} and not config.output.exists()
     figures.unlink()
-    audit(config, lambda line: None)
-    audit(config, lambda line: None)
+    audit_dataset(config, lambda line: None)
+    audit_dataset(config, lambda line: None)

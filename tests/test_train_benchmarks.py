@@ -46,7 +46,7 @@ def test_the_cut_keeps_what_fits_and_padding_is_not_learned(load):
 
 
 def test_the_share_of_the_matrix_rate_by_hand(load):
-    from housebrain_core.costs import Shape, count_operations
+    from housebrain_core.splits.costs import Shape, count_operations
 
     shape = Shape(hidden=2, layers=3, intermediate=5, heads=1, key_value_heads=1, vocabulary=7, tied=True)
     weights, attention = 3 * (4 * 4 + 3 * 10), 4 * 8 * 2 * 3
@@ -59,7 +59,7 @@ def test_the_share_of_the_matrix_rate_by_hand(load):
 def test_a_random_model_has_the_shape_four_bits_and_lora_on_every_linear_layer(load):
     from bitsandbytes.nn import Linear4bit
 
-    from housebrain_core.costs import Shape
+    from housebrain_core.splits.costs import Shape
 
     shape = Shape(64, 2, 128, 4, 2, 256, True)
     model = load("random_models").random_model(shape)

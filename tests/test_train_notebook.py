@@ -24,7 +24,7 @@ from transformers import (
     tokenization_utils_base,
 )
 
-from housebrain_core.install import KEPT, PINS
+from housebrain_core.cloud.install import KEPT, PINS
 
 BESIDE = ("diffusers", "sentence-transformers", "gradio", "timm", "torchvision", "kagglehub")
 """Packages of the images that need some of what we install, in versions of their own."""

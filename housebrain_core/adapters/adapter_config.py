@@ -1,0 +1,150 @@
+"""adapter_config.json as untrusted data: the factor of B @ A in every module, and what cannot be merged exactly.
+
+PEFT has many options that change what an adapter means. Known harmless ones are passed over, known harmful ones
+are refused with the reason, and one that this version does not know is refused as soon as it is set.
+"""
+
+import math
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from housebrain_core.adapters.archives import CONFIG
+from housebrain_core.errors import AdapterError
+
+REFUSED_OPTIONS = {
+    "use_dora": "DoRA's magnitudes cannot be averaged as updates",
+    "lora_bias": "bias terms are not part of the update B @ A",
+    "modules_to_save": "whole trained modules are not part of the update B @ A",
+    "trainable_token_indices": "trained embeddings are not part of the update B @ A",
+    "target_parameters": "LoRA on bare parameters is not supported",
+    "layer_replication": "replicated layers change the base model",
+    "megatron_config": "Megatron layers are not supported",
+    "fan_in_fan_out": "transposed layers are not supported",
+    "alora_invocation_tokens": "activated LoRA depends on the prompt",
+    "eva_config": "EVA changes the initial update",
+    "corda_config": "CorDA changes the base model",
+    "loftq_config": "LoftQ changes the base model",
+    "lora_ga_config": "LoRA-GA changes the base model",
+    "kasa_config": "KaSA changes the base model",
+    "use_qalora": "QA-LoRA pools the inputs of A",
+    "use_bdlora": "block-diagonal LoRA is not B @ A",
+    "arrow_config": "routing between adapters depends on the prompt",
+    "monteclora_config": "MonteCLoRA samples its update",
+    "auto_mapping": "it names code to load",
+}
+"""Options of PEFT that change what an adapter means, and why each is refused."""
+HARMLESS_OPTIONS = {
+    "task_type", "peft_type", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "r",
+    "target_modules", "exclude_modules", "lora_alpha", "lora_dropout", "bias", "use_rslora", "init_lora_weights",
+    "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "megatron_core", "qalora_group_size",
+    "velora_config", "ensure_weight_tying", "runtime_config",
+}  # fmt: skip
+"""Options that are honoured, or matter only in training."""
+HARMLESS_INITS = (None, True, False, "gaussian", "orthogonal")
+RANK_LIMIT, ALPHA_LIMITS, PATTERN_LIMIT = 1024, (2**-10, 2**16), 2048
+_BASE_NAME = re.compile(r"[\w./\\:@+ ~-]{1,400}")
+_PATTERN_KEY = re.compile(r"\^?(?:[\w.\-|]|\\[.d]|\[[\w-]{1,20}\]|(?<=[.d\]])[+*](?![+*]))+\$?")
+"""What a key of rank_pattern may be: names, and regular expressions that cannot take exponential time."""
+
+
+def check_config(config: dict[str, Any]) -> list[str]:
+    """Everything in a configuration that cannot be merged exactly or safely, one line each."""
+    problems = []
+    if config.get("peft_type") != "LORA":
+        return [f"it is a {_show(config.get('peft_type'))} adapter; only LORA can be merged"]
+    if config.get("task_type") not in ("CAUSAL_LM", None):
+        problems.append(f"task_type={_show(config['task_type'])}: expected CAUSAL_LM")
+    problems += [f"{name}: {why}" for name, why in REFUSED_OPTIONS.items() if config.get(name)]
+    unknown = set(config) - set(REFUSED_OPTIONS) - HARMLESS_OPTIONS
+    problems += [f"{_show(n)}: this version does not know what it means" for n in sorted(unknown) if config[n]]
+    if config.get("bias", "none") != "none":
+        problems.append(f"bias={_show(config['bias'])}: bias terms are not part of the update B @ A")
+    init = config.get("init_lora_weights")
+    if not any(init is known or (isinstance(init, str) and init == known) for known in HARMLESS_INITS):
+        problems.append(f"init_lora_weights={_show(init)}: it may change the base model, so the update is not B @ A")
+    if type(config.get("use_rslora", False)) is not bool:
+        problems.append(f"use_rslora={_show(config['use_rslora'])}: expected true or false")
+    problems += _check_numbers(config)
+    for name, pattern in (("base_model_name_or_path", _BASE_NAME), ("revision", re.compile(r"[\w./:-]{1,200}"))):
+        value = config.get(name)
+        if value is not None and not (isinstance(value, str) and pattern.fullmatch(value)):
+            problems.append(f"{name}={_show(value)}: this is no name")
+    return problems
+
+
+def scaling_of(config: dict[str, Any], module: str, rank: int) -> float:
+    """The factor of B @ A in a module's update: alpha / rank, or alpha / sqrt(rank) with rslora."""
+    alpha = find_pattern(config, "alpha_pattern", module, config["lora_alpha"])
+    return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
+
+
+def find_pattern(config: dict[str, Any], name: str, module: str, default: float) -> float:
+    """PEFT's rank_pattern and alpha_pattern: the first key that matches the end of the module's name.
+
+    Source: peft.utils.other.get_pattern_key.
+    """
+    for key, value in (config.get(name) or {}).items():
+        if _compiled(key).match(module):
+            return value
+    return default
+
+
+@lru_cache(maxsize=PATTERN_LIMIT)
+def _compiled(key: str) -> re.Pattern:
+    return re.compile(rf"(.*\.)?({key})$")
+
+
+def check_ranks(folder: Path, config: dict[str, Any], shapes: dict[str, tuple[int, int, int]]) -> None:
+    """Refuses weights whose ranks are not those of the configuration.
+
+    Raises:
+        AdapterError: naming the first five.
+    """
+    wrong = [
+        f"{module} has rank {rank} instead of {expected:g}"
+        for module, (_, _, rank) in shapes.items()
+        if rank != (expected := find_pattern(config, "rank_pattern", module, config["r"]))
+    ]
+    if wrong:
+        raise AdapterError(f"{folder}: weights and {CONFIG} disagree: {'; '.join(wrong[:5])}")
+
+
+def _check_numbers(config: dict[str, Any]) -> list[str]:
+    """Problems of r, lora_alpha and their patterns."""
+    problems = []
+    limits = {"r": (1, RANK_LIMIT), "lora_alpha": ALPHA_LIMITS}
+    for name, (low, high) in limits.items():
+        if not _is_number(config.get(name), low, high):
+            problems.append(f"{name}={_show(config.get(name))}: expected a number from {low:g} to {high:g}")
+    for name, (low, high) in (("rank_pattern", limits["r"]), ("alpha_pattern", limits["lora_alpha"])):
+        pattern = config.get(name) or {}
+        if not isinstance(pattern, dict) or not all(_is_number(value, low, high) for value in pattern.values()):
+            problems.append(f"{name}: expected module names with numbers from {low:g} to {high:g}")
+        elif len(pattern) > PATTERN_LIMIT:
+            problems.append(f"{name} has {len(pattern)} keys; expected at most {PATTERN_LIMIT}")
+        else:
+            problems += [f"{name}: {why}" for key in pattern if (why := _explain_key(key))]
+    return problems
+
+
+def _explain_key(key: str) -> str | None:
+    """Why a pattern's key is not used, or None."""
+    if len(key) > 200 or not _PATTERN_KEY.fullmatch(key) or len(re.findall(r"[+*]", key)) > 2:
+        return f"the key {_show(key)} is neither a module's name nor a simple regular expression"
+    try:
+        re.compile(key)
+    except re.error as error:
+        return f"the key {_show(key)} is no regular expression: {error}"
+    return None
+
+
+def _is_number(value: Any, low: float, high: float) -> bool:
+    return type(value) in (int, float) and low <= value <= high
+
+
+def _show(value: Any) -> str:
+    """A value in a message: short, and with everything unprintable escaped."""
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:76]} ..."

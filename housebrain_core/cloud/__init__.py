@@ -1,0 +1,5 @@
+"""Sessions elsewhere: what Kaggle and Colab have, need, and give back."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={})

@@ -1,0 +1,80 @@
+"""The libraries that training needs, put beside what the platform has, without moving torch or numpy."""
+
+import importlib.metadata
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from housebrain_core.cloud.doctor import CLICKS
+from housebrain_core.errors import MachineError
+from housebrain_core.platforms import Platform
+
+PINS = {
+    "accelerate": "1.15.0",
+    "bitsandbytes": "0.50.2",
+    "huggingface-hub": "1.33.0",
+    "peft": "0.21.2",
+    "safetensors": "0.8.0",
+    "tokenizers": "0.23.3",
+    "transformers": "5.23.0",
+}
+"""What is installed, in the versions of pyproject.toml; all else comes with the platform."""
+KEPT = (
+    "torch", "torchvision", "torchaudio", "triton", "numpy", "pandas", "pyarrow", "scipy", "pillow", "protobuf",
+    "datasets", "pydantic", "fsspec",
+)  # fmt: skip
+"""What pip may not move: much of it is loaded before the first cell runs."""
+
+
+def install_libraries(platform: Platform, report: Callable[[str], None] = print) -> None:
+    """Installs the pins that differ, removes torchao, and checks that what is loaded is what lies on disk.
+
+    peft refuses to work beside the old torchao that both platforms have, and nothing here needs it.
+
+    Raises:
+        MachineError: pip failed, or the session has to be restarted; the message says what to click.
+    """
+    versions = installed_versions()
+    wanted = [f"{name}=={version}" for name, version in PINS.items() if versions.get(name) != version]
+    if wanted:
+        report(f"installing {', '.join(wanted)} (a minute or two)")
+        kept = Path(tempfile.gettempdir()) / "housebrain_constraints.txt"
+        kept.write_text("".join(f"{name}=={versions[name]}\n" for name in KEPT if name in versions))
+        run_pip(platform, "install", "-q", "-c", str(kept), "--upgrade-strategy", "only-if-needed", *wanted)
+    else:
+        report("all libraries are here in the right versions; nothing is installed")
+    if "torchao" in versions:
+        run_pip(platform, "uninstall", "-q", "-y", "torchao")
+    stale = find_stale()
+    if stale:
+        raise MachineError(f"{'; '.join(stale)}. {CLICKS[platform]['restart']}")
+
+
+def installed_versions() -> dict[str, str]:
+    """Version on disk by name."""
+    found = {}
+    for distribution in importlib.metadata.distributions():
+        name = (distribution.metadata["Name"] or "").lower().replace("_", "-")
+        found.setdefault(name, distribution.version)
+    return found
+
+
+def run_pip(platform: Platform, *arguments: str) -> None:
+    """Runs pip in silence; shows the end of what it said only when it failed."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        tail = "\n".join(done.stdout.strip().splitlines()[-15:])
+        raise MachineError(f"pip {arguments[0]} failed:\n{tail}\n{CLICKS[platform]['restart']}")
+
+
+def find_stale() -> list[str]:
+    """Libraries whose loaded version is not the one on disk: they were replaced after Python had loaded them."""
+    versions, stale = installed_versions(), []
+    for name in ("numpy", "torch", *PINS):
+        loaded = getattr(sys.modules.get(name.replace("-", "_")), "__version__", None)
+        if loaded and name in versions and loaded.partition("+")[0] != versions[name].partition("+")[0]:
+            stale.append(f"{name} is loaded as {loaded} and lies on disk as {versions[name]}")
+    return stale

@@ -1,0 +1,10 @@
+"""What a person has: any dataset read and checked, and what a model can learn from it."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "audit": ["audit_dataset"],
+    },
+)

@@ -1,0 +1,106 @@
+"""The page about an evaluation: one HTML file with its figures inside, which opens offline."""
+
+import base64
+import io
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from housebrain_core import plots
+from housebrain_core.evaluate.judging import RATES, check_or_none, design_score, rule_table
+from housebrain_core.house import drawing
+from housebrain_core.house.codec import DesignError
+from housebrain_core.house.parsing import REPAIR_LIMIT
+from housebrain_core.llm.decoding import Answered, read_answer
+
+SHOWN_FAILURES = 4
+"""Kinds of failure that are shown with an example, the most frequent first."""
+SHOWN_CHARACTERS = 1200
+SHOWN_FINDINGS = 8
+
+
+def write_report(result: dict[str, Any], answers: Path, path: Path) -> Path:
+    """Writes the page.
+
+    Args:
+        result: the contents of evaluation.json.
+        answers: the .jsonl beside it.
+        path: the page to write.
+
+    Returns:
+        The page's path.
+    """
+    rows: dict[str, list[dict]] = defaultdict(list)
+    for line in answers.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        rows[row["model"]].append(row)
+    limits = {name: limit["value"] for name, limit in result["limits"].items()}
+    floors = [model["floor_nats_per_token"] for model in result["models"].values()]
+    losses = {name: model["loss_nats_per_token"] for name, model in result["models"].items()}
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["percent"] = lambda share: "-" if share is None else f"{share:.1%}"
+    page = environment.get_template("report.html").render(
+        result=result,
+        rules=rule_table(),
+        repair_limit=f"{REPAIR_LIMIT:,}",
+        rates=("invalid_json", *RATES),
+        columns=[result["reference"], *result["models"].values()],
+        figures={
+            "losses": embed(plots.loss_bars(losses, floors[0] if len(set(floors)) == 1 else None)),
+            "rates": embed(plots.rate_bars({name: model["rates"] for name, model in result["models"].items()})),
+        },
+        pages=[describe_model(name, rows[name], model, limits) for name, model in result["models"].items()],
+    )
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def describe_model(name: str, rows: list[dict], model: dict[str, Any], limits: dict[str, float]) -> dict[str, Any]:
+    """What the page shows of one model: failures with an example each, its best and its worst floor plan."""
+    failures: dict[str, dict] = {}
+    designs = []
+    for row in rows:
+        try:
+            design = read_answer(row["brief"], Answered(row["text"], row["tokens"], row["complete"]))
+        except DesignError as error:
+            text = row["text"] if len(row["text"]) <= SHOWN_CHARACTERS else f"{row['text'][:SHOWN_CHARACTERS]} ..."
+            example = {"kind": error.kind, "count": 0, "text": text, "message": str(error)}
+            failures.setdefault(error.kind, example)["count"] += 1
+            continue
+        rules = check_or_none(row["brief"], design, limits)
+        score = design_score(rules) if rules else None
+        if score is not None:
+            designs.append((score, len(designs), design, rules))
+    designs.sort(key=lambda item: (-item[0], item[1]))
+    chosen = {"best design": designs[0], "worst design": designs[-1]} if designs else {}
+    return {
+        "name": name,
+        "kinds": sorted(model["kinds"].items(), key=lambda item: -item[1]),
+        "failures": sorted(failures.values(), key=lambda failure: -failure["count"])[:SHOWN_FAILURES],
+        "plans": [
+            {
+                "title": title,
+                "score": score,
+                "figure": embed(drawing.floor_plan(design)),
+                "findings": findings[:SHOWN_FINDINGS],
+                "more": len(findings[SHOWN_FINDINGS:]),
+            }
+            for title, (score, _, design, rules) in chosen.items()
+            for findings in [
+                [f"{rule.replace('_', ' ')}: {f}" for rule, several in rules.items() for f in several or ()]
+            ]
+        ],
+    }
+
+
+def embed(figure: Figure) -> str:
+    """A figure as an address that holds the picture itself."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight", metadata={"Software": None})
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

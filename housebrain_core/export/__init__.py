@@ -1,0 +1,8 @@
+"""Where a merged adapter goes: the full weights of its base."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={},
+)

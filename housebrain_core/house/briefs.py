@@ -1,0 +1,125 @@
+"""Whether a brief can be used, with all its problems at once, and the one form in which models are given it."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from housebrain_core.errors import DataError
+from housebrain_core.house.brief_text import BEDROOMS
+from housebrain_core.house.limits import FT_PER_M, SQFT_PER_SQM
+from housebrain_core.house.schema import HouseBrief
+
+WHOLE = {"totalArea", "bathrooms", "budget", "minArea", "front", "rear", "left", "right", "is_corner_plot"}
+"""Fields that are whole numbers in the dataset, so that 1200.0 and 1200 give the same prompt."""
+DECIMAL = {"length", "width", "slope_degrees"}
+UNITS = {"front": "ft", "rear": "ft", "left": "ft", "right": "ft", "budget": "of your currency", "slope_degrees": "°"}
+
+SANITY_BRIEF = {
+    "basicDetails": {"totalArea": 1200, "unit": "sqft", "bedrooms": 2, "bathrooms": 1, "floors": 1, "budget": 900000,
+                     "style": "Modern"},
+    "plot": {"length": 40, "width": 30, "unit": "ft", "orientation": "N",
+             "setbacks_ft": {"front": 5, "rear": 5, "left": 3, "right": 3}},
+    "roomBreakdown": [],
+}  # fmt: skip
+"""The brief of the guide's sanity check."""
+
+
+def check_brief(brief: dict | HouseBrief) -> dict:
+    """A brief as plain JSON values, after all of it was checked.
+
+    Args:
+        brief: with the field names of schema.HouseBrief; areas in basicDetails.unit, lengths in plot.unit.
+
+    Returns:
+        The brief in the dataset's order of keys and types of numbers; fields that are not known stay as they are.
+
+    Raises:
+        DataError: listing every problem in the brief's own field names and units.
+    """
+    plain = brief.model_dump(exclude_unset=True) if isinstance(brief, HouseBrief) else brief
+    problems = find_problems(plain)
+    if problems:
+        raise DataError("the brief cannot be used:\n  " + "\n  ".join(problems))
+    return _arrange(plain, HouseBrief)
+
+
+def find_problems(brief: Any) -> list[str]:
+    """Everything that is wrong with a brief, a line each; empty where it can be used."""
+    try:
+        checked = HouseBrief.model_validate(brief)
+    except ValidationError as error:
+        return [_describe(brief, problem) for problem in error.errors()]
+    plot, unit = checked.plot, checked.plot.unit
+    setbacks, factor = plot.setbacks_ft, 0.3048 if unit == "m" else 1
+    problems = []
+    for side, ends in (("length", ("front", "rear")), ("width", ("left", "right"))):
+        size = getattr(plot, side)
+        if setbacks and size and size <= factor * sum(getattr(setbacks, end) for end in ends):
+            given = " and ".join(f"{end} {getattr(setbacks, end):g} ft" for end in ends)
+            problems.append(f"plot.setbacks_ft: {given} leave nothing of the plot's {side} of {size:g} {unit}")
+    return problems
+
+
+def find_doubts(brief: dict) -> list[str]:
+    """What is possible in a checked brief but seldom meant, a line each: its numbers do not go together."""
+    checked = HouseBrief.model_validate(brief)
+    details, plot, rooms = checked.basicDetails, checked.plot, checked.roomBreakdown
+    area, unit = details.totalArea, details.unit
+    doubts = []
+    beds = sum(room.count for room in rooms if room.type in BEDROOMS)
+    if rooms and beds != details.bedrooms:
+        doubts.append(f"basicDetails.bedrooms = {details.bedrooms}, but roomBreakdown has {beds}")
+    needed = sum(room.count * (room.minArea or 0) for room in rooms)
+    if needed > area:
+        doubts.append(f"the rooms need {needed:,.0f} {unit} together, but basicDetails.totalArea = {area:,.0f} {unit}")
+    if plot.length and plot.width:
+        inside = plot.length * plot.width * (FT_PER_M**2 if plot.unit == "m" else 1) * details.floors
+        inside /= SQFT_PER_SQM if unit == "sqm" else 1
+        if area > 1.01 * inside:
+            floors = f"{details.floors} floor{'s' * (details.floors > 1)}"
+            doubts.append(
+                f"basicDetails.totalArea = {area:,.0f} {unit}, but {floors} on the whole plot have {inside:,.0f}"
+            )
+    return doubts
+
+
+def _describe(brief: Any, problem: dict) -> str:
+    """A problem that pydantic found, with the value, its unit, and what was expected."""
+    path = ".".join(map(str, problem["loc"])) or "brief"
+    if problem["type"] == "missing":
+        return f"{path} is missing"
+    text = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    unit = _unit_of(brief, str(problem["loc"][-1]) if problem["loc"] else "")
+    return f"{path} = {problem['input']!r}{f' {unit}' if unit else ''}: {text}"
+
+
+def _unit_of(brief: Any, field: str) -> str:
+    if field in ("totalArea", "minArea", "area", "min_area"):
+        return _given_unit(brief, "basicDetails", "sqft")
+    return _given_unit(brief, "plot", "ft") if field in ("length", "width") else UNITS.get(field, "")
+
+
+def _given_unit(brief: Any, section: str, default: str) -> str:
+    part = brief.get(section) if isinstance(brief, dict) else None
+    return str(part.get("unit", default)) if isinstance(part, dict) else default
+
+
+def _arrange(value: Any, model: Any, field: str = "") -> Any:
+    """The known fields in the model's order, then the others; whole numbers as integers."""
+    if isinstance(value, list):
+        return [_arrange(item, model, field) for item in value]
+    if isinstance(value, dict):
+        known = model.model_fields if model else {}
+        order = [name for name in known if name in value] + [name for name in value if name not in known]
+        return {name: _arrange(value[name], _MODELS.get(name), name) for name in order}
+    if field in WHOLE and isinstance(value, bool | float) and float(value).is_integer():
+        return int(value)
+    return float(value) if field in DECIMAL and type(value) is int else value
+
+
+_MODELS = {
+    "basicDetails": HouseBrief.model_fields["basicDetails"].annotation,
+    "plot": HouseBrief.model_fields["plot"].annotation,
+    "roomBreakdown": HouseBrief.model_fields["roomBreakdown"].annotation.__args__[0],
+}
+_MODELS["setbacks_ft"] = _MODELS["plot"].model_fields["setbacks_ft"].annotation.__args__[0]

@@ -1,0 +1,11 @@
+"""A trained model in use: a brief in, a design out."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "llm": ["HouseBrainLLM"],
+        "generate": ["generate_designs"],
+    },
+)

@@ -1,0 +1,289 @@
+"""A trained model as a person uses it: a brief in, a house design out; and its loss on known designs."""
+
+import time
+from collections.abc import Callable, Container, Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+from peft import PeftModel
+from rich.console import Console
+from rich.progress import Progress
+from transformers import GenerationConfig, LogitsProcessorList
+
+from housebrain_core.adapters.adapter import CONFIG, read_adapter
+from housebrain_core.errors import ConfigError, DataError
+from housebrain_core.house import codec
+from housebrain_core.house.briefs import SANITY_BRIEF, check_brief, find_problems
+from housebrain_core.house.codec import DesignError
+from housebrain_core.house.parsing import strict_json_parse  # noqa: F401 - the guide's import path
+from housebrain_core.house.schema import HouseBrief, HouseDesign
+from housebrain_core.llm.constrained import AnswerProcessor, safe_limit
+from housebrain_core.llm.decoding import (
+    NEW_TOKENS,
+    Answered,
+    Batch,
+    Decoding,
+    SamplingProcessor,
+    design_or_error,
+    lacks_budget,
+    read_answer,  # noqa: F401 - read from here by those who have a model's answers
+)
+from housebrain_core.train.model import load_base, load_tokenizer, resolve_base
+from housebrain_core.train.packing import PackedRows, collate_row, completion_losses, tokenise
+
+ROW_LENGTHS = {"cpu": 512, "cuda": 2048}
+"""Tokens in a packed row when only losses are measured: a CPU computes masked attention too."""
+
+
+class HouseBrainLLM:
+    """A base model with an adapter, or a base model alone.
+
+    >>> llm = HouseBrainLLM(model_path="models/housebrain-merged")
+    >>> llm.generate_design(brief)
+
+    Args:
+        model_path: an adapter folder (its base model is found by name), or a model folder.
+        base_model: where the base model is on this machine, when that is not its recorded name.
+        load_in_4bit: for a model folder; an adapter gets its base as it was trained.
+        report: gets lines of progress.
+    """
+
+    def __init__(
+        self,
+        model_path: str | Path,
+        base_model: str | None = None,
+        load_in_4bit: bool = False,
+        report: Callable[[str], None] = lambda line: None,
+    ):
+        folder = Path(model_path)
+        if not folder.is_dir():
+            what = "a zip: unpack it first" if folder.is_file() else "there is no such folder"
+            raise ConfigError(f"model_path = {str(model_path)!r}: {what}.")
+        self.name, self.weights = folder.name, ""  # sha256 of the adapter in use
+        adapter = read_adapter(folder, accept_plain=True) if (folder / CONFIG).is_file() else None
+        run = adapter.run if adapter and adapter.run else {}
+        source = base_model or (find_base(adapter.base_model) if adapter else str(folder))
+        own = None if adapter is None or Path(source).expanduser().is_dir() else adapter.revision
+        self.base = resolve_base(source, own)
+        if adapter and adapter.revision and self.base.revision != adapter.revision:
+            raise ConfigError(
+                f"{folder} was trained on {adapter.base_model} at {adapter.revision}; {source} is "
+                f"{self.base.revision}. "
+                "Give the very base model it was trained on."
+            )
+        four_bit = (run.get("settings") or {}).get("load_in_4bit", True) if adapter else load_in_4bit
+        self.load_in_4bit = four_bit
+        self.tokenizer = load_tokenizer(self.base)
+        self.tokenizer.padding_side = "left"
+        self.model = load_base(self.base, four_bit, report).eval()
+        self.model.generation_config = GenerationConfig()  # a model's own penalties and sampling stay out
+        with torch.no_grad():  # bitsandbytes lays 4-bit weights out at the first pass; what comes first must not matter
+            self.model(input_ids=torch.tensor([[self.tokenizer.eos_token_id]], device=self.model.device))
+        self._adapters: dict[Path, str] = {}
+        if adapter:
+            self.use(folder)
+        self.model.eval()
+
+    def can_use(self, folder: Path) -> bool:
+        """Whether an adapter belongs on the base model as it is loaded."""
+        adapter = read_adapter(folder, accept_plain=True)
+        settings = (adapter.run or {}).get("settings") or {}
+        return adapter.revision == self.base.revision and settings.get("load_in_4bit", True) == self.load_in_4bit
+
+    def use(self, folder: Path | None) -> None:
+        """Switches to another adapter of the same base model, or to the base model alone; the base stays loaded."""
+        if folder is None:
+            self.name, self.weights = "base", ""
+            if self._adapters:
+                self.model.base_model.disable_adapter_layers()
+            return
+        adapter = read_adapter(folder, accept_plain=True)
+        if adapter.revision not in (None, self.base.revision):
+            raise ConfigError(f"{folder} was trained on another base model: {adapter.base_model} {adapter.revision}.")
+        number = str(len(self._adapters))
+        if not self._adapters:
+            self.model = PeftModel.from_pretrained(self.model, str(folder), adapter_name=number)
+        elif folder.resolve() not in self._adapters:
+            self.model.load_adapter(str(folder), adapter_name=number)
+        self._adapters.setdefault(folder.resolve(), number)
+        self.model.base_model.enable_adapter_layers()
+        self.model.set_adapter(self._adapters[folder.resolve()])
+        self.name, self.weights = folder.name, adapter.sha256
+        self.model.eval()
+
+    def generate_design(
+        self, brief: dict | HouseBrief, max_new_tokens: int = NEW_TOKENS, constrained: bool = False
+    ) -> HouseDesign:
+        """Designs one house, greedily; what code can derive from the brief is filled in by code.
+
+        Args:
+            brief: see schema.HouseBrief; feet and square feet.
+            max_new_tokens: tokens at most.
+            constrained: allow only tokens that keep the answer a design (extra `constrained`).
+
+        Raises:
+            DataError: the brief is not one; all its problems at once.
+            DesignError: the model's answer is not a design; kind, text and how far it got are in the error.
+        """
+        brief = check_brief(brief)
+        (answer,) = self.answer([brief], max_new_tokens=max_new_tokens, constrained=constrained)
+        return HouseDesign.model_validate(read_answer(brief, answer))
+
+    def generate_designs(
+        self,
+        briefs: Iterable[dict | HouseBrief],
+        batch_size: int = 8,
+        max_new_tokens: int = NEW_TOKENS,
+        constrained: bool = False,
+        progress: bool = True,
+    ) -> list[HouseDesign | DesignError]:
+        """Designs many houses in batches, with a progress bar; the same designs as one by one.
+
+        Args:
+            briefs: as for `generate_design`.
+            batch_size: designs at once.
+            max_new_tokens: tokens at most per design.
+            constrained: as for `generate_design`.
+            progress: show a bar.
+
+        Returns:
+            In the order of the briefs a design, or the error that `generate_design` would have raised.
+
+        Raises:
+            DataError: some briefs are none; all problems of all of them at once.
+        """
+        briefs = list(briefs)
+        plain = [brief.model_dump(exclude_unset=True) if isinstance(brief, HouseBrief) else brief for brief in briefs]
+        problems = [f"brief {n}: {line}" for n, brief in enumerate(plain, 1) for line in find_problems(brief)]
+        if problems:
+            raise DataError("these briefs cannot be used:\n  " + "\n  ".join(problems))
+        checked = [check_brief(brief) for brief in plain]
+        decoding = Decoding(batch_size, max_new_tokens, constrained)
+        answers: list[Answered] = [Answered("", 0, False)] * len(checked)
+        with Progress(console=Console(stderr=True), disable=not progress) as bar:
+            task = bar.add_task(self.name, total=len(checked))
+            for batch in self.answer_batches(checked, decoding):
+                for index, answer in zip(batch.indices, batch.answers, strict=True):
+                    answers[index] = answer
+                bar.advance(task, len(batch.indices))
+        return [design_or_error(brief, answer) for brief, answer in zip(checked, answers, strict=True)]
+
+    def answer(
+        self,
+        briefs: list[dict],
+        batch_size: int = 8,
+        max_new_tokens: int = NEW_TOKENS,
+        report: Callable[[str], None] = lambda line: None,
+        constrained: bool = False,
+    ) -> list[Answered]:
+        """Greedy answers for many checked briefs, in their order."""
+        answers: list[Answered] = [Answered("", 0, False)] * len(briefs)
+        for batch in self.answer_batches(briefs, Decoding(batch_size, max_new_tokens, constrained), report=report):
+            for index, answer in zip(batch.indices, batch.answers, strict=True):
+                answers[index] = answer
+        return answers
+
+    @torch.no_grad()
+    def answer_batches(
+        self,
+        briefs: list[dict],
+        decoding: Decoding,
+        done: Container[int] = (),
+        report: Callable[[str], None] = lambda line: None,
+    ) -> Iterator[Batch]:
+        """Answers in batches of like length, left-padded; the same batches for the same briefs.
+
+        Args:
+            briefs: checked ones.
+            decoding: how.
+            done: numbers of briefs whose answers are known; a batch is left out when all of its are.
+            report: gets a line of progress every ten seconds.
+        """
+        prompts = [codec.write_prompt(brief) for brief in briefs]
+        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        batches = [order[start : start + decoding.batch_size] for start in range(0, len(order), decoding.batch_size)]
+        batches = [batch for batch in batches if not all(index in done for index in batch)]
+        finished, total = 0, sum(map(len, batches))
+        started = reported = time.monotonic()
+        for batch in batches:
+            begun = time.monotonic()
+            rows = self._continue([prompts[index] for index in batch], [briefs[i] for i in batch], batch, decoding)
+            yield Batch(batch, [self._cut_at_eos(row) for row in rows], time.monotonic() - begun)
+            finished += len(batch)
+            if time.monotonic() - reported > 10 and finished < total:
+                reported = time.monotonic()
+                left = (reported - started) / finished * (total - finished)
+                report(f"{self.name}: {finished} of {total} designs, {left:.0f} s left")
+
+    def _continue(self, prompts: list[str], briefs: list[dict], numbers: list[int], decoding: Decoding) -> list:
+        """Tokens that the model writes after each prompt, up to and beyond its EOS."""
+        inputs = self.tokenizer(prompts, return_tensors="pt", padding=True)
+        inputs = {key: inputs[key].to(self.model.device) for key in ("input_ids", "attention_mask")}
+        processors = LogitsProcessorList()
+        if decoding.constrained:
+            limit, needs_cost = decoding.max_new_tokens, [lacks_budget(brief) for brief in briefs]
+            if limit < safe_limit():
+                raise ConfigError(
+                    f"max_new_tokens = {limit}: a constrained answer is sure to be complete only within "
+                    f"{safe_limit()} tokens. Allow at least those; a trained model stops long before."
+                )
+            processors.append(AnswerProcessor(self.tokenizer, self.model.config.vocab_size, limit, needs_cost))
+        if decoding.temperature:
+            processors.append(SamplingProcessor(decoding.temperature, decoding.seed, numbers, self.model.device))
+        settings = GenerationConfig(
+            max_new_tokens=decoding.max_new_tokens,
+            do_sample=False,
+            use_cache=True,
+            eos_token_id=self.tokenizer.eos_token_id,
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+        output = self.model.generate(**inputs, generation_config=settings, logits_processor=processors)
+        return output[:, inputs["input_ids"].shape[1] :].tolist()
+
+    def _cut_at_eos(self, row: list[int]) -> Answered:
+        end = self.tokenizer.eos_token_id
+        complete = end in row
+        ids = row[: row.index(end)] if complete else row
+        return Answered(self.tokenizer.decode(ids, skip_special_tokens=False), len(ids) + complete, complete)
+
+    @torch.no_grad()
+    def losses(self, examples: Iterable[codec.Example]) -> tuple[list[float], list[int]]:
+        """Loss of each known completion.
+
+        Returns:
+            For each example its summed cross-entropy in nats, and its learned tokens (the EOS included).
+        """
+        examples = list(examples)
+        columns = {name: [getattr(e, name) for e in examples] for name in ("prompt", "completion")}
+        rows = PackedRows(
+            tokenise(pa.table(columns), self.tokenizer, "auto").samples, ROW_LENGTHS[self.model.device.type]
+        )
+        sums, counts = [0.0] * len(examples), [0] * len(examples)
+        for number, members in enumerate(rows.rows):
+            batch = {name: values.to(self.model.device) for name, values in collate_row([rows[number]]).items()}
+            losses, places = completion_losses(self.model, batch)
+            starts = (batch["position_ids"][0] == 0).nonzero()[:, 0]
+            owners = torch.bucketize(places + 1, starts, right=True) - 1
+            for loss, owner in zip(losses.tolist(), owners.tolist(), strict=True):
+                sums[members[owner]] += loss
+                counts[members[owner]] += 1
+        return sums, counts
+
+
+def check_sanity(llm: HouseBrainLLM) -> str:
+    """Generates a design for the guide's own brief and says how its answer parsed: "ok", or the kind of failure."""
+    try:
+        llm.generate_design(SANITY_BRIEF)
+    except DesignError as error:
+        return error.kind
+    return "ok"
+
+
+def find_base(name: str) -> str:
+    """Where a recorded base model is on this machine: the demo's tiny one by its recipe, any other by its name."""
+    if name.startswith("tiny-"):
+        from housebrain_core.train.tiny import cache_folder
+
+        return str(cache_folder() / name)
+    return name

@@ -1,0 +1,7 @@
+"""One part for each person: cutting, bundles, notebooks, pages, and the hours that training takes."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submod_attrs={"split": ["split_dataset"], "hours": ["describe_plan", "make_plan"]}
+)

@@ -1,0 +1,114 @@
+"""Folders that the kaggle client uploads: a dataset with the bundle, and kernels with the notebook.
+
+The fields are those that kaggle 2.2.5 reads and checks (KaggleApi.kernels_push, dataset_create_new). A slug is what
+the client makes of the title; it ends in the bundle's hash, so that another round has other datasets and notebooks.
+The client uploads the files at the top level of a folder; Kaggle unpacks zips, and the notebook finds either.
+"""
+
+import shlex
+from pathlib import Path
+
+from housebrain_core.manifests import to_json
+from housebrain_core.splits.tree import link_or_copy
+
+CLIENT = "kaggle==2.2.5"
+"""The oldest client that has --no-run; without that flag a push starts a run, which uses up quota."""
+
+
+def write_folders(folder: Path, entry: dict) -> list[str]:
+    """Writes kaggle/split_NN/{dataset,kernel,kernel_resume} for the owner of a split.
+
+    Args:
+        folder: of the splits; bundle and notebook of the split lie in it.
+        entry: the split, as in split_summary.json.
+
+    Returns:
+        The files written, relative to the folder.
+    """
+    place = folder / "kaggle" / entry["name"]
+    metadata = {
+        "dataset": dataset_metadata(entry),
+        "kernel": kernel_metadata(entry, resume=False),
+        "kernel_resume": kernel_metadata(entry, resume=True),
+    }
+    for name, fields in metadata.items():
+        inside = place / name
+        inside.mkdir(parents=True)
+        file = entry["bundle"] if name == "dataset" else entry["notebook"]
+        link_or_copy(folder / file, inside / file)
+        kind = "dataset" if name == "dataset" else "kernel"
+        (inside / f"{kind}-metadata.json").write_text(to_json(fields), encoding="utf-8")
+    return sorted(path.relative_to(folder).as_posix() for path in place.rglob("*") if path.is_file())
+
+
+def titles(entry: dict) -> tuple[str, str]:
+    """Titles of a split's dataset and notebook."""
+    ending = f"{entry['split_id']:02d} {entry['bundle_sha256'][:6]}"
+    return f"HouseBrain split {ending}", f"HouseBrain train {ending}"
+
+
+def references(entry: dict) -> tuple[str, str]:
+    """OWNER/SLUG of a split's dataset and notebook; the slugs are what the client makes of the titles."""
+    return tuple(f"{entry['owner']}/{title.lower().replace(' ', '-')}" for title in titles(entry))
+
+
+def dataset_metadata(entry: dict) -> dict:
+    """dataset-metadata.json: a private dataset with the bundle."""
+    return {
+        "title": titles(entry)[0],
+        "id": references(entry)[0],
+        "licenses": [{"name": "other"}],
+        "subtitle": f"One split of a house-design dataset, number {entry['split_id']}",
+        "description": f"{entry['train']} samples to train an adapter on, in {entry['bundle']}, made by HouseBrain. "
+        "For use as the dataset they were taken from allows.",
+        "keywords": [],
+        "resources": [{"path": entry["bundle"], "description": "prompts and completions, with a manifest"}],
+    }
+
+
+def kernel_metadata(entry: dict, resume: bool) -> dict:
+    """kernel-metadata.json: the private notebook, its GPU, and its inputs.
+
+    Args:
+        entry: the split.
+        resume: attach the output of the notebook's earlier version, to go on from its last checkpoint.
+    """
+    dataset, notebook = references(entry)
+    return {
+        "id": notebook,
+        "title": titles(entry)[1],
+        "code_file": entry["notebook"],
+        "language": "python",
+        "kernel_type": "notebook",
+        "is_private": True,
+        "enable_gpu": True,
+        "enable_tpu": False,
+        "enable_internet": True,
+        "machine_shape": "NvidiaTeslaT4",
+        "dataset_sources": [dataset],
+        "competition_sources": [],
+        "kernel_sources": [notebook] if resume else [],
+        "model_sources": [],
+        "keywords": [],
+        "docker_image_pinning_type": "latest",
+    }
+
+
+def push_commands(entry: dict, place: str) -> list[str]:
+    """What the owner types to have dataset and notebook on Kaggle; nothing is run yet.
+
+    Args:
+        entry: the split.
+        place: path of its folder, kaggle/split_NN, from where the commands are typed.
+    """
+    dataset, _ = references(entry)
+    return [
+        f"kaggle datasets create -p {shlex.quote(f'{place}/dataset')}",
+        f"kaggle datasets status {dataset}",
+        f"kaggle kernels push -p {shlex.quote(f'{place}/kernel')} --no-run",
+    ]
+
+
+def resume_command(place: str) -> str:
+    """What goes on from the last checkpoint of a run that ran out of time; it starts a run."""
+    return f"kaggle kernels push -p {shlex.quote(f'{place}/kernel_resume')}"

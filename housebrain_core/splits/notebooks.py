@@ -1,0 +1,88 @@
+"""One person's copy of the train notebook: the rendered one, with its settings filled in by papermill.
+
+nbformat and papermill are imported where they are used: together they take longer than a small split.
+"""
+
+import ast
+import copy
+import hashlib
+import json
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from housebrain_core.errors import ConfigError
+
+RENDERED = Path(__file__).resolve().parents[2] / "notebooks" / "rendered"
+"""The notebooks of a checkout, which an editable install sees."""
+INSTALLED = Path(sysconfig.get_path("data")) / "share" / "housebrain" / "notebooks"
+"""The same, where a wheel puts them."""
+TRAIN = "02_train.ipynb"
+
+
+def find_rendered(platform: str) -> Path | None:
+    """The rendered train notebook for Kaggle or Colab; None where only the package was copied."""
+    places = (folder / platform / TRAIN for folder in (RENDERED, INSTALLED))
+    return next((path for path in places if path.is_file()), None)
+
+
+def read_rendered(platform: str) -> dict:
+    """The rendered train notebook as parsed JSON.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    path = find_rendered(platform)
+    if path is None:
+        raise ConfigError(
+            f"the train notebook for {platform} is neither in {RENDERED} nor in {INSTALLED}. "
+            "Build it in a checkout: python build_notebooks.py"
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def default_settings(notebook: dict) -> dict[str, Any]:
+    """Names and values of the cell tagged `parameters`, which holds literals only."""
+    cell = next(cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", []))
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse("".join(cell["source"])).body}
+
+
+def fill_in(notebook: dict, parameters: dict[str, Any]) -> str:
+    """A copy of a notebook with parameters filled in as papermill does it, so that papermill can again.
+
+    Args:
+        notebook: as parsed JSON; it is not changed.
+        parameters: by name; the notebook's own validation cell checks names and types when it runs.
+
+    Returns:
+        The text of an .ipynb file; the same for the same arguments.
+    """
+    import nbformat
+    from papermill.parameterize import parameterize_notebook
+
+    made = nbformat.from_dict(copy.deepcopy(notebook))
+    metadata = copy.deepcopy(made.metadata)
+    for cell in made.cells:
+        cell.metadata.setdefault("tags", [])  # papermill's own reader does that, and the next line
+    made.metadata.papermill = nbformat.NotebookNode()
+    made = parameterize_notebook(made, parameters, comment="These replace the settings above")
+    for cell in made.cells:
+        if not cell.metadata.tags:
+            del cell.metadata["tags"]
+    made.metadata = metadata  # papermill's record of the parameters repeats the cell
+    set_ids(made)
+    return to_text(made)
+
+
+def set_ids(notebook: dict) -> None:
+    """Cell ids from content, so that every build has the same; repeated content gets a number."""
+    seen: dict[str, int] = {}
+    for cell in notebook["cells"]:
+        digest = hashlib.sha256(f"{cell['cell_type']}\0{cell['source']}".encode()).hexdigest()[:12]
+        seen[digest] = seen.get(digest, 0) + 1
+        cell["id"] = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+
+
+def to_text(notebook: dict) -> str:
+    """A notebook as ASCII: some clients read it in the encoding of their locale."""
+    return json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=True) + "\n"

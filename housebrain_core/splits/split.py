@@ -1,0 +1,241 @@
+"""Cuts a dataset into one split per person, and writes what each of them uploads and reads."""
+
+import errno
+import gc
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from housebrain_core.config import SplitConfig
+from housebrain_core.data.conditions import parse_condition
+from housebrain_core.data.files import is_validation_part
+from housebrain_core.data.samples import ReadLog, read_parts, read_samples
+from housebrain_core.errors import ConfigError, DataError
+from housebrain_core.house import codec
+from housebrain_core.manifests import MANIFEST, read_manifest, seal, sha256_of, sync_folder, to_json
+from housebrain_core.outputs import check_folder
+from housebrain_core.splits.assignments import Assignment, assign
+from housebrain_core.splits.bundle import Bundle, is_bundle, read_bundle
+from housebrain_core.splits.deliverables import describe_folder, hand_out, notebook_name
+from housebrain_core.splits.encode import EncodedDataset, encode_dataset
+from housebrain_core.splits.handouts import describe_size
+from housebrain_core.splits.write import hash_table, write_data
+
+
+def bundle_from_dataset(source: Path) -> Bundle:
+    """Any dataset as the bundle that one split of it would be; nothing is written.
+
+    Raises:
+        DataError: it cannot be read, or has no validation samples.
+    """
+    if (source / "split_summary.json").is_file():
+        raise DataError(f"{source} holds all splits; name the bundle of one, such as {source / 'split_01.zip'}.")
+    dataset = encode_dataset(source, ReadLog(strict=True), lambda line: None)
+    train, validation = dataset.tables["train"], dataset.tables["validation"]
+    validation = validation.select(range(min(validation.num_rows, SplitConfig(source=source).validation_samples)))
+    if not train.num_rows or not validation.num_rows:
+        raise DataError(f"{source} needs samples for training and for validation.")
+    digest = hash_table(train)
+    manifest = {"codec_version": codec.VERSION, "dataset": digest, "split_id": None, "splits": 1}
+    if (source / MANIFEST).is_file():  # a folder of a splits folder knows which split it is
+        manifest |= read_manifest(source, "split")
+    manifest["files"] = {"train.parquet": {"sha256": digest}}
+    return Bundle(source.name, train.unpack(), validation.unpack(), manifest)
+
+
+def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]:
+    """Validation samples as prompts and completions.
+
+    Args:
+        data: a splits folder (its common validation sample), a bundle, any dataset, or its validation part alone.
+        limit: samples at most.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not data.exists():
+        raise DataError(f"{data} does not exist. Say with --data where validation samples are: splits, or a dataset.")
+    if (data / "split_summary.json").is_file():
+        data = data / read_manifest(data, "splits")["parts"][0]["data"]
+    if is_bundle(data):
+        bundle = read_bundle(data)
+        codec.check_version(bundle.manifest.get("codec_version"), str(data))
+        columns = [bundle.validation.column(name).to_pylist() for name in ("prompt", "completion")]
+        examples = [codec.Example(*row) for row in zip(*columns, strict=True)][:limit]
+    else:
+        parts = ("train", "validation") if is_validation_part(data) else ("validation",)
+        samples = (sample for _, sample, _ in read_parts(data, parts, ReadLog(strict=True)))
+        examples = [codec.encode(sample) for sample in islice(samples, limit)]
+    if not examples:
+        raise DataError(f"{data} has no validation samples.")
+    return examples
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Keeps Python from looking for reference cycles again and again among objects that have none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_without_collecting()
+def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) -> dict:
+    """Writes the splits folder: the guide's tree, bundle, notebook and handout of each split, and the summary.
+
+    Args:
+        config: what to split, into how many, and where to.
+        report: gets lines of progress.
+
+    Returns:
+        The contents of split_summary.json.
+
+    Raises:
+        DataError: the dataset cannot be read, or too many samples are bad; nothing is written then.
+        ConfigError: the output exists, there are fewer samples than splits, or who trains what cannot be used.
+    """
+    _refuse_existing(config)
+    assignment = assign(config)
+    dataset = choose_samples(config, report)
+    picked = choose_validation(dataset.tables["validation"].num_rows, config)
+    report(describe_counts(dataset, len(picked)))
+    staging = config.output.with_name(f".{config.output.name}.partial")
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir(parents=True)
+        summary = _write_splits(config, dataset, picked, assignment, staging, report)
+    except BaseException as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise DataError(
+                f"{config.output} cannot be written: no space left there. What was written is removed again. "
+                "Free some space, or choose an --output on another disk; beside the source, files are links."
+            ) from None
+        raise
+    _put_in_place(staging, config.output)
+    report(describe_folder(config.output, summary["parts"]))
+    return summary
+
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+def choose_samples(config: SplitConfig, report: Callable[[str], None]) -> EncodedDataset:
+    """Reads the source and keeps what is wanted: conditions, then repeats, then a random share.
+
+    Raises:
+        DataError: the dataset cannot be read, too many samples are bad, or none meets the conditions.
+    """
+    log = ReadLog()
+    dataset = encode_dataset(config.source, log, report, [parse_condition(text) for text in config.where])
+    if config.where and not log.good:
+        first = next(read_samples(config.source, "train"), {})
+        shown = "; ".join(parse_condition(text).describe(first) for text in config.where)
+        raise DataError(f"no sample of {config.source} has {' and '.join(config.where)}. In its first sample {shown}.")
+    log.check(config.max_bad)
+    if log.bad:
+        report(log.describe())
+    keep, repeats, leaks = dataset.find_repeats()
+    dataset.about = {"repeats": repeats, "leaks": leaks}
+    if repeats or leaks:
+        advice = "they are left out" if config.drop_duplicates else "--drop-duplicates leaves them out"
+        report(f"{repeats:,} samples repeat another, {leaks:,} validation samples are in train too: {advice}")
+    if config.drop_duplicates:
+        for part, rows in keep.items():
+            dataset.narrow(part, rows)
+    count = dataset.tables["train"].num_rows
+    if config.sample and config.sample < count:
+        dataset.narrow("train", sorted(random.Random(config.seed).sample(range(count), config.sample)))
+    return dataset
+
+
+def describe_counts(dataset: EncodedDataset, picked: int) -> str:
+    """How many samples there are of each part, and where those of validation come from and go to."""
+    train, validation = (dataset.tables[part].num_rows for part in ("train", "validation"))
+    held_out = " (held out by their ids, as the source has no validation part)" * dataset.held_out
+    return f"{train:,} training samples, {validation:,} for validation{held_out}, of them {picked:,} in every bundle"
+
+
+def _put_in_place(staging: Path, output: Path) -> None:
+    """Renames the finished folder; one that it replaces is deleted only after that."""
+    replaced = output.with_name(f".{output.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if output.exists():
+        output.rename(replaced)
+    staging.rename(output)
+    sync_folder(output.parent.absolute())
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def choose_validation(count: int, config: SplitConfig) -> list[int]:
+    """Positions of the validation samples that every bundle carries."""
+    if not count:
+        wanted = f" with {' and '.join(config.where)}" if config.where else ""
+        raise DataError(f"{config.source} has no validation samples{wanted}; add a validation part, or more samples.")
+    return sorted(random.Random(config.seed).sample(range(count), min(count, config.validation_samples)))
+
+
+def _refuse_existing(config: SplitConfig) -> None:
+    output = config.output
+    check_folder(output)
+    if not output.exists():
+        return
+    if not config.overwrite:
+        raise ConfigError(f"{output} exists already. Choose another --output, or replace it with --overwrite.")
+    try:
+        read_manifest(output, "splits")  # only a folder that we wrote is ever removed
+    except DataError:
+        raise DataError(
+            f"{output} is not a whole folder of `housebrain split`, and --overwrite replaces nothing else. "
+            "Choose another --output, or move it away yourself."
+        ) from None
+
+
+def _write_splits(
+    config: SplitConfig, dataset: EncodedDataset, picked: list[int], assignment: Assignment, staging: Path, report
+) -> dict:
+    """All files of a splits folder into `staging`, the manifest last."""
+    with write_data(config, dataset, picked, staging) as data:
+        entries = []
+        for job, rows, bundle, lengths in zip(assignment.jobs, data.parts, data.bundles, data.characters, strict=True):
+            entry = {
+                **job._asdict(),
+                "name": job.name,
+                "train": len(rows),
+                "validation": len(picked),
+                "bundle": bundle.name,
+                "data": job.name if config.bundle == "json" else bundle.name,
+                "bundle_bytes": bundle.stat().st_size,
+                "bundle_sha256": sha256_of(bundle),
+                "characters": lengths,
+                "adapter": job.adapter,
+                "notebook": notebook_name(job.split_id, job.platform, config.bundle),
+            }
+            entries.append(entry)
+            size = describe_size(entry["bundle_bytes"])
+            report(f"{job.name}: {len(rows):,} samples, {size} to upload, for {job.platform}")
+        summary = {
+            **data.about,
+            "source": config.source.name,
+            "train": dataset.tables["train"].num_rows,
+            "validation": dataset.tables["validation"].num_rows,
+            "validation_in_each": len(picked),
+            **dataset.about,
+            "where": config.where,
+            "sample": config.sample,
+            "drop_duplicates": config.drop_duplicates,
+            "bad": [bad._asdict() for bad in dataset.log.bad],
+            "parts": entries,
+        }
+        (staging / "split_summary.json").write_text(to_json(summary))
+        names = ["split_summary.json", *(entry["bundle"] for entry in entries)]
+        names += hand_out(staging, entries, assignment)
+    seal(staging, "splits", names, **data.about, parts=entries)
+    return summary

@@ -1,0 +1,87 @@
+"""The base model, its tokenizer, and LoRA on top: loaded the same way for training, evaluation and generation."""
+
+import os
+import warnings
+from collections.abc import Callable
+
+import torch
+import transformers
+from bitsandbytes.nn import Linear4bit
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers.integrations import sdpa_attention
+
+from housebrain_core.errors import ConfigError, TrainingError
+from housebrain_core.platforms import choose_dtype
+from housebrain_core.settings import FineTuningConfig
+from housebrain_core.train.base_models import Base, resolve_base  # noqa: F401 - who loads one resolves it from here
+
+transformers.utils.logging.disable_progress_bar()  # our own lines say what is loaded
+warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # transformers 5.23 warns of itself
+
+
+def training_device() -> tuple[torch.device, str, tuple[int, int] | None]:
+    """The device of this process (of several, each has its own), its name, and the compute capability of a GPU."""
+    if torch.cuda.is_available():
+        index = int(os.environ.get("LOCAL_RANK", "0"))
+        return torch.device("cuda", index), torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)
+    return torch.device("cpu"), "this computer", None
+
+
+def load_tokenizer(base: Base):
+    """The base model's tokenizer; one without padding token pads with its EOS, which it must have (ConfigError)."""
+    tokenizer = AutoTokenizer.from_pretrained(base.source, revision=base.commit)
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(f"the tokenizer of {base.name} has no end-of-sequence token; use another base model.")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(base: Base, load_in_4bit: bool, report: Callable[[str], None] = print) -> PreTrainedModel:
+    """Loads the whole base model onto this process's device, as NF4 or in the device's floating-point type."""
+    device, device_name, capability = training_device()
+    name, reason = choose_dtype(device_name, capability)
+    report(f"compute type {reason}")
+    dtype = getattr(torch, name)
+    if capability is not None and capability < (8, 0):
+        # transformers passes enable_gqa without looking at the GPU; before 8.0 that excludes every kernel but the
+        # slow, quadratic one. With keys and values repeated, the efficient one serves (transformers#48633).
+        sdpa_attention.use_gqa_in_sdpa = lambda *args, **kwargs: False
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        base.source,
+        revision=base.commit,
+        dtype=dtype,
+        quantization_config=quantization if load_in_4bit else None,
+        attn_implementation="sdpa",
+        device_map={"": device},
+    )
+    model.config.use_cache = False
+    for module in model.modules():
+        # On a CPU with AVX512-BF16, bitsandbytes 0.50 repacks 4-bit weights in place at the first forward pass in
+        # evaluation, for a kernel without a gradient: losses would depend on what ran before (Linear4bit.forward).
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
+def add_lora(model: PreTrainedModel, base: Base, config: FineTuningConfig):
+    """Puts a fresh LoRA adapter on a base model, the same for every split."""
+    for module in model.modules():  # norms in float32; embeddings stay as they are, they are gigabytes
+        if module.__class__.__name__.lower().endswith(("rmsnorm", "layernorm")):
+            module.float()
+    torch.manual_seed(config.lora_seed)
+    settings = LoraConfig(
+        r=config.lora_r,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    model = get_peft_model(model, settings)
+    settings.base_model_name_or_path, settings.revision = base.name, base.revision  # not this machine's path
+    if any(weight.dtype != torch.float32 for weight in model.parameters() if weight.requires_grad):
+        raise TrainingError("the LoRA weights are not float32, which the gradient scaler of float16 needs.")
+    return model

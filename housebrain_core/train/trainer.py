@@ -1,0 +1,140 @@
+"""The Trainer of packed rows: its loss, its schedule, checkpoints that survive a full disk, and lines of progress."""
+
+import re
+import shutil
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import torch
+from safetensors import SafetensorError
+from transformers import Trainer, TrainerCallback
+
+from housebrain_core.errors import CheckpointError, TrainingError
+from housebrain_core.platforms import estimate_finish, format_duration, gather, rank, world_size
+from housebrain_core.train.checkpoints import prune_checkpoints, seal_checkpoint
+from housebrain_core.train.packing import PackedRows, collate_row, completion_losses
+from housebrain_core.train.stopping import Schedule
+
+FIRST_STEPS = 20  # after which the first estimate of the whole time is made
+WARM_UP = 2  # steps of a session that it leaves out: they load kernels and fill caches
+FAILED_SAVES = 3  # in a row, after which a run ends
+
+
+class RowTrainer(Trainer):
+    """transformers' Trainer with the loss of a packed row, our schedule, and checkpoints that are sealed."""
+
+    def __init__(self, fingerprint: dict, report: Callable[[str], None], **kwargs):
+        super().__init__(data_collator=collate_row, **kwargs)
+        self.fingerprint, self.report, self.loss_is_scaled_for_ga, self.failed_saves = fingerprint, report, True, 0
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Sum over the learned tokens of this row, divided by those of the whole step in all processes."""
+        losses, _ = completion_losses(model, inputs)
+        return losses.sum() / num_items_in_batch * self.args.world_size  # gradients are averaged over the processes
+
+    def create_scheduler(self, num_training_steps: int, optimizer=None):
+        """Warm-up, cosine, and a cool-down when there is nothing more to learn."""
+        self.schedule = Schedule(self.args.get_warmup_steps(num_training_steps), num_training_steps)
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, self.schedule)
+        return self.lr_scheduler
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        settings = self.model.peft_config["default"]
+        settings.target_modules = sorted(settings.target_modules)  # a set: the same adapter gives the same bytes
+        self.model.save_pretrained(output_dir, save_embedding_layers=False)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        """Saves, seals and prunes; a failed write is cleaned up and training goes on, but not three times in a row."""
+        output, step = Path(self.args.output_dir), self.state.global_step
+        folder = output / f"checkpoint-{step}"
+        if not all(weight.isfinite().all() for weight in self.model.parameters() if weight.requires_grad):
+            raise TrainingError(f"the adapter holds NaN or inf at step {step}; it is not saved. Lower learning_rate.")
+
+        def seal_and_prune() -> None:
+            if rank() == 0:
+                seal_checkpoint(folder, step, self.fingerprint)
+                prune_checkpoints(output)
+
+        save = partial(super()._save_checkpoint, model, trial)
+        problem = failed_write(save) or failed_write(seal_and_prune)
+        if not problem:
+            self.failed_saves = 0
+            self.report(f"saved {folder.name}")
+            return
+        self.failed_saves += 1
+        if rank() == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+        free = shutil.disk_usage(output).free / 2**20
+        reason = f"{folder.name} could not be written ({problem}); {free:,.0f} MiB are free. Make room on the disk"
+        if self.failed_saves == FAILED_SAVES:
+            raise CheckpointError(f"{reason} and start again: it is the third in a row, the last good one is whole.")
+        self.report(f"{reason}; training goes on.")
+
+
+def failed_write(write: Callable[[], None]) -> str:
+    """Runs a write to disk in all processes; why it failed in any of them, or ""."""
+    problem = ""
+    try:
+        write()
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, RuntimeError) and not re.search("PytorchStreamWriter|unexpected pos|write", str(error)):
+            raise  # it is not torch.save on a full disk
+        problem = str(error).splitlines()[0]
+    return next(filter(None, gather(problem)), "")
+
+
+class Progress(TrainerCallback):
+    """One plain line per logging interval: loss, speed, time left. Progress bars flood papermill's output.
+
+    A session has so many `hours`. One `measurement` of the validation loss takes as long as so many optimizer steps;
+    `every` so many steps there is one, or with None only after the last.
+    """
+
+    def __init__(self, report: Callable[[str], None], hours: float | None, measurement: float, every: int | None):
+        self.report, self.hours, self.measurement, self.every = report, hours, measurement, every
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.tokens, self.rate, self.seconds_per_step = state.num_input_tokens_seen, 0.0, 0.0
+        self.ends = [time.time()]  # of all steps, and the beginning of the first
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.ends.append(time.time())
+        done, seconds = len(self.ends) - 1, self.ends[-1] - self.ends[0]
+        self.rate, self.seconds_per_step = (state.num_input_tokens_seen - self.tokens) / seconds, seconds / done
+        if done == FIRST_STEPS:  # the median: rows are equally full, a step that takes longer was held up
+            step_seconds = median(end - start for start, end in pairwise(self.ends[WARM_UP:]))
+            rate = state.num_input_tokens_seen / state.global_step / step_seconds
+            steps = steps_left(state.global_step, state.max_steps, self.measurement, self.every)
+            finish = estimate_finish(steps * step_seconds, self.hours, self.ends[-1])
+            earlier = "; it ends earlier when nothing more is learned" if self.every else ""
+            self.report(f"after {done} steps: {rate:,.0f} tokens/s: {finish}{earlier}")
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "loss" in logs and self.rate:
+            left = format_duration((state.max_steps - state.global_step) * self.seconds_per_step)
+            done = f"step {state.global_step} of {state.max_steps}  loss {logs['loss']:.4f}"
+            self.report(f"{done}  {self.rate:,.0f} tokens/s  {left} left")
+
+
+def steps_left(step: int, planned: int, measurement: float, every: int | None) -> float:
+    """Optimizer steps that the rest of a plan takes as long as, its measurements and the last one included."""
+    measurements = 1 + (planned // every - step // every if every else 0)
+    return planned - step + measurements * measurement
+
+
+@torch.no_grad()
+def mean_loss(model, rows: PackedRows) -> float:
+    """Mean cross-entropy over all learned tokens of packed rows, in nats per token; processes share the rows."""
+    model.eval()
+    total, count = 0.0, 0
+    for index in range(rank(), len(rows), world_size()):
+        batch = {name: values.to(model.device) for name, values in collate_row([rows[index]]).items()}
+        losses, _ = completion_losses(model, batch)
+        total, count = total + losses.double().sum().item(), count + len(losses)
+    model.train()
+    totals, counts = zip(*gather((total, count)), strict=True)
+    return sum(totals) / sum(counts)

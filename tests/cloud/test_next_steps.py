@@ -1,0 +1,41 @@
+"""The end of a cloud session: what to download, or how to go on."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from housebrain_core.cloud.next_steps import pack, what_next
+from housebrain_core.manifests import seal, sha256_of
+
+
+@pytest.mark.parametrize("platform", ["kaggle", "colab"])
+def test_a_finished_adapter_is_named_with_where_to_download_it(platform):
+    text = what_next(4, Path("hb-kaggle-04.zip"), platform, None)
+    assert "hb-kaggle-04.zip" in text and "Download" in text
+
+
+def test_on_kaggle_the_next_session_is_told_click_by_click_and_as_a_second_push():
+    text = what_next(4, None, "kaggle", None)
+    assert "Add Input > Your Work > Notebooks" in text and text.count("Save Version > Save & Run All") == 2
+    assert "`kaggle/split_04`" in text and "    kaggle kernels push -p kernel_resume" in text
+
+
+def test_checkpoints_are_said_to_be_on_drive_only_when_they_are():
+    assert "lie on your Drive" in what_next(4, None, "colab", Path("drive"))
+    refused = what_next(4, None, "colab", None)
+    assert "Drive was not used" in refused and "on your Drive" not in refused
+
+
+def test_an_adapter_packs_to_the_same_bytes_without_its_checkpoints(tmp_path):
+    output = tmp_path / "hb-kaggle-04"
+    (output / "checkpoint-7").mkdir(parents=True)
+    (output / "checkpoint-7" / "optimizer.pt").write_text("large")
+    (output / "adapter_model.safetensors").write_text("weights")
+    seal(output, "adapter")
+    archive, sha256 = pack(output, tmp_path)
+    assert sha256 == sha256_of(archive) == pack(output, tmp_path)[1]
+    assert zipfile.ZipFile(archive).namelist() == [
+        "hb-kaggle-04/manifest.json",
+        "hb-kaggle-04/adapter_model.safetensors",
+    ]

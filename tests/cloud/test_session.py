@@ -1,0 +1,232 @@
+"""Where a bundle and an earlier run are found, what is copied to Drive, and what is never trusted."""
+
+import json
+import shutil
+import sys
+import zipfile
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from housebrain_core.cloud import session as cloud
+from housebrain_core.errors import DataError
+from housebrain_core.manifests import seal
+from housebrain_core.splits.bundle import read_bundle
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A machine with both platforms' folders."""
+    for folder in ("kaggle/input", "kaggle/working", "content/sample_data", "content/drive/MyDrive/housebrain"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.setattr(cloud, "ROOT", tmp_path)
+    monkeypatch.setattr(cloud, "MOUNT_SECONDS", 0)
+    monkeypatch.setattr(cloud, "WORKING", {"kaggle": tmp_path / "kaggle/working", "colab": tmp_path / "content"})
+    monkeypatch.setattr(cloud, "DRIVE", tmp_path / "content/drive/MyDrive")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "mount", ["housebrain", "datasets/alice/housebrain", "datasets/alice/housebrain/splits", "alice/data/versions/1"]
+)
+def test_on_kaggle_a_bundle_is_found_in_both_mount_layouts_unpacked_or_still_a_zip(root, splits, mount):
+    place = root / "kaggle/input" / mount
+    place.mkdir(parents=True)
+    shutil.copy(splits / "split_02.zip", place)
+    assert cloud.find_bundle(2, "", "kaggle") == place / "split_02.zip"
+    (place / "split_02.zip").unlink()
+    with zipfile.ZipFile(splits / "split_02.zip") as archive:
+        archive.extractall(place)
+    assert cloud.find_bundle(2, "", "kaggle") == place / "split_02"
+    for file in (place / "split_02").iterdir():  # Kaggle may drop a zip's only folder
+        file.rename(place / file.name)
+    assert cloud.find_bundle(2, "", "kaggle") == place
+    assert read_bundle(place).name == "split_02"
+
+
+def test_another_split_that_is_attached_too_is_not_taken(root, splits):
+    for number in (1, 2, 3):
+        with zipfile.ZipFile(splits / f"split_{number:02d}.zip") as archive:
+            archive.extractall(root / "kaggle/input/housebrain")
+    assert cloud.find_bundle(3, "", "kaggle").name == "split_03"
+    with pytest.raises(DataError, match="split_04.zip is not here"):
+        cloud.find_bundle(4, "", "kaggle")
+
+
+def test_on_colab_a_bundle_is_found_uploaded_or_on_drive_and_the_newest_upload_wins(root, splits):
+    drive = root / "content/drive/MyDrive/housebrain"
+    shutil.copy(splits / "split_02.zip", drive)
+    assert cloud.find_bundle(2, "", "colab", drive) == drive / "split_02.zip"
+    shutil.copy(splits / "split_02.zip", root / "content/split_02.zip")
+    again = root / "content/split_02 (1).zip"
+    again.write_bytes((splits / "split_02.zip").read_bytes())
+    shutil.copy(splits / "split_02.zip", root / "content/split_021.zip")
+    assert cloud.find_bundle(2, "", "colab", drive) == again
+
+
+def test_a_given_path_is_taken_and_one_that_is_wrong_is_named(root, splits):
+    path = str(splits / "split_01.zip")
+    assert str(cloud.find_bundle(2, path, "colab")) == path
+    with pytest.raises(DataError, match="bundle = '/no/such.zip' does not exist. Leave it empty"):
+        cloud.find_bundle(2, "/no/such.zip", "kaggle")
+
+
+def test_the_tree_is_shown_three_levels_deep_and_not_for_ever(root):
+    (root / "kaggle/input/a/b/c/d").mkdir(parents=True)
+    with pytest.raises(DataError) as error:
+        cloud.find_bundle(2, "", "kaggle")
+    lines = str(error.value).splitlines()
+    assert "  a/b/c" in lines and "  a/b/c/d" not in lines
+    for number in range(100):
+        (root / "kaggle/input/things" / f"file{number:03d}").mkdir(parents=True)
+    with pytest.raises(DataError) as error:
+        cloud.find_bundle(2, "", "kaggle")
+    lines = str(error.value).splitlines()
+    assert len(lines) < 50 and lines[-1].startswith("  and ")
+
+
+def test_a_mount_that_comes_late_is_waited_for(root, splits, monkeypatch):
+    monkeypatch.setattr(cloud, "MOUNT_SECONDS", 60)
+    place = root / "kaggle/input/housebrain"
+    place.mkdir()
+    monkeypatch.setattr(cloud.time, "sleep", lambda seconds: shutil.copy(splits / "split_02.zip", place))
+    assert cloud.find_bundle(2, "", "kaggle") == place / "split_02.zip"
+
+
+@pytest.mark.parametrize("name", ["../split_02/train.parquet", "/split_02/train.parquet", "a/../../train.parquet"])
+def test_a_member_that_would_leave_its_folder_is_refused_and_nothing_is_written(splits, tmp_path, name):
+    evil = tmp_path / "inside" / "split_02.zip"
+    evil.parent.mkdir()
+    with zipfile.ZipFile(splits / "split_02.zip") as good, zipfile.ZipFile(evil, "w") as bad:
+        for member in good.namelist():
+            bad.writestr(name if member.endswith("train.parquet") else member, good.read(member))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DataError, match="unsafe member"):
+        read_bundle(evil)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_unpacked_bundle_whose_manifest_points_elsewhere_is_refused(splits, tmp_path):
+    with zipfile.ZipFile(splits / "split_02.zip") as archive:
+        archive.extractall(tmp_path)
+    manifest = json.loads((tmp_path / "split_02/manifest.json").read_text())
+    manifest["files"]["../outside"] = manifest["files"]["train.parquet"]
+    (tmp_path / "split_02/manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="outside"):
+        read_bundle(tmp_path / "split_02")
+
+
+def make_run(folder, *steps):
+    """A run's folder with sealed checkpoints."""
+    for step in steps:
+        (folder / f"checkpoint-{step}").mkdir(parents=True)
+        (folder / f"checkpoint-{step}" / "weights").write_text(str(step))
+        seal(folder / f"checkpoint-{step}", "checkpoint", step=step)
+
+
+def test_the_run_with_most_steps_is_brought_back_and_one_of_this_session_is_kept(root):
+    earlier = root / "kaggle/input/notebooks/alice"
+    make_run(earlier / "first/hb-kaggle-02", 5)
+    make_run(earlier / "second/hb-kaggle-02", 5, 9)
+    make_run(earlier / "other/hb-kaggle-03", 50)
+    output, said = root / "kaggle/working/hb-kaggle-02", []
+    cloud.bring_back(output, "kaggle", None, said.append)
+    assert str(earlier / "second/hb-kaggle-02") in said[-1]
+    assert cloud.progress_of(output) == 9 and "at step 9" in said[-1]
+    make_run(output, 12)
+    cloud.bring_back(output, "kaggle", None, said.append)
+    assert "this session has a run" in said[-1] and cloud.progress_of(output) == 12
+
+
+def test_without_an_earlier_run_training_starts_at_step_0(root):
+    said = []
+    cloud.bring_back(root / "kaggle/working/hb-kaggle-02", "kaggle", None, said.append)
+    assert said == ["no earlier run is attached; training starts at step 0"]
+
+
+def test_drive_gets_sealed_checkpoints_only_and_keeps_the_newest(root):
+    drive, output, said = root / "content/drive/MyDrive/housebrain", root / "content/hb-colab-02", []
+    make_run(output, 1, 2, 3)
+    (output / "checkpoint-4").mkdir()  # being written
+    with cloud.DriveCopies(output, drive, every=60, report=said.append):
+        pass
+    assert sorted(path.name for path in (drive / output.name).iterdir()) == ["checkpoint-2", "checkpoint-3"]
+    assert "copied checkpoint-3 to Drive" in said
+
+
+def test_a_drive_that_fails_in_the_middle_stops_nothing_and_is_tried_again(root, monkeypatch):
+    drive, output, said = root / "content/drive/MyDrive/housebrain", root / "content/hb-colab-02", []
+    make_run(output, 1)
+
+    def fail(*arguments, **options):
+        raise OSError(107, "Transport endpoint is not connected")
+
+    copies = cloud.DriveCopies(output, drive, report=said.append)
+    with monkeypatch.context() as broken:
+        broken.setattr(shutil, "copytree", fail)
+        copies.copy()
+    assert "Transport endpoint is not connected" in said[0] and "training goes on" in said[0]
+    copies.copy()
+    assert said[1] == "copied checkpoint-1 to Drive"
+
+
+def platform_module(monkeypatch, name: str, **contents) -> None:
+    module = ModuleType(name)
+    module.__dict__.update(contents)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+@pytest.fixture
+def kaggle_secret(monkeypatch):
+    """A kaggle_secrets module; its answer is a value or an exception."""
+
+    def set_answer(answer):
+        def get_secret(self, label):
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        client = type("UserSecretsClient", (), {"get_secret": get_secret})
+        kinds = {name: type(name, (Exception,), {}) for name in ("CredentialError", "BackendError")}
+        platform_module(monkeypatch, "kaggle_secrets", UserSecretsClient=client, **kinds)
+        return kinds
+
+    monkeypatch.setenv("HF_TOKEN", "before")
+    return set_answer
+
+
+def test_a_secret_is_used_without_a_word_of_it(kaggle_secret, capsys):
+    kaggle_secret("hf_" + "x" * 30)
+    cloud.use_token("kaggle")
+    assert cloud.os.environ["HF_TOKEN"] == "hf_" + "x" * 30
+    assert "xxx" not in capsys.readouterr().out
+
+
+def test_a_secret_that_is_missing_or_unreachable_is_no_error(kaggle_secret, capsys):
+    cloud.use_token("local")
+    for error in (ConnectionError("Timeout error"), None):
+        kinds = kaggle_secret(error)
+    for kind in kinds.values():
+        sys.modules["kaggle_secrets"].UserSecretsClient.get_secret = lambda self, label, kind=kind: (
+            _ for _ in ()
+        ).throw(kind("no"))
+        cloud.use_token("kaggle")
+    assert cloud.os.environ["HF_TOKEN"] == "before"
+    assert capsys.readouterr().out.count("no secret HF_TOKEN") == 3
+
+
+@pytest.mark.parametrize("error", ["NotebookAccessError", "SecretNotFoundError", "TimeoutException"])
+def test_on_colab_each_way_of_having_no_secret_is_no_error(monkeypatch, error):
+    base = type("Error", (Exception,), {})
+    kinds = {name: type(name, (Exception,), {}) for name in ("NotebookAccessError", "SecretNotFoundError")}
+    kinds["TimeoutException"] = type("TimeoutException", (Exception,), {})
+
+    def get(key):
+        raise kinds[error]("no")
+
+    platform_module(monkeypatch, "google", colab=None)
+    userdata, errors = SimpleNamespace(get=get, **kinds), SimpleNamespace(Error=base)
+    platform_module(monkeypatch, "google.colab", userdata=userdata, errors=errors)
+    monkeypatch.setenv("HF_TOKEN", "before")
+    cloud.use_token("colab", report=lambda line: None)
+    assert cloud.os.environ["HF_TOKEN"] == "before"

@@ -1,0 +1,149 @@
+"""Reading samples: every layout gives the same samples, and every bad one is named."""
+
+import gzip
+import json
+import os
+import random
+import subprocess
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from housebrain_core.config import SplitConfig
+from housebrain_core.data.files import read_file
+from housebrain_core.data.samples import ReadLog, is_held_out, read_samples
+from housebrain_core.errors import DataError
+from housebrain_core.splits.split import split_dataset
+
+
+def make(count: int, start: int = 0) -> list[dict]:
+    return [
+        {"id": f"s-{number:03d}", "input": {"n": number}, "output": {"m": [number]}, "metadata": {}}
+        for number in range(start, start + count)
+    ]
+
+
+def write_json_folder(folder, samples):
+    folder.mkdir(parents=True)
+    for sample in samples:
+        (folder / f"{sample['id']}.json").write_text(json.dumps(sample, indent=2))
+    return folder
+
+
+def write_jsonl(path, samples):
+    path.write_text("".join(json.dumps(sample) + "\n" for sample in samples))
+    return path
+
+
+@pytest.mark.parametrize("layout", ["folder", "jsonl", "jsonl.gz", "jsonl.zst", "parquet"])
+def test_every_layout_gives_the_same_samples(layout, tmp_path):
+    samples, held_out = make(20), make(5, start=100)
+    root = tmp_path / "data"
+    root.mkdir()
+    for part, rows in (("train", samples), ("validation", held_out)):
+        if layout == "folder":
+            write_json_folder(root / part, rows)
+        elif layout == "parquet":
+            columns = {name: [json.dumps(row[name]) if name != "id" else row[name] for row in rows] for name in rows[0]}
+            pq.write_table(pa.table(columns), root / f"{part}.parquet")
+        else:
+            path = write_jsonl(root / f"{part}.jsonl", rows)
+            if layout.endswith("gz"):
+                (root / f"{part}.jsonl.gz").write_bytes(gzip.compress(path.read_bytes()))
+                path.unlink()
+            if layout.endswith("zst"):
+                (root / f"{part}.jsonl.zst").write_bytes(pa.compress(path.read_bytes(), "zstd", asbytes=True))
+                path.unlink()
+    assert sorted(read_samples(root, "train"), key=lambda s: s["id"]) == samples
+    assert sorted(read_samples(root, "validation"), key=lambda s: s["id"]) == held_out
+
+
+def test_a_missing_validation_part_is_held_out_by_a_hash_of_the_id(tmp_path):
+    samples = make(600)
+    path = write_jsonl(tmp_path / "all.jsonl", samples)
+    train, validation = ({s["id"] for s in read_samples(path, part)} for part in ("train", "validation"))
+    assert validation == {s["id"] for s in samples if is_held_out(s["id"])}
+    assert train | validation == {s["id"] for s in samples} and not train & validation
+    assert 0 < len(validation) < 30
+    backwards = write_jsonl(tmp_path / "backwards.jsonl", samples[::-1])
+    assert {s["id"] for s in read_samples(backwards, "validation")} == validation
+
+
+BAD = {
+    "not JSON": b'{"id": "x", "input": ',
+    "no input": b'{"id": "x", "output": {}}',
+    "no output": b'{"id": "x", "input": {}}',
+    "empty": b"",
+    "not UTF-8": b'{"id": "x", "input": {"a": "\xff"}, "output": {}}',
+    "NUL bytes": b'{"id": "x", "input": {}, "output": {}}\x00',
+    "a duplicate id": b'{"id": "s-001", "input": {}, "output": {}}',
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_file_is_counted_and_named(kind, tmp_path):
+    folder = write_json_folder(tmp_path / "train", make(3))
+    (folder / "zz-bad.json").write_bytes(BAD[kind])
+    log = ReadLog()
+    assert len(list(read_samples(folder, "train", log))) == 3
+    assert [bad.origin.rpartition("/")[2] for bad in log.bad] == ["zz-bad.json"]
+    assert log.bad[0].reason
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BAD if kind != "empty"])
+def test_a_bad_line_is_named_with_file_and_line(kind, tmp_path):
+    lines = [json.dumps(sample).encode() for sample in make(3)]
+    lines.insert(2, BAD[kind])
+    (tmp_path / "train.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    log = ReadLog()
+    assert len(list(read_samples(tmp_path / "train.jsonl", "train", log))) >= 2
+    assert any(bad.origin.endswith("train.jsonl:3") for bad in log.bad)
+
+
+def test_too_many_bad_samples_write_nothing_and_say_why(tmp_path):
+    folder = write_json_folder(tmp_path / "data" / "train", make(50))
+    write_json_folder(tmp_path / "data" / "validation", make(10, start=200))
+    (folder / "bad.json").write_text("{")
+    config = SplitConfig(source=tmp_path / "data", output=tmp_path / "out", splits=2, max_bad=0.001)
+    with pytest.raises(DataError, match=r"(?s)1 of 61 .*nothing was written.*bad\.json.*--max-bad"):
+        split_dataset(config, report=lambda line: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    lines = []
+    split_dataset(config.model_copy(update={"max_bad": 0.05}), report=lines.append)
+    assert any("bad.json" in line for line in lines)
+
+
+def test_an_empty_or_missing_source_says_what_to_give(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        list(read_samples(tmp_path / "none", "train"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty"):
+        list(read_samples(tmp_path / "empty", "train"))
+
+
+def test_the_real_dataset_reads_as_jsonl_zst(shared):
+    from itertools import islice
+
+    first = next(islice(read_samples(shared / "data", "train"), 1))
+    assert first["id"].startswith("HBV5") and first["input"]["roomBreakdown"]
+    assert subprocess.run(["zstd", "--version"], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**14 - 1, 2**14, 2**14 + 1, 3 * 2**14, 100_000])
+@pytest.mark.parametrize("owned", [True, False], ids=["own", "another's"])
+def test_a_file_is_read_whole_whatever_its_size_and_leaves_no_note_of_it(size, owned, tmp_path, monkeypatch):
+    path, data = tmp_path / "file", random.Random(size).randbytes(size)
+    path.write_bytes(data)
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    unnoticed, opened = getattr(os, "O_NOATIME", 0), os.open
+
+    def refuse(path, flags):
+        if flags & unnoticed and not owned:
+            raise PermissionError
+        return opened(path, flags)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert read_file(str(path)) == data
+    if owned and unnoticed:
+        assert path.stat().st_atime == 1_000_000_000

@@ -1,0 +1,111 @@
+"""A brief is checked as a whole, and gives one prompt however it was written."""
+
+import pytest
+from conftest import real_samples
+
+from housebrain_core.errors import DataError
+from housebrain_core.house import codec
+from housebrain_core.house.briefs import check_brief, find_doubts
+from housebrain_core.house.schema import HouseBrief
+
+BRIEF = {
+    "plot": {
+        "setbacks_ft": {"rear": 5.0, "front": 5, "left": 3, "right": 3},
+        "width": 30,
+        "length": 40.0,
+        "unit": "ft",
+    },
+    "basicDetails": {
+        "floors": 1,
+        "bedrooms": 2,
+        "totalArea": 1200.0,
+        "unit": "sqft",
+        "bathrooms": 1,
+        "style": "Modern",
+    },
+    "roomBreakdown": [{"count": 1, "type": "kitchen", "minArea": 80}],
+}
+
+
+def test_order_of_keys_and_kind_of_numbers_do_not_change_the_prompt():
+    turned = {key: BRIEF[key] for key in reversed(BRIEF)}
+    prompts = {codec.write_prompt(check_brief(brief)) for brief in (BRIEF, turned, HouseBrief.model_validate(BRIEF))}
+    assert len(prompts) == 1
+    assert '"brief"' not in prompts.pop()  # the short form that training taught
+
+
+def test_generated_briefs_are_what_training_saw(samples):
+    for sample in samples:
+        assert codec.dumps(check_brief(sample["input"])) == codec.dumps(sample["input"])
+
+
+def test_real_briefs_are_what_training_saw(shared):
+    refused = 0
+    for sample in real_samples(shared, "validation", 4000):
+        try:
+            assert codec.dumps(check_brief(sample["input"])) == codec.dumps(sample["input"])
+        except DataError as error:
+            assert "leave nothing of the plot" in str(error)
+            refused += 1
+    assert refused < 10
+
+
+def test_all_problems_are_reported_at_once_in_the_users_names_and_units():
+    brief = {
+        "basicDetails": {"totalArea": -5, "unit": "sqm", "bedrooms": "two", "budget": -1},
+        "plot": {"length": 0, "unit": "m", "setbacks_ft": {"front": -3}},
+        "roomBreakdown": [{"count": 0}],
+    }
+    with pytest.raises(DataError) as refused:
+        check_brief(brief)
+    text = str(refused.value)
+    for line in (
+        "basicDetails.totalArea = -5 sqm: should be greater than 0",
+        "basicDetails.bedrooms = 'two': should be a valid integer",
+        "basicDetails.budget = -1 of your currency",
+        "plot.length = 0 m: should be greater than 0",
+        "plot.setbacks_ft.front = -3 ft",
+        "roomBreakdown.0.type is missing",
+        "roomBreakdown.0.count = 0",
+    ):
+        assert line in text, text
+
+
+def test_setbacks_that_leave_nothing_are_refused():
+    brief = {
+        **BRIEF,
+        "plot": {"length": 10, "width": 3, "unit": "m", "setbacks_ft": {"front": 5, "left": 6, "right": 4}},
+    }
+    with pytest.raises(
+        DataError, match=r"left 6 ft and right 4 ft leave nothing of the plot's width of 3 m"
+    ) as refused:
+        check_brief(brief)
+    assert "length" not in str(refused.value)
+
+
+def test_numbers_that_do_not_go_together_are_doubted_not_refused(samples):
+    brief = check_brief(
+        {
+            "basicDetails": {"totalArea": 400, "unit": "sqm", "bedrooms": 3, "floors": 2},
+            "plot": {"length": 10, "width": 15, "unit": "m"},
+            "roomBreakdown": [
+                {"type": "master_bedroom", "count": 1, "minArea": 400},
+                {"type": "bedroom", "count": 4, "minArea": 10},
+            ],
+        }
+    )
+    assert find_doubts(brief) == [
+        "basicDetails.bedrooms = 3, but roomBreakdown has 5",
+        "the rooms need 440 sqm together, but basicDetails.totalArea = 400 sqm",
+        "basicDetails.totalArea = 400 sqm, but 2 floors on the whole plot have 300",
+    ]
+    brief["basicDetails"] |= {"totalArea": 300, "bedrooms": 5}
+    brief["roomBreakdown"][0]["minArea"] = 200
+    assert find_doubts(brief) == []
+    assert find_doubts(check_brief({"basicDetails": {"totalArea": 1, "bedrooms": 9}})) == [], "nothing to compare with"
+
+
+def test_something_else_is_no_brief():
+    for brief in ([], "a house", {}, None):
+        with pytest.raises(DataError):
+            check_brief(brief)

@@ -1,0 +1,177 @@
+"""The codec: nothing is lost either way, and what a person reads is JSON in real words."""
+
+import json
+
+import pytest
+from conftest import real_samples
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from housebrain_core.errors import DataError
+from housebrain_core.house import codec, synthetic
+from housebrain_core.house.codec_usual import usual_answer, usual_brief
+from housebrain_core.house.schema import Answer
+
+
+def assert_lossless(sample: dict) -> codec.Example:
+    """Both directions as JSON text: types and key order included; and the quick way agrees with the general one."""
+    example = codec.encode(sample)
+    general = codec.any_brief(sample["input"]), codec.any_answer(sample["input"], sample["output"])
+    assert example == (codec.dumps(general[0]) + "\n", codec.dumps(general[1]))
+    assert json.dumps(codec.read_prompt(example.prompt)) == json.dumps(sample["input"])
+    assert json.dumps(codec.decode(sample["input"], example.completion)) == json.dumps(sample["output"])
+    return example
+
+
+def test_generated_samples_come_back_as_they_were(samples):
+    for sample in [*samples, *synthetic.make_other_layouts(20, seed=5)]:
+        assert_lossless(sample)
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_1000_real_samples_come_back_as_they_were_in_the_short_form(shared, part):
+    for sample in real_samples(shared, part, 1000):
+        example = assert_lossless(sample)
+        assert not example.completion.startswith('{"design"') and not example.prompt.startswith('{"brief"')
+        Answer.model_validate_json(example.completion)
+        assert usual_brief(sample["input"]) and usual_answer(sample["input"], sample["output"])
+
+
+@pytest.mark.parametrize(
+    ("brief", "design"),
+    [
+        ({}, {}),
+        ({"a": 1}, {"a": 1.0}),
+        ({"a": True}, {"a": 1}),
+        ([], "text"),
+        (None, [1, [2, [3, {"deep": None}]]]),
+        ({"big": 10**40}, {"small": 1e-300}),
+        ({"unicode": "ß ☃ \U0001f3e0 \u2028"}, {"lone": "\ud800"}),
+        ({"brief": {"a": 1}}, {"design": {"b": 2}}),
+        ({"b": 1, "a": 2}, {"z": {}, "y": []}),
+    ],
+)
+def test_odd_samples_come_back_as_they_were(brief, design):
+    assert_lossless({"id": "x", "input": brief, "output": design, "metadata": {}})
+
+
+def test_every_single_change_of_a_sample_comes_back(samples):
+    """Drops, adds or changes one field at a time, at every depth, so that each derivation is once wrong."""
+    sample = samples[0]
+    for side in ("input", "output"):
+        for changed in variants(sample[side]):
+            assert_lossless(sample | {side: changed})
+
+
+def test_every_single_change_of_a_real_sample_comes_back_by_the_quick_or_the_general_way(shared):
+    (sample,) = real_samples(shared, "validation", 1)
+    quick = 0
+    for side in ("input", "output"):
+        for changed in variants(sample[side]):
+            other = sample | {side: changed}
+            assert_lossless(other)
+            if side == "input":  # with the echo changed too, so that the design is looked at
+                assert_lossless(other | {"output": sample["output"] | {"input": changed}})
+            quick += usual_answer(other["input"], other["output"]) is not None
+    assert quick > 5, "a changed number of the right kind is usual still"
+
+
+def variants(value):
+    """The value with one member dropped, one changed or its keys reversed, at every depth."""
+    if isinstance(value, dict):
+        yield dict(reversed(value.items()))
+        yield value | {"extra": 1}
+        for key, inner in value.items():
+            yield {k: v for k, v in value.items() if k != key}
+            for changed in variants(inner):
+                yield value | {key: changed}
+    elif isinstance(value, list):
+        yield [*value, 1]
+        for index, inner in enumerate(value[:2]):
+            yield value[:index] + value[index + 1 :]
+            for changed in variants(inner):
+                yield [*value[:index], changed, *value[index + 1 :]]
+    elif isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int | float):
+        yield value + 1
+        yield float(value) if isinstance(value, int) else int(value)
+    else:
+        yield 0
+
+
+def test_prompt_and_completion_are_compact_json_and_do_not_echo_the_brief(samples):
+    for sample in samples:
+        example = codec.encode(sample)
+        assert codec.dumps(json.loads(example.prompt)) + "\n" == example.prompt
+        assert codec.dumps(json.loads(example.completion)) == example.completion
+        assert sample["input"]["basicDetails"]["style"] not in example.completion
+
+
+def test_the_prompt_is_the_same_function_everywhere(samples):
+    assert codec.write_prompt(samples[0]["input"]) == codec.encode(samples[0]).prompt
+
+
+def test_an_unknown_version_is_refused():
+    with pytest.raises(DataError, match="version"):
+        codec.check_version(codec.VERSION + 1, "split_01.zip")
+    codec.check_version(codec.VERSION, "split_01.zip")
+
+
+_TEXT = st.text(max_size=5) | st.sampled_from(["brief", "design", "rooms", "input", "style", "\ud800"])
+_LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _TEXT
+_JSON = st.recursive(_LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.dictionaries(_TEXT, _JSON, max_size=4), st.dictionaries(_TEXT, _JSON, max_size=4))
+def test_any_two_objects_come_back_as_they_were(brief, design):
+    assert_lossless({"id": "x", "input": brief, "output": design, "metadata": {}})
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.sampled_from(["input", "output"]), st.lists(st.integers(0, 30), min_size=1, max_size=6), _JSON)
+def test_a_real_shape_with_any_value_anywhere_comes_back(side, way, value):
+    sample = next(synthetic.make_samples(1, seed=3))
+    spot = sample[side]
+    for turn in way:
+        keys = list(spot) if isinstance(spot, dict) else range(len(spot))
+        key = keys[turn % len(keys)]
+        if not isinstance(spot[key], dict | list) or not spot[key] or turn == way[-1]:
+            break
+        spot = spot[key]
+    spot[key] = value
+    assert_lossless(sample)
+
+
+FLAT = {"levels": [], "render_paths": {"front": "renders/Modern_front.png", "top": "renders/Modern_top.png"}}
+_NEAR = st.sampled_from(
+    [0, 1, -1, 1.0, 0.5, True, False, None, "", "x", "Modern", "Tile", 10**6, 10**20, 1e300, [], {}]
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.sampled_from(["input", "echo", "output"]), st.integers(0, 60), _NEAR), max_size=3))
+def test_a_usual_sample_with_a_few_values_changed_comes_back(changes):
+    """Samples without geometry, as the real ones are: the quick way takes them, or leaves them to the general one."""
+    sample = next(synthetic.make_samples(1, seed=3))
+    sample["input"]["plot"] |= {"length": 40.5, "width": 30.0}
+    sample["input"]["basicDetails"] |= {"totalArea": 1215, "style": "Modern"}
+    sample["output"] |= FLAT | {"total_area": 1215}
+    sample = json.loads(json.dumps(sample | {"output": sample["output"] | {"input": sample["input"]}}))
+    assert usual_brief(sample["input"]) and usual_answer(sample["input"], sample["output"])
+    for side, number, value in changes:
+        root = sample["output"]["input"] if side == "echo" else sample[side]
+        spots = list(leaves(root))
+        holder, key = spots[number % len(spots)]
+        holder[key] = value
+    assert_lossless(sample)
+
+
+def leaves(value):
+    """(holder, key) of everything in a value that is no container."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(inner, dict | list):
+            yield from leaves(inner)
+        else:
+            yield value, key

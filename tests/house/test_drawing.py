@@ -1,0 +1,244 @@
+"""Floor plans: every structure that people have is drawn, and wrong geometry is drawn and marked."""
+
+import copy
+import json
+import re
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.patches import Rectangle
+
+from housebrain_core import plots
+from housebrain_core.errors import DataError
+from housebrain_core.house.drawing import floor_plan
+from housebrain_core.house.layout import place_opening, read_plan
+from housebrain_core.house.schema import Bounds, Door
+
+
+def rectangles(figure, level=0):
+    return [patch for patch in figure.axes[level].patches if isinstance(patch, Rectangle)]
+
+
+def boxes(figure, level=0):
+    return {(p.get_x(), p.get_y(), p.get_width(), p.get_height()) for p in rectangles(figure, level)}
+
+
+def texts(figure):
+    return "\n".join([text.get_text() for axes in figure.axes for text in axes.texts]
+                     + [axes.get_xlabel().replace("\n", " ") for axes in figure.axes])  # fmt: skip
+
+
+def one_room(**room):
+    base = {"id": "A", "type": "living", "bounds": {"x": 0, "y": 0, "width": 12, "height": 10}}
+    return {"levels": [{"level_number": 1, "rooms": [base | room]}]}
+
+
+def test_generated_samples_are_drawn_whole_and_unmarked(samples, tmp_path):
+    for sample in samples[:8]:
+        design = sample["output"]
+        figure = floor_plan(design, "title")
+        assert len(figure.axes) == len(design["levels"])
+        for index, level in enumerate(design["levels"]):
+            for room in level["rooms"]:
+                assert tuple(room["bounds"][key] for key in ("x", "y", "width", "height")) in boxes(figure, index)
+            assert figure.axes[index].get_xlabel() == "feet"  # nothing is wrong
+        assert "plot" in texts(figure) and "N" in texts(figure)
+    assert plots.save(figure, tmp_path / "plan.png").stat().st_size > 5000
+
+
+def test_north_is_up(samples):
+    (arrow,) = [t for t in floor_plan(one_room()).axes[0].texts if t.get_text() == "N"]
+    assert arrow.xy[1] > arrow.xyann[1] and arrow.arrowprops["arrowstyle"] == "->"
+
+
+def test_plot_and_setbacks_surround_the_house():
+    plot = {"length": 30, "width": 40, "setbacks_ft": {"front": 5, "rear": 6, "left": 2, "right": 3}}
+    brief = {"basicDetails": {"totalArea": 120, "bedrooms": 1}, "plot": plot}
+    drawn = boxes(floor_plan(one_room(), brief=brief))
+    assert (-2, -5, 40, 30) in drawn and (0, 0, 35, 19) in drawn
+
+
+@pytest.mark.parametrize(
+    ("door", "start", "end"),
+    [
+        ({"wall": "south", "position": 2, "width": 3}, (2, 0), (5, 0)),
+        ({"wall": "East", "position": 1, "width": 3}, (12, 1), (12, 4)),
+        ({"id": "D", "wall_index": 2, "position": 4, "width": 3, "connecting_room_id": "B"}, (4, 10), (7, 10)),
+        ({"position": {"x": 12.1, "y": 5}, "width": 4, "to_room": "B"}, (12, 3), (12, 7)),
+        ({"wall": "north", "position": 0.5, "width": 2}, (5, 10), (7, 10)),
+        ({"wall": "west", "width": 4}, (0, 3), (0, 7)),
+        ({"wall": "north", "position": "center"}, (4.5, 10), (7.5, 10)),
+        ("south", (4.5, 0), (7.5, 0)),
+    ],
+)
+def test_openings_of_every_structure_are_on_their_wall(door, start, end):
+    plan = read_plan(one_room(doors=[door]))
+    room = plan.design.levels[0].rooms[0]
+    placed = place_opening(room.bounds, room.doors[0])
+    assert placed.start == pytest.approx(start) and placed.end == pytest.approx(end) and placed.fits
+
+
+@pytest.mark.parametrize("door", [{"wall": "south", "position": 10, "width": 3}, {"position": {"x": 6, "y": 5}}, {}])
+def test_an_opening_that_no_wall_holds_is_drawn_and_marked(door):
+    box = Bounds(x=0, y=0, width=12, height=10)
+    assert not place_opening(box, Door.model_validate(door)).fits
+    assert "a door of living A is not on its" in texts(floor_plan(one_room(doors=[door])))
+
+
+def test_wrong_geometry_is_drawn_and_marked(samples):
+    design = copy.deepcopy(next(s["output"] for s in samples if len(s["output"]["levels"][0]["rooms"]) > 4))
+    rooms = design["levels"][0]["rooms"]
+    rooms[0]["bounds"]["width"] = -6
+    rooms[1]["bounds"] = dict(rooms[3]["bounds"], x=rooms[3]["bounds"]["x"] + 2)
+    rooms[2].pop("bounds")
+    rooms[-1]["bounds"]["width"] = 200
+    rooms.append("a terrace")
+    figure = floor_plan(design)
+    written = texts(figure)
+    for mark in ("is -6 x 12 ft", "is none: 'a terrace'", "has no place", "overlap by", "beyond the setbacks"):
+        assert mark in written, written
+    assert any(patch.get_hatch() == "xxx" for patch in rectangles(figure))
+
+
+def two_rooms(**living) -> list[dict]:
+    """A living room of 12 x 10 ft and a bedroom to its east."""
+    return [
+        {"id": "R1", "type": "living_room", "bounds": {"x": 0, "y": 0, "width": 12, "height": 10}, **living},
+        {"id": "R2", "type": "bedroom", "bounds": {"x": 12, "y": 0, "width": 11, "height": 10}},
+    ]
+
+
+def plan_in_millimetres() -> dict:
+    corners = [[[0, 0], [3657.6, 0], [3657.6, 3048], [0, 3048]],
+               [[3657.6, 0], [7010.4, 0], [7010.4, 3048], [3657.6, 3048]]]  # fmt: skip
+    return {
+        "metadata": {"units": "mm", "name": "2BHK"},
+        "walls": [{"id": "W1", "start": [3657.6, 0], "end": [3657.6, 3048], "thickness": 115, "height": 3000},
+                  {"id": "W2", "start": [0, 0], "end": [7010.4, 0], "thickness": 230, "height": 3000}],
+        "openings": [
+            {"id": "O1", "type": "door", "wall_id": "W1", "position": 0.5, "width": 914.4},
+            {"id": "O2", "type": "window", "wall_id": "W2", "position": 0.25, "width": 1200},
+        ],
+        "spaces": [{"id": f"R{n}", "name": name, "boundary": points}
+                   for n, (name, points) in enumerate(zip(("living", "bedroom"), corners, strict=True), 1)],
+    }  # fmt: skip
+
+
+STRUCTURES = {  # as people's files have them (the models of schema.py name the fields)
+    "doors by wall name, brief beside": {
+        "input": {"basicDetails": {"totalArea": 230, "bedrooms": 1}, "plot": {"length": 30, "width": 40}},
+        "total_area": 230, "construction_cost": 1,
+        "levels": [{"level_number": 1, "rooms": two_rooms(doors=[{"wall": "east", "position": 3.5}],
+                                                          windows=[{"wall": "south", "position": 3}])}],
+    },
+    "doors by wall number, levels only": {
+        "levels": [{"level_number": 0, "rooms": two_rooms(
+            doors=[{"id": "D1", "wall_index": 1, "position": 3.5, "width": 3, "connecting_room_id": "R2"}],
+            windows=[{"id": "W1", "wall_index": 0, "position": 3, "width": 3, "height": 4, "elevation": 3}])}],
+    },
+    "a sample with doors by point and a named level": {
+        "prompt": "A small house",
+        "output": {
+            "input": {"plot_dimensions": "30x40"}, "vastu_compliance": True, "sustainability_features": ["solar"],
+            "levels": [{"level_name": "Ground", "level_number": 1,
+                        "rooms": two_rooms(doors=[{"position": {"x": 12, "y": 5}, "width": 3, "to_room": "R2"}],
+                                           windows=[{"position": {"x": 4.5, "y": 0}, "width": 3}]),
+                        "stairs": [{"id": "S1", "type": "straight", "floor_from": 0, "floor_to": 1,
+                                    "bounds": {"x": 1, "y": 6, "width": 10, "height": 3}}]}],
+        },
+    },
+    "walls, openings and spaces in millimetres": plan_in_millimetres(),
+    "the same as JSON text in a sample": {"prompt": "2BHK", "output": json.dumps(plan_in_millimetres())},
+    "rooms without openings": {"input": {}, "levels": [{"level_number": 1, "height": 10, "rooms": two_rooms()}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_designs_of_every_structure_are_drawn_to_scale(name):
+    figure = floor_plan(STRUCTURES[name])
+    drawn = {tuple(round(value, 6) for value in box) for box in boxes(figure)}
+    assert {(0, 0, 12, 10), (12, 0, 11, 10)} <= drawn
+    assert "living" in texts(figure) and "bedroom" in texts(figure) and "12 x 10" in texts(figure)
+    assert figure.axes[0].get_xlabel() == "feet", "nothing is marked as wrong"
+    doors = [[round(float(v), 2) for v in (*line.get_xdata(), *line.get_ydata())] for line in figure.axes[0].lines]
+    assert ([12, 12, 3.5, 6.5] in doors) == (name != "rooms without openings")
+    assert ("stairs" in texts(figure)) == (name.startswith("a sample"))
+
+
+def test_a_drawing_in_millimetres_that_is_wrong_is_drawn_and_marked():
+    drawing = plan_in_millimetres()
+    drawing["openings"] += [
+        {"id": "O3", "type": "window", "wall_id": "gone", "position": 0.5, "width": 1200},
+        {"id": "O4", "type": "door", "wall_id": "W3"},
+        {"id": "O5", "type": "door", "wall_id": "W4"},
+    ]
+    drawing["walls"] += [{"id": "W3", "start": "here"}, {"id": "W4", "start": [90000, 0], "end": [90000, 900]}]
+    drawing["spaces"] += [{"id": "R3", "name": "store", "boundary": [[0], 5]}, "garage"]
+    written = texts(floor_plan(drawing))
+    for mark in ("window O3 is on wall 'gone', which has no place", "door O4 is on wall 'W3', which has no place",
+                 "door O5 is on wall 'W4', which touches no room", "store R3 has no place"):  # fmt: skip
+        assert mark in written, written
+
+
+def test_levels_without_rooms_are_a_card():
+    figure = floor_plan({"levels": [{"level_number": 1}, {"level_number": 2}], "total_area": 100})
+    assert "no geometry" in figure.get_suptitle()
+
+
+def test_a_drawing_in_millimetres_is_read_even_as_a_string():
+    drawing = {
+        "metadata": {"units": "mm"},
+        "walls": [{"id": "w", "start": [3048, 0], "end": [3048, 6096], "thickness": 200}],
+        "openings": [{"type": "door", "wall_id": "w", "position": 0.5, "width": 914.4}],
+        "spaces": [
+            {"id": "a", "type": "living", "boundary": [[0, 0], [3048, 0], [3048, 6096], [0, 6096]]},
+            {"id": "b", "type": "kitchen", "boundary": [[3048, 0], [6096, 0], [6096, 6096], [3048, 6096]]},
+        ],
+    }
+    for design in (drawing, json.dumps(drawing)):
+        plan = read_plan(design)
+        kitchen = plan.design.levels[0].rooms[1]
+        assert kitchen.bounds.model_dump() == pytest.approx({"x": 10, "y": 0, "width": 10, "height": 20})
+        placed = place_opening(kitchen.bounds, kitchen.doors[0])
+        assert placed.wall == "west" and placed.start == pytest.approx((10, 8.5)) and placed.fits
+
+
+def test_a_design_without_geometry_is_a_card_with_all_of_its_specification(samples):
+    figure = floor_plan({**samples[0]["output"], "levels": []}, "flat")
+    rows = {}
+    for axes in figure.axes:
+        cells = axes.tables[0].get_celld()
+        rows |= {cells[row, 0].get_text().get_text(): cells[row, 1].get_text().get_text() for row, column in cells}
+    outside, codes = samples[0]["output"]["exterior_specifications"], samples[0]["output"]["building_codes"]
+    assert rows["exterior wall"] == outside["exterior_wall"].replace("_", " ")
+    assert rows["fire safety sprinklers"] == ("yes" if codes["fire_safety"]["sprinklers"] else "no")
+    assert {"house", "materials", "climate and site", "building codes", "flooring", "climate zone"} <= set(rows)
+    assert "no geometry" in figure.get_suptitle()
+
+
+def test_labels_do_not_reach_beyond_their_rooms(samples):
+    """Measured on paper, for every room of eight houses; a hall may be nearly all stairs."""
+    for sample in samples[:8]:
+        figure = floor_plan(sample["output"])
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        for axes, level in zip(figure.axes, sample["output"]["levels"], strict=True):
+            labels = {text.get_text().replace("\n", " "): text for text in axes.texts}
+            for room in level["rooms"]:
+                b = room["bounds"]
+                words = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", room["type"]).lower()
+                text = labels[f"{words} {b['width']} x {b['height']}"]
+                assert text.get_fontsize() >= (3.9 if room["type"] == "hall" else 6)
+            for text in (text for text in axes.texts if " x " in text.get_text() and "plot" not in text.get_text()):
+                extent = text.get_window_extent(canvas.get_renderer())
+                (x0, y0), (x1, y1) = axes.transData.inverted().transform(extent)
+                assert any(
+                    b["x"] <= x0 and x1 <= b["x"] + b["width"] and b["y"] <= y0 and y1 <= b["y"] + b["height"]
+                    for b in (room["bounds"] for room in level["rooms"])
+                ), text.get_text()
+
+
+def test_what_is_no_design_is_refused():
+    for design in ("no json", "[1]", {"total_area": "large"}):
+        with pytest.raises(DataError):
+            floor_plan(design)

@@ -1,0 +1,36 @@
+"""Limits of the rule checks: data with unit and source, two sets of them, and a person's own."""
+
+import json
+
+import pytest
+from designs import BRIEF, good_design, set_in
+
+from housebrain_core.errors import ConfigError
+from housebrain_core.house.limits import IRC, NBC, read_limits, values_of
+from housebrain_core.house.rules import check_design
+
+
+def test_the_irc_has_other_limits_than_the_nbc():
+    design = set_in(good_design(), "levels.1.height", 8)
+    assert check_design(BRIEF, design)["ceiling_height"]
+    assert check_design(BRIEF, design, values_of(IRC))["ceiling_height"] == []
+    assert set(IRC) == set(NBC) and all(limit.unit and limit.source for limit in (NBC | IRC).values())
+
+
+def test_own_limits_replace_only_what_they_name(tmp_path):
+    path = tmp_path / "limits.json"
+    path.write_text(json.dumps({"coverage": 0.3, "storey": [11, "ft", "our office"]}))
+    limits = read_limits(str(path))
+    assert limits["storey"] == (11, "ft", "our office") and limits["coverage"].unit == "share of the plot"
+    assert limits["coverage"].source == str(path) and limits["ceiling"] == NBC["ceiling"]
+    flat = good_design() | {"levels": []}
+    assert check_design(BRIEF, flat, values_of(limits))["ground_coverage"] == ["covers 31% of the plot, allowed 30%"]
+
+
+def test_all_wrong_limits_are_reported_at_once(tmp_path):
+    path = tmp_path / "limits.json"
+    path.write_text(json.dumps({"coverag": 0.3, "storey": "ten", "ceiling": -1}))
+    with pytest.raises(ConfigError, match="(?s)coverag: there is no.*storey.*'ten'.*ceiling.*-1"):
+        read_limits(str(path))
+    with pytest.raises(ConfigError, match="neither one of NBC, IRC nor"):
+        read_limits("NCB")

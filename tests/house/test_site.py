@@ -1,0 +1,73 @@
+"""The plot around a drawn house: which side is the street's, what the setbacks are, and that all of it can be read."""
+
+import pytest
+from designs import house, room
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from housebrain_core.house import drawing
+from housebrain_core.house.schema import HouseDesign
+from housebrain_core.house.site import find_site
+
+LIVING = [room("A", "living", (0, 0, 12, 10))]
+SETBACKS = {"front": 5, "rear": 6, "left": 2, "right": 3}
+
+
+def on_plot(length, width, orientation=None, setbacks=SETBACKS) -> dict:
+    plot = {"length": length, "width": width, "orientation": orientation, "setbacks_ft": setbacks}
+    return {"basicDetails": {"totalArea": 120, "bedrooms": 1}, "plot": plot}
+
+
+def places(figure) -> dict[str, tuple[float, float]]:
+    """Text -> where it is anchored, of what is written along the plot's edges."""
+    return {
+        text.get_text(): text.xy for text in figure.axes[0].texts if hasattr(text, "xyann") and len(text.get_text()) > 1
+    }
+
+
+def test_the_edges_of_the_plot_say_which_is_the_streets_and_what_each_setback_is():
+    figure = drawing.floor_plan(house(LIVING), brief=on_plot(30, 40, "S"))
+    assert places(figure) == {
+        "street side (front)\nsetback 5 ft\nplot 40 x 30 ft, facing south": (18, -5),
+        "rear: setback 6 ft": (18, 25),
+        "left: setback 2 ft": (-2, 10),
+        "right: setback 3 ft": (38, 10),
+    }
+
+
+def test_a_house_that_lies_across_has_the_street_on_the_left_and_its_sides_as_seen_from_there():
+    figure = drawing.floor_plan(house(LIVING), brief=on_plot(40, 30, "East"))
+    site = find_site(on_plot(40, 30), HouseDesign.model_validate(house(LIVING)).levels)
+    assert site.plot == (-5, -3, 40, 30) and site.inside == (0, 0, 29, 25), "front on the left, right at the bottom"
+    assert places(figure) == {
+        "street side (front)\nsetback 5 ft": (-5, 12),
+        "rear: setback 6 ft": (35, 12),
+        "left (seen from the street): setback 2 ft": (15, 27),
+        "right (seen from the street): setback 3 ft\nplot 40 x 30 ft, drawn facing west; the brief says East": (15, -3),
+    }
+
+
+def test_without_setbacks_only_the_street_side_is_named():
+    figure = drawing.floor_plan(house(LIVING), brief=on_plot(30, 40, setbacks=None))
+    assert list(places(figure)) == ["street side (front)\nplot 40 x 30 ft"]
+    assert places(drawing.floor_plan(house(LIVING))) == {}
+
+
+@pytest.mark.parametrize("size", [(60, 16), (16, 60), (30, 200), (200, 30), (25, 25)])
+def test_what_stands_at_the_edges_covers_nothing_and_stays_in_the_drawing(size, samples):
+    drawn = [
+        drawing.floor_plan(house(*levels), brief=on_plot(*size, "North_East"))
+        for levels in ([LIVING], [LIVING, LIVING])
+    ]
+    for figure in [*drawn, *(drawing.floor_plan(sample["output"]) for sample in samples[:3])]:
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        for axes in figure.axes:
+            shown = {text: text.get_window_extent(canvas.get_renderer()) for text in axes.texts}
+            edges = [text for text in shown if text.get_fontsize() == 7 and hasattr(text, "xyann")]
+            assert len(edges) == 4
+            for text in edges:
+                others = [other for other in shown if other is not text and shown[other].overlaps(shown[text])]
+                assert not others, (text.get_text(), [other.get_text() for other in others])
+                inside, frame = shown[text], axes.bbox
+                assert frame.x0 <= inside.x0 and inside.x1 <= frame.x1, text.get_text()
+                assert frame.y0 <= inside.y0 and inside.y1 <= frame.y1, text.get_text()

@@ -1,0 +1,250 @@
+"""What people get: a notebook with their settings, a page that says what to do, and one clear message otherwise."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+import build_notebooks
+from housebrain_core.config import PlanConfig, SplitConfig
+from housebrain_core.errors import ConfigError, DataError
+from housebrain_core.manifests import check_files, read_manifest
+from housebrain_core.splits import handouts
+from housebrain_core.splits import hours as plan
+from housebrain_core.splits import notebooks as notebook_copies
+from housebrain_core.splits.assignments import account_mapping, assign
+from housebrain_core.splits.split import split_dataset
+
+FORBIDDEN = re.compile(r"worker|farm|\bpool|keep.?alive|cluster|distributed|bypass|unlimited", re.IGNORECASE)
+
+
+def quiet(dataset: Path, output: Path, **settings) -> dict:
+    config = SplitConfig(source=dataset, output=output, **{"splits": 4, "validation_samples": 4} | settings)
+    return split_dataset(config, report=lambda line: None)
+
+
+def handout(folder: Path, split_id: int) -> str:
+    return (folder / "handouts" / f"split_{split_id:02d}.md").read_text()
+
+
+def injected(path: Path) -> dict:
+    """What papermill filled in, name by name."""
+    cells = [c for c in nbformat.read(path, 4).cells if "injected-parameters" in c.metadata.get("tags", [])]
+    assert len(cells) == 1
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(cells[0].source).body}
+
+
+@pytest.fixture(scope="module")
+def folder(dataset, tmp_path_factory) -> Path:
+    """Four splits, two of them with an owner, trained with other settings than the defaults."""
+    folder = tmp_path_factory.mktemp("people") / "splits"
+    training = ["epochs=1", "base_model=Qwen/Qwen2.5-Coder-0.5B", "load_in_4bit=false", "learning_rate=0.0002"]
+    quiet(dataset, folder, owner=["3=alice", "4=bob"], training=[*training, "max_steps=50"])
+    return folder
+
+
+def test_the_first_half_is_for_colab_and_the_second_for_kaggle():
+    assert account_mapping(6) == {1: "colab", 2: "colab", 3: "colab", 4: "kaggle", 5: "kaggle", 6: "kaggle"}
+    assert list(account_mapping(7).values()) == ["colab"] * 3 + ["kaggle"] * 4
+
+
+@pytest.mark.parametrize(
+    ("platform", "expected"),
+    [(["kaggle"], "kkkk"), (["4=colab"], "cckc"), (["kaggle", "2=colab"], "kckk"), (["1=kaggle", "1=kaggle"], "kckk")],
+)
+def test_a_setting_changes_where_splits_are_trained(platform, expected):
+    jobs = assign(SplitConfig(source=Path("."), splits=4, platform=platform)).jobs
+    assert "".join(job.platform[0] for job in jobs) == expected
+
+
+def test_each_split_has_its_notebook_beside_its_bundle_as_the_build_makes_it(splits, tmp_path):
+    for split_id, platform in account_mapping(3).items():
+        built = build_notebooks.write_copy(platform, split_id, tmp_path)
+        assert (splits / built.name).read_bytes() == built.read_bytes()
+    assert (splits / "split_03.zip").exists() and not list(splits.glob("kaggle"))
+
+
+def test_chosen_settings_are_filled_in_where_they_differ_and_the_notebook_accepts_them(folder):
+    expected = {"epochs": 1, "base_model": "Qwen/Qwen2.5-Coder-0.5B", "load_in_4bit": False, "max_steps": 50}
+    configs = json.loads((folder / "training_configs.json").read_text())
+    for config in configs:
+        path = folder / f"train_split_{config['split_id']:02d}.ipynb"
+        assert injected(path) == {"split_id": config["split_id"], **expected}
+        assert config.items() >= {**expected, "learning_rate": 0.0002, "batch_size": 1}.items()
+        nbformat.validate(nbformat.read(path, 4))
+        assert path.read_bytes().isascii()
+        check_settings(path)
+
+
+def check_settings(path: Path) -> None:
+    """Runs a notebook's cells up to the one that checks its settings."""
+    code = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+    last = next(number for number, source in enumerate(code) if "Check the settings" in source)
+    shell = InteractiveShell.instance()
+    try:
+        for source in code[: last + 1]:
+            shell.run_cell(source, store_history=True).raise_error()
+    finally:
+        InteractiveShell.clear_instance()
+
+
+@pytest.mark.parametrize("split_id", [1, 2, 3, 4])
+def test_a_handout_names_its_own_files_and_settings_and_nobody_elses(folder, split_id):
+    page = handout(folder, split_id)
+    platform = account_mapping(4)[split_id]
+    entry = read_manifest(folder, "splits")["parts"][split_id - 1]
+    own = [f"split_{split_id:02d}.zip", f"train_split_{split_id:02d}.ipynb", f"hb-{platform}-{split_id:02d}.zip"]
+    own += [f"`split_id = {split_id}`", "`epochs = 1`", "Qwen/Qwen2.5-Coder-0.5B", entry["bundle_sha256"]]
+    assert all(name in page for name in own)
+    assert set(re.findall(r"(?:split_|hb-\w+-)0\d", page)) == {f"split_0{split_id}", f"hb-{platform}-0{split_id}"}
+    assert [int(n) for n in re.findall(r"^(\d+)\. ", page, re.MULTILINE)] == list(range(1, 11))
+    assert page.index("Rehearse first") < page.index("rehearsal = False")
+    assert "estimate" in page and "sha256sum" in page
+    other = {"kaggle": "colab.research.google.com", "colab": "kaggle.com"}[platform]
+    assert other not in page and "{" not in page
+
+
+def test_handouts_ask_for_one_account_and_promise_no_machinery(folder, dataset, tmp_path):
+    quiet(dataset, tmp_path / "json", bundle="json")
+    pages = [path.read_text() for place in (folder, tmp_path / "json") for path in place.glob("handouts/*.md")]
+    assert len(pages) == 8
+    for page in pages:
+        assert "your own single account" in " ".join(page.split())
+        assert not FORBIDDEN.search(page)
+        for sentence in re.split(r"(?<=[.:])\s", " ".join(page.split())):
+            assert "accounts" not in sentence or "Do not" in sentence
+
+
+def test_the_handouts_estimate_is_the_plans(folder, monkeypatch):
+    monkeypatch.setattr(plan, "find_file", lambda name, file: None)  # its tokenizer may be in somebody's cache
+    config = PlanConfig(splits=folder, base_model="Qwen/Qwen2.5-Coder-0.5B", epochs=1)
+    for split in plan.make_plan(config, report=lambda line: None).splits:
+        page = " ".join(handout(folder, int(split.name[-2:])).split())
+        assert f"Training takes {handouts.describe_hours(split.hours)}, less when" in page
+
+
+def test_a_page_without_a_notebook_gives_the_command_with_the_chosen_settings(dataset, tmp_path):
+    quiet(
+        dataset,
+        tmp_path / "out",
+        bundle="json",
+        training=["load_in_4bit=false", "base_model=./my base", "lora_dropout=0.1"],
+    )
+    command = "housebrain train --split split_04 --output models/hb-kaggle-04"
+    assert f"`{command} --no-load-in-4bit --base-model './my base' --lora-dropout 0.1`" in handout(tmp_path / "out", 4)
+
+
+def test_the_shortest_time_budget_still_gives_a_page(dataset, tmp_path):
+    quiet(dataset, tmp_path / "out", training=["time_budget_hours=0.25"])
+    assert "1 session" in handout(tmp_path / "out", 1)
+    assert injected(tmp_path / "out" / "train_split_01.ipynb") == {"split_id": 1, "time_budget_hours": 0.25}
+
+
+def test_an_unknown_base_model_gets_no_estimate(dataset, tmp_path):
+    quiet(dataset, tmp_path / "out", training=["base_model=somebody/model"])
+    assert "not known beforehand" in handout(tmp_path / "out", 1) and "estimate" not in handout(tmp_path / "out", 1)
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"),
+    [
+        ((0.001, 0.002), "about 1 min"),
+        ((0.5, 1.2), "30 to 72 minutes"),
+        ((4, 9.6), "4.0 to 9.6 hours"),
+        ((33, 66), "33 to 66 hours"),
+    ],
+)
+def test_hours_read_as_a_person_would_say_them(hours, text):
+    assert handouts.describe_hours(hours) == text
+
+
+def test_all_bad_owners_platforms_and_settings_are_named_at_once_and_nothing_is_written(dataset, tmp_path):
+    owner = ["0=xavier", "9=alice", "4=", "5=No Slug", "1=carl", "6=bob", "6=eve", "dora", "²=fay"]
+    training = ["epochs=0", "epoch=3", "output_dir=x", "lora_r"]
+    with pytest.raises(ConfigError) as refused:
+        quiet(dataset, tmp_path / "out", splits=6, owner=owner, platform=["2=mars", "8=kaggle"], training=training)
+    lines = str(refused.value).splitlines()
+    for said in (
+        "owner 0=xavier: there is no split 0; there are 1 to 6",
+        "owner 9=alice: there is no split 9",
+        "owner '4=': expected a split and the Kaggle user",
+        "'No Slug' is no Kaggle user name",
+        "owner 1=carl: split 1 is for Colab",
+        "owner 6=eve: split 6 has bob already",
+        "owner 'dora': expected",
+        "owner '²=fay': expected",
+        "platform 'mars'",
+        "platform 8=kaggle: there is no split 8",
+        "training epochs = '0'",
+        "training: epoch, output_dir cannot be set here; these can: base_model, epochs,",
+        "training 'lora_r': expected",
+    ):
+        assert sum(said in line for line in lines) == 1, said
+    assert len(lines) == 14
+    assert not list(tmp_path.iterdir())
+
+
+def test_owners_of_bundles_that_the_notebook_cannot_read_are_refused(dataset, tmp_path):
+    with pytest.raises(ConfigError, match="reads --bundle parquet"):
+        quiet(dataset, tmp_path / "out", owner=["4=alice"], bundle="json")
+
+
+def test_the_manifest_lists_every_file_and_a_changed_one_is_noticed(dataset, tmp_path):
+    folder = tmp_path / "out"
+    quiet(dataset, folder, owner=["3=alice"])
+    manifest = read_manifest(folder, "splits")
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    trees = {name for name in files if re.match(r"split_\d\d/", name)}
+    assert set(manifest["files"]) == files - trees - {"manifest.json"}
+    assert {"train_split_01.ipynb", "handouts/split_04.md", "kaggle/split_03/kernel/kernel-metadata.json"} <= files
+    check_files(folder, manifest)
+    with (folder / "train_split_02.ipynb").open("a") as file:
+        file.write(" ")
+    with pytest.raises(DataError, match="train_split_02.ipynb has"):
+        check_files(folder, manifest)
+
+
+def test_the_same_arguments_give_the_same_bytes_of_everything(folder, dataset, tmp_path):
+    again = tmp_path / "again"
+    training = ["epochs=1", "base_model=Qwen/Qwen2.5-Coder-0.5B", "load_in_4bit=false", "learning_rate=0.0002"]
+    quiet(dataset, again, owner=["3=alice", "4=bob"], training=[*training, "max_steps=50"])
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    assert names == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
+    assert all((folder / name).read_bytes() == (again / name).read_bytes() for name in names)
+
+
+def test_the_notebook_in_a_kernel_folder_is_a_link(folder):
+    copies = [folder / "kaggle" / "split_03" / name / "train_split_03.ipynb" for name in ("kernel", "kernel_resume")]
+    assert all(path.samefile(folder / "train_split_03.ipynb") for path in copies)
+
+
+def test_without_rendered_notebooks_the_split_goes_on_and_says_how_to_get_them(dataset, tmp_path, monkeypatch):
+    for place in ("RENDERED", "INSTALLED"):
+        monkeypatch.setattr(notebook_copies, place, tmp_path / "nowhere")
+    lines: list[str] = []
+    config = SplitConfig(source=dataset, output=tmp_path / "out", splits=2)
+    summary = split_dataset(config, report=lines.append)
+    assert "build_notebooks.py makes them" in lines[-1]
+    assert [part["notebook"] for part in summary["parts"]] == [None, None]
+    assert "housebrain train --split split_02.zip --output models/hb-kaggle-02" in handout(tmp_path / "out", 2)
+    with pytest.raises(ConfigError, match="the train notebook that it needs is not there"):
+        quiet(dataset, tmp_path / "owned", owner=["4=alice"])
+
+
+def test_what_the_split_prints_at_its_end_are_files_that_are_there(dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines: list[str] = []
+    config = SplitConfig(source=dataset, output=Path("my splits"), splits=2, owner=["2=alice"])
+    split_dataset(config, report=lines.append)
+    shown = lines[-1].splitlines()
+    named = [line.split()[0] for line in shown if re.match(r"  (split|train|handouts)", line)]
+    assert named == ["split_01.zip", "train_split_01.ipynb", "handouts/split_01.md"]
+    assert all((tmp_path / "my splits" / name).is_file() for name in named)
+    pushes = [line for line in shown if "kaggle kernels push" in line]
+    assert pushes == ["  kaggle kernels push -p 'my splits/kaggle/split_02/kernel' --no-run"]
+    assert any("housebrain merge --models models/hb-*.zip --data 'my splits' --validate" in line for line in shown)
+    assert len(shown) < 16
