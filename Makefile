@@ -35,9 +35,9 @@ $(STAMP): pyproject.toml $(PINS)
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v < (3, 14) or sys.exit(f"HouseBrain needs Python 3.11 to 3.13; $(PYTHON) is {v[0]}.{v[1]}. Name another: make PYTHON=python3.12")'
 	@echo "installing into .venv; this takes a few minutes and, with the CUDA build of PyTorch, 3 GB of downloads"
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c $(PINS) uv
 ifeq ($(TORCH),cpu)
-	$(BIN)/uv pip install --quiet --python .venv -c $(PINS) --torch-backend=cpu torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(PINS) uv
+	$(BIN)/uv pip install --quiet --python .venv --torch-backend=cpu -c $(PINS) torch
 endif
-	$(BIN)/uv pip install --quiet --python .venv -c $(PINS) -e '.[dev,constrained]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(PINS) -e '.[dev,constrained]'
 	@touch $@
