@@ -1,12 +1,9 @@
-"""HTML pages that open offline: a room's template, filled in, with figures inside."""
+"""HTML pages from a room's templates."""
 
-import base64
-import io
 from collections.abc import Callable
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
 
 
 def render_page(room: str, template: str, filters: dict[str, Callable[..., str]] | None = None, **values: Any) -> str:
@@ -25,10 +22,3 @@ def render_page(room: str, template: str, filters: dict[str, Callable[..., str]]
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= filters or {}
     return environment.get_template(template).render(values)
-
-
-def embed(figure: Figure) -> str:
-    """Turns a figure into a data URI that holds the picture itself."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight", metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -4,11 +4,10 @@ import shutil
 import textwrap
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from housebrain_core.data.audit_result import AuditResult
 from housebrain_core.data.findings import Finding
-from housebrain_core.html_pages import embed, render_page
+from housebrain_core.html_pages import render_page
+from housebrain_core.plots import Picture, embed
 
 TEXT_WIDTH = 36
 """Characters of a line of text beside a table's other columns, at least."""
@@ -69,28 +68,32 @@ def _wrap(text: str, width: int, first: str, others: str) -> str:
     )
 
 
-def entropy_bars(result: AuditResult) -> Figure:
+def entropy_bars(result: AuditResult) -> Picture:
     """Draws the nats per sample that are left of each field when the brief is given."""
     free = [field for field in result.fields if field.free][::-1]
-    figure = Figure(figsize=(8, 0.24 * len(free) + 1.2), layout="constrained")
+    total = result.entropy_nats_per_sample
+    alt = f"Nats per sample that no model can know, for each of {len(free)} fields; together {total:.1f}."
+    figure = Picture(8, 0.24 * len(free) + 1.2, alt)
     axes = figure.subplots()
     axes.barh([field.short_name for field in free], [field.free for field in free], color="#7a9cc6")
-    axes.set_xlabel(f"nats per sample that no model can know; together {result.entropy_nats_per_sample:.1f}")
+    axes.set_xlabel(f"nats per sample that no model can know; together {total:.1f}")
     axes.tick_params(axis="y", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def length_histogram(result: AuditResult) -> Figure:
+def length_histogram(result: AuditResult) -> Picture:
     """Draws the lengths of prompt and answer together, in both forms, and where a max_length cuts."""
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    unit = "tokens" if result.tokenizer else "characters"
+    means = [f"{form} {length.mean:.0f} on average" for form, length in result.lengths.items()]
+    figure = Picture(8, 3.2, f"Histogram of {unit} per sample: {', '.join(means)}.")
     axes = figure.subplots()
     for form, color in (("original", "#d9a577"), ("ours", "#7a9cc6")):
         axes.hist(result.lengths[form].all, bins=40, color=color, label=form)
     if result.tokenizer:
         for limit in result.lengths["ours"].cut:
             axes.axvline(int(limit), color="grey", linestyle=":")
-    axes.set(xlabel="tokens per sample" if result.tokenizer else "characters per sample", ylabel="samples")
+    axes.set(xlabel=f"{unit} per sample", ylabel="samples")
     axes.legend(frameon=False)
     return figure
 

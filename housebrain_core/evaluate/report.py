@@ -10,7 +10,7 @@ from housebrain_core.evaluate.judging import RATES, check_or_none, design_score,
 from housebrain_core.house import drawing
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.parsing import REPAIR_LIMIT
-from housebrain_core.html_pages import embed, render_page
+from housebrain_core.html_pages import render_page
 from housebrain_core.llm.decoding import Answered, read_answer
 
 SHOWN_FAILURES = 4
@@ -47,8 +47,8 @@ def write_report(result: dict[str, Any], answers: Path, path: Path) -> Path:
         rates=("invalid_json", *RATES),
         columns=[result["reference"], *result["models"].values()],
         figures={
-            "losses": embed(plots.loss_bars(losses, floors[0] if len(set(floors)) == 1 else None)),
-            "rates": embed(plots.rate_bars({name: model["rates"] for name, model in result["models"].items()})),
+            "losses": plots.embed(plots.loss_bars(losses, floors[0] if len(set(floors)) == 1 else None)),
+            "rates": plots.embed(plots.rate_bars({name: model["rates"] for name, model in result["models"].items()})),
         },
         pages=[describe_model(name, rows[name], model, limits) for name, model in result["models"].items()],
     )
@@ -82,7 +82,7 @@ def describe_model(name: str, rows: list[dict], model: dict[str, Any], limits: d
             {
                 "title": title,
                 "score": score,
-                "figure": embed(drawing.floor_plan(design)),
+                "figure": plots.embed(drawing.floor_plan(design)),
                 "findings": findings[:SHOWN_FINDINGS],
                 "more": len(findings[SHOWN_FINDINGS:]),
             }
