@@ -1,9 +1,7 @@
 """The command line: `housebrain STAGE --flags`; a stage's flags are the fields of its settings."""
 
 import inspect
-import json
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -88,17 +86,11 @@ def run_plan(settings: Any) -> None:
 
 
 def run_train(settings: Any) -> None:
+    from housebrain_core.train.tuner import HouseBrainFineTuner
+
     check_folder(settings.output_dir)
-    if settings.gpus > 1:  # torch is needed in the processes only
-        from housebrain_core.train.launch import train_in_processes
-
-        train_in_processes(settings, print, time.time())
-        ended = json.loads((settings.output_dir / "run.json").read_text(encoding="utf-8"))["why_it_ended"]
-    else:
-        from housebrain_core.train.tuner import HouseBrainFineTuner
-
-        ended = HouseBrainFineTuner(settings).train().why_it_ended
-    if "SIGINT" in ended:
+    run = HouseBrainFineTuner(settings).train()
+    if "SIGINT" in run.why_it_ended:
         sys.exit(INTERRUPTED)  # a script must not take it for done
 
 

@@ -164,10 +164,11 @@ def test_an_interruption_is_said_and_is_no_success(how, monkeypatch, capsys, tmp
 
 @pytest.mark.parametrize(("why", "code"), [("stopped by SIGINT", 130), ("the time budget ended", 0)])
 def test_training_on_several_gpus_that_was_interrupted_is_no_success(why, code, monkeypatch, tmp_path):
-    def train(settings, report, started):
-        (settings.output_dir / "run.json").write_text(json.dumps({"why_it_ended": why}))
+    def train(settings, count, report, started):
+        assert count == 2
+        (settings.output_dir / "run.json").write_text(json.dumps({"finished": False, "why_it_ended": why}))
 
-    monkeypatch.setattr("housebrain_core.train.launch.train_in_processes", train)
+    monkeypatch.setattr("housebrain_core.train.tuner.train_in_processes", train)
     arguments = ["train", "--split", str(tmp_path), "--output", str(tmp_path), "--gpus", "2"]
     monkeypatch.setattr("sys.argv", ["housebrain", *arguments])
     with pytest.raises(SystemExit) as ended:

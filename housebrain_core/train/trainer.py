@@ -14,9 +14,10 @@ from safetensors import SafetensorError
 from transformers import Trainer, TrainerCallback
 
 from housebrain_core.errors import CheckpointError, TrainingError
-from housebrain_core.platforms import estimate_finish, format_duration, gather, rank, world_size
+from housebrain_core.platforms import estimate_finish, format_duration
 from housebrain_core.train.checkpoints import prune_checkpoints, seal_checkpoint
 from housebrain_core.train.packing import PackedRows, collate_row, completion_losses
+from housebrain_core.train.processes import gather, rank, world_size
 from housebrain_core.train.stopping import Schedule
 
 FIRST_STEPS = 20  # after which the first estimate of the whole time is made

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import CheckpointError
 from housebrain_core.manifests import sha256_of
-from housebrain_core.train import tuner as train_module
+from housebrain_core.train import training as train_module
 from housebrain_core.train.tuner import HouseBrainFineTuner
 
 
