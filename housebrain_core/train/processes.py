@@ -1,9 +1,7 @@
-"""One training process for each GPU: how many, how they are started with torchrun, and how they talk to each other.
+"""One training process for each GPU: how many, how torchrun starts them, and how they talk to each other.
 
-The process that a person started launches them, passes on their lines and the signals it gets, and raises what they
-raise. It needs no torch itself. Each of them runs this module:
-
-    python -m housebrain_core.train.processes FOLDER
+The process that a person started passes on their lines and the signals that it gets, and raises what they raise. It
+needs no torch. Each of them runs training.py.
 """
 
 import json
@@ -12,12 +10,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from housebrain_core import errors
-from housebrain_core.manifests import read_manifest, write_atomically
+from housebrain_core.manifests import read_manifest
 from housebrain_core.platforms import catch_signals, list_gpus
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.train.checkpoints import list_checkpoints
@@ -97,7 +94,7 @@ def train_in_processes(config: FineTuningConfig, count: int, report: Callable[[s
         folder = Path(name)
         (folder / "task.json").write_text(json.dumps({"config": config.model_dump(mode="json"), "started": started}))
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-        command += ["-m", "housebrain_core.train.processes", name]
+        command += ["-m", "housebrain_core.train.training", name]
         with (
             (folder / "stderr").open("w") as stderr,
             subprocess.Popen(
@@ -146,41 +143,3 @@ def read_error(folder: Path) -> errors.HouseBrainError:
         return getattr(errors, written["kind"])(written["message"])
     lines = (folder / "stderr").read_text(errors="replace").splitlines()[-LAST_LINES:]
     return errors.TrainingError("a training process ended before it was done:\n" + "\n".join(lines))
-
-
-def train_together(config: FineTuningConfig, started: float, report: Callable[[str], None]) -> None:
-    """Trains as one of the processes that torchrun started, on the GPU of its number.
-
-    Args:
-        config: the run's settings.
-        started: when the session's time began to count, in seconds of `time.time()`.
-        report: gets each line of progress, in process 0 only.
-    """
-    import torch
-    from torch import distributed
-
-    from housebrain_core.train.training import train_here
-
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    train_here(config, report, started)
-    distributed.destroy_process_group()
-
-
-def main() -> None:
-    """Reads the task that `train_in_processes` wrote, and trains; an error of our own goes into a file."""
-    folder = Path(sys.argv[1])
-    task = json.loads((folder / "task.json").read_text())
-    if rank() == 0:
-        write_atomically(folder / "pid", str(os.getpid()))
-    try:
-        train_together(FineTuningConfig(**task["config"]), task["started"], partial(print, flush=True))
-    except errors.HouseBrainError as error:
-        about = {"kind": type(error).__name__, "message": str(error)}
-        write_atomically(folder / f"error-{rank()}.json", json.dumps(about))
-        sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,14 @@
-"""One training run in this process: continues from a checkpoint, keeps to its time, and ends with a sealed folder."""
+"""One training run in this process: continues from a checkpoint, keeps to its time, and ends with a sealed folder.
 
+Where several processes train together, torchrun starts each of them with:
+
+    python -m housebrain_core.train.training FOLDER
+"""
+
+import json
+import os
 import platform
+import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -11,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, TrainingArguments
+from torch import distributed
+from transformers import PrinterCallback
 
-from housebrain_core.errors import TrainingError
+from housebrain_core.errors import HouseBrainError, TrainingError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, to_json, write_atomically
 from housebrain_core.platforms import session_start
 from housebrain_core.settings import FineTuningConfig
@@ -35,7 +44,7 @@ from housebrain_core.train.run import (
     read_run,
 )
 from housebrain_core.train.stopping import FORWARD_SHARE, KeepTime, StopOnGarbage, StopWhenLearned, measuring_interval
-from housebrain_core.train.trainer import Progress, RowTrainer, mean_loss
+from housebrain_core.train.trainer import Progress, RowTrainer, mean_loss, training_arguments
 
 MAY_CHANGE = {"dataset_path", "output_dir", "gpus", "gradient_checkpointing", "save_steps", "save_minutes",
               "logging_steps", "full_epochs", "time_budget_hours"}  # fmt: skip
@@ -153,7 +162,7 @@ class Training:
         return entropy and entropy * len(self.validation.learned) / sum(self.validation.learned)
 
     def _rows_per_process(self) -> int:
-        """Rows that each process trains on in an optimizer step; more rows in all where they cannot be shared evenly."""
+        """Rows per optimizer step for each process, rounded up where they cannot be shared evenly."""
         wanted = self.config.rows_per_step
         accumulation = -(-wanted // world_size())
         rows = accumulation * world_size()
@@ -242,34 +251,34 @@ class Training:
         )
 
 
-def training_arguments(config: FineTuningConfig, accumulation: int) -> TrainingArguments:
-    """The settings of transformers' Trainer.
+def train_together(config: FineTuningConfig, started: float, report: Callable[[str], None]) -> None:
+    """Trains as one of the processes that torchrun started, on the GPU of its number.
 
     Args:
-        config: ours.
-        accumulation: rows that this process trains on in an optimizer step.
+        config: the run's settings.
+        started: when the session's time began to count, in seconds of `time.time()`.
+        report: gets each line of progress, in process 0 only.
     """
-    device, _, capability = training_device()
-    arguments = TrainingArguments(
-        output_dir=str(config.output_dir),
-        num_train_epochs=config.epochs,
-        max_steps=config.max_steps or -1,
-        per_device_train_batch_size=1,
-        gradient_accumulation_steps=accumulation,
-        learning_rate=config.learning_rate,
-        warmup_steps=config.warmup_share,
-        seed=config.seed,
-        use_cpu=device.type == "cpu",
-        ddp_find_unused_parameters=False,
-        fp16=capability is not None and capability < (8, 0),
-        bf16=capability is not None and capability >= (8, 0),
-        logging_steps=config.logging_steps,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        include_num_input_tokens_seen="all",
-        save_steps=config.save_steps,  # no save_total_limit: checkpoints.py prunes, and counts sealed ones only
-        remove_unused_columns=False,
-        disable_tqdm=True,
-    )
-    arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs are several processes, never threads of one
-    return arguments
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    train_here(config, report, started)
+    distributed.destroy_process_group()
+
+
+def main() -> None:
+    """Reads the task that `train_in_processes` wrote, and trains; an error of our own goes into a file."""
+    folder = Path(sys.argv[1])
+    task = json.loads((folder / "task.json").read_text())
+    if rank() == 0:
+        write_atomically(folder / "pid", str(os.getpid()))
+    try:
+        train_together(FineTuningConfig(**task["config"]), task["started"], partial(print, flush=True))
+    except HouseBrainError as error:
+        about = {"kind": type(error).__name__, "message": str(error)}
+        write_atomically(folder / f"error-{rank()}.json", json.dumps(about))
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -20,8 +20,9 @@ from housebrain_core.errors import CheckpointError, HouseBrainError, MachineErro
 from housebrain_core.manifests import read_manifest, sha256_of
 from housebrain_core.platforms import Gpu
 from housebrain_core.train import processes, stopping, training
-from housebrain_core.train.processes import rank, train_together
+from housebrain_core.train.processes import rank
 from housebrain_core.train.trainer import RowTrainer
+from housebrain_core.train.training import train_together
 from housebrain_core.train.tuner import HouseBrainFineTuner
 
 WEIGHTS = "adapter_model.safetensors"
