@@ -37,6 +37,7 @@ PRAGMA = "# pragma: needs GPU or platform"
 """Excludes code from coverage that no CPU outside Kaggle and Colab can run."""
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Says beside the coverage how many places it leaves out."""
     if config.pluginmanager.hasplugin("_cov"):
