@@ -31,6 +31,7 @@ class Stage(NamedTuple):
 
     @property
     def help(self) -> str:
+        """What the command does, in a sentence."""
         return " ".join((self.run.__doc__ or "").split())
 
 
