@@ -1,9 +1,7 @@
 """The command line: `housebrain STAGE --flags`; a stage's flags are the fields of its settings."""
 
 import argparse
-import json
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -33,6 +31,7 @@ class Stage(NamedTuple):
 
     @property
     def help(self) -> str:
+        """What the command does, in a sentence."""
         return " ".join((self.run.__doc__ or "").split())
 
 
@@ -137,17 +136,11 @@ def run_plan(settings: Any) -> None:
 
 def run_train(settings: Any) -> None:
     """Train one split into one LoRA adapter; start it again to go on where it was."""
+    from housebrain_core.train.tuner import HouseBrainFineTuner
+
     check_folder(settings.output_dir)
-    if settings.gpus > 1:  # torch is needed in the processes only
-        from housebrain_core.train.launch import train_in_processes
-
-        train_in_processes(settings, print, time.time())
-        ended = json.loads((settings.output_dir / "run.json").read_text(encoding="utf-8"))["why_it_ended"]
-    else:
-        from housebrain_core.train.tuner import HouseBrainFineTuner
-
-        ended = HouseBrainFineTuner(settings).train().why_it_ended
-    if "SIGINT" in ended:  # it was saved in good order; a script must not take it for done
+    run = HouseBrainFineTuner(settings).train()
+    if "SIGINT" in run.why_it_ended:  # it was saved in good order; a script must not take it for done
         raise KeyboardInterrupt
 
 

@@ -68,19 +68,19 @@ class Page(str):
 
 
 class Shown:
-    """Base of results that show themselves; a subclass says in `parts` what there is to see."""
+    """Base of results that show themselves; a subclass says in `outputs` what there is to see."""
 
-    def parts(self) -> Iterable[Any]:
+    def outputs(self) -> Iterable[Any]:
         """Texts, tables and figures, in the order in which a person reads them."""
         raise NotImplementedError
 
     def __str__(self) -> str:
         """The result for a terminal: its texts and tables; figures are for notebooks and files."""
-        return "\n\n".join(str(part) for part in self.parts() if isinstance(part, str | Table))
+        return "\n\n".join(str(part) for part in self.outputs() if isinstance(part, str | Table))
 
     def _ipython_display_(self) -> None:
         """Shows every part as an output of its own."""
-        show(*self.parts())
+        show(*self.outputs())
 
 
 def show(*parts: Any) -> None:

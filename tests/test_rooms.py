@@ -26,8 +26,8 @@ MODULES_PER_ROOM = 12
 LINES_PER_FILE = 300
 LIGHT_ROOMS = ("top", "house", "data", "splits", "adapters", "cloud")
 LIGHT_MODULES = (
-    "cli", "codec", "train.base_models", "train.card", "train.checkpoints", "train.gpus", "train.launch",
-    "merge.merge_card",
+    "cli", "codec", "train.base_models", "train.checkpoints", "train.processes", "train.run",
+    "train.tuner", "merge.merge_card",
 )  # fmt: skip
 """Modules of other rooms that have to be importable without torch as well."""
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "safetensors", "tokenizers"}

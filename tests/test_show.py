@@ -15,7 +15,7 @@ TABLE = Table(("name", "loss"), [("one & two", "0.5"), ("three", "10.25")], ("lo
 
 
 class Result(Shown):
-    def parts(self):
+    def outputs(self):
         return ["two models", TABLE, loss_bars({"one": 0.5})]
 
 
