@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from housebrain_core.errors import ConfigError
+from housebrain_core.errors import SWITCHES, ConfigError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Length = Annotated[int, Field(ge=16)]  # in tokens
+Processes = Annotated[int, Field(ge=1, le=8)]
 Switch = Literal["auto", "on", "off"]
 
 
@@ -17,6 +18,11 @@ class Settings(BaseModel):
     """Base of all settings: immutable, no unknown fields, `ConfigError` instead of pydantic's own error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs):
+        """Tells messages which of the settings are switches, so that a notebook reads `overwrite = True`."""
+        SWITCHES.update(name for name, field in cls.model_fields.items() if field.annotation is bool)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -60,7 +66,7 @@ class FineTuningConfig(Settings):
     seed: int = Field(42, description="Seed of the data order.")
     lora_seed: int = Field(42, description="Seed of the LoRA initialisation; the same for all splits of one merge.")
     load_in_4bit: bool = Field(True, description="Quantise the base model to NF4 with double quantisation.")
-    gpus: int = Field(1, ge=1, le=8, description="GPUs that train together, one process each; without any, on the CPU.")
+    gpus: Processes | Literal["all"] = Field("all", description="GPUs that train together, a process each.")
     gradient_checkpointing: Switch = Field("auto", description="Less memory, a third more time; auto: when needed.")
     save_steps: Count = Field(200, description="Optimizer steps between checkpoints.")
     save_minutes: float = Field(10.0, gt=0, description="Minutes between checkpoints; whichever comes first.")

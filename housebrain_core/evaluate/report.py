@@ -1,20 +1,16 @@
 """The page about an evaluation: one HTML file with its figures inside, which opens offline."""
 
-import base64
-import io
 import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib.figure import Figure
 
 from housebrain_core import plots
 from housebrain_core.evaluate.judging import RATES, check_or_none, design_score, rule_table
 from housebrain_core.house import drawing
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.parsing import REPAIR_LIMIT
+from housebrain_core.html_pages import render_page
 from housebrain_core.llm.decoding import Answered, read_answer
 
 SHOWN_FAILURES = 4
@@ -41,19 +37,18 @@ def write_report(result: dict[str, Any], answers: Path, path: Path) -> Path:
     limits = {name: limit["value"] for name, limit in result["limits"].items()}
     floors = [model["floor_nats_per_token"] for model in result["models"].values()]
     losses = {name: model["loss_nats_per_token"] for name, model in result["models"].items()}
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["percent"] = lambda share: "-" if share is None else f"{share:.1%}"
-    page = environment.get_template("report.html").render(
+    page = render_page(
+        "evaluate",
+        "report.html",
+        filters={"percent": lambda share: "-" if share is None else f"{share:.1%}"},
         result=result,
         rules=rule_table(),
         repair_limit=f"{REPAIR_LIMIT:,}",
         rates=("invalid_json", *RATES),
         columns=[result["reference"], *result["models"].values()],
         figures={
-            "losses": embed(plots.loss_bars(losses, floors[0] if len(set(floors)) == 1 else None)),
-            "rates": embed(plots.rate_bars({name: model["rates"] for name, model in result["models"].items()})),
+            "losses": plots.embed(plots.loss_bars(losses, floors[0] if len(set(floors)) == 1 else None)),
+            "rates": plots.embed(plots.rate_bars({name: model["rates"] for name, model in result["models"].items()})),
         },
         pages=[describe_model(name, rows[name], model, limits) for name, model in result["models"].items()],
     )
@@ -87,7 +82,7 @@ def describe_model(name: str, rows: list[dict], model: dict[str, Any], limits: d
             {
                 "title": title,
                 "score": score,
-                "figure": embed(drawing.floor_plan(design)),
+                "figure": plots.embed(drawing.floor_plan(design)),
                 "findings": findings[:SHOWN_FINDINGS],
                 "more": len(findings[SHOWN_FINDINGS:]),
             }
@@ -97,10 +92,3 @@ def describe_model(name: str, rows: list[dict], model: dict[str, Any], limits: d
             ]
         ],
     }
-
-
-def embed(figure: Figure) -> str:
-    """A figure as an address that holds the picture itself."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight", metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

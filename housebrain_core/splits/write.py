@@ -14,9 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from housebrain_core.config import SplitConfig
-from housebrain_core.data.columns import read_chunk
+from housebrain_core.data.columns import make_columns
 from housebrain_core.data.findings import entropy_floor, study_fields
-from housebrain_core.data.samples import Item
 from housebrain_core.errors import ConfigError
 from housebrain_core.house import codec
 from housebrain_core.manifests import seal, sha256_of
@@ -144,15 +143,9 @@ def estimate_entropy(rows: PackedTable) -> dict[str, float]:
     """The least loss on samples as {"entropy_nats_per_sample": nats}, or {} when they are too few."""
     if rows.num_rows < FLOOR_SAMPLES // 5:
         return {}
-    items = (_as_item(*row) for row in enumerate(rows.records()))  # one at a time in memory
-    fields = {name: pa.chunked_array([values]) for name, values in read_chunk(items).columns.items()}
-    return {"entropy_nats_per_sample": entropy_floor(study_fields(fields))}
-
-
-def _as_item(number: int, row: tuple[str, str, str, str]) -> Item:
-    _, prompt, completion, _ = row
-    brief, design = codec.restore(prompt, completion)
-    return Item("sample", number, {"input": brief, "output": design}, "train", False)
+    examples = (codec.restore(prompt, completion) for _, prompt, completion, _ in rows.records())
+    columns = make_columns({"input": brief, "output": design} for brief, design in examples)
+    return {"entropy_nats_per_sample": entropy_floor(study_fields(columns))}
 
 
 _NONE_AND_ZERO = as_texts(["", "\0"])
