@@ -9,9 +9,9 @@ import json
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from housebrain_core.config import EvaluateConfig, MergeConfig, SplitConfig
 from housebrain_core.errors import ConfigError
@@ -48,7 +48,7 @@ class NotebookSettings(Settings):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _explain(cls, values, handler):
+    def _explain(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         try:
             return handler(values)
         except ValidationError as error:
@@ -79,7 +79,7 @@ class SplitSettings(NotebookSettings):
         """What `split_dataset` takes."""
         return SplitConfig(**self.shared_with(SplitConfig))
 
-    def check_ranges(self) -> None:
+    def check_ranges(self) -> None:  # noqa: D102
         self.config()
 
 
@@ -108,8 +108,8 @@ class TrainingSettings(NotebookSettings):
         values = self.shared_with(FineTuningConfig) | {"max_steps": self.max_steps or None}
         return FineTuningConfig(dataset_path=dataset_path, output_dir=output_dir, **values)
 
-    def check_ranges(self) -> None:
-        self.config(Path("."), Path("."))
+    def check_ranges(self) -> None:  # noqa: D102
+        self.config(Path(), Path())
 
 
 class _OneSplit(NotebookSettings):
@@ -146,6 +146,11 @@ class CloudTrainSettings(TrainingSettings, _CloudSession):
     require_gpu: bool = Field(True, description="Refuse to train without a GPU.")
 
     @property
+    def drive(self) -> str:
+        """Folder in My Drive for checkpoints; empty for none."""
+        return ""
+
+    @property
     def adapter_name(self) -> str:
         """What the adapter's folder and zip are called."""
         return f"hb-{self.platform}-{self.split_id:02d}" + "-rehearsal" * self.rehearsal
@@ -175,7 +180,14 @@ class ColabTrainSettings(CloudTrainSettings):
     """Notebook 2 on Colab."""
 
     platform = "colab"
-    drive_folder: str = Field("housebrain", description="Folder in My Drive for checkpoints; empty for none.")
+    drive_folder: str = Field(
+        "housebrain", description="Folder in My Drive where bundles are looked for and checkpoints go; empty for none."
+    )
+
+    @property
+    def drive(self) -> str:
+        """Folder in My Drive for checkpoints; empty for none."""
+        return self.drive_folder
 
 
 class MergeSettings(NotebookSettings):
@@ -204,8 +216,8 @@ class MergeSettings(NotebookSettings):
             del values["base_model"]
         return MergeConfig(**values)
 
-    def check_ranges(self) -> None:
-        self.config([Path(".")])
+    def check_ranges(self) -> None:  # noqa: D102
+        self.config([Path()])
 
 
 class EvaluateSettings(NotebookSettings):
@@ -226,7 +238,7 @@ class EvaluateSettings(NotebookSettings):
         """What `evaluate_models` takes."""
         return EvaluateConfig(**self.shared_with(EvaluateConfig) | {"base_model": self.base_model or None})
 
-    def check_ranges(self) -> None:
+    def check_ranges(self) -> None:  # noqa: D102
         self.config()
 
 

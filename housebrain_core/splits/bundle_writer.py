@@ -1,15 +1,18 @@
-"""Writes what a person uploads to train one split; bundles.py says what is in it, and reads it."""
+"""Writes what a person uploads to train one split; bundle.py says what is in it, and reads it."""
 
-import zipfile
+import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from housebrain_core.manifests import seal
+from housebrain_core.manifests import seal, sha256_of
+from housebrain_core.source_files import hash_source, read_source
 from housebrain_core.splits.bundle import FORMAT, SCHEMA
+from housebrain_core.zips import write_zip
 
 GROUP = 5_000
 """Rows that are compressed together."""
@@ -40,22 +43,28 @@ def write_contents(
                 table.write(batch)
 
 
-def seal_bundle(folder: Path, name: str, counts: dict[str, int], **about) -> Path:
-    """Makes folder/name.zip of what `write_contents` wrote, with fixed dates and order: same contents, same bytes.
+def seal_bundle(folder: Path, name: str, counts: dict[str, int], **about: Any) -> Path:
+    """Makes folder/name.zip of what `write_contents` wrote and of this package's code: same contents, same bytes.
+
+    Args:
+        folder: where the zip will be.
+        name: of the bundle, without .zip.
+        counts: samples by part, train and validation.
+        about: what else the manifest says.
 
     Returns:
         The zip's path.
     """
     inside = folder / f".{name}.contents"
+    source = read_source()
+    code = {file: text.encode() for file, text in source.items()}
+    about |= {"leg": None, "legs": None, "parent_sha256": None}  # of a plan of rounds, where there is one
+    about |= {"code": {file: sha256_of(data) for file, data in code.items()}, "code_sha256": hash_source(source)}
     seal(inside, "bundle", name=name, counts=counts, format=FORMAT, **about)
+    members: dict[str, Path | bytes] = {file.name: file for file in sorted(inside.iterdir())}
     path = folder / f"{name}.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for file in sorted(inside.iterdir()):
-            member = zipfile.ZipInfo(f"{name}/{file.name}", date_time=(1980, 1, 1, 0, 0, 0))
-            member.external_attr = 0o644 << 16
-            archive.writestr(member, file.read_bytes())
-            file.unlink()
-    inside.rmdir()
+    write_zip(path, [(f"{name}/{file}", contents) for file, contents in (members | code).items()])
+    shutil.rmtree(inside)
     return path
 
 
