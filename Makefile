@@ -8,6 +8,7 @@ PYTHON ?= python3
 TORCH ?= default
 BIN := .venv/bin
 STAMP := .venv/installed
+PINS := housebrain_core/constraints.txt
 
 .PHONY: demo test soak notebooks clean
 
@@ -29,14 +30,14 @@ notebooks: $(STAMP)
 clean:
 	rm -rf .venv build housebrain_demo
 
-# The stamp is newer than pyproject.toml as long as nothing has to be installed.
-$(STAMP): pyproject.toml
+# The stamp is newer than both files as long as nothing has to be installed.
+$(STAMP): pyproject.toml $(PINS)
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v < (3, 14) or sys.exit(f"HouseBrain needs Python 3.11 to 3.13; $(PYTHON) is {v[0]}.{v[1]}. Name another: make PYTHON=python3.12")'
 	@echo "installing into .venv; this takes a few minutes and, with the CUDA build of PyTorch, 3 GB of downloads"
 	$(PYTHON) -m venv .venv
 ifeq ($(TORCH),cpu)
-	$(BIN)/pip install --quiet "$$(grep -o 'uv==[0-9.]*' pyproject.toml)"
-	$(BIN)/uv pip install --quiet --python .venv --torch-backend=cpu "$$(grep -o 'torch==[0-9.]*' pyproject.toml)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(PINS) uv
+	$(BIN)/uv pip install --quiet --python .venv --torch-backend=cpu -c $(PINS) torch
 endif
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,constrained]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(PINS) -e '.[dev,constrained]'
 	@touch $@

@@ -1,12 +1,41 @@
 """What can go wrong, as kinds to catch; each message says what happened, what was expected and what to do next."""
 
+import re
+
+FLAG = re.compile(r"--([a-z][a-z0-9-]*[a-z0-9])( \d+(?:\.\d+)?)?")
+NAMES = {"validate": "run_validation", "model": "models", "split": "dataset_path"}
+"""Flags that are not their setting's own name."""
+SWITCHES: set[str] = set()
+"""Settings that are true or false, by name; settings.py adds those of every stage."""
+
 
 class HouseBrainError(Exception):
     """Anything that a person can act on: the command line prints it and exits 2. Bugs keep their traceback."""
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows of it: the message alone, so that a notebook's last output is what to do."""
-        return [str(self)]
+        return [in_settings(str(self))]
+
+
+def in_settings(message: str) -> str:
+    """A message that names flags of the command line, in the words of a notebook's settings.
+
+    Args:
+        message: such as "Choose another --output, or replace it with --overwrite."
+
+    Returns:
+        "Choose another output, or replace it with overwrite = True."; lines with a whole command stay as they are.
+    """
+
+    def setting(match: re.Match[str]) -> str:
+        name, number = match[1].replace("-", "_"), match[2]
+        name = NAMES.get(name, name)
+        if name in SWITCHES:
+            return f"{name} = True{number or ''}"
+        return f"{name} ={number}" if number else name
+
+    lines = message.splitlines()
+    return "\n".join(line if "housebrain " in line else FLAG.sub(setting, line) for line in lines)
 
 
 class ConfigError(HouseBrainError):

@@ -1,61 +1,59 @@
-"""The fields of settings as flags of the command line, and problems with settings in the words of flags."""
+"""Flags from settings: one flag per field, read as text, so that the settings check all of them at once."""
 
-import inspect
+import argparse
 import re
 import types
-from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-LIST_FLAGS = ("--models", "--model", "--exclude", "--weights", "--where", "--platform", "--owner", "--training")
-POSITIONAL = ("inspect", "convert")
-"""Commands whose first arguments are models, without a flag."""
+WORDS = {"str": "text", "float": "number"}
+"""What help calls a type."""
 
 
-def flags_of(settings: Any, aliases: dict[str, str]) -> list[inspect.Parameter]:
-    """One flag per field, with the field's text as help."""
-    parameters = []
+def add_flags(parser: argparse.ArgumentParser, settings: type[BaseModel], aliases: dict[str, str]) -> None:
+    """Gives a parser one flag per field of settings, with the field's text as help.
+
+    A flag that nobody gives is absent from what the parser returns, and so keeps the setting's default.
+
+    Args:
+        parser: of one command.
+        settings: its settings.
+        aliases: field -> a second name of its flag.
+    """
     for name, field in settings.model_fields.items():
-        own = f"--{name.replace('_', '-')}"
         names = [aliases[name]] if name in aliases else []
-        kind, values = _flag_type(field.annotation), _values_of(field.annotation)
-        names += [f"{own}/--no-{name.replace('_', '-')}"] if kind is bool else [own]
-        default = ... if field.is_required() else field.default
-        if kind is str and not isinstance(default, str | None | types.EllipsisType):
-            default = str(default)
-        text = " ".join((field.description or "").split())
-        option = typer.Option(
-            *names, help=text, show_default=default not in (None, []), metavar=None if kind is bool else values
-        )
-        annotation = Annotated[kind, option]
-        parameters.append(
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                annotation=annotation,
-                default=inspect.Parameter.empty if default is ... else default,
-            )
-        )
-    return parameters
+        names.append(f"--{name.replace('_', '-')}")
+        kind: dict[str, Any] = {"metavar": _values_of(field.annotation)}
+        if field.annotation is bool:
+            kind = {"action": argparse.BooleanOptionalAction}
+        elif any(get_origin(member) is list for member in _members_of(field.annotation)):
+            kind |= {"action": "extend", "nargs": "+"}
+        parser.add_argument(*names, dest=name, help=_help_of(field), default=argparse.SUPPRESS, **kind)
 
 
-def _flag_type(annotation: Any) -> type:
-    """The type that the command line reads. Numbers are read as text: pydantic checks them, all flags at once."""
-    kinds = {bool: bool, list: list[str], Path: Path}
-    members = {get_origin(member) or member for member in _members_of(annotation)}
-    return next((kind for member, kind in kinds.items() if member in members), str)
+def _help_of(field: FieldInfo) -> str:
+    """The field's text and its default, if it has one worth saying."""
+    text = " ".join((field.description or "").split())
+    if field.is_required():
+        text += " [required]"
+    elif field.default not in (None, [], False):
+        text += f" [default: {field.default}]"
+    return text.replace("%", "%%")  # argparse fills in what stands behind a single one
 
 
 def _values_of(annotation: Any) -> str:
-    """What may stand behind a flag, for its help: path, int, "int|auto", or the words to choose from."""
-    names = []
+    """What may stand behind a flag: path, int, "int|auto", or the words to choose from."""
+    names: list[str] = []
     for member in _members_of(annotation):
         if get_origin(member) is list:
-            names.append(f"{_values_of(get_args(member)[0])} ...")
+            names.append(_values_of(get_args(member)[0]))
+        elif get_origin(member) is Literal:
+            names += get_args(member)
         else:
-            names += get_args(member) if get_origin(member) is Literal else [member.__name__.lower()]
-    return "|".join({"str": "text", "float": "number"}.get(name, name) for name in names)
+            names.append(member.__name__.lower())
+    return "|".join(WORDS.get(name, name) for name in names)
 
 
 def _members_of(annotation: Any) -> list[Any]:
@@ -68,35 +66,20 @@ def _members_of(annotation: Any) -> list[Any]:
 
 
 def in_flags(problems: str, aliases: dict[str, str]) -> str:
-    """The problems of settings in the words of the command line: max_bad = '7' becomes --max-bad 7."""
+    """The problems of settings in the words of the command line.
 
-    def flag(found: re.Match) -> str:
-        name, value = found.groups()
+    Args:
+        problems: as settings report them: a heading, and a line `  max_bad = '7': why` for each.
+        aliases: field -> the flag that is used for it.
+
+    Returns:
+        The same with lines `  --max-bad 7: why`.
+    """
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match.groups()
         return f"  {aliases.get(name, '--' + name.replace('_', '-'))}" + (f" {value}" if value else "")
 
     _, *lines = problems.splitlines()
-    return "\n".join(
-        ["these flags cannot be used:", *(re.sub(r"^  (\w+)(?: = '?(.*?)'?(?=: ))?", flag, line) for line in lines)]
-    )
-
-
-def is_given(context: typer.Context, name: str) -> bool:
-    """Whether a person gave a flag; the others keep the default of their setting."""
-    return context.get_parameter_source(name).name != "DEFAULT"
-
-
-def repeat_flags(arguments: list[str]) -> list[str]:
-    """Turns `--models A B C` into `--models A --models B --models C`, which is what click reads."""
-    result: list[str] = []
-    flag = ""
-    if len(arguments) > 1 and arguments[0] in POSITIONAL and not arguments[1].startswith("-"):
-        arguments = [arguments[0], "--models", *arguments[1:]]
-    for argument in arguments:
-        if argument.startswith("-"):
-            flag = argument if argument in LIST_FLAGS else ""
-            result.append(argument)
-        elif flag and result[-1] != flag:
-            result += [flag, argument]
-        else:
-            result.append(argument)
-    return result
+    lines = [re.sub(r"^  (\w+)(?: = '?(.*?)'?(?=: ))?", flag, line) for line in lines]
+    return "\n".join(["these flags cannot be used:", *lines])

@@ -1,28 +1,69 @@
-"""Figures: losses, rates, cosines. Each function returns a matplotlib Figure; `save` writes it as PNG."""
+"""Figures: losses, rates, cosines. Each function returns a `Picture`, which notebooks show as PNG."""
 
+import base64
+import io
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 RATE_COLORS = ("#7a9cc6", "#c6d4e8", "#5b9a8b", "#bcd9d1")
+RATES = ("strict_parse", "repaired_parse", "schema_valid", "schema_valid_repaired")
+PNG: dict[str, Any] = {"format": "png", "bbox_inches": "tight", "metadata": {"Software": None}}
+"""No version of matplotlib in the file: the same figure is the same bytes."""
+SCREEN_DPI = 100
+FILE_DPI = 110
 
 
-def save(figure: Figure, path: Path) -> Path:
+class Picture(Figure):
+    """A matplotlib figure that shows itself as PNG in every notebook, and in words where there is only text.
+
+    Args:
+        width: in inches.
+        height: in inches.
+        alt: what is to be seen, for those who cannot see it.
+    """
+
+    def __init__(self, width: float, height: float, alt: str):
+        super().__init__(figsize=(width, height), layout="constrained")
+        self.alt = alt
+
+    def __repr__(self) -> str:
+        return self.alt
+
+    def png(self, dpi: int = SCREEN_DPI) -> bytes:
+        """The figure as the bytes of a PNG file."""
+        buffer = io.BytesIO()
+        self.savefig(buffer, dpi=dpi, **PNG)
+        return buffer.getvalue()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a notebook shows, by type of content, and the alternative text of the image."""
+        return {"image/png": self.png(), "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+
+
+def save(figure: Picture, path: Path) -> Path:
     """Writes a figure as PNG and returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
+    path.write_bytes(figure.png(FILE_DPI))
     return path
 
 
-def loss_curves(curves: dict[str, list[tuple[int, float]]], floor: float | None = None) -> Figure:
+def embed(figure: Picture) -> str:
+    """A figure as the address of an image inside an HTML page."""
+    return "data:image/png;base64," + base64.b64encode(figure.png()).decode()
+
+
+def loss_curves(curves: dict[str, list[tuple[int, float]]], floor: float | None = None) -> Picture:
     """Training loss over optimizer steps, one line per run.
 
     Args:
         curves: run name -> (step, nats per token).
         floor: known entropy of the data in nats per token, drawn as a line.
     """
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    ends = [f"{name} from {curve[0][1]:.3g} to {curve[-1][1]:.3g}" for name, curve in curves.items() if curve]
+    figure = Picture(7, 4, f"Training loss in nats per token over optimizer steps: {'; '.join(ends)}.")
     axes = figure.subplots()
     for name, curve in curves.items():
         axes.plot(*zip(*curve, strict=True), label=name, linewidth=1.5)
@@ -36,14 +77,15 @@ def loss_curves(curves: dict[str, list[tuple[int, float]]], floor: float | None 
     return figure
 
 
-def loss_bars(losses: dict[str, float], floor: float | None = None) -> Figure:
+def loss_bars(losses: dict[str, float], floor: float | None = None) -> Picture:
     """Validation loss of several models as bars.
 
     Args:
         losses: model name -> nats per token.
         floor: known entropy of the data in nats per token, drawn as a line.
     """
-    figure = Figure(figsize=(7, 0.45 * len(losses) + 1.2), layout="constrained")
+    values = [f"{name} {loss:.4f}" for name, loss in losses.items()]
+    figure = Picture(7, 0.45 * len(losses) + 1.2, f"Validation loss in nats per token: {', '.join(values)}.")
     axes = figure.subplots()
     names = list(losses)[::-1]
     bars = axes.barh(names, [losses[name] for name in names], color="#7a9cc6")
@@ -57,16 +99,17 @@ def loss_bars(losses: dict[str, float], floor: float | None = None) -> Figure:
     return figure
 
 
-def rate_bars(models: dict[str, dict]) -> Figure:
+def rate_bars(models: dict[str, dict]) -> Picture:
     """Parse and validity rates of several models as bars with their 95 % intervals.
 
     Args:
         models: model name -> rates in [0, 1], and under "intervals" rate -> (low, high).
     """
-    rates = ("strict_parse", "repaired_parse", "schema_valid", "schema_valid_repaired")
-    figure = Figure(figsize=(7, 0.7 * len(models) + 1.4), layout="constrained")
+    values = [f"{name} {model['strict_parse']:.0%}" for name, model in models.items()]
+    alt = f"Shares of answers that parse, strictly and repaired. Strictly: {', '.join(values)}."
+    figure = Picture(7, 0.7 * len(models) + 1.4, alt)
     axes = figure.subplots()
-    for number, rate in enumerate(rates):
+    for number, rate in enumerate(RATES):
         places = [index + 0.2 * (number - 1.5) for index in range(len(models))]
         shares = [model[rate] for model in models.values()]
         spreads = [[abs(m[rate] - m["intervals"][rate][end]) for m in models.values()] for end in (0, 1)]
@@ -79,7 +122,7 @@ def rate_bars(models: dict[str, dict]) -> Figure:
     return figure
 
 
-def cosine_map(names: list[str], cosines: list[list[float]]) -> Figure:
+def cosine_map(names: list[str], cosines: list[list[float]]) -> Picture:
     """Cosines between the updates of adapters, as a heat map with the numbers in it.
 
     Args:
@@ -87,7 +130,7 @@ def cosine_map(names: list[str], cosines: list[list[float]]) -> Figure:
         cosines: (N, N), in [-1, 1].
     """
     side = 0.7 * len(names) + 2.2
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    figure = Picture(side + 0.8, side, f"Cosines between the updates of {', '.join(names)}, a row and a column each.")
     axes = figure.subplots()
     image = axes.imshow(cosines, vmin=-1, vmax=1, cmap="RdBu")
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
@@ -101,14 +144,14 @@ def cosine_map(names: list[str], cosines: list[list[float]]) -> Figure:
     return figure
 
 
-def spectrum(curves: dict[str, list[float]], rank: int | None = None) -> Figure:
+def spectrum(curves: dict[str, list[float]], rank: int | None = None) -> Picture:
     """Singular values of merged updates, largest first, relative to the first.
 
     Args:
         curves: name -> singular values.
         rank: of the merged adapter, drawn as a line.
     """
-    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    figure = Picture(7, 3.5, f"Singular values, largest first, relative to the largest: {', '.join(curves)}.")
     axes = figure.subplots()
     for name, values in curves.items():
         axes.plot(range(1, len(values) + 1), values, marker=".", label=name)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from housebrain_core.errors import ConfigError
+from housebrain_core.errors import SWITCHES, ConfigError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -17,6 +17,11 @@ class Settings(BaseModel):
     """Base of all settings: immutable, no unknown fields, `ConfigError` instead of pydantic's own error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs):
+        """Tells messages which of the settings are switches, so that a notebook reads `overwrite = True`."""
+        SWITCHES.update(name for name, field in cls.model_fields.items() if field.annotation is bool)
 
     @model_validator(mode="wrap")
     @classmethod

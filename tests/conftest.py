@@ -48,6 +48,12 @@ def skip_without_index(done: subprocess.CompletedProcess) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def read_pins() -> dict[str, str]:
+    """Version of each distribution in the lock file, by name."""
+    text = (Path(__file__).parents[1] / "housebrain_core" / "constraints.txt").read_text(encoding="utf-8")
+    return dict(line.split("==") for line in text.splitlines() if line and not line.startswith("#"))
+
+
 def real_samples(shared: Path, part: str, count: int) -> Iterator[dict]:
     """The first samples of a part of the real dataset."""
     command = ["zstd", "-dcq", str(shared / "data" / f"hbv5_350k_{part}.jsonl.zst")]

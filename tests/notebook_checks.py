@@ -4,11 +4,11 @@ import ast
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
+from conftest import read_pins
 
 from build_notebooks import COLLAPSED, build, find_closure
 
@@ -66,9 +66,8 @@ def check_markers(notebook, platform: str) -> list[str]:
 
 
 def check_pins(notebook, platform: str) -> list[str]:
-    """Versions that a cell names are those of pyproject.toml."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    pins = dict(line.split("==") for line in project)
+    """Versions that a cell names are those of the lock file."""
+    pins = read_pins()
     named = [found for cell in notebook.cells for found in re.findall(r"([\w-]+)==([\d.]+\d)", cell.source)]
     for cell in notebook.cells:
         block = re.search(r"^PINS = (\{.*?\})", cell.source, re.MULTILINE | re.DOTALL)

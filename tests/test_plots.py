@@ -30,3 +30,12 @@ def test_rate_bars_show_every_rate_with_its_interval():
 def test_saved_figures_are_the_same_bytes_every_time(tmp_path):
     one, two = (plots.save(plots.loss_bars({"a": 1.0}), tmp_path / name / "x.png") for name in "ab")
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_figure_shows_itself_as_png_and_in_words():
+    figure = plots.loss_bars({"one": 0.5, "two": 0.25})
+    data, metadata = figure._repr_mimebundle_()
+    assert data["image/png"].startswith(b"\x89PNG")
+    assert data["text/plain"] == "Validation loss in nats per token: one 0.5000, two 0.2500." == repr(figure)
+    assert metadata["image/png"]["alt"] == data["text/plain"]
+    assert plots.embed(figure).startswith("data:image/png;base64,iVBOR")

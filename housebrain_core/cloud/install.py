@@ -5,22 +5,27 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 
 from housebrain_core.cloud.doctor import CLICKS
 from housebrain_core.errors import MachineError
 from housebrain_core.platforms import Platform
 
-PINS = {
-    "accelerate": "1.15.0",
-    "bitsandbytes": "0.50.2",
-    "huggingface-hub": "1.33.0",
-    "peft": "0.21.2",
-    "safetensors": "0.8.0",
-    "tokenizers": "0.23.3",
-    "transformers": "5.23.0",
-}
-"""What is installed, in the versions of pyproject.toml; all else comes with the platform."""
+INSTALLED = (
+    "accelerate", "bitsandbytes", "huggingface-hub", "peft", "safetensors", "tokenizers", "transformers",
+)  # fmt: skip
+"""What is installed; all else comes with the platform."""
+
+
+def read_pins() -> dict[str, str]:
+    """Version of each of these libraries by its name, from the package's lock file."""
+    lines = resources.files("housebrain_core").joinpath("constraints.txt").read_text(encoding="utf-8").splitlines()
+    versions = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    return {name: versions[name] for name in INSTALLED}
+
+
+PINS = read_pins()
 KEPT = (
     "torch", "torchvision", "torchaudio", "triton", "numpy", "pandas", "pyarrow", "scipy", "pillow", "protobuf",
     "datasets", "pydantic", "fsspec",

@@ -1,14 +1,13 @@
 """The audit as people read it: a table on the terminal, figures, one HTML page that opens offline."""
 
-import base64
-import io
 import shutil
 import textwrap
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib.figure import Figure
+
+from housebrain_core.plots import Picture, embed
 
 TEXT_WIDTH = 36
 """Characters of a line of text beside a table's other columns, at least."""
@@ -59,29 +58,33 @@ def _describe_fields(fields: list[dict[str, Any]], width: int) -> list[str]:
     return lines
 
 
-def entropy_bars(result: dict[str, Any]) -> Figure:
+def entropy_bars(result: dict[str, Any]) -> Picture:
     """Nats per sample that are left of each field when the brief is known."""
     free = [field for field in result["fields"] if field["free"]]
-    figure = Figure(figsize=(8, 0.24 * len(free) + 1.2), layout="constrained")
+    total = result["entropy_nats_per_sample"]
+    alt = f"Nats per sample that no model can know, for each of {len(free)} fields; together {total:.1f}."
+    figure = Picture(8, 0.24 * len(free) + 1.2, alt)
     axes = figure.subplots()
     names = [field["name"].removeprefix("output.") for field in free][::-1]
     axes.barh(names, [field["free"] for field in free][::-1], color="#7a9cc6")
-    axes.set_xlabel(f"nats per sample that no model can know; together {result['entropy_nats_per_sample']:.1f}")
+    axes.set_xlabel(f"nats per sample that no model can know; together {total:.1f}")
     axes.tick_params(axis="y", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def length_histogram(result: dict[str, Any]) -> Figure:
+def length_histogram(result: dict[str, Any]) -> Picture:
     """Lengths of prompt and answer together, in both forms, and what a max_length cuts."""
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    unit = "tokens" if result["tokenizer"] else "characters"
+    means = [f"{form} {length['mean']:.0f} on average" for form, length in result["lengths"].items()]
+    figure = Picture(8, 3.2, f"Histogram of {unit} per sample: {', '.join(means)}.")
     axes = figure.subplots()
     for form, color in (("original", "#d9a577"), ("ours", "#7a9cc6")):
         axes.hist(result["lengths"][form]["all"], bins=40, color=color, label=form)
     if result["tokenizer"]:
         for limit in (512, 1024, 2048):
             axes.axvline(limit, color="grey", linestyle=":")
-    axes.set(xlabel="tokens per sample" if result["tokenizer"] else "characters per sample", ylabel="samples")
+    axes.set(xlabel=f"{unit} per sample", ylabel="samples")
     axes.legend(frameon=False)
     return figure
 
@@ -91,14 +94,8 @@ def write_page(result: dict[str, Any], path: Path) -> Path:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    figures = {"entropy": _embed(entropy_bars(result)), "lengths": _embed(length_histogram(result))}
+    figures = {"entropy": embed(entropy_bars(result)), "lengths": embed(length_histogram(result))}
     page = environment.get_template("audit.html").render(result=result, figures=figures)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
     return path
-
-
-def _embed(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight", metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

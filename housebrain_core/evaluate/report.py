@@ -1,14 +1,11 @@
 """The page about an evaluation: one HTML file with its figures inside, which opens offline."""
 
-import base64
-import io
 import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib.figure import Figure
 
 from housebrain_core import plots
 from housebrain_core.evaluate.judging import RATES, check_or_none, design_score, rule_table
@@ -52,8 +49,8 @@ def write_report(result: dict[str, Any], answers: Path, path: Path) -> Path:
         rates=("invalid_json", *RATES),
         columns=[result["reference"], *result["models"].values()],
         figures={
-            "losses": embed(plots.loss_bars(losses, floors[0] if len(set(floors)) == 1 else None)),
-            "rates": embed(plots.rate_bars({name: model["rates"] for name, model in result["models"].items()})),
+            "losses": plots.embed(plots.loss_bars(losses, floors[0] if len(set(floors)) == 1 else None)),
+            "rates": plots.embed(plots.rate_bars({name: model["rates"] for name, model in result["models"].items()})),
         },
         pages=[describe_model(name, rows[name], model, limits) for name, model in result["models"].items()],
     )
@@ -87,7 +84,7 @@ def describe_model(name: str, rows: list[dict], model: dict[str, Any], limits: d
             {
                 "title": title,
                 "score": score,
-                "figure": embed(drawing.floor_plan(design)),
+                "figure": plots.embed(drawing.floor_plan(design)),
                 "findings": findings[:SHOWN_FINDINGS],
                 "more": len(findings[SHOWN_FINDINGS:]),
             }
@@ -97,10 +94,3 @@ def describe_model(name: str, rows: list[dict], model: dict[str, Any], limits: d
             ]
         ],
     }
-
-
-def embed(figure: Figure) -> str:
-    """A figure as an address that holds the picture itself."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight", metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -5,13 +5,13 @@ import textwrap
 from itertools import product
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Arc, Rectangle
 
 from housebrain_core.house.geometry import TOUCH, overlaps
 from housebrain_core.house.layout import Placed, place_opening, read_plan
 from housebrain_core.house.schema import Bounds, HouseDesign, Level, Room
 from housebrain_core.house.site import Box, Site, draw_site, find_site, margin_of
+from housebrain_core.plots import Picture
 
 ROOM_COLORS = {
     "bedroom": "#c9d7ee",
@@ -30,7 +30,7 @@ TREAD = 250 / 304.8
 """Feet from tread to tread of a drawn stair, as NBC Part 4 has it."""
 
 
-def floor_plan(design: dict | HouseDesign | str, title: str = "", brief: dict | None = None) -> Figure:
+def floor_plan(design: dict | HouseDesign | str, title: str = "", brief: dict | None = None) -> Picture:
     """A design as a drawing: one axes per level; a card with the specification where there is no geometry.
 
     Args:
@@ -47,7 +47,8 @@ def floor_plan(design: dict | HouseDesign | str, title: str = "", brief: dict | 
     widths = [right - left for left, _, right, _ in frames]
     scale = min(0.2, 7.6 * len(levels) / sum(widths))
     tallest = max(top - bottom for _, bottom, _, top in frames)
-    figure = Figure(figsize=(max(5, scale * sum(widths) + 1.2), scale * tallest + 1.2), layout="constrained")
+    width, height = max(5, scale * sum(widths) + 1.2), scale * tallest + 1.2
+    figure = Picture(width, height, _describe(levels, title))
     columns = figure.subplots(1, len(levels), squeeze=False, width_ratios=widths)[0]
     for axes, level, frame in zip(columns, levels, frames, strict=True):
         _draw_level(
@@ -55,6 +56,12 @@ def floor_plan(design: dict | HouseDesign | str, title: str = "", brief: dict | 
         )  # axes take the rest
     figure.suptitle(title or None)
     return figure
+
+
+def _describe(levels: list[Level], title: str) -> str:
+    """The drawing in words."""
+    rooms = [f"level {level.level_number}: {', '.join(_words(room.type) for room in level.rooms)}" for level in levels]
+    return f"{title or 'Floor plan'}, drawn to scale; {'; '.join(rooms)}."
 
 
 def _frame(level: Level, site: Site | None) -> Box:
@@ -197,7 +204,7 @@ def _draw_opening(axes: Axes, placed: Placed, kind: str) -> None:
     axes.plot((x0, x0 + inwards[0] * reach), (y0, y0 + inwards[1] * reach), color=line, **style)  # the open door
 
 
-def specification_card(design: HouseDesign, title: str) -> Figure:
+def specification_card(design: HouseDesign, title: str) -> Picture:
     """A table of the specification in two columns, for designs without rooms."""
     area, cost = design.total_area, design.construction_cost
     house = {"total area": "not given" if area is None else f"{area:,.0f} ft2"}
@@ -211,7 +218,8 @@ def specification_card(design: HouseDesign, title: str) -> Figure:
         columns[0 if len(columns[0]) + len(block) <= longest + 2 and not columns[1] else 1] += block
     columns = [column for column in columns if column]
     rows = max(map(len, columns))
-    figure = Figure(figsize=(4 * len(columns), 0.22 * rows + 0.8), layout="constrained")
+    alt = f"{title or 'Specification'}: a table, because this design has no geometry."
+    figure = Picture(4 * len(columns), 0.22 * rows + 0.8, alt)
     for axes, column in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
         axes.axis("off")
         _draw_table(axes, column, rows)

@@ -1,0 +1,107 @@
+"""Results that show themselves: each table and figure an output of its own in a notebook, text in a terminal."""
+
+import html
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+NUMBERS = frozenset("0123456789.,+-%/ ")
+"""A column of nothing else is aligned to the right."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as text, and as HTML where that can be shown.
+
+    Args:
+        columns: the heading of each column.
+        rows: their cells, as many in a row as there are columns; texts, already formatted.
+        notes: lines below the table that say what its columns mean.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = field(default=())
+
+    def __str__(self) -> str:
+        lines = [self.columns, *self.rows]
+        widths = [max(len(line[place]) for line in lines) for place in range(len(self.columns))]
+        sides = [">" if right else "<" for right in self._right_aligned()]
+        texts = []
+        for line in lines:
+            cells = [f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)]
+            texts.append("  ".join(cells).rstrip())
+        return "\n".join([*texts, *self.notes])
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """What a notebook shows, by type of content."""
+        return {"text/html": self.to_html(), "text/plain": str(self)}
+
+    def to_html(self) -> str:
+        """The table as HTML without styles of its own but the alignment of numbers."""
+        rows = [_html_row("th", self.columns, self._right_aligned())]
+        rows += [_html_row("td", row, self._right_aligned()) for row in self.rows]
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
+        return f"<table>{''.join(rows)}</table>{notes}"
+
+    def _right_aligned(self) -> list[bool]:
+        """For each column whether it holds numbers only, and at least one."""
+        columns = [[row[place] for row in self.rows] for place in range(len(self.columns))]
+        return [set("".join(column)) <= NUMBERS and any(column) for column in columns]
+
+
+def _html_row(tag: str, cells: Sequence[str], right: list[bool]) -> str:
+    texts = []
+    for cell, is_number in zip(cells, right, strict=True):
+        side = "right" if is_number else "left"
+        texts.append(f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>')
+    return f"<tr>{''.join(texts)}</tr>"
+
+
+class Page(str):
+    """A text in Markdown: rendered in a notebook, as it is written in a terminal."""
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """What a notebook shows, by type of content."""
+        return {"text/markdown": str(self), "text/plain": str(self)}
+
+
+class Shown:
+    """Base of results that show themselves; a subclass says in `parts` what there is to see."""
+
+    def parts(self) -> Iterable[Any]:
+        """Texts, tables and figures, in the order in which a person reads them."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        """The result for a terminal: its texts and tables; figures are for notebooks and files."""
+        return "\n\n".join(str(part) for part in self.parts() if isinstance(part, str | Table))
+
+    def _ipython_display_(self) -> None:
+        """Shows every part as an output of its own."""
+        show(*self.parts())
+
+
+def show(*parts: Any) -> None:
+    """Shows results: in a notebook each part as an output of its own, in a terminal as text.
+
+    Args:
+        parts: texts, tables, pages, figures, or results made of these.
+    """
+    if not in_notebook():
+        texts = [str(part) for part in parts if isinstance(part, str | Table | Shown)]
+        if texts:
+            print("\n\n".join(texts), flush=True)
+        return
+    from IPython.display import display
+
+    for part in parts:
+        plain = isinstance(part, str) and not isinstance(part, Page)
+        display({"text/plain": part} if plain else part, raw=plain)
+
+
+def in_notebook() -> bool:
+    """Whether this is the kernel of a notebook, be it shown by Jupyter, VS Code, Colab, Kaggle or papermill."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")

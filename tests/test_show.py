@@ -1,0 +1,86 @@
+"""Results show themselves: every part an output of its own in a notebook, text in a terminal."""
+
+import json
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from housebrain_core.plots import loss_bars
+from housebrain_core.show import Page, Shown, Table, show
+
+TABLE = Table(("name", "loss"), [("one & two", "0.5"), ("three", "10.25")], ("loss: in nats",))
+
+
+class Result(Shown):
+    def parts(self):
+        return ["two models", TABLE, loss_bars({"one": 0.5})]
+
+
+def test_a_table_is_aligned_text_with_numbers_to_the_right():
+    assert str(TABLE).splitlines() == ["name        loss", "one & two    0.5", "three      10.25", "loss: in nats"]
+
+
+def test_a_table_is_html_that_says_the_same():
+    data = TABLE._repr_mimebundle_()
+    assert data["text/plain"] == str(TABLE)
+    assert '<td style="text-align: left">one &amp; two</td><td style="text-align: right">0.5</td>' in data["text/html"]
+    assert data["text/html"].endswith("<p>loss: in nats</p>")
+
+
+def test_a_page_is_markdown_that_reads_as_text_too():
+    assert Page("# Title")._repr_mimebundle_() == {"text/markdown": "# Title", "text/plain": "# Title"}
+
+
+def test_a_terminal_gets_texts_and_tables(capsys):
+    show(Result(), "done", loss_bars({"one": 0.5}))
+    assert capsys.readouterr().out == f"two models\n\n{TABLE}\n\ndone\n"
+
+
+def test_nothing_to_say_prints_nothing(capsys):
+    show(loss_bars({"one": 0.5}))
+    assert capsys.readouterr().out == ""
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory) -> dict[str, list]:
+    """Outputs of cells that end with a result, a figure, and a call of `show`, run by a kernel."""
+    first = "from test_show import *\nresult = Result()"
+    ends = {"result": "result", "figure": "loss_bars({'one': 0.5})", "show": "show(TABLE, Page('*x*'))"}
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in (first, *ends.values())])
+    path = json.dumps([*sys.path])
+    notebook.cells[0].source = f"import sys\nsys.path[:] = {path}\n{first}"
+    folder = tmp_path_factory.mktemp("kernel")
+    NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}).execute()
+    return dict(zip(ends, [cell.outputs for cell in notebook.cells[1:]], strict=True))
+
+
+def test_a_result_at_the_end_of_a_cell_shows_every_part_as_an_output_of_its_own(outputs):
+    assert [sorted(output.data) for output in outputs["result"]] == [
+        ["text/plain"],
+        ["text/html", "text/plain"],
+        ["image/png", "text/plain"],
+    ]
+    assert outputs["result"][0].data["text/plain"] == "two models"
+    assert outputs["result"][2].metadata["image/png"]["alt"] == outputs["result"][2].data["text/plain"]
+
+
+def test_a_figure_at_the_end_of_a_cell_is_a_picture(outputs):
+    (output,) = outputs["figure"]
+    assert output.data["image/png"].startswith("iVBOR")
+    assert output.data["text/plain"] == "Validation loss in nats per token: one 0.5000."
+
+
+def test_show_gives_each_part_an_output(outputs):
+    assert [sorted(output.data) for output in outputs["show"]] == [
+        ["text/html", "text/plain"],
+        ["text/markdown", "text/plain"],
+    ]
+
+
+def test_tables_need_neither_matplotlib_nor_ipython():
+    code = "import sys, housebrain_core.show; print(sorted({'matplotlib', 'IPython'} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
