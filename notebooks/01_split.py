@@ -74,7 +74,7 @@ drawing.floor_plan(sample["output"], sample["id"])
 summary = split_dataset(config)
 
 # %%
-rows = [f"| {p['name']} | {p['train']:,} | {p['bundle_bytes'] / 1e6:.2f} | {p['platform']} |" for p in summary["parts"]]
+rows = [f"| {p.name} | {p.train:,} | {p.bundle_bytes / 1e6:.2f} | {p.platform} |" for p in summary.parts]
 Markdown("\n".join(["| split | samples | MB to upload | platform |", "|---|---|---|---|", *rows]))
 
 # %% [markdown]

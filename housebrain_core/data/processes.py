@@ -57,8 +57,8 @@ def _map_in_processes(function: Callable, chunks: Iterator[list[Item]]) -> Itera
             yield done, future.result()
     except BrokenProcessPool:
         raise MachineError(
-            "A process that reads samples was killed or could not start. Either memory was short: close other programs. "
-            'Or the script that runs this starts its work without `if __name__ == "__main__":`, which Python needs there.'
+            "A process that reads samples was killed, or could not start. Memory may be short: close other programs. "
+            'A script that calls this has to do so under `if __name__ == "__main__":`, which Python needs there.'
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)

@@ -11,7 +11,7 @@ from housebrain_core import plots
 from housebrain_core.evaluate.judging import RATES, check_or_none, design_score, rule_table
 from housebrain_core.house import drawing
 from housebrain_core.house.codec import DesignError
-from housebrain_core.house.parsing import REPAIR_LIMIT
+from housebrain_core.house.json_text import REPAIR_LIMIT
 from housebrain_core.llm.decoding import Answered, read_answer
 
 SHOWN_FAILURES = 4

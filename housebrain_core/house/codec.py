@@ -17,8 +17,7 @@ from pydantic import ValidationError
 from housebrain_core.errors import DataError, HouseBrainError
 from housebrain_core.house.brief_text import expand_brief, shorten_brief
 from housebrain_core.house.design_text import derive_design, expand_design, shorten_design
-from housebrain_core.house.json_text import dumps, to_bytes
-from housebrain_core.house.parsing import strict_json_parse
+from housebrain_core.house.json_text import dumps, strict_json_parse, to_bytes
 from housebrain_core.house.schema import Answer
 
 __all__ = ["dumps", "strict_json_parse"]  # they belong to the codec, and are imported from here

@@ -6,8 +6,61 @@ from typing import Any
 from pydantic import ValidationError
 
 from housebrain_core.house.json_text import is_number, same
-from housebrain_core.house.schema import DESIGN, FEATURES, Answer
+from housebrain_core.house.schema import FEATURES, Answer
 
+DESIGN = {
+    "input": "input",
+    "levels": "levels",
+    "total_area": "total_area",
+    "construction_cost": "construction_cost",
+    "materials": {
+        "exterior": "wall",
+        "roofing": "roof",
+        "flooring": "flooring",
+        "windows": "windows",
+        "doors": "doors",
+    },
+    "exterior_specifications": {
+        "exterior_wall": "wall",
+        "roofing": "roof",
+        "windows": "windows",
+        "doors": "doors",
+        "garage_type": "garage",
+        "garage_spaces": "garage_spaces",
+        "exterior_color": "wall_color",
+        "roof_color": "roof_color",
+    },
+    "climate_and_site": {
+        "climate_zone": "climate",
+        "seismic_zone": "seismic",
+        "wind_zone": "wind",
+        "snow_load": "snow",
+        "rainfall": "rainfall",
+        "soil_type": "soil",
+        "water_table": "water_table",
+        "utilities": {
+            "water": "water",
+            "sewer": "sewer",
+            "electricity": "electricity",
+            "gas": "gas",
+            "solar_ready": "solar_ready",
+        },
+        "cooling_priority": "cooling",
+        "heating_priority": "heating",
+        "insulation_level": "insulation",
+    },
+    "building_codes": {
+        "floor_area_ratio": "floor_area_ratio",
+        "max_buildable_area": "max_area",
+        "max_height_ft": "max_height",
+        "parking_required": "parking",
+        "fire_safety": {"sprinklers": "sprinklers", "fire_exits": "fire_exits", "fire_walls": "fire_walls"},
+        "accessibility": {"ramp_required": "ramp", "accessible_bathroom": "accessible_bathroom"},
+    },
+    "render_paths": {"front": "front_view", "top": "top_view"},
+}
+"""A design of house data, key by key: in each place stands the name of a field of its `Answer`, of a feature, or of
+what code derives (`derive_design`, `expand_design`)."""
 _FIELDS = tuple(Answer.model_fields)
 
 

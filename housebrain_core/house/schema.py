@@ -144,12 +144,12 @@ Three = Literal["Low", "Medium", "High"]
 Feet = Annotated[int, Field(ge=0, le=999)]
 WALLS = ("north", "east", "south", "west")
 FEATURES = ("gas", "solar_ready", "sprinklers", "fire_walls", "ramp", "accessible_bathroom")
-FEATURE_LISTS = [some for size in range(len(FEATURES) + 1) for some in combinations(FEATURES, size)]
-_FEATURE_LISTS = frozenset(FEATURE_LISTS)
+FEATURE_LISTS = [list(some) for size in range(len(FEATURES) + 1) for some in combinations(FEATURES, size)]
+_SELECTIONS = frozenset(map(tuple, FEATURE_LISTS))
 
 
 def _check_features(value: list[str]) -> list[str]:
-    if tuple(value) not in _FEATURE_LISTS:
+    if tuple(value) not in _SELECTIONS:
         raise ValueError(f"features are a selection of {FEATURES}, in this order")
     return value
 
@@ -273,54 +273,7 @@ class Answer(Strict):
     max_height: Feet
     parking: Annotated[int, Field(ge=0, le=9)]
     fire_exits: Annotated[int, Field(ge=0, le=9)]
-    features: Annotated[list[str], AfterValidator(_check_features), WithJsonSchema({"enum": [list(some) for some in FEATURE_LISTS]})]
+    features: Annotated[
+        list[str], AfterValidator(_check_features), WithJsonSchema({"enum": [list(some) for some in FEATURE_LISTS]})
+    ]
     levels: Annotated[list[AnswerLevel], Field(max_length=4)] = Field(default=None)
-
-
-DESIGN = {
-    "input": "input",
-    "levels": "levels",
-    "total_area": "total_area",
-    "construction_cost": "construction_cost",
-    "materials": {"exterior": "wall", "roofing": "roof", "flooring": "flooring", "windows": "windows", "doors": "doors"},
-    "exterior_specifications": {
-        "exterior_wall": "wall",
-        "roofing": "roof",
-        "windows": "windows",
-        "doors": "doors",
-        "garage_type": "garage",
-        "garage_spaces": "garage_spaces",
-        "exterior_color": "wall_color",
-        "roof_color": "roof_color",
-    },
-    "climate_and_site": {
-        "climate_zone": "climate",
-        "seismic_zone": "seismic",
-        "wind_zone": "wind",
-        "snow_load": "snow",
-        "rainfall": "rainfall",
-        "soil_type": "soil",
-        "water_table": "water_table",
-        "utilities": {
-            "water": "water",
-            "sewer": "sewer",
-            "electricity": "electricity",
-            "gas": "gas",
-            "solar_ready": "solar_ready",
-        },
-        "cooling_priority": "cooling",
-        "heating_priority": "heating",
-        "insulation_level": "insulation",
-    },
-    "building_codes": {
-        "floor_area_ratio": "floor_area_ratio",
-        "max_buildable_area": "max_area",
-        "max_height_ft": "max_height",
-        "parking_required": "parking",
-        "fire_safety": {"sprinklers": "sprinklers", "fire_exits": "fire_exits", "fire_walls": "fire_walls"},
-        "accessibility": {"ramp_required": "ramp", "accessible_bathroom": "accessible_bathroom"},
-    },
-    "render_paths": {"front": "front_view", "top": "top_view"},
-}
-"""A design of house data, key by key: in each place stands the name of a field of its `Answer`, of a feature, or of
-what code derives (see design_text.derive_design)."""

@@ -12,7 +12,6 @@ from pydantic import BaseModel
 
 from housebrain_core.config import PlanConfig
 from housebrain_core.errors import ConfigError, DataError
-from housebrain_core.manifests import read_manifest
 from housebrain_core.splits.bundle import Bundle, is_bundle, read_bundle
 from housebrain_core.splits.costs import (
     BASES,
@@ -39,6 +38,7 @@ from housebrain_core.splits.costs import (
     training_hours,
     weeks,
 )  # fmt: skip
+from housebrain_core.splits.parts import read_splits
 
 BATCH = 2_000
 
@@ -152,7 +152,7 @@ def _read_splits(path: Path) -> list[Bundle]:
     if not path.is_dir():
         what = "is a file, and no bundle" if path.exists() else "does not exist"
         raise DataError(f"{path} {what}. Give the folder that `housebrain split` wrote, or one bundle.")
-    return [read_bundle(path / part["bundle"]) for part in read_manifest(path, "splits")["parts"]]
+    return [read_bundle(path / part.bundle) for part in read_splits(path)]
 
 
 def _counter(base_model: str) -> tuple[Callable[[Bundle], tuple[Range, float]], bool]:

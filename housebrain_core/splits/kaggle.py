@@ -10,7 +10,7 @@ from pathlib import Path
 
 from housebrain_core.manifests import to_json
 from housebrain_core.splits.parts import SplitPart
-from housebrain_core.splits.tree import link_or_copy
+from housebrain_core.splits.write import link_or_copy
 
 CLIENT = "kaggle==2.2.5"
 """The oldest client that has --no-run; without that flag a push starts a run, which uses up quota."""

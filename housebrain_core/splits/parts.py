@@ -82,7 +82,7 @@ class SplitSummary(BaseModel):
     parts: list[SplitPart]
 
 
-def read_parts(folder: Path) -> list[SplitPart]:
+def read_splits(folder: Path) -> list[SplitPart]:
     """The splits of a splits folder.
 
     Raises:

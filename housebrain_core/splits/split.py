@@ -13,14 +13,13 @@ from housebrain_core.data.files import is_validation_part
 from housebrain_core.data.samples import ReadLog, read_parts, read_samples
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec
-from housebrain_core.manifests import MANIFEST, read_manifest, seal, sha256_of, sync_folder, to_json
+from housebrain_core.manifests import MANIFEST, read_manifest, seal, sync_folder, to_json
 from housebrain_core.outputs import check_folder
 from housebrain_core.splits.assignments import Assignment, assign
 from housebrain_core.splits.bundle import SCHEMA, Bundle, is_bundle, read_bundle
-from housebrain_core.splits.deliverables import describe_folder, hand_out
 from housebrain_core.splits.encode import EncodedDataset, encode_dataset
-from housebrain_core.splits.handouts import describe_size
-from housebrain_core.splits.parts import SUMMARY, SplitSummary, read_parts
+from housebrain_core.splits.handouts import describe_folder, describe_size, hand_out
+from housebrain_core.splits.parts import SUMMARY, SplitSummary, read_splits
 from housebrain_core.splits.write import hash_table, write_splits
 
 
@@ -59,7 +58,7 @@ def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]
     if not data.exists():
         raise DataError(f"{data} does not exist. Say with --data where validation samples are: splits, or a dataset.")
     if (data / SUMMARY).is_file():
-        data = data / read_parts(data)[0].bundle
+        data = data / read_splits(data)[0].bundle
     if is_bundle(data):
         bundle = read_bundle(data)
         codec.check_version(bundle.manifest.get("codec_version"), str(data))
@@ -72,6 +71,7 @@ def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]
     if not examples:
         raise DataError(f"{data} has no validation samples.")
     return examples
+
 
 def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) -> SplitSummary:
     """Writes the splits folder: the guide's tree, bundle, notebook and handout of each split, and the summary.
