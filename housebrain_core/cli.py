@@ -169,8 +169,9 @@ def run_merge(settings: Any) -> None:
 def run_evaluate(settings: Any) -> None:
     """Judge models on validation samples: loss, parse rates, rule checks."""
     from housebrain_core.evaluate.evaluate import evaluate_models
+    from housebrain_core.evaluate.tables import show_evaluation
 
-    evaluate_models(settings)
+    show_evaluation(evaluate_models(settings))
 
 
 def run_generate(settings: Any) -> None:
