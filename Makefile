@@ -1,6 +1,8 @@
-# make demo   the whole chain on this computer, on generated data
-# make test   lint, tests, and the notebooks built and executed
-# make soak   the long forms of the tests: hours
+# make demo    the whole chain on this computer, on generated data
+# make quick   the tests that take no more than a few seconds each: under half a minute
+# make lint    style, types, and whether the built notebooks are as their sources say
+# make test    lint, all tests with the branches that they cover, and the notebooks built and executed
+# make soak    the long forms of the tests: hours
 #
 # Each makes .venv on its first run. TORCH=cpu takes PyTorch's CPU build: `make demo TORCH=cpu`.
 
@@ -10,16 +12,22 @@ BIN := .venv/bin
 STAMP := .venv/installed
 PINS := housebrain_core/constraints.txt
 
-.PHONY: demo test soak notebooks clean
+.PHONY: demo quick lint test soak notebooks clean
 
 demo: $(STAMP)
 	$(BIN)/housebrain demo --overwrite
 
-test: $(STAMP)
+quick: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow and not soak" -n 2 --dist loadgroup
+
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyright
 	$(BIN)/python build_notebooks.py --check
-	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadgroup
+
+test: lint
+	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadgroup --cov --cov-report=term
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak
@@ -28,7 +36,7 @@ notebooks: $(STAMP)
 	$(BIN)/python build_notebooks.py
 
 clean:
-	rm -rf .venv build housebrain_demo
+	rm -rf .venv build housebrain_demo .coverage .coverage.*
 
 # The stamp is newer than both files as long as nothing has to be installed.
 $(STAMP): pyproject.toml $(PINS)

@@ -26,9 +26,10 @@ from transformers import TrainerCallback
 from housebrain_core.config import FineTuningConfig
 from housebrain_core.train import stopping
 from housebrain_core.train import tuner as train
+from housebrain_core.train.run import Run
 from housebrain_core.train.stopping import StopWhenLearned, why_learned
 from housebrain_core.train.tiny import tiny_base
-from housebrain_core.train.tuner import HouseBrainFineTuner, TrainResult
+from housebrain_core.train.tuner import HouseBrainFineTuner
 
 MEASUREMENTS = 20
 """In a plan: as many as training makes for 52,500 samples of 253 tokens, each 157 steps of 3,240."""
@@ -85,7 +86,7 @@ def measure_as_often_as_a_whole_split(config: FineTuningConfig) -> None:
     train.measuring_interval = lambda rows, per_step: max(1, steps[0] // MEASUREMENTS)
 
 
-def run_both(config: FineTuningConfig) -> tuple[TrainResult, TrainResult | None, str]:
+def run_both(config: FineTuningConfig) -> tuple[Run, Run | None, str]:
     """Every epoch, then the branch with the rule on; the second is None where the rule never ends it."""
     measure_as_often_as_a_whole_split(config)
     watched = Watched(config)
@@ -100,7 +101,7 @@ def run_both(config: FineTuningConfig) -> tuple[TrainResult, TrainResult | None,
     return whole, ended, watched.brancher.reason
 
 
-def table(result: TrainResult) -> str:
+def table(result: Run) -> str:
     """Share of the plan, samples seen, loss, and distance to the floor."""
     lines = ["| share of the plan | samples seen | validation loss | above the floor |", "|---|---|---|---|"]
     points = [*result.validation_curve, (result.steps, result.validation_loss)]
@@ -114,7 +115,7 @@ def table(result: TrainResult) -> str:
     return "\n".join(lines)
 
 
-def describe_end(whole: TrainResult, ended: TrainResult | None, reason: str) -> str:
+def describe_end(whole: Run, ended: Run | None, reason: str) -> str:
     """What ending early costs, and what it saves."""
     if ended is None:
         return "The rule does not end this run before its plan does."
@@ -126,7 +127,7 @@ def describe_end(whole: TrainResult, ended: TrainResult | None, reason: str) -> 
     )
 
 
-def draw(whole: TrainResult, ended: TrainResult | None, path: Path) -> None:
+def draw(whole: Run, ended: Run | None, path: Path) -> None:
     """The two curves and the floor."""
     import matplotlib
 

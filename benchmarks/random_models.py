@@ -7,11 +7,10 @@ from bitsandbytes.nn import Linear4bit, Params4bit
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.integrations import sdpa_attention
 
-from housebrain_core.platforms import choose_dtype
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.splits.costs import Shape
 from housebrain_core.train.base_models import Base
-from housebrain_core.train.model import add_lora, training_device
+from housebrain_core.train.model import add_lora, choose_dtype, training_device
 
 
 def random_model(shape: Shape, report=lambda line: None):

@@ -1,9 +1,7 @@
 """The command line: `housebrain STAGE --flags`; a stage's flags are the fields of its settings."""
 
 import argparse
-import json
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -33,6 +31,7 @@ class Stage(NamedTuple):
 
     @property
     def help(self) -> str:
+        """What the command does, in a sentence."""
         return " ".join((self.run.__doc__ or "").split())
 
 
@@ -130,24 +129,18 @@ def run_split(settings: Any) -> None:
 
 def run_plan(settings: Any) -> None:
     """Say how long training will take: tokens, hours, sessions, weeks, and what would fit better."""
-    from housebrain_core.splits.hours import describe_plan, make_plan
+    from housebrain_core.splits.hours import describe_hours, estimate_hours
 
-    print(describe_plan(make_plan(settings)))
+    print(describe_hours(estimate_hours(settings)))
 
 
 def run_train(settings: Any) -> None:
     """Train one split into one LoRA adapter; start it again to go on where it was."""
+    from housebrain_core.train.tuner import HouseBrainFineTuner
+
     check_folder(settings.output_dir)
-    if settings.gpus > 1:  # torch is needed in the processes only
-        from housebrain_core.train.launch import train_in_processes
-
-        train_in_processes(settings, print, time.time())
-        ended = json.loads((settings.output_dir / "run.json").read_text(encoding="utf-8"))["why_it_ended"]
-    else:
-        from housebrain_core.train.tuner import HouseBrainFineTuner
-
-        ended = HouseBrainFineTuner(settings).train().why_it_ended
-    if "SIGINT" in ended:  # it was saved in good order; a script must not take it for done
+    run = HouseBrainFineTuner(settings).train()
+    if "SIGINT" in run.why_it_ended:  # it was saved in good order; a script must not take it for done
         raise KeyboardInterrupt
 
 
@@ -176,8 +169,9 @@ def run_merge(settings: Any) -> None:
 def run_evaluate(settings: Any) -> None:
     """Judge models on validation samples: loss, parse rates, rule checks."""
     from housebrain_core.evaluate.evaluate import evaluate_models
+    from housebrain_core.evaluate.tables import show_evaluation
 
-    evaluate_models(settings)
+    show_evaluation(evaluate_models(settings))
 
 
 def run_generate(settings: Any) -> None:

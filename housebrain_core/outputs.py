@@ -1,9 +1,22 @@
-"""Whether a result may be written where a person wants it, asked before the work and not after it."""
+"""How a stage writes its result: asked for before the work, one writer at a time, whole or not at all.
+
+`staged_output` is for a folder, `lock_output` for a file or for a folder that grows in place, as training's does.
+"""
 
 import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from housebrain_core.errors import ConfigError
+from filelock import FileLock, Timeout
+
+from housebrain_core.errors import ConfigError, DataError
+from housebrain_core.manifests import MANIFEST, read_manifest, sync_folder
 
 
 def check_file(path: Path, keys: set[str] | None = None) -> None:
@@ -32,6 +45,103 @@ def check_folder(path: Path) -> None:
     if path.is_file():
         raise ConfigError(f"output = {path}: that is a file; name a folder.")
     _check_folder_above(path)
+
+
+def check_replaceable(output: Path, kind: str, overwrite: bool) -> dict[str, Any] | None:
+    """Refuses an existing folder, unless it may be replaced and is a whole one that the same stage wrote.
+
+    Args:
+        output: the folder that will be written.
+        kind: of its manifest, such as "splits" or "adapter".
+        overwrite: whether the person allows a replacement.
+
+    Returns:
+        The manifest of what will be replaced; None where nothing will be.
+
+    Raises:
+        ConfigError: the folder must stay.
+    """
+    check_folder(output)
+    if not output.exists():
+        return None
+    if not overwrite:
+        raise ConfigError(f"{output} exists already. Choose another --output, or replace it with --overwrite.")
+    try:
+        return read_manifest(output, kind)
+    except DataError:
+        raise ConfigError(
+            f"{output} is not a whole folder that this command wrote, and --overwrite replaces nothing else. "
+            "Choose another --output, or move it away yourself."
+        ) from None
+
+
+@contextmanager
+def staged_output(output: Path, kind: str, overwrite: bool = False) -> Iterator[Path]:
+    """Yields an empty hidden folder beside `output` that becomes `output` when the block ends without an error.
+
+    The block writes its manifest (`manifests.seal`) last. Nobody else can write the same output meanwhile, and after
+    an error or an interruption the output is what it was before.
+
+    Args:
+        output: the folder to write; it is checked before the block begins.
+        kind: of its manifest.
+        overwrite: replace a folder that the same stage wrote; it stays whole until the new one takes its place.
+
+    Raises:
+        ConfigError: the output exists and may not be replaced, or another process is writing it.
+    """
+    check_replaceable(output, kind, overwrite)  # before anything is made; again once nobody else can write
+    with lock_output(output):
+        aside = output.with_name(f".{output.name}.replaced")
+        _clean_up(output, aside)
+        replaced = check_replaceable(output, kind, overwrite) is not None
+        staging = output.with_name(f".{output.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+        staging.mkdir()
+        try:
+            yield staging
+            assert (staging / MANIFEST).is_file(), f"{staging} has no {MANIFEST}"
+            if replaced:
+                output.rename(aside)
+            elif output.exists():
+                raise ConfigError(f"{output} was made by somebody else during the work, so it stays. Start again.")
+            staging.rename(output)
+            sync_folder(output.absolute().parent)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def lock_output(output: Path) -> Iterator[None]:
+    """Holds an output for this process or thread; the lock ends with the process, however that ends.
+
+    Args:
+        output: a file or folder, which need not exist; the lock is a hidden file beside it, which stays: whoever
+            removed it could take it from under a process that is about to lock it.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    output.absolute().parent.mkdir(parents=True, exist_ok=True)
+    try:
+        held = FileLock(output.with_name(f".{output.name}.lock")).acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(
+            f"another process is writing {output}. Wait for it, stop it, or choose another --output."
+        ) from None
+    with held:
+        yield
+
+
+def _clean_up(output: Path, aside: Path) -> None:
+    """Removes what a process that died left beside the output; needs the lock, without which it may still run."""
+    if aside.exists() and not output.exists():
+        aside.rename(output)  # it died between two renames
+    shutil.rmtree(aside, ignore_errors=True)
+    staging = re.compile(rf"\.{re.escape(output.name)}\.\d+-[0-9a-f]{{8}}\.partial")
+    for path in output.absolute().parent.iterdir():
+        if staging.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _check_folder_above(path: Path) -> None:

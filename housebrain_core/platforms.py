@@ -1,18 +1,20 @@
-"""Where this code runs, what it runs on, beside which other processes, and what follows from that."""
+"""Where this code runs: the platform, its GPUs, its time, and the signals that end it. Needs no torch."""
 
 import math
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Platform = Literal["kaggle", "colab", "local"]
 ROOT = Path(os.environ.get("HOUSEBRAIN_SIMULATED_ROOT", "/"))  # tests simulate /kaggle and /content below another
-WORKING = {"kaggle": ROOT / "kaggle/working", "colab": ROOT / "content", "local": Path(".")}  # where results are found
+WORKING = {"kaggle": ROOT / "kaggle/working", "colab": ROOT / "content", "local": Path()}  # where results are found
 TIME_BUDGET_HOURS = {"kaggle": 8.5, "colab": 11.0, "local": None}  # of a session; well before the platform ends it
 
 
@@ -23,14 +25,28 @@ def detect_platform() -> Platform:
     return "colab" if "google.colab" in sys.modules or os.environ.get("COLAB_RELEASE_TAG") else "local"
 
 
-def choose_dtype(device_name: str, capability: tuple[int, int] | None) -> tuple[str, str]:
-    """The floating-point type to compute in, and why, by a GPU's compute capability (None on a CPU)."""
-    if capability is None:
-        return "float32", f"float32: {device_name} has no GPU, and half precision is slow on a CPU"
-    dotted = ".".join(map(str, capability))
-    if capability >= (8, 0):  # torch.cuda.is_bf16_supported() is True on a T4 too, where bfloat16 is emulated
-        return "bfloat16", f"bfloat16: {device_name} is compute capability {dotted}"
-    return "float16", f"float16: {device_name} is compute capability {dotted}, bfloat16 needs 8.0"
+class Gpu(NamedTuple):
+    """One GPU as its driver describes it; memory in MiB."""
+
+    name: str
+    capability: tuple[int, int]
+    memory: int
+    free: int
+
+
+def list_gpus() -> list[Gpu]:
+    """The NVIDIA GPUs of this machine, asked of the driver, without torch; empty where there is none."""
+    program = shutil.which("nvidia-smi")
+    if not program:
+        return []
+    query = "--query-gpu=name,compute_cap,memory.total,memory.free"
+    answer = subprocess.run([program, query, "--format=csv,noheader,nounits"], capture_output=True, text=True)
+    gpus = []
+    for line in answer.stdout.splitlines() if answer.returncode == 0 else []:
+        name, capability, memory, free = (part.strip() for part in line.split(","))
+        major, minor = capability.split(".")
+        gpus.append(Gpu(name, (int(major), int(minor)), int(memory), int(free)))
+    return gpus
 
 
 def session_start() -> float:
@@ -61,23 +77,3 @@ def catch_signals(handler: Callable[[int, Any], None]) -> ExitStack:
         with suppress(ValueError):  # not the main thread: nobody can signal us there
             restore.callback(signal.signal, number, signal.signal(number, handler))
     return restore
-
-
-def rank() -> int:
-    """The number of this of several training processes, from 0, as torchrun sets it; only 0 writes and reports."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def world_size() -> int:
-    """How many processes train one model together, one for each GPU."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def gather(value: Any) -> list[Any]:
-    """The values that all processes give, in order of rank; every process has to call it, or the rest hang."""
-    values = [value] * world_size()
-    if len(values) > 1:
-        from torch import distributed
-
-        distributed.all_gather_object(values, value)
-    return values

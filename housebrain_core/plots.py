@@ -25,7 +25,7 @@ class Picture(Figure):
         alt: what is to be seen, for those who cannot see it.
     """
 
-    def __init__(self, width: float, height: float, alt: str):
+    def __init__(self, width: float, height: float, alt: str) -> None:
         super().__init__(figsize=(width, height), layout="constrained")
         self.alt = alt
 

@@ -10,6 +10,7 @@ from housebrain_core.errors import SWITCHES, ConfigError
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Length = Annotated[int, Field(ge=16)]  # in tokens
+Processes = Annotated[int, Field(ge=1, le=8)]
 Switch = Literal["auto", "on", "off"]
 
 
@@ -65,7 +66,7 @@ class FineTuningConfig(Settings):
     seed: int = Field(42, description="Seed of the data order.")
     lora_seed: int = Field(42, description="Seed of the LoRA initialisation; the same for all splits of one merge.")
     load_in_4bit: bool = Field(True, description="Quantise the base model to NF4 with double quantisation.")
-    gpus: int = Field(1, ge=1, le=8, description="GPUs that train together, one process each; without any, on the CPU.")
+    gpus: Processes | Literal["all"] = Field("all", description="GPUs that train together, a process each.")
     gradient_checkpointing: Switch = Field("auto", description="Less memory, a third more time; auto: when needed.")
     save_steps: Count = Field(200, description="Optimizer steps between checkpoints.")
     save_minutes: float = Field(10.0, gt=0, description="Minutes between checkpoints; whichever comes first.")

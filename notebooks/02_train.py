@@ -192,7 +192,7 @@ from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.splits.parts import read_splits
 from housebrain_core.train import HouseBrainFineTuner
-from housebrain_core.train.card import describe_adapter
+from housebrain_core.train.run import describe_run
 from housebrain_core.train.tiny import tiny_base
 
 parts = {part.split_id: part for part in read_splits(Path(splits_folder))}
@@ -228,18 +228,14 @@ result = HouseBrainFineTuner(config).train()
 plots.loss_curves({part.adapter: result.curve})
 
 # %% [markdown] tags=["kaggle", "colab"]
-# Training. Each line gives the loss in nats per token, the speed, and the time left. Where two GPUs are, both are used
-# if a short trial says that they are faster. A rehearsal is stopped after its first checkpoint and goes on from there,
+# Training. Each line gives the loss in nats per token, the speed, and the time left. All GPUs are
+# used. A rehearsal is stopped after its first checkpoint and goes on from there,
 # as a real run would after an interruption.
 
 # %% tags=["kaggle", "colab"]
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.train import HouseBrainFineTuner
-from housebrain_core.train.card import describe_adapter
-from housebrain_core.train.tuner import (
-    gpu_trial,
-    worker,  # noqa: F401  the worker is what each of two GPUs runs
-)
+from housebrain_core.train.run import describe_run
 
 config = FineTuningConfig(
     dataset_path=dataset_path,
@@ -256,7 +252,6 @@ config = FineTuningConfig(
     load_in_4bit=load_in_4bit,
     time_budget_hours=time_budget_hours or TIME_BUDGET_HOURS[platform],
 )
-config = gpu_trial.choose_gpus(config, steps=5 if rehearsal else gpu_trial.STEPS)
 with cloud.DriveCopies(output, drive):
     result = HouseBrainFineTuner(config, cloud.interrupt_at_checkpoint if rehearsal else print).train()
     if rehearsal and not result.finished:
@@ -281,7 +276,7 @@ pyplot.legend()
 pyplot.show()
 
 # %%
-Markdown(describe_adapter(result.model_dump()).split("---\n")[-1])
+Markdown(describe_run(result))
 
 # %% tags=["kaggle", "colab"]
 from housebrain_core.cloud import next_steps

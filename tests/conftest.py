@@ -17,6 +17,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads are slower than one
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 
 
+ROOT = Path(__file__).parents[1]
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Lets pytest-xdist keep tests of a group together, so that what they share is made once.
@@ -30,7 +33,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item._id = coerce_node_id(item._nodeid)
 
 
-SHARED = Path(os.environ.get("HOUSEBRAIN_SHARED") or Path(__file__).parents[2] / "shared")
+PRAGMA = "# pragma: needs GPU or platform"
+"""Excludes code from coverage that no CPU outside Kaggle and Colab can run."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says beside the coverage how many places it leaves out."""
+    if config.pluginmanager.hasplugin("_cov"):
+        texts = [path.read_text(encoding="utf-8") for path in (ROOT / "housebrain_core").rglob("*.py")]
+        count = sum(text.count(PRAGMA) for text in texts)
+        terminalreporter.write_line(f"{count} places need a GPU or a platform and are excluded from coverage")
+
+
+SHARED = Path(os.environ.get("HOUSEBRAIN_SHARED") or ROOT.parent / "shared")
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +66,7 @@ def skip_without_index(done: subprocess.CompletedProcess) -> None:
 
 def read_pins() -> dict[str, str]:
     """Version of each distribution in the lock file, by name."""
-    text = (Path(__file__).parents[1] / "housebrain_core" / "constraints.txt").read_text(encoding="utf-8")
+    text = (ROOT / "housebrain_core" / "constraints.txt").read_text(encoding="utf-8")
     return dict(line.split("==") for line in text.splitlines() if line and not line.startswith("#"))
 
 

@@ -161,10 +161,11 @@ def test_an_interruption_is_said_and_is_no_success(monkeypatch, capsys, tmp_path
 
 @pytest.mark.parametrize(("why", "code"), [("stopped by SIGINT", 130), ("the time budget ended", 0)])
 def test_training_on_several_gpus_that_was_interrupted_is_no_success(why, code, monkeypatch, capsys, tmp_path):
-    def train(settings, report, started):
-        (settings.output_dir / "run.json").write_text(json.dumps({"why_it_ended": why}))
+    def train(settings, count, report, started):
+        assert count == 2
+        (settings.output_dir / "run.json").write_text(json.dumps({"finished": False, "why_it_ended": why}))
 
-    monkeypatch.setattr("housebrain_core.train.launch.train_in_processes", train)
+    monkeypatch.setattr("housebrain_core.train.tuner.train_in_processes", train)
     ended, text = run(monkeypatch, capsys, "train", "--split", tmp_path, "--output", tmp_path, "--gpus", "2")
     assert ended == code and ("Interrupted" in text) == (code == 130)
 

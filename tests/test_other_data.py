@@ -111,10 +111,10 @@ def quiet(line: str) -> None:
 def test_the_audit_reads_any_structure_and_house_rules_judge_only_houses(plan, tmp_path):
     write_plans(tmp_path / "plans.jsonl", plan)
     result = audit_dataset(AuditConfig(source=tmp_path / "plans.jsonl", output=tmp_path / "audit.html"), report=quiet)
-    assert sum(result["samples"].values()) == COUNT and result["bad"] == 0
-    assert result["fields"] and (tmp_path / "audit.html").stat().st_size > 10_000
+    assert sum(result.samples.values()) == COUNT and result.bad == 0
+    assert result.fields and (tmp_path / "audit.html").stat().st_size > 10_000
     if plan in (wall_plan, text_plan):
-        assert "far_limit" not in result["rules"]
+        assert "far_limit" not in result.rules
 
 
 @pytest.mark.parametrize("plan", PLANS)

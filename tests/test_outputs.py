@@ -1,6 +1,9 @@
 """Where results may be written is asked before the work: folders, files in the way, and what others wrote."""
 
 import json
+import multiprocessing
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +11,8 @@ from housebrain_core.cli import run_train
 from housebrain_core.config import AuditConfig, FineTuningConfig, SplitConfig
 from housebrain_core.data.audit import audit_dataset
 from housebrain_core.errors import ConfigError
-from housebrain_core.outputs import check_file, check_folder
+from housebrain_core.manifests import check_files, read_manifest, seal
+from housebrain_core.outputs import check_file, check_folder, lock_output, staged_output
 from housebrain_core.splits.split import split_dataset
 
 
@@ -58,3 +62,99 @@ def test_an_audit_replaces_its_own_report_and_nobody_elses(dataset, tmp_path):
     figures.unlink()
     audit_dataset(config, lambda line: None)
     audit_dataset(config, lambda line: None)
+
+
+def write_result(output: Path, text: str, started=None, go_on=None, overwrite: bool = False) -> None:
+    """A stage in miniature: two files and a manifest, with a pause between them."""
+    with staged_output(output, "result", overwrite) as folder:
+        (folder / "first").write_text(text)
+        if started:
+            started.set()
+            assert go_on.wait(30)
+        (folder / "second").write_text(text)
+        seal(folder, "result")
+
+
+def read_result(output: Path) -> list[str]:
+    check_files(output, read_manifest(output, "result"))
+    return [(output / name).read_text() for name in ("first", "second")]
+
+
+def left_beside(output: Path) -> list[str]:
+    """What is in the folder of the output, but it and its lock."""
+    return sorted({path.name for path in output.parent.iterdir()} - {output.name, f".{output.name}.lock"})
+
+
+@pytest.mark.parametrize("kind", [threading.Thread, multiprocessing.get_context("spawn").Process])
+def test_of_two_runs_into_one_output_the_second_is_refused_and_nothing_is_mixed(kind, tmp_path):
+    events = threading if kind is threading.Thread else multiprocessing.get_context("spawn")
+    started, go_on, output = events.Event(), events.Event(), tmp_path / "out"
+    first = kind(target=write_result, args=(output, "one", started, go_on))
+    first.start()
+    assert started.wait(60)
+    with pytest.raises(ConfigError, match=r"another process is writing .*out\. Wait for it") as refused:
+        write_result(output, "two")
+    assert "\n" not in str(refused.value) and not output.exists()
+    go_on.set()
+    first.join()
+    assert read_result(output) == ["one", "one"] and left_beside(output) == []
+    write_result(output, "two", overwrite=True)
+    assert read_result(output) == ["two", "two"] and left_beside(output) == []
+
+
+def test_after_an_error_the_output_is_what_it_was(tmp_path):
+    output = tmp_path / "out"
+    for before in (None, "one"):
+        if before:
+            write_result(output, before)
+        with pytest.raises(KeyboardInterrupt), staged_output(output, "result", overwrite=True) as folder:
+            (folder / "first").write_text("half")
+            raise KeyboardInterrupt
+        assert output.exists() == bool(before) and left_beside(output) == []
+    assert read_result(output) == ["one", "one"]
+
+
+def test_what_a_dead_process_left_is_removed_and_an_output_that_stepped_aside_comes_back(tmp_path):
+    output = tmp_path / "out"
+    write_result(output, "one")
+    output.rename(tmp_path / ".out.replaced")
+    for name in (".out.123-0a1b2c3d.partial", ".out.v2.123-0a1b2c3d.partial"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(ConfigError, match="exists already"):
+        write_result(output, "two")
+    assert read_result(output) == ["one", "one"]
+    assert left_beside(output) == [".out.v2.123-0a1b2c3d.partial"], "another output's staging stays"
+
+
+@pytest.mark.parametrize("files", [[], ["thesis.txt"], ["manifest.json"]])
+def test_only_a_whole_folder_of_the_same_stage_is_replaced(files, tmp_path):
+    output = tmp_path / "out"
+    output.mkdir()
+    for name in files:
+        (output / name).write_text("mine")
+    with pytest.raises(ConfigError, match="exists already"):
+        write_result(output, "one")
+    with pytest.raises(ConfigError, match="not a whole folder that this command wrote"):
+        write_result(output, "one", overwrite=True)
+    assert sorted(path.name for path in output.iterdir()) == files and left_beside(output) == []
+
+
+def test_an_output_that_somebody_makes_during_the_work_stays(tmp_path):
+    output = tmp_path / "out"
+    with (
+        pytest.raises(ConfigError, match="was made by somebody else during the work"),
+        staged_output(output, "result") as folder,
+    ):
+        seal(folder, "result")
+        output.mkdir()
+        (output / "thesis.txt").write_text("mine")
+    assert (output / "thesis.txt").read_text() == "mine" and left_beside(output) == []
+
+
+def test_a_file_can_be_locked_too(tmp_path):
+    output = tmp_path / "new" / "evaluation.json"
+    refused = pytest.raises(ConfigError, match=r"another process is writing .*evaluation\.json")
+    with lock_output(output), refused, lock_output(output):
+        pass
+    with lock_output(output):
+        output.write_text("1")

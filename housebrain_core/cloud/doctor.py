@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from housebrain_core.errors import MachineError
-from housebrain_core.platforms import WORKING, Platform, detect_platform
-from housebrain_core.train.gpus import Gpu, list_gpus
+from housebrain_core.platforms import WORKING, Gpu, Platform, detect_platform, list_gpus
 
 PYTHON = (3, 11)
 """Python needed: the oldest that transformers runs on."""
@@ -52,7 +51,7 @@ CLICKS = {
 def check_machine(base_model: str, require_gpu: bool, report: Callable[[str], None] = print) -> Platform:
     """Looks at the whole machine, then names all that is in the way.
 
-    This process uses one GPU, the first (several are several processes); the base model's files go to scratch disk.
+    The base model's files will go to scratch disk.
 
     Args:
         base_model: a folder, or an id on the Hub, which then has to be reachable.
@@ -66,7 +65,6 @@ def check_machine(base_model: str, require_gpu: bool, report: Callable[[str], No
         MachineError: it cannot train; one line per problem.
     """
     platform, gpus = detect_platform(), list_gpus()
-    os.environ["CUDA_VISIBLE_DEVICES"] = "0"  # before torch: 4-bit training over two GPUs goes wrong in several ways
     os.environ.setdefault("HF_HOME", str(Path(tempfile.gettempdir()) / "huggingface"))
     devices = ", ".join(f"{gpu.name} ({gpu.free:,} MiB free)" for gpu in gpus) or "no GPU"
     report(f"{platform}, Python {python_platform.python_version()}, {devices}")

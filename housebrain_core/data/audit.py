@@ -4,36 +4,43 @@ Every sample is read, and every field of every design is looked at. Two things a
 dataset, evenly spaced: token lengths (500 samples) and how often the references break a rule (2,000).
 """
 
+import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
 from housebrain_core.config import AuditConfig
 from housebrain_core.data.audit_page import describe, write_page
-from housebrain_core.data.columns import Columns, read_columns
-from housebrain_core.data.findings import SIGMAS, Finding, entropy_floor, study_fields
-from housebrain_core.data.samples import list_items
+from housebrain_core.data.audit_result import AuditResult, Cut, Lengths, RuleCount, conclude
+from housebrain_core.data.columns import make_columns
+from housebrain_core.data.findings import entropy_floor, study_fields
+from housebrain_core.data.samples import Part, ReadLog, Sample, list_items
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec
 from housebrain_core.house.rules import check_design, score_rules
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.outputs import check_file
 
-LENGTHS = (512, 1024, 2048)
-"""max_length values whose cut is reported."""
-TOKEN_SAMPLES, RULE_SAMPLES = 500, 2000
+MAX_LENGTHS = (512, 1024, 2048)
+"""max_length values whose cut is reported, in tokens."""
+LENGTH_SAMPLES = 500
+"""Samples whose lengths are measured."""
+RULE_SAMPLES = 2000
+"""Samples that the rules are tried on."""
+REPORT_EVERY = 50_000
+"""Samples between two lines of progress."""
+CountTokens = Callable[[list[str]], list[int]]
 
 
-def audit_dataset(config: AuditConfig, report: Callable[[str], None] = print) -> dict[str, Any]:
+def audit_dataset(config: AuditConfig, report: Callable[[str], None] = print) -> AuditResult:
     """Audits a dataset and writes the report as HTML and JSON.
 
     Args:
@@ -48,72 +55,117 @@ def audit_dataset(config: AuditConfig, report: Callable[[str], None] = print) ->
         ConfigError: the tokenizer cannot be loaded, or the report would replace somebody's file.
     """
     start = time.monotonic()
+    json_path = config.output.with_suffix(".json")
     check_file(config.output)
-    check_file(config.output.with_suffix(".json"), {"entropy_nats_per_sample", "conclusions"})
-    count_tokens = load_tokenizer(config.tokenizer)
-    columns = read_columns(config.source, report)
+    check_file(json_path, {"entropy_nats_per_sample", "conclusions"})
+    count_tokens = load_token_counter(config.tokenizer)
+    counts = SampleCounts()
+    columns = make_columns(read_all(config.source, counts, report))
+    counts.log.check(1.0)
     report("looking at every field")
-    findings = study_fields(columns.fields)
-    examples = list(pick_samples(config.source, len(columns.parts), RULE_SAMPLES))
-    result = {
-        "source": config.source.name,
-        **count_samples(columns),
-        "fields": [asdict(finding) for finding in findings],
-        "entropy_nats_per_sample": entropy_floor(findings),
-        "floor_is_lower_bound": any(finding.free is None for finding in findings),
-        "tokenizer": config.tokenizer,
-        "lengths": measure_lengths(examples[:: max(1, len(examples) // TOKEN_SAMPLES)], count_tokens),
-        "rules": measure_rules(examples),
-        "rule_samples": len(examples),
-    }
-    result["floor_nats_per_token"] = None
-    if config.tokenizer:
-        result["floor_nats_per_token"] = result["entropy_nats_per_sample"] / result["lengths"]["ours"]["answer_mean"]
-    result["conclusions"] = conclude(result, findings)
-    result["seconds"] = time.monotonic() - start
+    fields = study_fields(columns)
+    examples = list(pick_samples(config.source, sum(counts.parts.values()), RULE_SAMPLES))
+    lengths = measure_lengths(examples[:: max(1, len(examples) // LENGTH_SAMPLES)], count_tokens)
+    per_token = entropy_floor(fields) / lengths["ours"].answer_mean if config.tokenizer else None
+    result = AuditResult(
+        source=config.source.name,
+        samples=dict(counts.parts),
+        bad=len(counts.log.bad),
+        bad_reasons=Counter(bad.reason for bad in counts.log.bad).most_common(10),
+        bad_examples=[bad._asdict() for bad in counts.log.bad[:10]],
+        duplicates=counts.duplicates,
+        leaks=counts.leaks,
+        fields=fields,
+        entropy_nats_per_sample=entropy_floor(fields),
+        floor_is_lower_bound=any(finding.free is None for finding in fields),
+        floor_nats_per_token=per_token,
+        tokenizer=config.tokenizer,
+        lengths=lengths,
+        rules=measure_rules(examples),
+        rule_samples=len(examples),
+        conclusions=conclude(fields, per_token),
+        seconds=time.monotonic() - start,
+    )
     report(describe(result))
     write_page(result, config.output)
-    write_atomically(config.output.with_suffix(".json"), to_json(result))
-    report(f"wrote {config.output} and {config.output.with_suffix('.json')} in {result['seconds']:.0f} s")
+    write_atomically(json_path, to_json(result.model_dump()))
+    report(f"wrote {config.output} and {json_path} in {result.seconds:.0f} s")
     return result
 
 
-def count_samples(columns: Columns) -> dict[str, Any]:
-    """Samples per part, bad ones with reasons, duplicates by content and leaks between the parts."""
-    parts = dict.fromkeys(columns.digests)
-    train = {digest for digest, part in zip(columns.digests, columns.parts, strict=True) if part == "train"}
-    leaks = sum(
-        digest in train for digest, part in zip(columns.digests, columns.parts, strict=True) if part == "validation"
-    )
-    return {
-        "samples": dict(Counter(columns.parts)),
-        "bad": len(columns.log.bad),
-        "bad_reasons": Counter(bad.reason for bad in columns.log.bad).most_common(10),
-        "bad_examples": [bad._asdict() for bad in columns.log.bad[:10]],
-        "duplicates": len(columns.digests) - len(parts),
-        "leaks": leaks,
-    }
+@dataclass
+class SampleCounts:
+    """What reading a dataset counts beside its fields."""
+
+    log: ReadLog = field(default_factory=ReadLog)
+    parts: Counter[Part] = field(default_factory=Counter)
+    train: set[bytes] = field(default_factory=set)
+    """Digests of the content of training samples, without id and metadata."""
+    validation: Counter[bytes] = field(default_factory=Counter)
+    """Digest -> validation samples with this content."""
+
+    @property
+    def duplicates(self) -> int:
+        """Samples whose content occurs before, in either part."""
+        return sum(self.parts.values()) - len(self.train | set(self.validation))
+
+    @property
+    def leaks(self) -> int:
+        """Validation samples whose content is also in training."""
+        return sum(count for digest, count in self.validation.items() if digest in self.train)
 
 
-def pick_samples(source: Path, total: int, wanted: int):
-    """Evenly spaced good samples of both parts."""
+def read_all(source: Path, counts: SampleCounts, report: Callable[[str], None]) -> Iterator[Sample]:
+    """Reads every sample of both parts, and counts them; one whose id occurs twice is bad, and its content counts."""
+    for item in list_items(source, ("train", "validation")):
+        try:
+            part, sample = item.read()
+            digest = _digest(sample)
+        except DataError as error:
+            counts.log.refuse(item.origin, str(error))
+            continue
+        counts.parts[part] += 1
+        if part == "train":
+            counts.train.add(digest)
+        else:
+            counts.validation[digest] += 1
+        try:
+            counts.log.add(sample["id"])
+        except DataError as error:
+            counts.log.refuse(item.origin, str(error))
+        if sum(counts.parts.values()) % REPORT_EVERY == 0:
+            report(f"read {sum(counts.parts.values()):,} samples")
+        yield sample
+
+
+def _digest(sample: Sample) -> bytes:
+    content = codec.dumps(sample["input"]) + codec.dumps(sample["output"])
+    return hashlib.blake2b(content.encode(errors="surrogatepass"), digest_size=12).digest()
+
+
+def pick_samples(source: Path, total: int, wanted: int) -> Iterator[Sample]:
+    """Reads evenly spaced good samples of both parts; bad ones were counted by `read_all`."""
     step = max(1, total // wanted)
     for item in islice(list_items(source, ("train", "validation")), 0, None, step):
         try:
             yield item.read()[1]
-        except DataError:  # counted by read_columns
+        except DataError:
             continue
 
 
-def load_tokenizer(name: str | None) -> Callable[[list[str]], list[int]]:
-    """A function that counts tokens of texts; characters where there is no tokenizer."""
+def load_token_counter(name: str | None) -> CountTokens:
+    """A function from texts to their lengths in tokens, or in characters where no tokenizer is named.
+
+    Raises:
+        ConfigError: the tokenizer cannot be loaded.
+    """
     if name is None:
         return lambda texts: [len(text) for text in texts]
     if (Path(name) / "tokenizer.json").is_file():
         from tokenizers import Tokenizer
 
-        own = Tokenizer.from_file(str(Path(name) / "tokenizer.json"))
-        return lambda texts: [len(code) for code in own.encode_batch_fast(texts, add_special_tokens=False)]
+        fast = Tokenizer.from_file(str(Path(name) / "tokenizer.json"))
+        return lambda texts: [len(code) for code in fast.encode_batch_fast(texts, add_special_tokens=False)]
     from transformers import AutoTokenizer
 
     try:
@@ -126,43 +178,37 @@ def load_tokenizer(name: str | None) -> Callable[[list[str]], list[int]]:
     return lambda texts: [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
 
-def measure_lengths(samples: list[dict], count: Callable[[list[str]], list[int]]) -> dict[str, dict]:
-    """Lengths in the original form (indented JSON, the answer repeats the brief) and in ours, and what a limit cuts."""
-    forms = {
-        "original": [(json.dumps(s["input"], indent=2), json.dumps(s["output"], indent=2)) for s in samples],
-        "ours": [tuple(codec.encode(sample)) for sample in samples],
-    }
-    result = {}
-    for form, texts in forms.items():
-        prompts = np.array(count([prompt for prompt, _ in texts]))
-        answers = np.array(count([answer for _, answer in texts])) + 1  # EOS
-        total = prompts + answers
-        result[form] = {
-            "samples": len(texts),
-            "mean": float(total.mean()),
-            "median": float(np.median(total)),
-            "p99": float(np.quantile(total, 0.99)),
-            "max": int(total.max()),
-            "prompt_mean": float(prompts.mean()),
-            "answer_mean": float(answers.mean()),
-            "cut": {str(limit): _cut(prompts, answers, limit) for limit in LENGTHS},
-            "all": total.tolist(),
-        }
-    return result
+def measure_lengths(samples: list[Sample], count_tokens: CountTokens) -> dict[str, Lengths]:
+    """Measures lengths in the original form (indented JSON, the answer repeats the brief) and in ours."""
+    original = [(json.dumps(s["input"], indent=2), json.dumps(s["output"], indent=2)) for s in samples]
+    ours = [codec.encode(sample) for sample in samples]
+    return {"original": _measure_form(original, count_tokens), "ours": _measure_form(ours, count_tokens)}
 
 
-def _cut(prompts: np.ndarray, answers: np.ndarray, limit: int) -> dict[str, float]:
-    """What a cut from the right at `limit` leaves, as shares in [0, 1]."""
+def _measure_form(texts: list[tuple[str, str]], count_tokens: CountTokens) -> Lengths:
+    prompts = np.array(count_tokens([prompt for prompt, _ in texts]))
+    answers = np.array(count_tokens([answer for _, answer in texts])) + 1  # the end-of-text token
+    total = prompts + answers
+    return Lengths(
+        samples=len(texts),
+        mean=total.mean(),
+        median=np.median(total),
+        p99=np.quantile(total, 0.99),
+        max=total.max(),
+        prompt_mean=prompts.mean(),
+        answer_mean=answers.mean(),
+        cut={str(limit): _cut(prompts, answers, limit) for limit in MAX_LENGTHS},
+        all=total.tolist(),
+    )
+
+
+def _cut(prompts: np.ndarray, answers: np.ndarray, limit: int) -> Cut:
     kept = np.clip(limit - prompts, 0, answers)
-    return {
-        "answer_kept": float(kept.sum() / answers.sum()),
-        "whole": float((kept == answers).mean()),
-        "no_answer": float((kept == 0).mean()),
-    }
+    return Cut(answer_kept=kept.sum() / answers.sum(), whole=(kept == answers).mean(), no_answer=(kept == 0).mean())
 
 
-def measure_rules(samples: list[dict]) -> dict[str, dict]:
-    """How often the references break each rule; nothing for data that is no house design."""
+def measure_rules(samples: list[Sample]) -> dict[str, RuleCount]:
+    """Counts how often the references break each rule; nothing for data that is no house design."""
     results = []
     for sample in samples:
         try:
@@ -171,47 +217,7 @@ def measure_rules(samples: list[dict]) -> dict[str, dict]:
             continue
     scores = score_rules(results) if results else {}
     return {
-        name: {"broken": score.applicable - score.passed, "applicable": score.applicable}
+        name: RuleCount(broken=score.applicable - score.passed, applicable=score.applicable)
         for name, score in scores.items()
         if score.applicable
     }
-
-
-def conclude(result: dict, findings: list[Finding]) -> list[str]:
-    """What a model can and cannot learn, in plain words."""
-    kinds: dict[str, list[Finding]] = {}
-    for finding in findings:
-        kinds.setdefault(finding.kind, []).append(finding)
-
-    def names(*some: str) -> str:
-        return ", ".join(f.name.removeprefix("output.") for kind in some for f in kinds.get(kind, []))
-
-    free = [f for f in findings if f.free]
-    blind = [f for f in free if f.kind != "nearly derivable" and f.brief_sigmas <= SIGMAS]
-    lines = []
-    for f in kinds.get("constant", []):
-        if f.text == "always empty":
-            lines.append(f"{f.name.removeprefix('output.')} is always empty: a model learns to leave it empty.")
-    if any(f.text == "a copy of the whole brief" for f in findings):
-        lines.append("Designs repeat the whole brief: tokens spent on an echo that code can write.")
-    if names("copied", "derivable", "constant"):
-        lines.append(f"Code can write these, no model is needed: {names('copied', 'derivable', 'constant')}.")
-    if blind:
-        nats = sum(f.free for f in blind)
-        lines.append(
-            f"{len(blind)} fields are independent of every single field of the brief ({nats:.1f} nats). A model learns "
-            f"how often each value occurs, and no more: {', '.join(f.name.removeprefix('output.') for f in blind)}."
-        )
-    told = [f for f in free if f.brief_sigmas > SIGMAS]
-    for f in told:
-        lines.append(f"{f.name.removeprefix('output.')} depends on {f.brief_field}: a model can learn that part of it.")
-    text = names("free text")
-    if text:
-        lines.append(f"Free text or structure, whose floor these statistics do not know: {text}.")
-    bound = "at least " if result["floor_is_lower_bound"] else ""
-    per_token = f", {result['floor_nats_per_token']:.4f} nats per token" if result["floor_nats_per_token"] else ""
-    lines.append(
-        f"No honest model gets a validation loss clearly below {bound}{result['entropy_nats_per_sample']:.1f} nats per "
-        f"sample{per_token}, as estimated from these samples. A lower one means that it has seen the answers."
-    )
-    return lines

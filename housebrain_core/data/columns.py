@@ -1,164 +1,136 @@
-"""A dataset as columns: one per field of briefs and designs, of every sample, read on all cores."""
+"""Samples as columns: the values of each field of briefs and designs over all samples, numbered."""
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from housebrain_core.data.samples import Item, ReadLog, list_items
-from housebrain_core.data.workers import map_chunks
-from housebrain_core.errors import DataError
+from housebrain_core.data.samples import Sample
 from housebrain_core.house.codec import dumps
-from housebrain_core.splits.tables import as_numbers, as_texts
 
 ECHO = "(the brief itself)"
 """Stands for a value of a design that is the whole brief."""
 ABSENT = "(absent)"
 """Stands for a field that a sample does not have."""
+VOCABULARY = 200
+"""Distinct values up to which a field is a closed vocabulary."""
+BINS = 16
+"""Equal-count bins of numbers that have more distinct values than that."""
 
 
-class Chunk(NamedTuple):
-    """What a worker makes of some items; lists are of the good samples, in order."""
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One field over all samples; sample i has values[codes[i]]."""
 
-    ids: list[str]
-    parts: list[str]
-    digests: list[bytes]
-    """Of the content of each sample, its id and metadata left out."""
-    columns: dict[str, pa.Array]
-    positions: list[int]
-    bad: dict[int, str]
+    name: str
+    """Path such as input.plot.length; a list's length is the column `<path> (count)`."""
+    values: list
+    """Distinct values: all text, booleans, integers or floats; mixed and nested ones are JSON text."""
+    codes: np.ndarray
+    """(samples,) of integers."""
+
+    @property
+    def in_brief(self) -> bool:
+        """Whether the field is one of the brief, and not of the design."""
+        return self.name.startswith("input")
+
+    @property
+    def whole(self) -> bool:
+        """Whether all values are integers."""
+        return type(self.values[0]) is int
+
+    @property
+    def closed(self) -> bool:
+        """Whether the values are few enough to be a vocabulary."""
+        return len(self.values) <= VOCABULARY
+
+    @cached_property
+    def numbers(self) -> np.ndarray | None:
+        """(samples,) of float64; None where the values are text or booleans."""
+        if type(self.values[0]) not in (int, float):
+            return None
+        return np.array(self.values, np.float64)[self.codes]
+
+    @cached_property
+    def bins(self) -> np.ndarray:
+        """(samples,) codes of few values: many numbers are put into bins of equal count, open text into one."""
+        if len(self.values) <= BINS or (self.closed and self.numbers is None):
+            return self.codes
+        if self.numbers is None:
+            return np.zeros_like(self.codes)
+        edges = np.unique(np.quantile(self.numbers, np.linspace(0, 1, BINS + 1)[1:-1]))
+        return np.searchsorted(edges, self.numbers, side="right")
 
 
-@dataclass
-class Columns:
-    """All samples of a dataset, field by field."""
+class _Field:
+    """A field that grows sample by sample: its values so far, and which of them each sample has."""
 
-    log: ReadLog
-    parts: list[str] = field(default_factory=list)
-    digests: list[bytes] = field(default_factory=list)
-    fields: dict[str, pa.ChunkedArray] = field(default_factory=dict)
-    """Path such as output.plot.length -> values: all numbers, all booleans, or text (JSON text for mixed ones)."""
+    def __init__(self) -> None:
+        self.places: dict[tuple[type, Any], int] = {}
+        self.codes = array("i")
+
+    def put(self, value: Any, sample: int) -> None:
+        """Sets the value of a sample; those before it that have none get ABSENT."""
+        missing = sample - len(self.codes)
+        if missing:
+            self.codes.extend([self._place(ABSENT)] * missing)
+        self.codes.append(self._place(value))
+
+    def _place(self, value: Any) -> int:
+        return self.places.setdefault((type(value), value), len(self.places))
 
 
-def read_columns(source: Path, report: Callable[[str], None] = print) -> Columns:
-    """Reads every sample of both parts.
+def make_columns(samples: Iterable[Sample]) -> list[Column]:
+    """Turns samples into columns, one at a time, so that only distinct values stay in memory.
 
-    Raises:
-        DataError: there is no dataset, or none of its samples can be read.
+    Args:
+        samples: of which `input` and `output` are looked at, whatever their structure.
+
+    Returns:
+        A column for each field that a brief or a design has; lists are values, with their length beside them.
     """
-    log, result, found = ReadLog(), None, []
-    result = Columns(log)
-    shown = 0
-    for items, chunk in map_chunks(read_chunk, list_items(source, ("train", "validation"))):
-        found.append((len(chunk.ids), chunk.columns))
-        result.parts += chunk.parts
-        result.digests += chunk.digests
-        _take_note(items, chunk, log)
-        if log.good // 50_000 > shown:
-            shown = log.good // 50_000
-            report(f"read {log.good:,} samples")
-    log.check(1.0)
-    names = dict.fromkeys(name for _, columns in found for name in columns)
-    result.fields = {name: _join(name, found) for name in names}
-    return result
+    fields: dict[str, _Field] = defaultdict(_Field)
+    count = 0
+    for sample in samples:
+        _put("input", sample["input"], None, count, fields)
+        _put("output", sample["output"], sample["input"], count, fields)
+        count += 1
+    return [_make_column(name, field, count) for name, field in fields.items()]
 
 
-def read_chunk(items: Iterable[Item]) -> Chunk:
-    """Reads and checks some items and turns them into columns; runs in a worker process."""
-    chunk = Chunk([], [], [], {}, [], {})
-    values: dict[str, list] = {}
-    for position, item in enumerate(items):
-        try:
-            part, sample = item.read()
-            content = dumps(sample["input"]) + dumps(sample["output"])
-        except DataError as error:
-            chunk.bad[position] = str(error)
-            continue
-        _flatten("input", sample["input"], None, len(chunk.ids), values)
-        _flatten("output", sample["output"], sample["input"], len(chunk.ids), values)
-        chunk.ids.append(sample["id"])
-        chunk.parts.append(part)
-        chunk.positions.append(position)
-        chunk.digests.append(hashlib.blake2b(content.encode(errors="surrogatepass"), digest_size=12).digest())
-    for name, column in values.items():
-        column += [_MISSING] * (len(chunk.ids) - len(column))
-        chunk.columns[name] = _to_array(column)
-    return chunk
-
-
-_MISSING = object()
-
-
-def _flatten(path: str, value: Any, brief: Any, row: int, values: dict[str, list]) -> None:
-    """Appends the leaves of a value to their columns; lists are leaves, with their length beside them."""
-    if type(value) is dict and value:
+def _put(path: str, value: Any, brief: Any, sample: int, fields: dict[str, _Field]) -> None:
+    """Puts the leaves of a value into their fields."""
+    if isinstance(value, dict) and value:
         if brief is None or value != brief:
             for key, item in value.items():
-                name = f"{path}.{key}"
-                if type(item) in (dict, list):
-                    _flatten(name, item, brief, row, values)
-                elif name in values and len(values[name]) == row:  # as nearly always
-                    values[name].append(item)
-                else:
-                    _append(values, name, item, row)
+                _put(f"{path}.{key}", item, brief, sample, fields)
             return
         value = ECHO
-    elif type(value) is list and value:
-        _append(values, f"{path} (count)", len(value), row)
-    _append(values, path, value, row)
+    elif isinstance(value, list) and value:
+        fields[f"{path} (count)"].put(len(value), sample)
+    if isinstance(value, dict | list):
+        value = dumps(value)
+    fields[path].put(value, sample)
 
 
-def _append(values: dict[str, list], path: str, item: Any, row: int) -> None:
-    column = values.setdefault(path, [])
-    column += [_MISSING] * (row - len(column))
-    column.append(item)
+def _make_column(name: str, field: _Field, count: int) -> Column:
+    if len(field.codes) < count:
+        field.put(ABSENT, count - 1)
+    values = _as_one_kind([value for _, value in field.places])
+    numbered = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    renumbered = np.array([numbered[value] for value in values], np.int32)
+    return Column(name, list(numbered), renumbered[np.frombuffer(field.codes, np.intc)])
 
 
-def _to_array(column: list) -> pa.Array:
-    """Numbers, booleans or text as they are; everything else as JSON text."""
-    kinds = {type(value) for value in column}
-    if kinds <= {str}:
-        return as_texts(column)
-    if kinds <= {bool}:
-        bits = pa.py_buffer(np.packbits(column, bitorder="little"))  # pa.array imports pandas; see tables.as_texts
-        return pa.Array.from_buffers(pa.bool_(), len(column), [None, bits])
-    if kinds <= {int} or kinds <= {int, float}:
-        try:
-            return as_numbers(column, *kinds) if len(kinds) == 1 else pa.array(column, pa.float64())
-        except (pa.ArrowInvalid, OverflowError):  # integers beyond 64 bits
-            pass
-    return as_texts([_as_text(value) for value in column])
-
-
-def _as_text(value: Any) -> str:
-    if value is _MISSING:
-        return ABSENT
-    return value if type(value) is str else dumps(value)
-
-
-def _join(name: str, found: list[tuple[int, dict[str, pa.Array]]]) -> pa.ChunkedArray:
-    """A column over all chunks, of the one kind that fits all."""
-    arrays = [columns.get(name, pa.array([ABSENT] * count)) for count, columns in found if count]
-    kinds = {array.type for array in arrays}
-    if kinds == {pa.int64(), pa.float64()}:
-        return pa.chunked_array([array.cast(pa.float64()) for array in arrays])
-    if len(kinds) > 1:
-        arrays = [a if a.type == pa.string() else pa.array([json.dumps(v) for v in a.to_pylist()]) for a in arrays]
-    return pa.chunked_array(arrays)
-
-
-def _take_note(items: list[Item], chunk: Chunk, log: ReadLog) -> None:
-    """Logs bad items and repeated ids; a repeated id is bad, and its content still counts."""
-    good = dict(zip(chunk.positions, chunk.ids, strict=True))
-    for position, item in enumerate(items):
-        try:
-            if position in chunk.bad:
-                raise DataError(chunk.bad[position])
-            log.add(good[position])
-        except DataError as error:
-            log.refuse(item.origin, str(error))
+def _as_one_kind(values: list) -> list:
+    """The values where they are all text, booleans or numbers of 64 bits; anything else as JSON text."""
+    kinds = {type(value) for value in values}
+    if kinds in ({str}, {bool}):
+        return values
+    if kinds <= {int, float} and all(abs(value) < 2**63 for value in values):
+        return values if len(kinds) == 1 else [float(value) for value in values]
+    return [value if type(value) is str else dumps(value) for value in values]

@@ -6,35 +6,51 @@ import numpy as np
 
 
 def entropy_of(counts: np.ndarray) -> float:
-    """Of the frequencies, in nats (plug-in)."""
+    """The plug-in entropy of frequencies.
+
+    Args:
+        counts: how often each value occurs; any shape, at least one above 0.
+
+    Returns:
+        Nats per sample, at least 0.
+    """
     shares = counts[counts > 0] / counts.sum()
     return max(0.0, float(-(shares * np.log(shares)).sum()))
 
 
-def entropy_of_misses(hits: np.ndarray) -> float:
-    """Of whether a guess hits, given for each sample."""
-    return entropy_of(np.bincount(hits.astype(np.int64)))
+def entropy_of_codes(codes: np.ndarray) -> float:
+    """The entropy of numbered values (or of booleans), in nats per sample."""
+    return entropy_of(np.bincount(codes.astype(np.int64)))
 
 
 def entropy_of_values(values: np.ndarray) -> float:
-    """Of numbers, by how often each of them is there."""
+    """The entropy of numbers by how often each of them occurs, in nats per sample."""
     return entropy_of(np.unique(values, return_counts=True)[1])
 
 
 def mutual_information(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Mutual information of two numbered columns.
+    """How much one numbered column tells about another.
+
+    Under independence 2 N MI is chi-squared with (rows - 1)(columns - 1) degrees of freedom (the G-test; Sokal and
+    Rohlf, Biometry, 1981); the mean of that is subtracted as the bias of a finite sample.
+
+    Args:
+        one: (samples,) integers from 0.
+        other: (samples,) integers from 0.
 
     Returns:
-        (nats, less the bias of a finite sample and at least 0; standard deviations beyond independence).
+        (nats less the bias, at least 0; standard deviations beyond independence).
     """
-    rows, columns, count = int(one.max()) + 1, int(other.max()) + 1, len(one)
+    rows = int(one.max()) + 1
+    columns = int(other.max()) + 1
     table = np.bincount(one.astype(np.int64) * columns + other, minlength=rows * columns).reshape(rows, columns)
-    raw = entropy_of(table.sum(0)) + entropy_of(table.sum(1)) - entropy_of(table.ravel())
+    raw = entropy_of(table.sum(0)) + entropy_of(table.sum(1)) - entropy_of(table)
     freedom = max(1, (np.count_nonzero(table.sum(1)) - 1) * (np.count_nonzero(table.sum(0)) - 1))
-    return max(0.0, raw - freedom / (2 * count)), (2 * count * raw - freedom) / math.sqrt(2 * freedom)
+    statistic = 2 * len(one) * raw
+    return max(0.0, raw - freedom / (2 * len(one))), (statistic - freedom) / math.sqrt(2 * freedom)
 
 
 def differential_entropy(values: np.ndarray) -> float:
-    """Of a continuous variable, in nats, from a histogram of 64 equal-width bins."""
+    """The entropy of a continuous variable in nats, from a histogram of 64 equal-width bins."""
     counts, edges = np.histogram(values, bins=64)
     return entropy_of(counts) + math.log(max(edges[1] - edges[0], 1e-12))

@@ -27,7 +27,7 @@ from housebrain_core.llm.decoding import (
     SamplingProcessor,
     design_or_error,
     lacks_budget,
-    read_answer,  # noqa: F401 - read from here by those who have a model's answers
+    read_answer,
 )
 from housebrain_core.train.model import load_base, load_tokenizer, resolve_base
 from housebrain_core.train.packing import PackedRows, collate_row, completion_losses, tokenise

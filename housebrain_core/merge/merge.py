@@ -9,7 +9,6 @@ modules, and by a tenth from 7 adapters to 100.
 
 import contextlib
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ from housebrain_core.adapters.compatibility import check_mergeable, describe_mix
 from housebrain_core.adapters.inspection import judge_updates, mean_spectrum, missing_splits
 from housebrain_core.adapters.parallel import settle_process
 from housebrain_core.config import MergeConfig
-from housebrain_core.errors import AdapterError, ConfigError, DataError
-from housebrain_core.manifests import MANIFEST, read_manifest, seal, sync_folder, to_json, write_atomically
+from housebrain_core.errors import AdapterError, ConfigError
+from housebrain_core.manifests import MANIFEST, seal, to_json, write_atomically
 from housebrain_core.merge.merge_card import describe_merged_adapter
 from housebrain_core.merge.planning import (
     Plan,
@@ -33,6 +32,7 @@ from housebrain_core.merge.planning import (
     write_adapter,
 )
 from housebrain_core.merge.strategies import STRATEGIES
+from housebrain_core.outputs import check_replaceable, staged_output
 
 
 def merge_adapters(config: MergeConfig, report: Callable[[str], None] = print) -> dict[str, Any]:
@@ -56,14 +56,13 @@ def merge_adapters(config: MergeConfig, report: Callable[[str], None] = print) -
         report(f"WARNING: {path} is given {paths.count(path)} times; it counts once")
     with unpacked(paths) as folders:
         adapters = read_adapters(folders, config)
-        with _staging(config.output) as staging:
+        with staged_output(config.output, _kind(config), config.overwrite) as staging:
             if config.into_base:
                 from housebrain_core.export.into_base import merge_into_base
 
                 result = merge_into_base(config, adapters, staging, report)
             else:
                 result = _merge_to_adapter(config, adapters, staging, report)
-            _publish(staging, config.output)
     report(f"done: {config.output}")
     return result
 
@@ -199,16 +198,11 @@ def _without_excluded(config: MergeConfig) -> list[Path]:
 def _refuse_existing(config: MergeConfig) -> None:
     """Only a whole folder that an earlier merge wrote, with nothing else in it, is ever replaced."""
     output = config.output
-    if not output.exists():
+    manifest = check_replaceable(output, _kind(config), config.overwrite)
+    if manifest is None:
         return
-    if not config.overwrite:
-        raise ConfigError(f"{output} exists already. Choose another --output, or replace it with --overwrite.")
     if output.resolve() in [path.resolve() for path in config.models]:
         raise ConfigError(f"{output} is one of the models to merge. Choose another --output.")
-    try:
-        manifest = read_manifest(output, "model" if config.into_base else "adapter")
-    except DataError:
-        manifest = {}
     if "merged_from" not in manifest:
         raise ConfigError(f"{output} is not what an earlier merge wrote, so it stays. Choose another --output.")
     strange = sorted(path.name for path in output.iterdir() if path.name not in {MANIFEST, *manifest["files"]})
@@ -216,24 +210,6 @@ def _refuse_existing(config: MergeConfig) -> None:
         raise ConfigError(f"{output} holds {', '.join(strange[:5])}, which no merge wrote. Choose another --output.")
 
 
-@contextlib.contextmanager
-def _staging(output: Path):
-    """A hidden folder beside the output, which becomes it at the end; after an interruption nothing looks finished."""
-    folder = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _publish(staging: Path, output: Path) -> None:
-    """Renames the finished folder into place; an old output steps aside whole, and is removed after it."""
-    replaced = output.with_name(f".{output.name}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if output.exists():
-        output.rename(replaced)
-    staging.rename(output)
-    sync_folder(output.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
+def _kind(config: MergeConfig) -> str:
+    """What the manifest of the output says that it is."""
+    return "model" if config.into_base else "adapter"

@@ -136,10 +136,10 @@ def choose_training(config: SplitConfig, problems: list[str]) -> Training:
     if unknown:
         problems.append(f"training: {', '.join(unknown)} cannot be set here; these can: {', '.join(sorted(names))}")
     try:
-        return Training(FineTuningConfig(dataset_path=Path("."), output_dir=Path("."), **given), list(given))
+        return Training(FineTuningConfig(dataset_path=Path(), output_dir=Path(), **given), list(given))
     except ConfigError as error:
         problems += [f"training {line.strip()}" for line in str(error).splitlines()[1:]]
-        return Training(FineTuningConfig(dataset_path=Path("."), output_dir=Path(".")), [])
+        return Training(FineTuningConfig(dataset_path=Path(), output_dir=Path()), [])
 
 
 def notebook_parameters(split_id: int, training: Training, defaults: dict[str, Any]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def write_handout(part: SplitPart, splits: int, training: Training, filled_in: d
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - Markdown of names that were checked, not HTML
+        autoescape=False,
     )
     return templates.get_template("handout.md.jinja").render(
         part=part,

@@ -12,7 +12,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.integrations import sdpa_attention
 
 from housebrain_core.errors import ConfigError, TrainingError
-from housebrain_core.platforms import choose_dtype
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.train.base_models import Base, resolve_base  # noqa: F401 - who loads one resolves it from here
 
@@ -26,6 +25,16 @@ def training_device() -> tuple[torch.device, str, tuple[int, int] | None]:
         index = int(os.environ.get("LOCAL_RANK", "0"))
         return torch.device("cuda", index), torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)
     return torch.device("cpu"), "this computer", None
+
+
+def choose_dtype(device_name: str, capability: tuple[int, int] | None) -> tuple[str, str]:
+    """The floating-point type to compute in, and why, by a GPU's compute capability (None on a CPU)."""
+    if capability is None:
+        return "float32", f"float32: {device_name} has no GPU, and half precision is slow on a CPU"
+    dotted = ".".join(map(str, capability))
+    if capability >= (8, 0):  # torch.cuda.is_bf16_supported() is True on a T4 too, where bfloat16 is emulated
+        return "bfloat16", f"bfloat16: {device_name} is compute capability {dotted}"
+    return "float16", f"float16: {device_name} is compute capability {dotted}, bfloat16 needs 8.0"
 
 
 def load_tokenizer(base: Base):

@@ -9,7 +9,8 @@ from typing import Any
 from transformers import TrainerCallback
 
 from housebrain_core.errors import TrainingError
-from housebrain_core.platforms import catch_signals, gather
+from housebrain_core.platforms import catch_signals
+from housebrain_core.train.processes import gather
 
 LEAST_GAIN = 0.005  # relative fall of the validation loss over WINDOW measurements; below, nothing more is learned
 WINDOW = 4  # measurements: on real samples (benchmarks/learning_curve.py) three that did not fall were a plateau

@@ -11,17 +11,53 @@ from statistics import median
 
 import torch
 from safetensors import SafetensorError
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from housebrain_core.errors import CheckpointError, TrainingError
-from housebrain_core.platforms import estimate_finish, format_duration, gather, rank, world_size
+from housebrain_core.platforms import estimate_finish, format_duration
+from housebrain_core.settings import FineTuningConfig
 from housebrain_core.train.checkpoints import prune_checkpoints, seal_checkpoint
+from housebrain_core.train.model import training_device
 from housebrain_core.train.packing import PackedRows, collate_row, completion_losses
+from housebrain_core.train.processes import gather, rank, world_size
 from housebrain_core.train.stopping import Schedule
 
 FIRST_STEPS = 20  # after which the first estimate of the whole time is made
 WARM_UP = 2  # steps of a session that it leaves out: they load kernels and fill caches
 FAILED_SAVES = 3  # in a row, after which a run ends
+
+
+def training_arguments(config: FineTuningConfig, accumulation: int) -> TrainingArguments:
+    """The settings of transformers' Trainer.
+
+    Args:
+        config: ours.
+        accumulation: rows that this process trains on in an optimizer step.
+    """
+    device, _, capability = training_device()
+    arguments = TrainingArguments(
+        output_dir=str(config.output_dir),
+        num_train_epochs=config.epochs,
+        max_steps=config.max_steps or -1,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=accumulation,
+        learning_rate=config.learning_rate,
+        warmup_steps=config.warmup_share,
+        seed=config.seed,
+        use_cpu=device.type == "cpu",
+        ddp_find_unused_parameters=False,
+        fp16=capability is not None and capability < (8, 0),
+        bf16=capability is not None and capability >= (8, 0),
+        logging_steps=config.logging_steps,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        include_num_input_tokens_seen="all",
+        save_steps=config.save_steps,  # no save_total_limit: checkpoints.py prunes, and counts sealed ones only
+        remove_unused_columns=False,
+        disable_tqdm=True,
+    )
+    arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs are several processes, never threads of one
+    return arguments
 
 
 class RowTrainer(Trainer):

@@ -11,8 +11,7 @@ import pytest
 from housebrain_core.cloud import doctor
 from housebrain_core.cloud.doctor import check_machine
 from housebrain_core.errors import MachineError
-from housebrain_core.platforms import TIME_BUDGET_HOURS
-from housebrain_core.train.gpus import Gpu
+from housebrain_core.platforms import TIME_BUDGET_HOURS, Gpu
 
 T4 = Gpu("Tesla T4", (7, 5), 15360, 14900)
 MENU = {
@@ -162,10 +161,10 @@ def test_the_index_is_the_one_that_pip_is_configured_for(monkeypatch, said, addr
     assert doctor.package_index() == address
 
 
-def test_one_gpu_is_used_and_downloads_go_to_scratch_disk(machine, monkeypatch):
+def test_downloads_go_to_scratch_disk_and_the_visible_gpus_stay_visible(machine, monkeypatch):
     monkeypatch.delenv("HF_HOME")
     assert machine.problems() == ""
-    assert doctor.os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+    assert doctor.os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
     assert doctor.os.environ["HF_HOME"].startswith(tempfile.gettempdir())
 
 

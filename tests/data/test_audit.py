@@ -4,16 +4,12 @@ import json
 import math
 import random
 
-import numpy as np
-import pyarrow as pa
 import pytest
 from conftest import real_samples
 
 from housebrain_core.config import AuditConfig
 from housebrain_core.data.audit import audit_dataset
 from housebrain_core.data.audit_page import describe
-from housebrain_core.data.entropies import mutual_information
-from housebrain_core.data.findings import _is_spread, entropy_floor, study_fields
 from housebrain_core.errors import DataError
 
 
@@ -47,23 +43,23 @@ def hats(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hats")
     source = write_jsonl(folder / "hats.jsonl", make_invented(4000))
     result = audit_dataset(AuditConfig(source=source, output=folder / "audit.html"), report=lambda line: None)
-    return folder, {field["name"].removeprefix("output."): field for field in result["fields"]}, result
+    return folder, {field.short_name: field for field in result.fields}, result
 
 
 def test_every_kind_of_field_is_found_on_data_that_are_no_houses(hats):
     _, fields, _ = hats
-    assert fields["brief"]["text"] == "a copy of the whole brief"
-    assert (fields["rings"]["kind"], fields["rings"]["text"]) == ("constant", "always empty")
-    assert fields["size"]["text"] == "int(0.25 x input.head)"
-    assert fields["band"]["kind"] == "derivable" and "output.color" in fields["band"]["text"]
-    assert fields["color"]["kind"] == "choice" and "independent of every field of the brief" in fields["color"]["text"]
-    assert fields["feather"]["depends_on"] == "input.taste"
+    assert fields["brief"].text == "a copy of the whole brief"
+    assert (fields["rings"].kind, fields["rings"].text) == ("constant", "always empty")
+    assert fields["size"].text == "int(0.25 x input.head)"
+    assert fields["band"].kind == "derivable" and "output.color" in fields["band"].text
+    assert fields["color"].kind == "choice" and "independent of every field of the brief" in fields["color"].text
+    assert fields["feather"].depends_on == "input.taste"
 
 
 def test_the_floor_is_the_entropy_that_the_invented_data_were_drawn_with(hats):
     _, _, result = hats
     feather = 0.5 * -(0.9 * math.log(0.9) + 0.1 * math.log(0.1))
-    assert result["entropy_nats_per_sample"] == pytest.approx(math.log(4) + feather, abs=0.03)
+    assert result.entropy_nats_per_sample == pytest.approx(math.log(4) + feather, abs=0.03)
 
 
 def test_the_report_is_one_page_and_json_of_the_same(hats):
@@ -71,20 +67,20 @@ def test_the_report_is_one_page_and_json_of_the_same(hats):
     page = (folder / "audit.html").read_text()
     assert "int(0.25 x input.head)" in page and page.count("data:image/png;base64") == 2
     assert "http://" not in page and "https://" not in page
-    assert json.loads((folder / "audit.json").read_text())["leaks"] == result["leaks"]
-    assert result["rules"] == {}, "house rules switch themselves off"
+    assert json.loads((folder / "audit.json").read_text())["leaks"] == result.leaks
+    assert result.rules == {}, "house rules switch themselves off"
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 300])
 def test_the_table_on_the_terminal_has_every_word_within_its_width(width, hats):
     _, _, result = hats
     long = "depends on input.taste, and " + "on one more field of the brief, " * 12 + "which is the last word"
-    fields = [field | {"text": f"{long} of {field['name']}"} for field in result["fields"]]
-    shown = describe(result | {"fields": fields, "conclusions": []}, width)
+    fields = [field.model_copy(update={"text": f"{long} of {field.name}"}) for field in result.fields]
+    shown = describe(result.model_copy(update={"fields": fields, "conclusions": []}), width)
     table = shown[shown.index("field of the design") :]
     assert max(map(len, table.splitlines())) <= width
     for field in fields:
-        assert field["text"] in " ".join(table.split()) and field["name"].removeprefix("output.") in table
+        assert field.text in " ".join(table.split()) and field.short_name in table
 
 
 def test_bad_samples_duplicates_and_leaks_are_counted(tmp_path):
@@ -92,9 +88,9 @@ def test_bad_samples_duplicates_and_leaks_are_counted(tmp_path):
     write_jsonl(tmp_path / "train.jsonl", [*good[:20], {**good[0], "id": "again"}, {"id": "no input"}])
     write_jsonl(tmp_path / "validation.jsonl", [*good[20:], {**good[5], "id": "leaked"}])
     result = audit_dataset(AuditConfig(source=tmp_path, output=tmp_path / "out" / "a.html"), report=lambda line: None)
-    assert result["samples"] == {"train": 21, "validation": 11}
-    assert (result["bad"], result["duplicates"], result["leaks"]) == (1, 2, 1)
-    assert result["bad_reasons"] == [("has no input", 1)]
+    assert result.samples == {"train": 21, "validation": 11}
+    assert (result.bad, result.duplicates, result.leaks) == (1, 2, 1)
+    assert result.bad_reasons == [("has no input", 1)]
 
 
 def test_a_dataset_without_a_good_sample_is_an_error(tmp_path):
@@ -103,50 +99,20 @@ def test_a_dataset_without_a_good_sample_is_an_error(tmp_path):
         audit_dataset(AuditConfig(source=source, output=tmp_path / "a.html"), report=lambda line: None)
 
 
-def test_ratios_are_called_spread_only_where_their_quantiles_are():
-    dice, spread = np.random.default_rng(1), 0
-    for size in range(1, 400):
-        width = dice.choice([0.0, 0.01, 0.05, 0.06, 0.0625, 0.07, 1.0])
-        ratios = np.sort(dice.choice([-3.0, 0.0, 1.0]) + width * dice.uniform(-0.5, 0.5, size))
-        low, middle, high = np.quantile(ratios, [0.1, 0.5, 0.9])
-        if _is_spread(ratios):
-            spread += 1
-            assert high - low > 0.05 * abs(middle)
-    assert 100 < spread < 350
-
-
-def test_mutual_information_of_equal_columns_is_their_entropy_and_of_independent_ones_chance():
-    codes = np.arange(6000) % 4
-    assert mutual_information(codes, codes)[0] == pytest.approx(math.log(4), abs=0.002)
-    dice = np.random.default_rng(0)
-    information, sigmas = mutual_information(codes, dice.integers(0, 5, 6000))
-    assert information < 0.003 and abs(sigmas) < 5
-
-
-def test_structure_has_no_known_floor_and_says_so():
-    fields = {
-        "input.n": pa.chunked_array([list(range(500))]),
-        "output.rooms": pa.chunked_array([[f"[{n * n}]" for n in range(500)]]),
-    }
-    (finding,) = study_fields(fields)
-    assert finding.kind == "free text" and finding.free is None
-    assert entropy_floor([finding]) == 0
-
-
 def test_it_finds_by_itself_what_the_real_data_are(shared, tmp_path):
     source = write_jsonl(tmp_path / "real.jsonl", real_samples(shared, "train", 4000))
     tokenizer = str(shared / "tokenizers" / "deepseek-coder")
     result = audit_dataset(
         AuditConfig(source=source, output=tmp_path / "a.html", tokenizer=tokenizer), report=lambda x: None
     )
-    fields = {field["name"]: field for field in result["fields"]}
-    assert fields["output.levels"]["text"] == "always empty"
-    assert fields["output.input"]["text"] == "a copy of the whole brief"
-    assert fields["output.construction_cost"]["text"] == "int(0.6 x input.basicDetails.budget)"
-    choices = [field for field in result["fields"] if field["kind"] == "choice"]
-    assert len(choices) == 27 and all("independent of every field of the brief" in field["text"] for field in choices)
-    assert result["entropy_nats_per_sample"] == pytest.approx(42.1, abs=0.2)
-    assert result["lengths"]["original"]["mean"] == pytest.approx(1600, rel=0.02)  # 1,675 with chat markers
-    assert result["rules"]["far_limit"]["broken"] == result["rules"]["far_limit"]["applicable"]
-    said = " ".join(result["conclusions"])
+    fields = {field.name: field for field in result.fields}
+    assert fields["output.levels"].text == "always empty"
+    assert fields["output.input"].text == "a copy of the whole brief"
+    assert fields["output.construction_cost"].text == "int(0.6 x input.basicDetails.budget)"
+    choices = [field for field in result.fields if field.kind == "choice"]
+    assert len(choices) == 27 and all("independent of every field of the brief" in field.text for field in choices)
+    assert result.entropy_nats_per_sample == pytest.approx(42.1, abs=0.2)
+    assert result.lengths["original"].mean == pytest.approx(1600, rel=0.02)  # 1,675 with chat markers
+    assert result.rules["far_limit"].broken == result.rules["far_limit"].applicable
+    said = " ".join(result.conclusions)
     assert "levels is always empty" in said and "repeat the whole brief" in said and "no more" in said

@@ -18,13 +18,12 @@ from safetensors.torch import load_file
 from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import CheckpointError, HouseBrainError, MachineError
 from housebrain_core.manifests import read_manifest, sha256_of
-from housebrain_core.platforms import rank
-from housebrain_core.train import gpu_trial, launch, stopping
-from housebrain_core.train import tuner as train
-from housebrain_core.train.gpus import Gpu
+from housebrain_core.platforms import Gpu
+from housebrain_core.train import processes, stopping, training
+from housebrain_core.train.processes import rank
 from housebrain_core.train.trainer import RowTrainer
+from housebrain_core.train.training import train_together
 from housebrain_core.train.tuner import HouseBrainFineTuner
-from housebrain_core.train.worker import train_as_one
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -64,7 +63,7 @@ def train_and_exit(config, file, act) -> None:
     code = 1
     try:
         with file.open("w", buffering=1) as lines:
-            train_as_one(config, time.time(), lambda line: (print(line, file=lines), act(line)))
+            train_together(config, time.time(), lambda line: (print(line, file=lines), act(line)))
         code = 0
     except HouseBrainError as error:
         file.write_text(f"{type(error).__name__}: {error}")
@@ -147,7 +146,7 @@ def test_garbage_in_one_of_them_stops_both_in_the_same_step(splits, base, tmp_pa
 
 
 def test_when_nothing_more_is_learned_both_stop_at_the_step_of_one(splits, base, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "measuring_interval", lambda rows, per_step: 2)
+    monkeypatch.setattr(training, "measuring_interval", lambda rows, per_step: 2)
     monkeypatch.setattr(stopping, "why_learned", lambda losses, floor, done: "learned: enough" * (len(losses) == 2))
     config = settings(splits, base, tmp_path / "hb", gpus=2, max_steps=None, epochs=10)
     codes, lines = run_ranks(config)
@@ -180,81 +179,66 @@ def test_the_command_starts_two_passes_a_signal_on_and_exits_0(together, splits,
 
 def test_what_a_process_raises_is_raised_here(tmp_path):
     (tmp_path / "stderr").write_text("one\ntwo\n")
-    assert "one\ntwo" in str(launch.read_error(tmp_path))
+    assert "one\ntwo" in str(processes.read_error(tmp_path))
     (tmp_path / "error-1.json").write_text(json.dumps({"kind": "CheckpointError", "message": "another run"}))
-    error = launch.read_error(tmp_path)
+    error = processes.read_error(tmp_path)
     assert isinstance(error, CheckpointError) and str(error) == "another run"
 
 
+def fake_gpus(monkeypatch, count, visible=None):
+    """A machine with so many T4s, of which CUDA_VISIBLE_DEVICES names some."""
+    monkeypatch.setattr(processes, "list_gpus", lambda: [Gpu("Tesla T4", (7, 5), 15000, 15000)] * count)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+
 def test_more_processes_than_gpus_are_refused_and_none_at_all_is_the_cpu(monkeypatch):
-    gpu = Gpu("Tesla T4", (7, 5), 15000, 15000)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    monkeypatch.setattr(launch, "list_gpus", lambda: [gpu])
-    with pytest.raises(MachineError, match="gpus = 2, but this machine has 1"):
-        launch.process_environment(2)
-    monkeypatch.setattr(launch, "list_gpus", lambda: [gpu, gpu])
-    assert launch.process_environment(2)["CUDA_VISIBLE_DEVICES"] == "0,1"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
-    assert launch.process_environment(2)["CUDA_VISIBLE_DEVICES"] == "2,3"
-    monkeypatch.setattr(launch, "list_gpus", list)
-    assert launch.process_environment(2)["CUDA_VISIBLE_DEVICES"] == "2,3"
+    fake_gpus(monkeypatch, 1)
+    with pytest.raises(MachineError, match="gpus = 2, but this session can use 1"):
+        processes.process_environment(2)
+    fake_gpus(monkeypatch, 2, "0")
+    with pytest.raises(MachineError, match="gpus = 2, but this session can use 1"):
+        processes.process_environment(2)
+    fake_gpus(monkeypatch, 2)
+    assert "CUDA_VISIBLE_DEVICES" not in processes.process_environment(2)
+    fake_gpus(monkeypatch, 4, "2,3")
+    assert processes.process_environment(2)["CUDA_VISIBLE_DEVICES"] == "2,3"
+    fake_gpus(monkeypatch, 0, "2,3")
+    assert processes.process_environment(2)["CUDA_VISIBLE_DEVICES"] == "2,3"
 
 
-def fake_gpus(monkeypatch, count, rates):
-    """So many T4s, and the rates that trials on one and on two would measure."""
-    tried = []
-    monkeypatch.setattr(gpu_trial, "list_gpus", lambda: [Gpu("Tesla T4", (7, 5), 15000, 15000)] * count)
-
-    def measure(config, gpus, steps, report):
-        tried.append((gpus, steps))
-        return rates[gpus]
-
-    monkeypatch.setattr(gpu_trial, "measure_rate", measure)
-    return tried
-
-
-@pytest.mark.parametrize(("rates", "chosen"), [({1: 700.0, 2: 1300.0}, 2), ({1: 700.0, 2: 690.0}, 1),
-                                               ({1: 700.0, 2: 700.0}, 1), ({1: 700.0, 2: 0.0}, 1)])  # fmt: skip
-def test_two_gpus_are_used_only_when_a_trial_finds_them_faster_and_both_rates_are_kept(
-    rates, chosen, splits, base, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    ("here", "visible", "gpus", "count"),
+    [(0, None, "all", 1), (1, None, "all", 1), (2, None, "all", 2), (2, None, 1, 1), (4, "2,3", "all", 2),
+     (4, "", "all", 1), (0, None, 2, 2), (1, None, 2, 2)],
+)  # fmt: skip
+def test_all_gpus_that_the_session_may_use_train_unless_a_number_is_given(
+    here, visible, gpus, count, splits, base, tmp_path, monkeypatch
 ):
-    tried, lines = fake_gpus(monkeypatch, 2, rates), []
-    config = gpu_trial.choose_gpus(settings(splits, base, tmp_path / "hb"), lines.append)
-    assert config.gpus == chosen and tried == [(1, 20), (2, 20)]
-    record = json.loads((tmp_path / "hb" / "gpus.json").read_text())
-    assert record["gpus"] == chosen and record["tokens_per_second"] == {"1": rates[1], "2": rates[2]}
-    assert "700 tokens/s" in lines[-1] and f"training uses {chosen}" in lines[-1]
-    monkeypatch.setattr(gpu_trial, "list_gpus", list)  # the next session decides nothing anew
-    assert gpu_trial.choose_gpus(settings(splits, base, tmp_path / "hb"), lines.append).gpus == chosen
-    assert len(tried) == 2
+    fake_gpus(monkeypatch, here, visible)
+    assert settings(splits, base, tmp_path / "hb").gpus == "all", "the default"
+    assert processes.count_processes(settings(splits, base, tmp_path / "hb", gpus=gpus)) == count
 
 
-def test_one_gpu_or_none_is_not_tried(splits, base, tmp_path, monkeypatch):
-    for count in (0, 1):
-        tried = fake_gpus(monkeypatch, count, {})
-        config = settings(splits, base, tmp_path / "hb")
-        assert gpu_trial.choose_gpus(config, print) is config and not tried and not (tmp_path / "hb").exists()
+def test_the_fine_tuner_itself_starts_the_processes(together, splits, base, monkeypatch):
+    fake_gpus(monkeypatch, 2)
+    started = []
+    monkeypatch.setattr("housebrain_core.train.tuner.train_in_processes", lambda *task: started.append(task))
+    config = settings(splits, base, together)
+    result = HouseBrainFineTuner(config, print).train()
+    assert started[0][:3] == (config, 2, print) and len(started) == 1
+    assert result.finished and result.hardware.gpus == 2 and result.steps == 6
 
 
 def test_a_later_session_takes_the_number_that_its_run_began_with(together, splits, base, tmp_path, monkeypatch):
-    tried = fake_gpus(monkeypatch, 2, {})
-    assert gpu_trial.choose_gpus(settings(splits, base, together), print).gpus == 2, "a finished adapter"
+    fake_gpus(monkeypatch, 1)
+    assert processes.count_processes(settings(splits, base, together)) == 2, "a finished adapter"
     (tmp_path / "hb").mkdir()
     shutil.copytree(together / "checkpoint-6", tmp_path / "hb" / "checkpoint-6")
-    assert gpu_trial.choose_gpus(settings(splits, base, tmp_path / "hb"), print).gpus == 2, "a checkpoint"
-    assert not tried
-
-
-@pytest.mark.soak
-def test_a_trial_trains_in_scratch_space_and_measures(splits, base, tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu_trial, "list_gpus", lambda: [None, None])
-    config = settings(splits, base, tmp_path / "hb")
-    rate = gpu_trial.measure_rate(config, 2, 2, print)
-    assert rate > 0 and not (tmp_path / "hb").exists()
-    lines = []
-    broken = config.model_copy(update={"base_model": str(tmp_path)})
-    monkeypatch.setattr(launch, "list_gpus", lambda: [None])
-    assert gpu_trial.measure_rate(broken, 2, 2, lines.append) == 0 and "this machine has 1" in lines[0]
+    assert processes.count_processes(settings(splits, base, tmp_path / "hb")) == 2, "a checkpoint"
+    with pytest.raises(MachineError, match="A run goes on with as many as it began with"):
+        HouseBrainFineTuner(settings(splits, base, tmp_path / "hb"), print).train()
 
 
 @pytest.mark.parametrize("gpus", [1, pytest.param(2, marks=pytest.mark.soak)])

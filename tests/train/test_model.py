@@ -10,9 +10,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import HouseBrainError, TrainingError
-from housebrain_core.platforms import choose_dtype
 from housebrain_core.train import model
-from housebrain_core.train.model import add_lora, load_base, resolve_base
+from housebrain_core.train.model import add_lora, choose_dtype, load_base, resolve_base
 
 
 def quiet(line: str) -> None:

@@ -112,7 +112,7 @@ def test_cut_at_the_border_of_an_epoch_or_behind_it_a_run_ends_with_the_same_byt
 ):
     more, epoch, expected = two_epochs
     monkeypatch.setattr(
-        "housebrain_core.train.tuner.TrainingArguments", partial(TrainingArguments, dataloader_num_workers=workers)
+        "housebrain_core.train.trainer.TrainingArguments", partial(TrainingArguments, dataloader_num_workers=workers)
     )
     config, step = settings(splits, base, tmp_path / "hb", **more), epoch + after_border
 

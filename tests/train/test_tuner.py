@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import CheckpointError
 from housebrain_core.manifests import sha256_of
-from housebrain_core.train import tuner as train_module
+from housebrain_core.train import trainer, training
 from housebrain_core.train.tuner import HouseBrainFineTuner
 
 
@@ -107,8 +107,8 @@ def test_other_data_another_base_and_another_revision_of_it_are_refused(splits, 
 def test_dataloader_workers_change_nothing_and_a_stopped_run_goes_on_exactly(
     splits, base, adapters, tmp_path, monkeypatch
 ):
-    arguments = partial(train_module.TrainingArguments, dataloader_num_workers=1)
-    monkeypatch.setattr(train_module, "TrainingArguments", arguments)
+    arguments = partial(trainer.TrainingArguments, dataloader_num_workers=1)
+    monkeypatch.setattr(trainer, "TrainingArguments", arguments)
     config = settings(splits, base, tmp_path / "hb")
     train(config.model_copy(update={"time_budget_hours": 1e-7}))
     assert train(config).finished
@@ -118,7 +118,7 @@ def test_dataloader_workers_change_nothing_and_a_stopped_run_goes_on_exactly(
 
 def test_the_budget_counts_from_the_start_of_the_session_and_saving_by_minutes_too(splits, base, tmp_path, monkeypatch):
     lines: list[str] = []
-    monkeypatch.setattr(train_module, "session_start", lambda: time.time() - 3600)
+    monkeypatch.setattr(training, "session_start", lambda: time.time() - 3600)
     result = train(settings(splits, base, tmp_path / "a", time_budget_hours=1.0), lines)
     assert (result.steps, result.why_it_ended) == (1, "the time budget ended")
     assert train(settings(splits, base, tmp_path / "b", time_budget_hours=1.1, max_steps=2, save_minutes=1e-6), lines)

@@ -1,0 +1,284 @@
+"""One training run in this process: continues from a checkpoint, keeps to its time, and ends with a sealed folder.
+
+Where several processes train together, torchrun starts each of them with:
+
+    python -m housebrain_core.train.training FOLDER
+"""
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+from transformers import PrinterCallback
+
+from housebrain_core.errors import HouseBrainError, TrainingError
+from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, to_json, write_atomically
+from housebrain_core.platforms import session_start
+from housebrain_core.settings import FineTuningConfig
+from housebrain_core.splits.bundle import Bundle, is_bundle, read_bundle
+from housebrain_core.train.base_models import Base, resolve_base
+from housebrain_core.train.checkpoints import find_checkpoint, lock_folder, prune_checkpoints, refuse_other_run
+from housebrain_core.train.memory import ADVICE, decide_checkpointing
+from housebrain_core.train.model import add_lora, load_base, load_tokenizer, training_device
+from housebrain_core.train.packing import PackedRows, Tokenised, tokenise
+from housebrain_core.train.processes import gather, rank, world_size
+from housebrain_core.train.run import (
+    FILE,
+    BaseRecord,
+    DataRecord,
+    HardwareRecord,
+    Run,
+    SettingsRecord,
+    adapter_card,
+    read_run,
+)
+from housebrain_core.train.stopping import FORWARD_SHARE, KeepTime, StopOnGarbage, StopWhenLearned, measuring_interval
+from housebrain_core.train.trainer import Progress, RowTrainer, mean_loss, training_arguments
+
+MAY_CHANGE = {"dataset_path", "output_dir", "gpus", "gradient_checkpointing", "save_steps", "save_minutes",
+              "logging_steps", "full_epochs", "time_budget_hours"}  # fmt: skip
+"""Settings in which sessions of one run may differ; data and processes are compared by what they are."""
+LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
+
+
+def train_here(config: FineTuningConfig, report: Callable[[str], None], started: float) -> Run:
+    """Trains in this process, which may be one of several; see `HouseBrainFineTuner.train`.
+
+    Args:
+        config: what to train on, where to, and how.
+        report: gets each line of progress, in process 0 only.
+        started: when the session's time began to count, in seconds of `time.time()`.
+    """
+    speak = report if rank() == 0 else lambda line: None
+    bundle = read_training_data(config.dataset_path)  # before the folder is made: a wrong path leaves nothing behind
+    base = resolve_base(config.base_model, config.revision)
+    with lock_folder(config.output_dir) if rank() == 0 else nullcontext():
+        run = Training(config, speak, started, bundle, base).run()
+    if not run.finished:
+        speak("To go on, start it again with the same settings: it resumes from the last checkpoint.")
+    return run
+
+
+def read_training_data(path: Path) -> Bundle:
+    """A bundle, or any other dataset as one; DataError when it can be read as neither."""
+    if is_bundle(path) or not find_spec("housebrain_core.splits.split"):  # cloud sessions may have no splits
+        return read_bundle(path)
+    from housebrain_core.splits.split import bundle_from_dataset
+
+    return bundle_from_dataset(path)
+
+
+class Training:
+    """A run from data and base model to the adapter folder; the folder is locked by the caller."""
+
+    def __init__(
+        self, config: FineTuningConfig, report: Callable[[str], None], started: float, bundle: Bundle, base: Base
+    ):
+        self.config = config
+        self.report = report
+        self.started = started
+        self.bundle = bundle
+        self.base = base
+
+    def run(self) -> Run:
+        """Trains, unless the adapter is finished, and writes the folder."""
+        tokenizer = load_tokenizer(self.base)
+        samples = tokenise(self.bundle.train, tokenizer, self.config.max_length)
+        self.report(f"{self.bundle.name}: {len(samples.samples)} samples; {samples.note}")
+        fingerprint = self._fingerprint(samples.max_length)
+        finished, checkpoint = gather(self._find_earlier(fingerprint) if rank() == 0 else (None, None))[0]
+        if finished:
+            return finished
+        trainer = self._make_trainer(tokenizer, samples, fingerprint)
+        if checkpoint:
+            self.report(f"resuming from {checkpoint.name}")
+        try:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(f"the GPU's memory ran out: {str(error).splitlines()[0]} {ADVICE}") from None
+        run = self._describe_run(trainer, samples)
+        if rank() == 0:
+            self._write_folder(tokenizer, trainer, run)
+        self._report_end(run)
+        return run
+
+    def _fingerprint(self, max_length: int) -> dict[str, Any]:
+        """What has to be equal in all sessions of a run."""
+        return self.config.model_dump(exclude=MAY_CHANGE) | {
+            "base_model": self.base.name,
+            "revision": self.base.revision,
+            "max_length": max_length,
+            "training data": self.bundle.manifest["files"]["train.parquet"]["sha256"][:16],
+            "world_size": world_size(),
+        }
+
+    def _find_earlier(self, fingerprint: dict[str, Any]) -> tuple[Run | None, Path | None]:
+        """What earlier sessions left: the finished run, or the checkpoint to go on from."""
+        output = self.config.output_dir
+        if (output / MANIFEST).exists():
+            manifest = read_manifest(output, "adapter")
+            refuse_other_run(manifest["fingerprint"], fingerprint, output)
+            if manifest["finished"]:
+                check_files(output, manifest)
+                self.report(f"{output} holds the finished adapter of this very run; nothing is left to do")
+                return read_run((output / FILE).read_bytes()), None
+        return None, find_checkpoint(output, fingerprint, self.report)
+
+    def _make_trainer(self, tokenizer, samples: Tokenised, fingerprint: dict[str, Any]) -> RowTrainer:
+        """Model, packed rows and callbacks, put together."""
+        config = self.config
+        model = add_lora(load_base(self.base, config.load_in_4bit, self.report), self.base, config)
+        rows = PackedRows(samples.samples, config.row_length)
+        self.report(f"{sum(rows.lengths):,} tokens in {len(rows)} rows of {config.row_length}")
+        decide_checkpointing(model, rows, config.gradient_checkpointing, self.report)
+        self.validation = PackedRows(tokenise(self.bundle.validation, tokenizer, "auto").samples, config.row_length)
+        self.floor = self._floor_per_token()
+        accumulation = self._rows_per_process()
+        trainer = RowTrainer(
+            fingerprint,
+            self.report,
+            model=model,
+            args=training_arguments(config, accumulation),
+            train_dataset=rows,
+            callbacks=self._callbacks(model, accumulation * world_size()),
+        )
+        trainer.remove_callback(PrinterCallback)
+        return trainer
+
+    def _floor_per_token(self) -> float | None:
+        """The data's entropy in nats per learned token of the validation sample, where it is known."""
+        entropy = self.bundle.manifest.get("entropy_nats_per_sample")
+        return entropy and entropy * len(self.validation.learned) / sum(self.validation.learned)
+
+    def _rows_per_process(self) -> int:
+        """Rows per optimizer step for each process, rounded up where they cannot be shared evenly."""
+        wanted = self.config.rows_per_step
+        accumulation = -(-wanted // world_size())
+        rows = accumulation * world_size()
+        if rows != wanted:
+            self.report(f"{wanted} rows per step do not divide by {world_size()} GPUs: it is {rows}")
+        return accumulation
+
+    def _callbacks(self, model, rows_per_step: int) -> list:
+        """What reports training and what ends it. KeepTime is last: it must see whether another one ends the run."""
+        config = self.config
+        every = None
+        if not config.full_epochs and not config.max_steps:
+            every = measuring_interval(len(self.validation), rows_per_step)
+        measurement = FORWARD_SHARE * len(self.validation) / rows_per_step
+        self.progress = Progress(self.report, config.time_budget_hours, measurement, every)
+        self.clock = KeepTime(config.save_minutes, self._deadline())
+        learned = []
+        if every:
+            learned = [StopWhenLearned(partial(mean_loss, model, self.validation), every, self.floor, self.report)]
+        return [self.progress, *learned, StopOnGarbage(), self.clock]
+
+    def _deadline(self) -> float | None:
+        """When the session's time is over, in seconds of `time.time()`."""
+        hours = self.config.time_budget_hours
+        return min(self.started, session_start()) + hours * 3600 if hours else None
+
+    def _describe_run(self, trainer: RowTrainer, samples: Tokenised) -> Run:
+        """The record of the run so far; measures the validation loss."""
+        state = trainer.state
+        log = state.log_history
+        finished = state.global_step >= trainer.schedule.end
+        curve = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
+        steps_saved = state.max_steps - state.global_step if finished else 0
+        manifest = self.bundle.manifest
+        return Run(
+            finished=finished,
+            why_it_ended=self._why_all_was_done(log) if finished else self.clock.stopped,
+            steps=state.global_step,
+            planned_steps=state.max_steps,
+            epochs=round(state.epoch or 0, 4),
+            tokens=int(state.num_input_tokens_seen),
+            train_loss=curve[-1][1] if curve else None,
+            validation_loss=mean_loss(trainer.model, self.validation),
+            seconds=round(time.time() - self.started, 1),
+            tokens_per_second=round(self.progress.rate, 1),
+            split=self.bundle.name,
+            samples=len(samples.samples),
+            refused=samples.refused,
+            settings=SettingsRecord(**self.config.model_dump(mode="json")),
+            base=BaseRecord(name=self.base.name, revision=self.base.revision),
+            data=DataRecord(**{name: manifest.get(name) for name in DataRecord.model_fields}),
+            hardware=HardwareRecord(device=training_device()[1], gpus=world_size(), machine=platform.machine()),
+            versions={name: version(name) for name in LIBRARIES},
+            curve=curve,
+            validation_curve=[(e["step"], e["validation_loss"]) for e in log if "validation_loss" in e],
+            floor=self.floor,
+            hours_saved=round(steps_saved * self.progress.seconds_per_step / 3600, 3),
+        )
+
+    def _why_all_was_done(self, log: list[dict[str, Any]]) -> str:
+        """Why a finished run ended: nothing more was learned, or all steps were done."""
+        learned = [entry["learned"] for entry in log if entry.get("learned")]
+        if learned:
+            return learned[0]
+        return "max_steps done" if self.config.max_steps else "all epochs done"
+
+    def _write_folder(self, tokenizer, trainer: RowTrainer, run: Run) -> None:
+        """Writes the adapter folder; the manifest comes last."""
+        output = self.config.output_dir
+        (output / MANIFEST).unlink(missing_ok=True)
+        trainer.save_model(str(output))
+        tokenizer.save_pretrained(output)
+        trainer.state.save_to_json(str(output / "trainer_state.json"))
+        write_atomically(output / FILE, to_json(run.to_dict()))
+        write_atomically(output / "README.md", adapter_card(run))
+        seal(output, "adapter", finished=run.finished, fingerprint=trainer.fingerprint)
+        if run.finished:
+            prune_checkpoints(output, keep=1)
+
+    def _report_end(self, run: Run) -> None:
+        """The last line: why it ended, how far it got, and the validation loss."""
+        saved = f"; ending early saved {run.hours_saved:.2f} h" if run.hours_saved else ""
+        self.report(
+            f"{run.why_it_ended} at step {run.steps} of {run.planned_steps}{saved}; "
+            f"validation loss {run.validation_loss:.4f} nats per token; adapter in {self.config.output_dir}"
+        )
+
+
+def train_together(config: FineTuningConfig, started: float, report: Callable[[str], None]) -> None:
+    """Trains as one of the processes that torchrun started, on the GPU of its number.
+
+    Args:
+        config: the run's settings.
+        started: when the session's time began to count, in seconds of `time.time()`.
+        report: gets each line of progress, in process 0 only.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    train_here(config, report, started)
+    distributed.destroy_process_group()
+
+
+def main() -> None:
+    """Reads the task that `train_in_processes` wrote, and trains; an error of our own goes into a file."""
+    folder = Path(sys.argv[1])
+    task = json.loads((folder / "task.json").read_text())
+    if rank() == 0:
+        write_atomically(folder / "pid", str(os.getpid()))
+    try:
+        train_together(FineTuningConfig(**task["config"]), task["started"], partial(print, flush=True))
+    except HouseBrainError as error:
+        about = {"kind": type(error).__name__, "message": str(error)}
+        write_atomically(folder / f"error-{rank()}.json", json.dumps(about))
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
