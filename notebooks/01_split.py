@@ -83,9 +83,9 @@ Markdown("\n".join(["| split | samples | MB to upload | platform |", "|---|---|-
 
 # %%
 from housebrain_core.config import PlanConfig
-from housebrain_core.splits.hours import describe_plan, make_plan
+from housebrain_core.splits.hours import describe_hours, estimate_hours
 
-print(describe_plan(make_plan(PlanConfig(splits=output, gpu="t4"))))
+print(describe_hours(estimate_hours(PlanConfig(splits=output, gpu="t4"))))
 
 # %% [markdown]
 # **Next:** send each person `split_NN.zip`, `train_split_NN.ipynb` and their page `handouts/split_NN.md`, or train a

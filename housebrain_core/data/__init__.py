@@ -3,8 +3,5 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "audit": ["audit_dataset"],
-    },
+    __name__, submod_attrs={"audit": ["audit_dataset"], "samples": ["read_samples"]}
 )

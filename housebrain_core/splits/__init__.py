@@ -3,5 +3,10 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"split": ["split_dataset"], "hours": ["describe_plan", "make_plan"]}
+    __name__,
+    submod_attrs={
+        "bundle": ["read_bundle"],
+        "hours": ["describe_hours", "estimate_hours"],
+        "split": ["split_dataset", "read_validation"],
+    },
 )

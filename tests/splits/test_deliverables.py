@@ -13,8 +13,7 @@ import build_notebooks
 from housebrain_core.config import PlanConfig, SplitConfig
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.manifests import check_files, read_manifest
-from housebrain_core.splits import handouts
-from housebrain_core.splits import hours as plan
+from housebrain_core.splits import costs, handouts, hours
 from housebrain_core.splits import notebooks as notebook_copies
 from housebrain_core.splits.assignments import account_mapping, assign
 from housebrain_core.splits.split import split_dataset
@@ -120,11 +119,12 @@ def test_handouts_ask_for_one_account_and_promise_no_machinery(folder, dataset, 
 
 
 def test_the_handouts_estimate_is_the_plans(folder, monkeypatch):
-    monkeypatch.setattr(plan, "find_file", lambda name, file: None)  # its tokenizer may be in somebody's cache
+    monkeypatch.setattr(costs, "find_file", lambda name, file: None)  # its tokenizer may be in somebody's cache
     config = PlanConfig(splits=folder, base_model="Qwen/Qwen2.5-Coder-0.5B", epochs=1)
-    for split in plan.make_plan(config, report=lambda line: None).splits:
+    estimate = hours.estimate_hours(config, report=lambda line: None)
+    for split in estimate.splits:
         page = " ".join(handout(folder, int(split.name[-2:])).split())
-        assert f"Training takes {handouts.describe_hours(split.hours)}, less when" in page
+        assert f"Training takes {handouts.describe_hours(estimate.hours(split.tokens))}, less when" in page
 
 
 def test_a_page_without_a_notebook_gives_the_command_with_the_chosen_settings(dataset, tmp_path):
