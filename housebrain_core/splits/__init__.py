@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "bundle": ["read_bundle"],
-        "hours": ["describe_hours", "estimate_hours"],
+        "hours": ["estimate_hours"],
         "split": ["split_dataset", "read_validation"],
     },
 )

@@ -84,6 +84,10 @@ class Estimate:
             *_advise_team(self),
         ]
 
+    def __str__(self) -> str:
+        """The estimate as text, about 30 lines."""
+        return "\n".join([*_describe_splits(self), "", *_describe_people(self), "", *_describe_reasons(self)])
+
     @property
     def figures(self) -> list[Figure]:
         """Every number that goes into the hours."""
@@ -254,19 +258,17 @@ def _rate_figures(estimate: Estimate) -> list[Figure]:
     return figures
 
 
-def describe_hours(estimate: Estimate) -> str:
-    """Writes the estimate as text, about 30 lines."""
+def _describe_splits(estimate: Estimate) -> list[str]:
     config = estimate.config
-    longest = estimate.longest_hours
-    alone = estimate.alone_hours
     facts = estimate.facts
     size = f", {costs.describe_parameters(facts.shape.parameters)} parameters" if facts else ""
     counted = "counted" if estimate.exact_tokens else "estimated from characters: its tokenizer is not at hand"
+    epochs = f"{config.epochs} epochs"
     lines = [
         f"{config.base_model}{size}. Licence: {facts.licence if facts else costs.UNKNOWN_LICENCE}.",
         f"{config.gpu}: {describe(estimate.tokens_per_second)} tokens per second. Tokens {counted}.",
         "",
-        f"{'split':<10} {'samples':>9} {'tokens an epoch':>26} {'hours an epoch':>16} {f'{config.epochs} epochs':>16}",
+        f"{'split':<10} {'samples':>9} {'tokens an epoch':>26} {'hours an epoch':>16} {epochs:>16}",
     ]
     for split in estimate.splits:
         hours = estimate.hours(split.tokens)
@@ -274,17 +276,22 @@ def describe_hours(estimate: Estimate) -> str:
             f"{split.name:<10} {split.samples:>9,} {describe(split.tokens):>26} "
             f"{describe(hours.times(1 / config.epochs)):>16} {describe(hours):>16}"
         )
-    lines += [
-        "",
+    return lines
+
+
+def _describe_people(estimate: Estimate) -> list[str]:
+    longest = estimate.longest_hours
+    alone = estimate.alone_hours
+    return [
         f"One person per split: on Kaggle {costs.describe_sessions(costs.sessions(longest, costs.KAGGLE_SESSION))}, "
         f"{describe(estimate.kaggle_weeks)} weeks of quota; on free Colab at least "
         f"{costs.describe_sessions(costs.sessions(longest, costs.COLAB_SESSION))}.",
         f"One person alone, the splits one after another: {describe(alone)} hours, "
         f"{describe(costs.weeks(alone))} weeks of Kaggle's quota.",
-        "",
-        *(f"- {line}" for line in estimate.advice),
-        "",
-        "Where the figures come from:",
-        *(f"  {name:<24} {value:<24} {source}" for name, value, source in estimate.figures),
     ]
-    return "\n".join(lines)
+
+
+def _describe_reasons(estimate: Estimate) -> list[str]:
+    advice = [f"- {line}" for line in estimate.advice]
+    figures = [f"  {name:<24} {value:<24} {source}" for name, value, source in estimate.figures]
+    return [*advice, "", "Where the figures come from:", *figures]
