@@ -167,15 +167,15 @@ session.bring_back(output, platform, drive)
 from pathlib import Path
 
 from housebrain_core.errors import ConfigError
-from housebrain_core.manifests import read_manifest
+from housebrain_core.splits.parts import read_splits
 from housebrain_core.train import tiny_base
 
-parts = {part["split_id"]: part for part in read_manifest(Path(settings.splits_folder), "splits")["parts"]}
+parts = {part.split_id: part for part in read_splits(Path(settings.splits_folder))}
 if settings.split_id not in parts:
     there = ", ".join(map(str, parts))
     raise ConfigError(f"split_id = {settings.split_id}: {settings.splits_folder} has the splits {there}.")
 part = parts[settings.split_id]
-config = settings.config(Path(settings.splits_folder, part["data"]), Path(settings.models_folder, part["adapter"]))
+config = settings.config(Path(settings.splits_folder, part.bundle), Path(settings.models_folder, part.adapter))
 if config.base_model == "tiny":  # the demo's own small model
     config = config.model_copy(update={"base_model": str(tiny_base())})
 config
