@@ -19,6 +19,11 @@ PUBLIC = {
         "AuditConfig", "ConvertConfig", "EvaluateConfig", "FineTuningConfig", "GenerateConfig", "InspectConfig",
         "MergeConfig", "PlanConfig", "SplitConfig",
     ],
+    "notebook_cells": ["check_settings"],
+    "notebook_settings": [
+        "ColabTrainSettings", "EvaluateSettings", "KaggleTrainSettings", "LocalTrainSettings", "MergeSettings",
+        "SplitSettings",
+    ],
     "house": ["check_brief", "decode", "encode", "floor_plan", "read_prompt", "write_dataset"],
     "data": ["audit_dataset", "entropy_bars", "length_histogram", "read_samples"],
     "splits": ["estimate_hours", "read_bundle", "read_validation", "split_dataset"],

@@ -14,7 +14,8 @@
 # The settings are checked before anything is read; all problems are reported at once.
 
 # %%
-from housebrain_core.notebook_settings import SplitSettings, check_settings
+from housebrain_core.notebook_cells import check_settings
+from housebrain_core.notebook_settings import SplitSettings
 
 settings = check_settings(SplitSettings, globals())
 config = settings.config()

@@ -9,7 +9,8 @@
 # Written by build_notebooks.py from housebrain_core/notebook_settings.py.
 
 # %%
-from housebrain_core.notebook_settings import MergeSettings, check_settings
+from housebrain_core.notebook_cells import check_settings
+from housebrain_core.notebook_settings import MergeSettings
 
 settings = check_settings(MergeSettings, globals())
 

@@ -12,7 +12,8 @@
 # checks: "NBC", "IRC", or a JSON file with your own, such as `{"coverage": [0.5, "share of the plot", "our town"]}`.
 
 # %%
-from housebrain_core.notebook_settings import EvaluateSettings, check_settings
+from housebrain_core.notebook_cells import check_settings
+from housebrain_core.notebook_settings import EvaluateSettings
 
 config = check_settings(EvaluateSettings, globals()).config()
 

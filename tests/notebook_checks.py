@@ -12,8 +12,9 @@ import nbformat
 from conftest import read_pins
 
 from build_notebooks import build
-from housebrain_core.notebook_settings import NOTEBOOKS, write_parameters_cell
-from housebrain_core.source_files import hash_source, read_source
+from housebrain_core.notebook_cells import write_parameters_cell
+from housebrain_core.notebook_settings import NOTEBOOKS
+from housebrain_core.splits.source_files import hash_source, read_source
 
 ROOT = Path(__file__).parents[1]
 CLOUD = ("kaggle", "colab")
