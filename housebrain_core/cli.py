@@ -129,9 +129,9 @@ def run_split(settings: Any) -> None:
 
 def run_plan(settings: Any) -> None:
     """Say how long training will take: tokens, hours, sessions, weeks, and what would fit better."""
-    from housebrain_core.splits.hours import describe_plan, make_plan
+    from housebrain_core.splits.hours import estimate_hours
 
-    print(describe_plan(make_plan(settings)))
+    print(estimate_hours(settings))
 
 
 def run_train(settings: Any) -> None:
