@@ -1,4 +1,4 @@
-"""What an executed notebook may show: pictures, tables and lines; no error stream, warning, traceback or repr of a figure."""
+"""What an executed notebook may show: pictures, tables and lines; no stderr, warning, traceback or name of a figure."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Notebooks 1 to 4 on one's own computer: they find the project, refuse wrong settings early, and say what is missing."""
+"""Notebooks 1 to 4 on this computer: they find the project, refuse wrong settings early, and say what is missing."""
 
 import json
 import sys
