@@ -48,6 +48,33 @@ def find_cell(notebook):
     return next(cell for cell in code_cells(notebook) if "code_sha256 =" in cell.source)
 
 
+def run_find_cell(platform: str, monkeypatch, folder: Path, **settings) -> dict:
+    """Runs the shipped cell that finds the bundle, in this process, as a session whose machine is a folder would.
+
+    Args:
+        platform: whose cell.
+        monkeypatch: takes back what the cell does to this process.
+        folder: of the machine; /kaggle/working or /content lie in it, and the code comes to lie in `home`.
+        settings: `bundle`, and on Colab `drive_folder`.
+
+    Returns:
+        The cell's variables.
+    """
+    working = folder / {"kaggle": "kaggle/working", "colab": "content"}[platform]
+    for path in (working, folder / "home", folder / "kaggle" / "input"):
+        path.mkdir(parents=True, exist_ok=True)
+    variables = {"bundle": "", "drive_folder": ""} | settings
+    with monkeypatch.context() as session:
+        session.chdir(working)
+        session.setenv("HOME", str(folder / "home"))
+        session.setattr(sys, "modules", dict(sys.modules))
+        session.setattr(sys, "path", list(sys.path))
+        exec(find_cell(train_notebook(platform)).source, variables)
+        variables["modules"] = set(sys.modules)
+        variables["import_path"] = list(sys.path)
+    return variables
+
+
 def check_syntax(notebook, platform: str) -> list[str]:
     """Every code cell is Python, and no cell has shell commands or magics."""
     problems = []

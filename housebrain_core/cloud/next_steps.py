@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from housebrain_core.manifests import MANIFEST, sha256_of
-from housebrain_core.platforms import Platform
 from housebrain_core.outputs import write_zip
+from housebrain_core.platforms import Platform
 
 GO_ON_ON_KAGGLE = """\
 1. Only if you ran it with Run All: **Save Version > Save & Run All**, and wait until that run has ended.

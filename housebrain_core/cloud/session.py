@@ -12,8 +12,8 @@ from typing import Self
 from housebrain_core.errors import DataError
 from housebrain_core.manifests import MANIFEST
 from housebrain_core.platforms import ROOT, WORKING, Platform, detect_platform
-from housebrain_core.splits.source_files import hash_source, read_source
 from housebrain_core.splits.bundle import read_bundle, read_bundle_manifest
+from housebrain_core.splits.source_files import hash_source, read_source
 from housebrain_core.train.checkpoints import KEEP, checkpoint_step, list_checkpoints
 
 DRIVE = ROOT / "content/drive/MyDrive"
@@ -75,9 +75,7 @@ def walk(place: Path, depth: int) -> Iterator[Path]:
         ]
 
 
-def bring_back(
-    adapter: str, platform: Platform, drive: Path | None, report: Callable[[str], None] = print
-) -> Path:
+def bring_back(adapter: str, platform: Platform, drive: Path | None, report: Callable[[str], None] = print) -> Path:
     """Copies an earlier session's run to where training looks for it, unless this session has one.
 
     It is found in a Kaggle output that was attached as input, or on Drive. Whether it is whole and of the same
