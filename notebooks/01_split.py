@@ -45,16 +45,15 @@ config = SplitConfig(
 
 # %%
 from housebrain_core.config import AuditConfig
-from housebrain_core.data import audit_page
-from housebrain_core.data.audit import audit_dataset
+from housebrain_core.data import audit_dataset, entropy_bars, length_histogram
 
 findings = audit_dataset(AuditConfig(source=source))
 
 # %%
-audit_page.entropy_bars(findings)
+entropy_bars(findings)
 
 # %%
-audit_page.length_histogram(findings)
+length_histogram(findings)
 
 # %% [markdown]
 # One sample as a model will see it: the brief as a prompt, the design as a completion, without anything that code
@@ -74,7 +73,7 @@ drawing.floor_plan(sample["output"], sample["id"])
 summary = split_dataset(config)
 
 # %%
-rows = [f"| {p['name']} | {p['train']:,} | {p['bundle_bytes'] / 1e6:.2f} | {p['platform']} |" for p in summary["parts"]]
+rows = [f"| {p.name} | {p.train:,} | {p.bundle_bytes / 1e6:.2f} | {p.platform} |" for p in summary.parts]
 Markdown("\n".join(["| split | samples | MB to upload | platform |", "|---|---|---|---|", *rows]))
 
 # %% [markdown]
@@ -83,9 +82,9 @@ Markdown("\n".join(["| split | samples | MB to upload | platform |", "|---|---|-
 
 # %%
 from housebrain_core.config import PlanConfig
-from housebrain_core.splits.hours import describe_plan, make_plan
+from housebrain_core.splits import estimate_hours
 
-print(describe_plan(make_plan(PlanConfig(splits=output, gpu="t4"))))
+print(estimate_hours(PlanConfig(splits=output, gpu="t4")))
 
 # %% [markdown]
 # **Next:** send each person `split_NN.zip`, `train_split_NN.ipynb` and their page `handouts/split_NN.md`, or train a

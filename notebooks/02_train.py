@@ -190,18 +190,18 @@ from IPython.display import Markdown
 from housebrain_core import plots
 from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import ConfigError
-from housebrain_core.manifests import read_manifest
+from housebrain_core.splits.parts import read_splits
 from housebrain_core.train import HouseBrainFineTuner
 from housebrain_core.train.run import describe_run
 from housebrain_core.train.tiny import tiny_base
 
-parts = {part["split_id"]: part for part in read_manifest(Path(splits_folder), "splits")["parts"]}
+parts = {part.split_id: part for part in read_splits(Path(splits_folder))}
 if split_id not in parts:
     raise ConfigError(f"split_id = {split_id}: {splits_folder} has the splits {', '.join(map(str, parts))}.")
 part = parts[split_id]
 config = FineTuningConfig(
-    dataset_path=Path(splits_folder) / part["data"],
-    output_dir=Path(models_folder) / part["adapter"],
+    dataset_path=Path(splits_folder) / part.bundle,
+    output_dir=Path(models_folder) / part.adapter,
     base_model=str(tiny_base()) if base_model == "tiny" else base_model,
     epochs=epochs,
     learning_rate=learning_rate,
@@ -225,7 +225,7 @@ result = HouseBrainFineTuner(config).train()
 # The loss falls steeply while the model learns the form of a design, then slowly while it learns what is in it.
 
 # %% tags=["local"]
-plots.loss_curves({part["adapter"]: result.curve})
+plots.loss_curves({part.adapter: result.curve})
 
 # %% [markdown] tags=["kaggle", "colab"]
 # Training. Each line gives the loss in nats per token, the speed, and the time left. All GPUs are

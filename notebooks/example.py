@@ -59,10 +59,10 @@ from housebrain_core.train.tiny import tiny_base
 
 base = tiny_base(report=lambda line: None)
 results = {}
-for part in summary["parts"]:
+for part in summary.parts:
     config = FineTuningConfig(
-        dataset_path=Path("housebrain_splits") / part["bundle"],
-        output_dir=Path("models") / part["adapter"],
+        dataset_path=Path("housebrain_splits") / part.bundle,
+        output_dir=Path("models") / part.adapter,
         base_model=str(base),
         epochs=epochs,
         learning_rate=learning_rate,
@@ -70,7 +70,7 @@ for part in summary["parts"]:
         row_length=512,
     )
     result = HouseBrainFineTuner(config, report=lambda line: None).train()
-    results[part["adapter"]] = result
+    results[part.adapter] = result
     print(f"{part['adapter']}: {result.steps} steps, {result.tokens:,} tokens, {result.why_it_ended}")
 
 # %% [markdown]

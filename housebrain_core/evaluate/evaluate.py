@@ -28,9 +28,10 @@ from housebrain_core.house.limits import read_limits, values_of
 from housebrain_core.llm.constrained import safe_limit
 from housebrain_core.llm.decoding import Answered, Decoding
 from housebrain_core.llm.llm import HouseBrainLLM
-from housebrain_core.manifests import read_manifest, sha256_of, to_json, write_atomically
+from housebrain_core.manifests import sha256_of, to_json, write_atomically
 from housebrain_core.outputs import check_file
 from housebrain_core.splits.bundle import is_bundle, read_bundle
+from housebrain_core.splits.parts import read_splits
 from housebrain_core.splits.split import read_validation
 
 TRAINING_SAMPLES = 5000
@@ -93,7 +94,6 @@ def evaluate_models(config: EvaluateConfig, report: Callable[[str], None] = prin
     write_atomically(config.output, to_json(result))
     page = write_report(result, config.output.with_suffix(".jsonl"), report_path(config.output))
     journal.path.unlink(missing_ok=True)
-    report(describe_evaluation(result))
     report(f"results in {config.output}, with figures in {page}")
     return result
 
@@ -167,7 +167,7 @@ class ModelRun:
 def read_training(data: Path) -> tuple[float | None, dict[str, Counter]]:
     """The known entropy of the data in nats per sample, and how often free fields have each value in training."""
     if (data / "split_summary.json").is_file():
-        data = data / read_manifest(data, "splits")["parts"][0]["data"]
+        data = data / read_splits(data)[0].bundle
     if is_bundle(data):
         bundle = read_bundle(data)
         completions = bundle.train.column("completion")[:TRAINING_SAMPLES].to_pylist()
@@ -182,27 +182,3 @@ def describe_reference(briefs: list[dict], examples: list, limits: dict[str, flo
     designs = [codec.decode(brief, text) for brief, text in zip(briefs, completions, strict=True)]
     rules = [check_or_none(brief, design, limits) for brief, design in zip(briefs, designs, strict=True)]
     return {**describe_rules(rules), "exactness": describe_exactness(briefs, completions)}
-
-
-def describe_evaluation(result: dict[str, Any]) -> str:
-    """The results as a table for a terminal: a line per model, the reference first."""
-    lines = [f"{'model':28} {'nats/token':>10} {'above':>7} {'strict':>7} {'repaired':>8} {'schema':>7} {'rules':>7}"]
-    lines.append(f"{'reference':28} {'':>10} {'':>7} {'':>7} {'':>8} {'':>7} "
-                 f"{_percent(result['reference']['rule_score']):>7}")  # fmt: skip
-    for name, model in result["models"].items():
-        rates, above = model["rates"], model["loss_above_floor"]
-        shares = f"{_percent(rates['strict_parse']):>7} {_percent(rates['repaired_parse']):>8}"
-        shares += f" {_percent(rates['schema_valid']):>7} {_percent(model['rule_score']):>7}"
-        floor = "-" if above is None else f"{above:+.4f}"
-        lines.append(f"{name:28} {model['loss_nats_per_token']:10.4f} {floor:>7} {shares}")
-    lines.append(
-        "above: nats per token above the data's own entropy. repaired: JSON after repair, to compare with strict;"
-    )
-    lines.append("no design comes from it. rules: checks kept by the designs that parse strictly; - where none does.")
-    if all(model["loss_above_floor"] is None for model in result["models"].values()):
-        lines.append("The data's own entropy is not known here: splits of 1,000 training samples and more know it.")
-    return "\n".join(lines)
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"

@@ -7,9 +7,10 @@ from typing import Any
 
 from housebrain_core import plots
 from housebrain_core.evaluate.judging import RATES, check_or_none, design_score, rule_table
+from housebrain_core.evaluate.tables import draw_losses, draw_rates, percent
 from housebrain_core.house import drawing
 from housebrain_core.house.codec import DesignError
-from housebrain_core.house.parsing import REPAIR_LIMIT
+from housebrain_core.house.json_text import REPAIR_LIMIT
 from housebrain_core.html_pages import render_page
 from housebrain_core.llm.decoding import Answered, read_answer
 
@@ -35,20 +36,18 @@ def write_report(result: dict[str, Any], answers: Path, path: Path) -> Path:
         row = json.loads(line)
         rows[row["model"]].append(row)
     limits = {name: limit["value"] for name, limit in result["limits"].items()}
-    floors = [model["floor_nats_per_token"] for model in result["models"].values()]
-    losses = {name: model["loss_nats_per_token"] for name, model in result["models"].items()}
     page = render_page(
         "evaluate",
         "report.html",
-        filters={"percent": lambda share: "-" if share is None else f"{share:.1%}"},
+        filters={"percent": percent},
         result=result,
         rules=rule_table(),
         repair_limit=f"{REPAIR_LIMIT:,}",
         rates=("invalid_json", *RATES),
         columns=[result["reference"], *result["models"].values()],
         figures={
-            "losses": plots.embed(plots.loss_bars(losses, floors[0] if len(set(floors)) == 1 else None)),
-            "rates": plots.embed(plots.rate_bars({name: model["rates"] for name, model in result["models"].items()})),
+            "losses": plots.embed(draw_losses(result)),
+            "rates": plots.embed(draw_rates(result)),
         },
         pages=[describe_model(name, rows[name], model, limits) for name, model in result["models"].items()],
     )

@@ -3,5 +3,10 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"bundle": ["read_bundle"], "split": ["split_dataset", "read_validation"]}
+    __name__,
+    submod_attrs={
+        "bundle": ["read_bundle"],
+        "hours": ["estimate_hours"],
+        "split": ["split_dataset", "read_validation"],
+    },
 )
