@@ -15,7 +15,8 @@
 # project's folder, which the next cell names.
 
 # %%
-from housebrain_core.notebook_settings import SplitSettings, check_settings
+from housebrain_core.notebook_cells import check_settings
+from housebrain_core.notebook_settings import SplitSettings
 from housebrain_core.project import check_inputs, enter_project
 
 config = check_settings(SplitSettings, globals()).config()

@@ -12,7 +12,8 @@
 # The settings are checked first. Relative paths start in the project's folder, which the next cell names.
 
 # %%
-from housebrain_core.notebook_settings import MergeSettings, check_settings
+from housebrain_core.notebook_cells import check_settings
+from housebrain_core.notebook_settings import MergeSettings
 from housebrain_core.project import check_inputs, enter_project, find_adapters
 
 settings = check_settings(MergeSettings, globals())

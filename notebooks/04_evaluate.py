@@ -13,7 +13,8 @@
 # Relative paths start in the project's folder, which the next cell names.
 
 # %%
-from housebrain_core.notebook_settings import EvaluateSettings, check_settings
+from housebrain_core.notebook_cells import check_settings
+from housebrain_core.notebook_settings import EvaluateSettings
 from housebrain_core.project import check_inputs, enter_project
 
 config = check_settings(EvaluateSettings, globals()).config()

@@ -12,8 +12,7 @@ import pytest
 from notebook_checks import CHECKS, CLOUD, ROOT, find_cell, train_notebook
 
 import build_notebooks
-from housebrain_core import source_files
-from housebrain_core.splits import notebooks
+from housebrain_core.splits import notebooks, source_files
 
 
 @pytest.fixture(scope="module")
