@@ -27,7 +27,7 @@ def tabulate_models(result: dict[str, Any]) -> Table:
     Args:
         result: the contents of evaluation.json.
     """
-    rows = [("reference", "", "", "", "", "", percent(result["reference"]["rule_score"]))]
+    rows: list[tuple[str, ...]] = [("reference", "", "", "", "", "", percent(result["reference"]["rule_score"]))]
     for name, model in result["models"].items():
         above = model["loss_above_floor"]
         rates = [percent(model["rates"][rate]) for rate in ("strict_parse", "repaired_parse", "schema_valid")]
