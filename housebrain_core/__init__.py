@@ -1,7 +1,44 @@
-"""HouseBrain: fine-tune one language model together: split, train a split per person on free notebooks, merge."""
+"""HouseBrain: fine-tune one language model together: split, train a split per person on free notebooks, merge.
+
+What is public is listed here, by the room that it comes from; everything else may move. Nothing is imported before it
+is used.
+"""
 
 import logging
 
-__version__ = "0.1.0"
+import lazy_loader
+
+__version__ = "0.2.0"
+
+PUBLIC = {
+    "errors": [
+        "AdapterError", "CheckpointError", "ConfigError", "DataError", "HouseBrainError", "MachineError",
+        "TrainingError",
+    ],
+    "config": [
+        "AuditConfig", "ConvertConfig", "EvaluateConfig", "FineTuningConfig", "GenerateConfig", "InspectConfig",
+        "MergeConfig", "PlanConfig", "SplitConfig",
+    ],
+    "plots": ["loss_curves"],
+    "notebook_cells": ["check_settings"],
+    "notebook_settings": [
+        "ColabTrainSettings", "EvaluateSettings", "KaggleTrainSettings", "LocalTrainSettings", "MergeSettings",
+        "SplitSettings",
+    ],
+    "house": ["check_brief", "decode", "encode", "floor_plan", "read_prompt", "write_dataset"],
+    "data": ["audit_dataset", "entropy_bars", "length_histogram", "read_samples"],
+    "splits": ["estimate_hours", "read_bundle", "read_splits", "read_validation", "split_dataset"],
+    "train": ["HouseBrainFineTuner", "describe_run", "tiny_base"],
+    "adapters": ["convert_adapters", "inspect_adapters"],
+    "llm": ["HouseBrainLLM", "generate_designs", "strict_json_parse"],
+    "merge": ["merge_adapters"],
+    "evaluate": ["evaluate_models"],
+    "cloud": [
+        "DriveCopies", "bring_back", "check_machine", "choose_bundle", "install_libraries", "interrupt_at_checkpoint",
+        "mount_drive", "use_token", "what_next", "zip_adapter",
+    ],
+}  # fmt: skip
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=PUBLIC)
 
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # while imported it suggests a kernel package nobody needs

@@ -129,9 +129,9 @@ def run_split(settings: Any) -> None:
 
 def run_plan(settings: Any) -> None:
     """Say how long training will take: tokens, hours, sessions, weeks, and what would fit better."""
-    from housebrain_core.splits.hours import describe_plan, make_plan
+    from housebrain_core.splits.hours import estimate_hours
 
-    print(describe_plan(make_plan(settings)))
+    print(estimate_hours(settings))
 
 
 def run_train(settings: Any) -> None:
@@ -169,8 +169,9 @@ def run_merge(settings: Any) -> None:
 def run_evaluate(settings: Any) -> None:
     """Judge models on validation samples: loss, parse rates, rule checks."""
     from housebrain_core.evaluate.evaluate import evaluate_models
+    from housebrain_core.evaluate.tables import show_evaluation
 
-    evaluate_models(settings)
+    show_evaluation(evaluate_models(settings))
 
 
 def run_generate(settings: Any) -> None:

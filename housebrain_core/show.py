@@ -71,7 +71,7 @@ class Shown:
     """Base of results that show themselves; a subclass says in `outputs` what there is to see."""
 
     def outputs(self) -> Iterable[Any]:
-        """Texts, tables and figures, in the order in which a person reads them."""
+        """Texts, tables, pages and figures, in the order in which a person reads them."""
         raise NotImplementedError
 
     def __str__(self) -> str:
@@ -87,7 +87,7 @@ def show(*parts: Any) -> None:
     """Shows results: in a notebook each part as an output of its own, in a terminal as text.
 
     Args:
-        parts: texts, tables, pages, figures, or results made of these.
+        parts: texts, tables, pages in Markdown, figures, or results made of these; a terminal leaves figures out.
     """
     if not in_notebook():
         texts = [str(part) for part in parts if isinstance(part, str | Table | Shown)]

@@ -16,7 +16,7 @@ TABLE = Table(("name", "loss"), [("one & two", "0.5"), ("three", "10.25")], ("lo
 
 class Result(Shown):
     def outputs(self):
-        return ["two models", TABLE, loss_bars({"one": 0.5})]
+        return ["two models", TABLE, loss_bars({"one": 0.5}), Page("*x*")]
 
 
 def test_a_table_is_aligned_text_with_numbers_to_the_right():
@@ -36,7 +36,7 @@ def test_a_page_is_markdown_that_reads_as_text_too():
 
 def test_a_terminal_gets_texts_and_tables(capsys):
     show(Result(), "done", loss_bars({"one": 0.5}))
-    assert capsys.readouterr().out == f"two models\n\n{TABLE}\n\ndone\n"
+    assert capsys.readouterr().out == f"two models\n\n{TABLE}\n\n*x*\n\ndone\n"
 
 
 def test_nothing_to_say_prints_nothing(capsys):
@@ -46,38 +46,41 @@ def test_nothing_to_say_prints_nothing(capsys):
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory) -> dict[str, list]:
-    """Outputs of cells that end with a result, a figure, and a call of `show`, run by a kernel."""
-    first = "from test_show import *\nresult = Result()"
-    ends = {"result": "result", "figure": "loss_bars({'one': 0.5})", "show": "show(TABLE, Page('*x*'))"}
+    """Outputs of cells that end with a table, a figure, a result, and a call of `show`, run by a kernel."""
+    first = f"import sys\nsys.path[:] = {json.dumps(sys.path)}\nfrom test_show import *"
+    ends = {
+        "table": "TABLE",
+        "figure": "loss_bars({'one': 0.5})",
+        "result": "Result()",
+        "show": "show('two models', TABLE, loss_bars({'one': 0.5}), Page('*x*'))",
+    }
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in (first, *ends.values())])
-    path = json.dumps([*sys.path])
-    notebook.cells[0].source = f"import sys\nsys.path[:] = {path}\n{first}"
     folder = tmp_path_factory.mktemp("kernel")
     NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}).execute()
     return dict(zip(ends, [cell.outputs for cell in notebook.cells[1:]], strict=True))
 
 
-def test_a_result_at_the_end_of_a_cell_shows_every_part_as_an_output_of_its_own(outputs):
-    assert [sorted(output.data) for output in outputs["result"]] == [
-        ["text/plain"],
-        ["text/html", "text/plain"],
-        ["image/png", "text/plain"],
-    ]
-    assert outputs["result"][0].data["text/plain"] == "two models"
-    assert outputs["result"][2].metadata["image/png"]["alt"] == outputs["result"][2].data["text/plain"]
+def test_a_table_at_the_end_of_a_cell_is_html_and_text(outputs):
+    (output,) = outputs["table"]
+    assert output.data["text/plain"] == str(TABLE) and output.data["text/html"] == TABLE.to_html()
 
 
-def test_a_figure_at_the_end_of_a_cell_is_a_picture(outputs):
+def test_a_figure_at_the_end_of_a_cell_is_a_picture_with_a_text(outputs):
     (output,) = outputs["figure"]
     assert output.data["image/png"].startswith("iVBOR")
     assert output.data["text/plain"] == "Validation loss in nats per token: one 0.5000."
+    assert output.metadata["image/png"]["alt"] == output.data["text/plain"]
 
 
-def test_show_gives_each_part_an_output(outputs):
-    assert [sorted(output.data) for output in outputs["show"]] == [
+@pytest.mark.parametrize("cell", ["result", "show"])
+def test_each_part_is_an_output_of_its_own(outputs, cell):
+    assert [sorted(output.data) for output in outputs[cell]] == [
+        ["text/plain"],
         ["text/html", "text/plain"],
+        ["image/png", "text/plain"],
         ["text/markdown", "text/plain"],
     ]
+    assert outputs[cell][0].data["text/plain"] == "two models"
 
 
 def test_tables_need_neither_matplotlib_nor_ipython():

@@ -31,9 +31,10 @@ from housebrain_core.llm.decoding import Answered, Decoding
 from housebrain_core.llm.journal import Journal
 from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.llm.losses import Losses
-from housebrain_core.manifests import read_manifest, sha256_of, to_json, write_atomically
+from housebrain_core.manifests import sha256_of, to_json, write_atomically
 from housebrain_core.outputs import check_file, lock_output
 from housebrain_core.splits.bundle import is_bundle, read_bundle
+from housebrain_core.splits.parts import read_splits
 from housebrain_core.splits.split import read_validation
 
 TRAINING_SAMPLES = 5000
@@ -95,7 +96,6 @@ def evaluate_models(config: EvaluateConfig, report: Callable[[str], None] = prin
         write_atomically(config.output, to_json(result.model_dump(mode="json")))
         page = write_report(result, config.output.with_suffix(".jsonl"), report_path(config.output))
         journal.path.unlink(missing_ok=True)
-    report(describe_evaluation(result))
     report(f"results in {config.output}, with figures in {page}")
     return result
 
@@ -115,7 +115,7 @@ def read_questions(config: EvaluateConfig) -> Questions:
 def read_training(data: Path) -> tuple[float | None, dict[str, Counter]]:
     """The known entropy of the data in nats per sample, and how often free fields have each value in training."""
     if (data / "split_summary.json").is_file():
-        data = data / read_manifest(data, "splits")["parts"][0]["data"]
+        data = data / read_splits(data)[0].bundle
     if is_bundle(data):
         bundle = read_bundle(data)
         completions = bundle.train.column("completion")[:TRAINING_SAMPLES].to_pylist()
@@ -242,27 +242,3 @@ def _write_answers(path: Path, briefs: list[dict], answers: dict[str, Answers]) 
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, "\n".join(lines) + "\n")
-
-
-def describe_evaluation(result: Evaluation) -> str:
-    """The results as a table for a terminal: a line per model, the reference first."""
-    lines = [f"{'model':28} {'nats/token':>10} {'above':>7} {'strict':>7} {'repaired':>8} {'schema':>7} {'rules':>7}"]
-    lines.append(
-        f"{'reference':28} {'':>10} {'':>7} {'':>7} {'':>8} {'':>7} {_percent(result.reference.rule_score):>7}"
-    )
-    for name, model in result.models.items():
-        rates = model.rates
-        floor = "-" if model.loss_above_floor is None else f"{model.loss_above_floor:+.4f}"
-        lines.append(
-            f"{name:28} {model.loss_nats_per_token:10.4f} {floor:>7} {_percent(rates.strict_parse):>7} "
-            f"{_percent(rates.repaired_parse):>8} {_percent(rates.schema_valid):>7} {_percent(model.rule_score):>7}"
-        )
-    lines.append("above: nats per token above the data's own entropy. repaired: JSON after repair, beside strict only;")
-    lines.append("no design comes from it. rules: checks kept by the designs that parse strictly; - where none does.")
-    if all(model.loss_above_floor is None for model in result.models.values()):
-        lines.append("The data's own entropy is not known here: splits of 1,000 training samples and more know it.")
-    return "\n".join(lines)
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from housebrain_core import plots
 from housebrain_core.evaluate.judging import RATES, design_score, rule_table
 from housebrain_core.evaluate.results import Evaluation
+from housebrain_core.evaluate.tables import draw_losses, draw_rates
 from housebrain_core.house import drawing
 from housebrain_core.house.codec import DesignError
-from housebrain_core.house.parsing import REPAIR_LIMIT
+from housebrain_core.house.json_text import REPAIR_LIMIT
 from housebrain_core.house.rules import check_or_none
 from housebrain_core.llm.decoding import Answered, read_answer
 from housebrain_core.templates import render
@@ -68,7 +69,6 @@ def write_report(result: Evaluation, answers: Path, path: Path) -> Path:
         row = json.loads(line)
         rows[row["model"]].append(row)
     limits = {name: limit.value for name, limit in result.limits.items()}
-    losses = {name: model.loss_nats_per_token for name, model in result.models.items()}
     page = render(
         "evaluate",
         "report.html",
@@ -77,10 +77,8 @@ def write_report(result: Evaluation, answers: Path, path: Path) -> Path:
         repair_limit=f"{REPAIR_LIMIT:,}",
         rates=("invalid_json", *RATES),
         columns=[result.reference, *result.models.values()],
-        losses=plots.embed(plots.loss_bars(losses, result.floor)),
-        rate_bars=plots.embed(
-            plots.rate_bars({name: model.rates.model_dump() for name, model in result.models.items()})
-        ),
+        losses=plots.embed(draw_losses(result)),
+        rate_bars=plots.embed(draw_rates(result)),
         sections=[describe_model(name, rows[name], model.kinds, limits) for name, model in result.models.items()],
     )
     path.write_text(page, encoding="utf-8")

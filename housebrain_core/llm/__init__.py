@@ -3,9 +3,5 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "llm": ["HouseBrainLLM"],
-        "generate": ["generate_designs"],
-    },
+    __name__, submod_attrs={"llm": ["HouseBrainLLM", "strict_json_parse"], "generate": ["generate_designs"]}
 )

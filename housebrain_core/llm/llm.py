@@ -16,7 +16,7 @@ from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec
 from housebrain_core.house.briefs import SANITY_BRIEF, check_brief, check_briefs
 from housebrain_core.house.codec import DesignError
-from housebrain_core.house.parsing import strict_json_parse  # noqa: F401 - the guide's import path
+from housebrain_core.house.json_text import strict_json_parse  # noqa: F401 - the guide's import path
 from housebrain_core.house.schema import HouseBrief, HouseDesign
 from housebrain_core.llm.constrained import AnswerProcessor, safe_limit
 from housebrain_core.llm.decoding import (

@@ -3,5 +3,11 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"split": ["split_dataset"], "hours": ["describe_plan", "make_plan"]}
+    __name__,
+    submod_attrs={
+        "bundle": ["read_bundle"],
+        "hours": ["estimate_hours"],
+        "parts": ["read_splits"],
+        "split": ["split_dataset", "read_validation"],
+    },
 )

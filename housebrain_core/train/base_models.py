@@ -1,33 +1,71 @@
-"""Which base model a name means, exactly: its commit on the Hub, or a hash over its folder. Needs no torch."""
+"""Which base model a name means, exactly: its commit on the Hub and a hash over its contents. Needs no torch."""
 
 import json
+import re
 from pathlib import Path
 from textwrap import shorten
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from housebrain_core.errors import ConfigError
-from housebrain_core.manifests import sha256_of
+from housebrain_core.manifests import sha256_of, to_json, write_atomically
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+SAMPLED = 2**20
+"""Bytes at both ends of a file that its hash is made of, beside its size: fast, and any other model differs there."""
+COMMIT = re.compile(r"[0-9a-f]{40}")
+HASH_PREFIX = "sha256:"
 
 
 class Base(NamedTuple):
-    """Which base model: adapters are merged only when name and revision are equal."""
+    """Which base model, and where it is on this machine."""
 
-    name: str  # Hugging Face id, or the name of a folder
-    revision: str  # commit on the Hub; for a folder "sha256:" and a hash over its configuration and weights
-    source: str  # what to load from: the id, or the folder's path, which differs between machines
+    name: str
+    """Id on the Hugging Face Hub, or the name of a folder."""
+    revision: str
+    """Commit on the Hub; for a folder its content hash."""
+    source: str
+    """What to load from: the id, or the folder's path, which differs between machines."""
 
     @property
     def commit(self) -> str | None:
         """The commit to load; None for a folder."""
-        return None if self.revision.startswith("sha256:") else self.revision
+        return None if self.revision.startswith(HASH_PREFIX) else self.revision
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the files are on this machine; None for a model of the Hub that is not in the cache."""
+        if self.commit is None:
+            return Path(self.source)
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(self.name, "config.json", revision=self.revision)
+        return Path(cached).parent if isinstance(cached, str) else None
+
+    @property
+    def content(self) -> str | None:
+        """Hash over configuration, tokenizer and weights, the same wherever the model lies; None before a download."""
+        whole = self.commit is None or (self.folder is not None and all(map(Path.is_file, weight_files(self.folder))))
+        return hash_content(self.folder) if whole and self.folder else None
 
 
 def resolve_base(name: str, revision: str | None = None) -> Base:
-    """Finds out exactly which base model a folder or a Hugging Face id is; ConfigError when it cannot be had."""
+    """Finds out exactly which base model a folder or a Hugging Face id is.
+
+    Args:
+        name: a folder with the model, or its id on the Hub.
+        revision: commit on the Hub; the newest when None. A folder has none.
+
+    Returns:
+        The base model; of one on the Hub, only the configuration is downloaded.
+
+    Raises:
+        ConfigError: it cannot be had.
+    """
     if (folder := Path(name).expanduser()).is_dir():
         if revision or not (folder / "config.json").is_file():
             raise ConfigError(f"base_model = {name!r}: a folder needs config.json and no revision (given: {revision}).")
-        return Base(folder.name, _hash_folder(folder), str(folder))
+        return Base(folder.name, hash_content(folder), str(folder))
     from huggingface_hub import hf_hub_download
 
     try:  # the cached one where the Hub cannot be reached; its folder is named after the commit
@@ -39,12 +77,123 @@ def resolve_base(name: str, revision: str | None = None) -> Base:
         ) from None
 
 
-def _hash_folder(folder: Path) -> str:
-    """A hash over configuration, tokenizer and the weights' sizes, headers and ends: fast, and catches any swap."""
+def find_trained_base(source: str, revision: str | None, content: str | None, trained_on: str) -> Base:
+    """The base model that an adapter was trained on, wherever a person has it: contents decide, else the commit.
+
+    Args:
+        source: a folder, or an id on the Hub.
+        revision: what the adapter's configuration names: a commit, a folder's content hash, or None.
+        content: the content hash that its run recorded, where it did.
+        trained_on: who was trained on what, for the message.
+
+    Raises:
+        ConfigError: it cannot be had, or is another base model.
+    """
+    in_folder = Path(source).expanduser().is_dir()
+    is_commit = revision is not None and not revision.startswith(HASH_PREFIX)
+    base = resolve_base(source, revision if is_commit and not in_folder else None)
+    if is_same_base(base, revision, content):
+        return base
+    if not in_folder and not is_commit:  # the newest on the Hub may be what a folder held
+        download_base(base)
+        if is_same_base(base, revision, content):
+            return base
+    raise ConfigError(f"{trained_on}; {source} is {base.revision}. Give the very base model of the training.")
+
+
+def is_same_base(base: Base, revision: str | None, content: str | None) -> bool:
+    """Whether a base model on this machine is the one that an adapter names; see `find_trained_base`.
+
+    Contents decide where both are known, else the commit; an adapter that names no revision fits any.
+    """
+    if revision is None or revision == base.revision:
+        return True
+    content = revision if revision.startswith(HASH_PREFIX) else content
+    here = base.content
+    if here and content:
+        return here == content
+    return revision == (base.commit or find_commit(Path(base.source)))
+
+
+def find_commit(folder: Path) -> str | None:
+    """The commit that a folder says it holds: its name in the Hub's cache, or what a download noted beside its files.
+
+    Sources: huggingface_hub, "Understand caching" (snapshots/COMMIT) and `local_dir` (.cache/huggingface/download).
+    """
+    resolved = folder.resolve()
+    if resolved.parent.name == "snapshots" and COMMIT.fullmatch(resolved.name):
+        return resolved.name
+    files = [folder / "config.json", *weight_files(folder)]
+    notes = [folder / ".cache/huggingface/download" / f"{path.name}.metadata" for path in files]
+    if not all(note.is_file() for note in notes):
+        return None
+    commits = {note.read_text(encoding="utf-8").partition("\n")[0].strip() for note in notes}
+    commit = commits.pop()
+    return commit if not commits and COMMIT.fullmatch(commit) else None
+
+
+def hash_content(folder: Path) -> str:
+    """A hash over configuration, tokenizer, and sizes, headers and ends of the weights: "sha256:" and 64 digits."""
     parts = {}
-    for path in [*folder.glob("*.safetensors"), *folder.glob("config.json"), *folder.glob("tokenizer.json")]:
-        with path.open("rb") as file:
-            head = file.read(2**20)
-            file.seek(max(0, path.stat().st_size - 2**20))
-            parts[path.name] = [path.stat().st_size, sha256_of(head), sha256_of(file.read())]
-    return "sha256:" + sha256_of(json.dumps(parts, sort_keys=True).encode())
+    for path in [folder / "config.json", folder / "tokenizer.json", *weight_files(folder)]:
+        if path.is_file():
+            with path.open("rb") as file:
+                head = file.read(SAMPLED)
+                file.seek(max(0, path.stat().st_size - SAMPLED))
+                parts[path.name] = [path.stat().st_size, sha256_of(head), sha256_of(file.read())]
+    return HASH_PREFIX + sha256_of(json.dumps(parts, sort_keys=True).encode())
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that a model's weights are loaded from, whether they are there or not."""
+    return [folder / name for name in sorted(set(weight_map(folder).values())) or [SINGLE]]
+
+
+def weight_map(folder: Path) -> dict[str, str]:
+    """Tensor -> file from a model's index; empty where there is none, or where a single file goes before it.
+
+    transformers too takes model.safetensors first, whatever the index says.
+    """
+    if not (folder / INDEX).is_file():
+        return {}
+    files = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+    return {} if (folder / SINGLE).is_file() and SINGLE not in files.values() else files
+
+
+def download_base(base: Base) -> Path:
+    """The folder of a model of the Hub in its cache, completed where the Hub can be reached."""
+    import httpx  # what huggingface_hub fetches with, and whose errors it lets through
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    patterns = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+    try:
+        return Path(snapshot_download(base.name, revision=base.revision, allow_patterns=patterns))
+    except (HfHubHTTPError, httpx.TransportError, OfflineModeIsEnabled):  # who reads the folder says what it lacks
+        return Path(
+            snapshot_download(base.name, revision=base.revision, allow_patterns=patterns, local_files_only=True)
+        )
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Writes a tokenizer so that other tools can load it.
+
+    transformers 5 names the class of any fast tokenizer "TokenizersBackend", which its older versions and other
+    readers do not know; the base's own class, or PreTrainedTokenizerFast, reads the same tokenizer.json.
+
+    Args:
+        tokenizer: of transformers.
+        folder: an existing one.
+    """
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    write_atomically(path, to_json(with_known_class(config)))
+
+
+def with_known_class(tokenizer_config: dict[str, Any]) -> dict[str, Any]:
+    """A tokenizer_config.json whose class other tools know, without what only this machine needs."""
+    kept = {key: value for key, value in tokenizer_config.items() if key not in ("is_local", "local_files_only")}
+    if kept.get("tokenizer_class") == "TokenizersBackend":
+        kept["tokenizer_class"] = "PreTrainedTokenizerFast"
+    return kept

@@ -27,7 +27,7 @@ from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal
 from housebrain_core.platforms import session_start
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.splits.bundle import Bundle, is_bundle, read_bundle
-from housebrain_core.train.base_models import Base, resolve_base
+from housebrain_core.train.base_models import Base, resolve_base, save_tokenizer
 from housebrain_core.train.checkpoints import find_checkpoint, lock_folder, prune_checkpoints, refuse_other_run
 from housebrain_core.train.memory import ADVICE, decide_checkpointing
 from housebrain_core.train.model import add_lora, load_base, load_tokenizer, training_device
@@ -212,7 +212,7 @@ class Training:
             samples=len(samples.samples),
             refused=samples.refused,
             settings=SettingsRecord(**self.config.model_dump(mode="json")),
-            base=BaseRecord(name=self.base.name, revision=self.base.revision),
+            base=BaseRecord(name=self.base.name, revision=self.base.revision, content=self.base.content),
             data=DataRecord(**{name: manifest.get(name) for name in DataRecord.model_fields}),
             hardware=HardwareRecord(device=training_device()[1], gpus=world_size(), machine=platform.machine()),
             versions={name: version(name) for name in LIBRARIES},
@@ -234,7 +234,7 @@ class Training:
         output = self.config.output_dir
         (output / MANIFEST).unlink(missing_ok=True)
         trainer.save_model(str(output))
-        tokenizer.save_pretrained(output)
+        save_tokenizer(tokenizer, output)
         trainer.state.save_to_json(str(output / "trainer_state.json"))
         write_atomically(output / FILE, to_json(run.to_dict()))
         write_atomically(output / "README.md", adapter_card(run))

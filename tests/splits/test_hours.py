@@ -7,12 +7,12 @@ from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.platforms import estimate_finish
 from housebrain_core.splits import costs
 from housebrain_core.splits.bundle import read_bundle
-from housebrain_core.splits.costs import BASES, GPUS, estimate_rate, sessions, weeks
-from housebrain_core.splits.hours import describe, describe_plan, make_plan
+from housebrain_core.splits.costs import BASES, GPUS, Range, estimate_rate, sessions, weeks
+from housebrain_core.splits.hours import describe, estimate_hours
 
 
-def plan(splits, lines=None, **more):
-    return make_plan(PlanConfig(splits=splits, **more), (lines if lines is not None else []).append)
+def estimate(splits, lines=None, **more):
+    return estimate_hours(PlanConfig(splits=splits, **more), (lines if lines is not None else []).append)
 
 
 PUBLISHED = {"0.5B": 0.49, "1.3b": 1.35, "1.5B": 1.54, "3B": 3.09, "6.7b": 6.74, "7B": 7.61}
@@ -30,7 +30,7 @@ def test_tokens_are_counted_as_training_counts_them(splits, base):
     from housebrain_core.train.model import load_tokenizer, resolve_base
     from housebrain_core.train.packing import tokenise
 
-    made = plan(splits, base_model=str(base), tokens_per_second=100)
+    made = estimate(splits, base_model=str(base), tokens_per_second=100)
     tokenizer = load_tokenizer(resolve_base(str(base)))
     assert made.exact_tokens
     for split in made.splits:
@@ -45,7 +45,7 @@ def test_real_tokenizers_count_as_training_does(name, shared, splits):
     from housebrain_core.train.packing import tokenise
 
     folder = shared / "tokenizers" / name
-    made = plan(splits / "split_01.zip", base_model=str(folder), tokens_per_second=100)
+    made = estimate(splits / "split_01.zip", base_model=str(folder), tokens_per_second=100)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     lengths = tokenise(read_bundle(splits / "split_01.zip").train, tokenizer, "auto").samples["length"][:]
     assert made.splits[0].tokens == (sum(lengths), sum(lengths))
@@ -53,24 +53,24 @@ def test_real_tokenizers_count_as_training_does(name, shared, splits):
 
 @pytest.mark.parametrize("name", ["qwen2", "deepseek-coder"])
 def test_the_estimate_from_characters_holds_the_true_count(name, shared, splits, monkeypatch):
-    exact = plan(splits, base_model=str(shared / "tokenizers" / name), tokens_per_second=100)
+    exact = estimate(splits, base_model=str(shared / "tokenizers" / name), tokens_per_second=100)
     lines: list[str] = []
-    monkeypatch.setattr("housebrain_core.splits.hours.find_file", lambda name, file: None)
-    guessed = plan(splits, lines, tokens_per_second=100)
+    monkeypatch.setattr("housebrain_core.splits.costs.find_file", lambda name, file: None)
+    guessed = estimate(splits, lines, tokens_per_second=100)
     assert not guessed.exact_tokens and all("estimated" in line for line in lines)
-    assert "estimated from characters" in describe_plan(guessed)
+    assert "estimated from characters" in str(guessed)
     for true, guess in zip(exact.splits, guessed.splits, strict=True):
         least, most = guess.tokens
         assert least * 0.9 <= true.tokens[0] <= most * 1.1
 
 
 def test_the_hours_are_tokens_over_rate(splits, base):
-    made = plan(splits, base_model=str(base), tokens_per_second=50, epochs=3)
+    made = estimate(splits, base_model=str(base), tokens_per_second=50, epochs=3)
     for split in made.splits:
         by_hand = costs.EXTRA_TIME * 3 * split.tokens[0] / 50 / 3600
-        assert split.hours == pytest.approx((by_hand, by_hand))
-        assert split.hours_per_epoch[0] == pytest.approx(by_hand / 3)
-    assert made.alone_hours[1] == pytest.approx(sum(split.hours[1] for split in made.splits))
+        assert made.hours(split.tokens) == pytest.approx((by_hand, by_hand))
+        assert f" {describe(Range(by_hand / 3, by_hand / 3))} " in str(made), "the hours of an epoch"
+    assert made.alone_hours[1] == pytest.approx(sum(made.hours(split.tokens)[1] for split in made.splits))
 
 
 def test_the_rate_of_a_67b_base_on_a_t4_lies_where_published_runs_put_it():
@@ -96,47 +96,47 @@ def test_sessions_and_weeks_by_hand(monkeypatch):
 
 
 def test_what_would_fit_better_is_said_when_a_split_needs_more_than_a_week(splits, base):
-    slow = plan(splits, base_model=str(base), tokens_per_second=0.05)
+    slow = estimate(splits, base_model=str(base), tokens_per_second=0.05)
     text = "\n".join(slow.advice)
     assert slow.kaggle_weeks[1] > 1 and "--epochs 1" in text and "people" in text and "learned" in text
-    fast = plan(splits, base_model=str(base), tokens_per_second=1e6)
+    fast = estimate(splits, base_model=str(base), tokens_per_second=1e6)
     assert "fits into a week" in "\n".join(fast.advice) and "Alone" not in "\n".join(fast.advice)
 
 
 def test_a_person_alone_is_told_what_fits_even_where_one_split_fits_into_a_week(splits, base):
-    made = plan(splits, base_model=str(base), tokens_per_second=0.2)
-    assert made.kaggle_weeks[1] <= 1 < made.alone_weeks[1]
+    made = estimate(splits, base_model=str(base), tokens_per_second=0.2)
+    assert made.kaggle_weeks[1] <= 1 < weeks(made.alone_hours)[1]
     (line,) = [line for line in made.advice if line.startswith("Alone")]
-    longest = (max(split.hours[0] for split in made.splits), max(split.hours[1] for split in made.splits))
+    longest = tuple(max(made.hours(split.tokens)[end] for split in made.splits) for end in (0, 1))
     assert f"one of the 3 splits takes {describe(weeks(longest))} weeks" in line and "--epochs 1" in line
 
 
 def test_a_base_that_cannot_fit_the_gpu_and_a_licence_with_strings_are_said(splits, monkeypatch):
     monkeypatch.setitem(GPUS, "t4", GPUS["t4"]._replace(memory=4))
-    text = describe_plan(plan(splits, base_model="deepseek-ai/deepseek-coder-6.7b-base"))
+    text = str(estimate(splits, base_model="deepseek-ai/deepseek-coder-6.7b-base"))
     assert "will not fit" in text and "use restrictions" in text
 
 
 def test_every_figure_has_a_source_and_the_plan_is_short(splits):
-    made = plan(splits, gpu="t4x2")
+    made = estimate(splits, gpu="t4x2")
     assert all(all(column) for column in made.figures)
-    text = describe_plan(made)
+    text = str(made)
     assert "alone" in text and "Apache-2.0" in text and "1 session," in text and len(text.splitlines()) < 45
 
 
 def test_an_unknown_base_names_what_is_known(splits):
     with pytest.raises(ConfigError, match="tokens-per-second"):
-        plan(splits, base_model="somebody/something")
+        estimate(splits, base_model="somebody/something")
     with pytest.raises(DataError, match="nowhere"):
-        plan(splits / "nowhere")
+        estimate(splits / "nowhere")
 
 
 def test_a_base_for_trying_things_gets_no_estimate_but_takes_a_rate(splits, base):
     lines: list[str] = []
     with pytest.raises(ConfigError, match=r"has 0\.\d\d million weights .* for trying things.*--tokens-per-second"):
-        plan(splits, lines, base_model=str(base))
+        estimate(splits, lines, base_model=str(base))
     assert len(lines) == 3 and all(line.endswith("tokens") for line in lines), "tokens are counted all the same"
-    text = describe_plan(plan(splits, base_model=str(base), tokens_per_second=5000))
+    text = str(estimate(splits, base_model=str(base), tokens_per_second=5000))
     assert "million parameters" in text and "0.00 billion" not in text
     assert all(facts.shape.in_layers > 2 * costs.SMALLEST for facts in BASES.values())
 
