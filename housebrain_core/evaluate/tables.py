@@ -2,7 +2,7 @@
 
 from housebrain_core import plots
 from housebrain_core.evaluate.results import Evaluation, RuleResult
-from housebrain_core.show import Table, show
+from housebrain_core.results import Table, show
 
 NOTES = (
     "above: nats per token above the data's own entropy. repaired: JSON after repair, to compare with strict;",

@@ -144,7 +144,14 @@ def read_run(data: bytes) -> Run:
 
 
 def describe_run(run: Run) -> str:
-    """What a training run did, as a heading and a table in Markdown."""
+    """Says what a training run did, for notebooks and cards.
+
+    Args:
+        run: as `HouseBrainFineTuner.train` returns it.
+
+    Returns:
+        A heading and a table in Markdown.
+    """
     return render("train", "run.md.jinja", run=run)
 
 
