@@ -152,7 +152,7 @@ def describe_run(run: Run) -> str:
     Returns:
         A heading and a table in Markdown.
     """
-    return render("housebrain_core.train", "run.md.jinja", run=run)
+    return render("train", "run.md.jinja", run=run)
 
 
 def adapter_card(run: Run) -> str:
