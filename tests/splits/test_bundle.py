@@ -134,3 +134,30 @@ def test_the_same_samples_give_the_same_bytes_and_are_read_back(samples, tmp_pat
     with zipfile.ZipFile(paths[0]) as archive:
         assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         assert read_manifest(zipfile.Path(archive, "split_04/"), "bundle") == bundle.manifest
+
+
+def rewrite(folder: Path, **changes) -> None:
+    """Changes fields of an unpacked bundle's manifest."""
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.fixture
+def unpacked(splits, tmp_path) -> Path:
+    with zipfile.ZipFile(splits / "split_02.zip") as archive:
+        archive.extractall(tmp_path)
+    return tmp_path / "split_02"
+
+
+@pytest.mark.parametrize("changes", [{"format": 3}, {"format": None}, {"codec_version": 2}])
+def test_another_format_is_refused_with_what_to_do(changes, unpacked):
+    rewrite(unpacked, **changes)
+    with pytest.raises(DataError, match="this code reads bundles of format 1 and 2 .* split the dataset again"):
+        read_bundle(unpacked)
+
+
+def test_a_manifest_that_leaves_a_table_out_hides_nothing(unpacked):
+    manifest = json.loads((unpacked / "manifest.json").read_text())
+    rewrite(unpacked, files={name: entry for name, entry in manifest["files"].items() if name != "train.parquet"})
+    with pytest.raises(DataError, match="train.parquet has changed"):
+        read_bundle(unpacked)

@@ -40,3 +40,9 @@ def test_the_hash_is_that_of_other_processes():
     code = "from housebrain_core.splits.source_files import *; print(hash_source(read_source()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == hash_source(read_source())
+
+
+def test_texts_are_those_of_the_files_with_line_feeds():
+    files = read_source()
+    assert files["housebrain_core/cli.py"] == (PACKAGE / "cli.py").read_text(encoding="utf-8")
+    assert not [name for name, text in files.items() if "\r" in text]
