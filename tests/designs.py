@@ -79,3 +79,9 @@ def set_in(design: dict, path: str, value) -> dict:
         place = place[key]
     place[last] = value
     return design
+
+
+def one_room(**room) -> dict:
+    """A design of one living room of 12 x 10 ft, with more fields of the room."""
+    base = {"id": "A", "type": "living", "bounds": {"x": 0, "y": 0, "width": 12, "height": 10}}
+    return {"levels": [{"level_number": 1, "rooms": [base | room]}]}

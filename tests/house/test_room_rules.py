@@ -6,7 +6,7 @@ import re
 import pytest
 from designs import BRIEF, brief, good_design, house, room, set_in, stair
 
-from housebrain_core.house.limits import NBC
+from housebrain_core.house.measures import NBC
 from housebrain_core.house.rules import RULES, check_design
 
 LIVING = room("A", "livingRoom", (0, 0, 11, 10))  # 110 ft2

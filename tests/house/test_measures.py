@@ -6,7 +6,7 @@ import pytest
 from designs import BRIEF, good_design, set_in
 
 from housebrain_core.errors import ConfigError
-from housebrain_core.house.limits import IRC, NBC, read_limits, values_of
+from housebrain_core.house.measures import IRC, NBC, read_limits, values_of
 from housebrain_core.house.rules import check_design
 
 
