@@ -17,8 +17,8 @@ from conftest import read_pins, skip_without_index
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "housebrain_core"
-ENTRANCES = ("cli", "codec", "demo", "flags")
-"""Modules at the top that no room imports: the two ways in, the flags of one, and a name that the old guide gave."""
+ENTRANCES = ("cli", "codec", "demo", "flags", "notebook_cells", "notebook_settings")
+"""Modules at the top that no room imports: the ways in, what they read settings with, and a name that the old guide gave."""
 ORDER = (
     "top", "house", "data", "splits", "train", "adapters", "llm", "merge", "evaluate", "export", "cloud", "entrances",
 )  # fmt: skip
