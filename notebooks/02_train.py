@@ -112,13 +112,17 @@ for name in [name for name in sys.modules if name.partition(".")[0] == "housebra
 sys.path.insert(0, str(folder))
 
 # %% [markdown] tags=["local"]
-# The settings are checked before anything is loaded.
+# The settings are checked before anything is loaded. Relative paths start in the project's folder, which the next cell
+# names.
 
 # %% tags=["local"]
 from housebrain_core.notebook_cells import check_settings
 from housebrain_core.notebook_settings import LocalTrainSettings
+from housebrain_core.project import check_inputs, enter_project
 
 settings = check_settings(LocalTrainSettings, globals())
+enter_project()
+check_inputs("splits_folder", settings.splits_folder, "Run notebook 1 first.")
 
 # %% tags=["kaggle"]
 # @title 3. Check the settings
@@ -179,7 +183,6 @@ part = parts[settings.split_id]
 config = settings.config(Path(settings.splits_folder, part.bundle), Path(settings.models_folder, part.adapter))
 if config.base_model == "tiny":  # the demo's own small model
     config = config.model_copy(update={"base_model": str(tiny_base())})
-config
 
 # %% [markdown] tags=["local"]
 # Training. Each line gives the loss in nats per token, the speed, and the time left.
@@ -212,11 +215,10 @@ from housebrain_core.plots import loss_curves
 loss_curves({config.output_dir.name: result.curve}, result.floor)
 
 # %%
-from IPython.display import Markdown
-
+from housebrain_core.results import Page
 from housebrain_core.train import describe_run
 
-Markdown(describe_run(result))
+Page(describe_run(result))
 
 # %% [markdown] tags=["kaggle", "colab"]
 # The adapter to take home, or how to go on.
@@ -225,7 +227,7 @@ Markdown(describe_run(result))
 from housebrain_core.cloud import what_next, zip_adapter
 
 archive = zip_adapter(output) if result.finished else None
-Markdown(what_next(settings.split_id, archive, platform, drive, settings.rehearsal))
+Page(what_next(settings.split_id, archive, platform, drive, settings.rehearsal))
 
 # %% [markdown] tags=["local"]
 # **Next:** when the adapters of all splits lie in `models_folder`, merge them with notebook 3.

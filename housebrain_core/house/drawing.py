@@ -39,7 +39,7 @@ def floor_plan(design: dict | HouseDesign | str, title: str = "", brief: dict | 
         brief: for plot and setbacks; the design's own `input` where not given.
 
     Returns:
-        The drawing; what is wrong with the design is drawn in red and written below its level.
+        A figure that notebooks show as PNG; what is wrong is red and written below its level; `alt` says what is drawn.
 
     Raises:
         DataError: the design cannot be drawn, whatever is mended.
