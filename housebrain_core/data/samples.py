@@ -137,7 +137,7 @@ class Item(NamedTuple):
         line = self.line
         if line is None:
             try:
-                with open(self.path, "rb") as file:
+                with open(self.path, "rb", buffering=0) as file:  # read at once
                     line = file.read()
             except OSError as error:
                 raise DataError(f"cannot be read ({error.strerror})") from None
