@@ -19,15 +19,26 @@ PUBLIC = {
         "AuditConfig", "ConvertConfig", "EvaluateConfig", "FineTuningConfig", "GenerateConfig", "InspectConfig",
         "MergeConfig", "PlanConfig", "SplitConfig",
     ],
-    "house": ["check_brief", "decode", "encode", "floor_plan", "read_prompt", "write_dataset"],
+    "plots": ["loss_curves"],
+    "notebook_cells": ["check_settings"],
+    "notebook_settings": [
+        "ColabTrainSettings", "EvaluateSettings", "KaggleTrainSettings", "LocalTrainSettings", "MergeSettings",
+        "SplitSettings",
+    ],
+    "project": ["check_inputs", "enter_project", "find_adapters"],
+    "results": ["Page", "Table", "show"],
+    "house": ["DesignError", "check_brief", "decode", "encode", "floor_plan", "read_prompt", "write_dataset"],
     "data": ["audit_dataset", "entropy_bars", "length_histogram", "read_samples"],
-    "splits": ["estimate_hours", "read_bundle", "read_validation", "split_dataset"],
-    "train": ["HouseBrainFineTuner", "tiny_base"],
-    "adapters": ["convert_adapters", "inspect_adapters"],
+    "splits": ["estimate_hours", "read_bundle", "read_splits", "read_validation", "split_dataset"],
+    "train": ["HouseBrainFineTuner", "describe_run", "tiny_base"],
+    "adapters": ["convert_adapters", "draw_inspection", "inspect_adapters"],
     "llm": ["HouseBrainLLM", "generate_designs", "strict_json_parse"],
-    "merge": ["merge_adapters"],
-    "evaluate": ["evaluate_models"],
-    "cloud": ["check_machine", "install_libraries"],
+    "merge": ["merge_adapters", "show_merge"],
+    "evaluate": ["evaluate_models", "show_evaluation"],
+    "cloud": [
+        "DriveCopies", "bring_back", "check_machine", "choose_bundle", "install_libraries", "interrupt_at_checkpoint",
+        "mount_drive", "use_token", "what_next", "zip_adapter",
+    ],
 }  # fmt: skip
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=PUBLIC)

@@ -63,7 +63,7 @@ def enter_project() -> Path:
     return folder
 
 
-def need(setting: str, paths: Path | str | Iterable[Path | str], first: str) -> None:
+def check_inputs(setting: str, paths: Path | str | Iterable[Path | str], first: str) -> None:
     """Refuses inputs that are not there.
 
     Args:
@@ -85,6 +85,9 @@ def find_adapters(folder: Path | str) -> list[Path]:
 
     Args:
         folder: such as models; a relative one starts in the current folder.
+
+    Returns:
+        At least one path.
 
     Raises:
         ConfigError: there is none; the message names the absolute folder that was looked in.

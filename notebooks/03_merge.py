@@ -6,14 +6,21 @@
 # best single adapter.
 
 # %% tags=["parameters"]
-models_folder = "models"
-output = "models/housebrain-merged"
-strategy = "average"
-rank = "auto"
-splits_folder = "housebrain_splits"
-base_model = ""
-run_validation = True
-overwrite = False
+# Written by build_notebooks.py from housebrain_core/notebook_settings.py.
+
+# %% [markdown]
+# The settings are checked first. Relative paths start in the project's folder, which the next cell names.
+
+# %%
+from housebrain_core.notebook_cells import check_settings
+from housebrain_core.notebook_settings import MergeSettings
+from housebrain_core.project import check_inputs, enter_project, find_adapters
+
+settings = check_settings(MergeSettings, globals())
+enter_project()
+models = find_adapters(settings.models_folder)
+if settings.run_validation:
+    check_inputs("splits_folder", settings.splits_folder, "Run notebook 1 first, or set run_validation = False.")
 
 # %% [markdown]
 # ## What came back
@@ -22,28 +29,19 @@ overwrite = False
 # Folders and zips are read alike. Expect a line per adapter with the verdict *ok*, and no missing split.
 
 # %%
-from pathlib import Path
+from housebrain_core import InspectConfig
+from housebrain_core.adapters import draw_inspection, inspect_adapters
 
-from IPython.display import display
-from matplotlib_inline.backend_inline import set_matplotlib_formats
-
-from housebrain_core import plots
-from housebrain_core.adapters.inspection import draw_inspection, inspect_adapters
-from housebrain_core.config import InspectConfig, MergeConfig
-from housebrain_core.merge.merge import merge_adapters
-
-set_matplotlib_formats("png")  # figures are made without pyplot, so the notebook has to be told how to show them
-folders = sorted(path.parent for path in Path(models_folder).glob("hb-*/adapter_config.json"))
-folders += sorted(Path(models_folder).glob("hb-*.zip"))
-inspection = inspect_adapters(InspectConfig(models=folders))
+inspection = inspect_adapters(InspectConfig(models=models))
 
 # %% [markdown]
 # Updates of alike splits point the same way: expect cosines well above zero off the diagonal. A row that is pale or
 # red is a bad run. The spectrum says how many directions the mean needs; where it falls steeply, a low rank is enough.
 
 # %%
-for figure in draw_inspection(inspection).values():
-    display(figure)
+from housebrain_core.results import show
+
+show(*draw_inspection(inspection).values())
 
 # %% [markdown]
 # ## Merging
@@ -53,25 +51,12 @@ for figure in draw_inspection(inspection).values():
 # line says whether merging was better than the best split.
 
 # %%
-measured = run_validation or strategy in ("greedy", "search")  # only then are data and base model needed
-places = {"data": splits_folder, "base_model": base_model or None} if measured else {}
-config = MergeConfig(
-    models=folders,
-    output=output,
-    strategy=strategy,
-    rank=rank,
-    run_validation=run_validation,
-    compare=run_validation,
-    overwrite=overwrite,
-    **places,
-)
-result = merge_adapters(config)
+from housebrain_core.merge import merge_adapters, show_merge
+
+result = merge_adapters(settings.config(models))
 
 # %%
-plots.spectrum({"merged": result["spectrum"]}, rank=result["rank"])
-
-# %%
-plots.loss_bars(result["validation"]["losses"]) if run_validation else None
+show_merge(result)
 
 # %% [markdown]
 # `merged` is the chosen strategy as it was written; `ab-average` is what averaging A and B apart would have given.

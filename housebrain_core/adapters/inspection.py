@@ -133,7 +133,14 @@ def inspect_adapters(config: InspectConfig, report=print) -> dict[str, Any]:
 
 
 def draw_inspection(result: dict[str, Any]) -> dict[str, Any]:
-    """The figures of an inspection, by name; none where no adapter could be read."""
+    """Draws how much adapters agree, and how many directions their mean needs.
+
+    Args:
+        result: what `inspect_adapters` returns.
+
+    Returns:
+        `cosines` and `spectrum` as figures; nothing where no adapter could be read.
+    """
     if not result["names"]:
         return {}
     return {

@@ -1,10 +1,11 @@
 """The end of a session on Kaggle or Colab: the adapter as one file to take home, or how to go on in another one."""
 
 import json
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from housebrain_core.manifests import MANIFEST, sha256_of
+from housebrain_core.outputs import write_zip
 from housebrain_core.platforms import Platform
 
 GO_ON_ON_KAGGLE = """\
@@ -20,33 +21,37 @@ run's output.
 """
 
 
-def pack(output: Path, folder: Path) -> tuple[Path, str]:
-    """Puts a finished adapter into NAME.zip: the files of its manifest, with fixed dates, so the same bytes each time.
+def zip_adapter(output: Path, report: Callable[[str], None] = print) -> Path:
+    """Puts a finished adapter into NAME.zip beside its folder: its manifest and the files that it lists.
+
+    Args:
+        output: the adapter's folder.
+        report: gets its size and sha256.
 
     Returns:
-        The zip, and its sha256.
+        The zip.
     """
     names = [MANIFEST, *sorted(json.loads((output / MANIFEST).read_text(encoding="utf-8"))["files"])]
-    path = folder / f"{output.name}.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in names:
-            member = zipfile.ZipInfo(f"{output.name}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
-            member.external_attr, member.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
-            archive.writestr(member, (output / name).read_bytes())
-    return path, sha256_of(path)
+    path = output.with_name(f"{output.name}.zip")
+    write_zip(path, [(f"{output.name}/{name}", output / name) for name in names])
+    report(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, sha256 {sha256_of(path)}")
+    return path
 
 
 def what_next(
     split_id: int, archive: Path | None, platform: Platform, drive: Path | None, rehearsal: bool = False
 ) -> str:
-    """What a person does now: take the adapter home, or go on in another session. Markdown.
+    """Says what a person does now: take the adapter home, or go on in another session.
 
     Args:
         split_id: which split.
-        archive: the packed adapter; None when training has not finished.
+        archive: the adapter's zip; None when training has not finished.
         platform: where we are.
         drive: where checkpoints were copied to; None without Drive.
         rehearsal: it was the rehearsal, whose adapter nobody needs.
+
+    Returns:
+        Markdown.
     """
     if rehearsal and archive:
         return "**The rehearsal went well:** trained, saved, stopped, resumed, packed. Now set `rehearsal = False`."

@@ -4,21 +4,21 @@ import os
 import shutil
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from textwrap import shorten
+from typing import Self
 
 from housebrain_core.errors import DataError
-from housebrain_core.manifests import MANIFEST, read_manifest
-from housebrain_core.platforms import ROOT, WORKING, Platform
+from housebrain_core.manifests import MANIFEST
+from housebrain_core.platforms import ROOT, WORKING, Platform, detect_platform
+from housebrain_core.splits.bundle import read_bundle, read_bundle_manifest
+from housebrain_core.splits.source_files import hash_source, read_source
 from housebrain_core.train.checkpoints import KEEP, checkpoint_step, list_checkpoints
 
 DRIVE = ROOT / "content/drive/MyDrive"
 DEPTH = 7
 """Folders below /kaggle/input that are searched: both of Kaggle's layouts, and a folder or two inside."""
-MOUNT_SECONDS = 60 if Path("/") == ROOT else 1
-"""How long Kaggle may take to mount an input; simulated sessions don't wait that long."""
 ADD = {
     "kaggle": "In the panel on the right: Add Input > Datasets > your upload of {name}.zip, wait a minute, then "
     "Run > Run all.",
@@ -29,51 +29,39 @@ ADD = {
 """How a bundle comes to be found."""
 
 
-def find_bundle(split_id: int, given: str, platform: Platform, drive: Path | None = None) -> Path:
-    """The bundle of a split, still a zip or unpacked by Kaggle, wherever the platform put it.
+def choose_bundle(split_id: int, paths: Iterable[Path], report: Callable[[str], None] = print) -> Path:
+    """The bundle of a split among those within reach, once it is known to be whole.
+
+    Of several, one that holds this very code counts before others, and then the newest.
 
     Args:
         split_id: which split.
-        given: path of a bundle; empty to search.
-        platform: where we are.
-        drive: folder on Drive to search as well.
+        paths: zips and folders; what is no bundle is passed over.
+        report: gets a line about the bundle.
 
     Raises:
-        DataError: it is not there; the message shows what is, and how to add it.
+        DataError: it is not there, or damaged; the message says which splits are there, and how to add it.
     """
-    if given:
-        if Path(given).exists():
-            return Path(given)
-        raise DataError(f"bundle = {given!r} does not exist. Leave it empty to have it searched for.")
-    places = [ROOT / "kaggle/input"] if platform == "kaggle" else [WORKING[platform]]
-    places += [drive] if drive else []
-    last = time.monotonic() + (MOUNT_SECONDS if platform == "kaggle" else 0)
-    while not (found := _search(split_id, places, DEPTH if platform == "kaggle" else 1)):
-        if time.monotonic() >= last:
-            name, there = f"split_{split_id:02d}", "\n".join(line for place in places for line in tree(place))
-            raise DataError(f"{name}.zip is not here. {ADD[platform].format(name=name)}\nWhat is here:\n{there}")
-        time.sleep(min(5, MOUNT_SECONDS))
-    return found
-
-
-def _search(split_id: int, places: list[Path], depth: int) -> Path | None:
-    """A split's bundle below some folders: unpacked, or the newest of its zips, however a browser named them."""
-    name = f"split_{split_id:02d}"
-    for folder in (folder for place in places for folder in walk(place, depth)):
-        if holds_split(folder, split_id):
-            return folder
-        zips = [path for path in folder.glob(f"{name}*.zip") if path.stem[len(name) :].strip()[:1] in ("", "(")]
-        if zips:
-            return max(sorted(zips), key=lambda path: path.stat().st_mtime)
-    return None
-
-
-def holds_split(folder: Path, split_id: int) -> bool:
-    """Whether a folder is the unpacked bundle of a split."""
-    try:
-        return read_manifest(folder, "bundle").get("split_id") == split_id
-    except DataError:
-        return False
+    code = hash_source(read_source())
+    bundles: list[tuple[bool, float, Path]] = []
+    others: list[str] = []
+    for path in paths:
+        try:
+            manifest = read_bundle_manifest(path)
+        except DataError:  # another zip; the cell that looked for bundles has named it if it was damaged
+            continue
+        if manifest.get("split_id") == split_id:
+            bundles.append((manifest.get("code_sha256") == code, path.stat().st_mtime, path))
+        else:
+            others.append(f"  split {manifest.get('split_id')}: {path}")
+    if not bundles:
+        name = f"split_{split_id:02d}"
+        add = ADD[detect_platform()].format(name=name)
+        raise DataError("\n".join([f"{name}.zip is not here. {add} What is here:", *sorted(others)]))
+    *_, chosen = max(bundles)
+    samples = read_bundle(chosen).train.num_rows
+    report(f"{chosen}: {samples:,} samples, whole and unchanged")
+    return chosen
 
 
 def walk(place: Path, depth: int) -> Iterator[Path]:
@@ -87,24 +75,26 @@ def walk(place: Path, depth: int) -> Iterator[Path]:
         ]
 
 
-def tree(place: Path, lines: int = 40) -> list[str]:
-    """What lies in a folder, three levels deep, a line each."""
-    shown = [str(place) if place.is_dir() else f"{place} does not exist"]
-    for folder in walk(place, 2):
-        shown += [f"  {path.relative_to(place)}" for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    return shown if len(shown) <= lines else [*shown[:lines], f"  and {len(shown) - lines} more"]
-
-
-def bring_back(output: Path, platform: Platform, drive: Path | None, report: Callable[[str], None] = print) -> None:
+def bring_back(adapter: str, platform: Platform, drive: Path | None, report: Callable[[str], None] = print) -> Path:
     """Copies an earlier session's run to where training looks for it, unless this session has one.
 
     It is found in a Kaggle output that was attached as input, or on Drive. Whether it is whole and of the same
     settings is for training to check.
+
+    Args:
+        adapter: name of the run's folder, such as hb-kaggle-04.
+        platform: where we are.
+        drive: folder on Drive to look in; None without Drive.
+        report: gets a line about what there is.
+
+    Returns:
+        The run's folder, which may not exist yet.
     """
+    output = WORKING[platform] / adapter
     places = [ROOT / "kaggle/input"] if platform == "kaggle" else []
     places += [drive] if drive else []
-    found = [folder for place in places for folder in walk(place, DEPTH) if folder.name == output.name]
-    earlier = max((folder for folder in found if progress_of(folder) >= 0), key=progress_of, default=None)
+    folders = [folder for place in places for folder in walk(place, DEPTH) if folder.name == adapter]
+    earlier = max((folder for folder in folders if progress_of(folder) >= 0), key=progress_of, default=None)
     if progress_of(output) >= 0:
         report(f"this session has a run in {output} already; training goes on from it")
     elif earlier is None:
@@ -112,6 +102,7 @@ def bring_back(output: Path, platform: Platform, drive: Path | None, report: Cal
     else:
         report(f"an earlier run is in {earlier}, at step {progress_of(earlier)}; it is copied to {output}")
         shutil.copytree(earlier, output, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    return output
 
 
 def progress_of(folder: Path) -> int:
@@ -121,10 +112,15 @@ def progress_of(folder: Path) -> int:
 
 
 def mount_drive(folder: str, platform: Platform, report: Callable[[str], None] = print) -> Path | None:
-    """A folder on Google Drive for copies of checkpoints; None elsewhere, without a name, or when Drive says no.
+    """Mounts Google Drive for copies of checkpoints.
 
     Args:
-        folder: below My Drive; empty for no Drive.
+        folder: below My Drive, made where it is missing; empty for no Drive.
+        platform: where we are.
+        report: gets a line when Drive refuses.
+
+    Returns:
+        The folder; None elsewhere than on Colab, without a name, or when Drive refuses.
     """
     if platform != "colab" or not folder:
         return None
@@ -144,6 +140,10 @@ def use_token(platform: Platform, report: Callable[[str], None] = print) -> None
 
     Only a gated base model needs it. It is never printed, written to a file, or made a setting: settings are saved
     with the notebook.
+
+    Args:
+        platform: where we are.
+        report: gets a line that says whether there is one.
     """
     token = _read_secret("HF_TOKEN", platform)
     if token:
@@ -178,21 +178,31 @@ class DriveCopies:
     """Copies each sealed checkpoint to Drive while training runs; trouble with Drive never stops training.
 
     >>> with DriveCopies(output, drive):
-    ...     trainer.train()
+    ...     HouseBrainFineTuner(config).train()
+
+    Args:
+        output: the run's folder.
+        drive: folder on Drive; None for no copies.
+        every: seconds between looks at the run's folder.
+        report: gets a line for each copy.
     """
 
-    def __init__(self, output: Path, drive: Path | None, every: float = 20.0, report: Callable[[str], None] = print):
-        self.output, self.every, self.report = output, every, report
+    def __init__(
+        self, output: Path, drive: Path | None, every: float = 20.0, report: Callable[[str], None] = print
+    ) -> None:
+        self.output = output
+        self.every = every
+        self.report = report
         self.target = drive / output.name if drive else None
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         if self.target:
             self.thread.start()
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.ended.set()
         if self.target:
             self.thread.join()
@@ -204,6 +214,8 @@ class DriveCopies:
 
     def copy(self) -> None:
         """Copies what is sealed here and not yet there, by rename, and keeps the newest there."""
+        if self.target is None:
+            return
         for folder in sorted(list_checkpoints(self.output), key=checkpoint_step):
             place = self.target / folder.name
             staging = self.target / f".{folder.name}"
@@ -222,7 +234,11 @@ class DriveCopies:
 
 
 def interrupt_at_checkpoint(line: str) -> None:
-    """Reports a line of a rehearsal, and asks training to stop, as a platform would, at a checkpoint."""
+    """Prints a line of a rehearsal, and asks training to stop, as a platform would, at a checkpoint.
+
+    Args:
+        line: of training's progress.
+    """
     print(line)
     if line.startswith("saved checkpoint-"):
         signal.raise_signal(signal.SIGTERM)

@@ -1,21 +1,23 @@
 """Writes what a person uploads to train one split; bundle.py says what is in it, and reads it."""
 
-import zipfile
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from housebrain_core.manifests import seal
+from housebrain_core.manifests import seal, sha256_of
+from housebrain_core.outputs import write_zip
 from housebrain_core.splits.bundle import FORMAT, SCHEMA
+from housebrain_core.splits.source_files import hash_source, read_source
 
 GROUP = 5_000
 """Rows that are compressed together."""
 
 
 def write_bundle(folder: Path, name: str, train: pa.Table, validation: pa.Table, **about: Any) -> Path:
-    """Writes folder/name.zip, with fixed dates and order: same contents, same bytes.
+    """Writes folder/name.zip: the samples, the code of this package, and a manifest; same contents, same bytes.
 
     Args:
         folder: where the zip will be.
@@ -27,19 +29,19 @@ def write_bundle(folder: Path, name: str, train: pa.Table, validation: pa.Table,
     Returns:
         The zip's path.
     """
+    source = read_source()
+    code: dict[str, Path | bytes] = {file: text.encode() for file, text in source.items()}
+    hashes = {file: sha256_of(data) for file, data in code.items()}
+    plan = {"leg": None, "legs": None, "parent_sha256": None}  # as in run.json; None where there is no plan of rounds
     inside = folder / f".{name}.contents"
     inside.mkdir(parents=True)
     write_table(train, inside / "train.parquet")
     write_table(validation, inside / "validation.parquet")
-    seal(inside, "bundle", name=name, format=FORMAT, **about)
+    seal(inside, "bundle", name=name, format=FORMAT, code=hashes, code_sha256=hash_source(source), **plan, **about)
+    members: dict[str, Path | bytes] = {file.name: file for file in sorted(inside.iterdir())}
     path = folder / f"{name}.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for file in sorted(inside.iterdir()):
-            member = zipfile.ZipInfo(f"{name}/{file.name}", date_time=(1980, 1, 1, 0, 0, 0))
-            member.external_attr = 0o644 << 16
-            archive.writestr(member, file.read_bytes())
-            file.unlink()
-    inside.rmdir()
+    write_zip(path, [(f"{name}/{file}", contents) for file, contents in (members | code).items()])
+    shutil.rmtree(inside)
     return path
 
 

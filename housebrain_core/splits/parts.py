@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from housebrain_core.manifests import read_manifest
+from housebrain_core.results import Shown, Table
 
 SUMMARY = "split_summary.json"
 
@@ -47,7 +48,7 @@ class SplitPart(BaseModel):
         return f"hb-{self.platform}-{self.split_id:02d}"
 
 
-class SplitSummary(BaseModel):
+class SplitSummary(Shown, BaseModel):
     """The contents of split_summary.json."""
 
     model_config = ConfigDict(frozen=True)
@@ -80,6 +81,14 @@ class SplitSummary(BaseModel):
     bad: list[dict[str, Any]]
     """Samples that were left out: where each is, and why."""
     parts: list[SplitPart]
+
+    def outputs(self) -> list[Table]:
+        """A table of the splits."""
+        rows = [
+            (part.name, f"{part.train:,}", f"{part.bundle_bytes / 1e6:.2f}", part.platform, part.adapter)
+            for part in self.parts
+        ]
+        return [Table(("split", "samples", "MB to upload", "platform", "adapter"), rows)]
 
 
 def read_splits(folder: Path) -> list[SplitPart]:

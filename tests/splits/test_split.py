@@ -14,7 +14,7 @@ from housebrain_core.data import processes
 from housebrain_core.data.samples import read_samples
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec
-from housebrain_core.splits.bundle import FORMAT, read_bundle
+from housebrain_core.splits.bundle import CODEC, read_bundle
 from housebrain_core.splits.split import bundle_from_dataset, read_validation, split_dataset
 from housebrain_core.splits.write import cut
 
@@ -121,7 +121,7 @@ def test_other_processes_give_the_same_bytes(dataset, splits, tmp_path, monkeypa
 
 @pytest.mark.parametrize("key", ["format", "codec_version"])
 def test_a_bundle_of_an_unknown_format_is_refused(key, splits, tmp_path):
-    assert codec.VERSION == FORMAT
+    assert codec.VERSION == CODEC
     with zipfile.ZipFile(splits / "split_01.zip") as archive:
         archive.extractall(tmp_path)
     path = tmp_path / "split_01" / "manifest.json"

@@ -2,7 +2,7 @@
 
 import html
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +39,11 @@ class Table:
         return {"text/html": self.to_html(), "text/plain": str(self)}
 
     def to_html(self) -> str:
-        """The table as HTML without styles of its own but the alignment of numbers."""
+        """Writes the table as HTML.
+
+        Returns:
+            A table element without styles of its own but the alignment of numbers, and a paragraph for each note.
+        """
         rows = [_html_row("th", self.columns, self._right_aligned())]
         rows += [_html_row("td", row, self._right_aligned()) for row in self.rows]
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
@@ -67,14 +71,30 @@ class Page(str):
         return {"text/markdown": str(self), "text/plain": str(self)}
 
 
+class Shown:
+    """Base of results that show themselves; a subclass says in `outputs` what there is to see."""
+
+    def outputs(self) -> Iterable[Any]:
+        """Texts, tables, pages and figures, in the order in which a person reads them."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        """The result for a terminal: its texts and tables; figures are for notebooks and files."""
+        return "\n\n".join(str(part) for part in self.outputs() if isinstance(part, str | Table))
+
+    def _ipython_display_(self) -> None:
+        """Shows every part as an output of its own."""
+        show(*self.outputs())
+
+
 def show(*parts: Any) -> None:
     """Shows results: in a notebook each part as an output of its own, in a terminal as text.
 
     Args:
-        parts: texts, tables, pages in Markdown, and figures; a terminal leaves figures out.
+        parts: texts, tables, pages in Markdown, figures, or results made of these; a terminal leaves figures out.
     """
     if not in_notebook():
-        texts = [str(part) for part in parts if isinstance(part, str | Table)]
+        texts = [str(part) for part in parts if isinstance(part, str | Table | Shown)]
         if texts:
             print("\n\n".join(texts), flush=True)
         return
