@@ -107,10 +107,15 @@ def _list_rooms(rooms: dict) -> list[dict]:
     """Rows of the room list again."""
     rows = []
     for kind, areas in rooms.items():
-        for area in areas if type(areas) is list else [areas]:
-            count = 1
-            if type(area) is str:
-                times, _, text = area.partition("x")
-                count, area = int(times), json.loads(text)
+        for value in areas if type(areas) is list else [areas]:
+            count, area = _read_area(value)
             rows.append({"type": kind, "count": count, "minArea": area})
     return rows
+
+
+def _read_area(value: str | float) -> tuple[int, float]:
+    """How many rooms of which area are meant: (4, 63) for "4x63", (1, 120) for 120."""
+    if not isinstance(value, str):
+        return 1, value
+    count, _, area = value.partition("x")
+    return int(count), json.loads(area)

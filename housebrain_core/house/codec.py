@@ -32,7 +32,7 @@ class DesignError(HouseBrainError):
         text: the raw answer.
     """
 
-    def __init__(self, message: str, kind: str, text: str):
+    def __init__(self, message: str, kind: str, text: str) -> None:
         super().__init__(message)
         self.kind = kind
         self.text = text

@@ -104,7 +104,7 @@ def _explain(data: bytes, error: Exception) -> str:
 class StrictJSONError(HouseBrainError, ValueError):
     """Text that is not exactly one JSON object. `kind` says why; see `strict_json_parse`."""
 
-    def __init__(self, kind: str, detail: str = ""):
+    def __init__(self, kind: str, detail: str = "") -> None:
         super().__init__(f"{kind}: {detail}" if detail else kind)
         self.kind = kind
 
