@@ -154,8 +154,6 @@ class HouseDesign(Tolerant):
         return any(level.rooms for level in self.levels)
 
 
-# --- the answer
-
 Three = Literal["Low", "Medium", "High"]
 Feet = Annotated[int, Field(ge=0, le=999)]
 WALLS = ("north", "east", "south", "west")
