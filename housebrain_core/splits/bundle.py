@@ -1,4 +1,7 @@
-"""What a person uploads to train one split: split_04.zip, read as it is, or unpacked, as Kaggle does by itself."""
+"""What a person uploads to train one split: split_04.zip, read as it is, or unpacked, as Kaggle does by itself.
+
+It holds prompts and completions, a manifest, and the source files of this package.
+"""
 
 import io
 import shutil
@@ -24,7 +27,7 @@ READABLE = (1, FORMAT)
 CODEC = 1
 """Version of prompts and completions (codec.VERSION) that this code trains on."""
 GROUP = 5_000
-"""Rows that are compressed together."""
+"""Rows of a table that are compressed together."""
 MEMBER_LIMIT = 4 * 2**30  # bytes that one unpacked member may have: a guard against zip bombs
 
 
@@ -45,6 +48,12 @@ def is_bundle(path: Path) -> bool:
 def read_bundle(path: Path) -> Bundle:
     """Reads a bundle, packed or unpacked, and checks every file of its data.
 
+    Args:
+        path: a zip or a folder.
+
+    Returns:
+        Its tables, with the columns of `SCHEMA`, and its manifest.
+
     Raises:
         DataError: it is damaged, or of another format.
     """
@@ -53,7 +62,13 @@ def read_bundle(path: Path) -> Bundle:
 
 
 def read_bundle_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a bundle, packed or unpacked; nothing else of it is checked.
+    """Reads the manifest of a bundle, packed or unpacked; nothing else of it is checked.
+
+    Args:
+        path: a zip or a folder.
+
+    Returns:
+        The manifest.
 
     Raises:
         DataError: this is no bundle, or its zip is damaged.
