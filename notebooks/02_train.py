@@ -59,9 +59,7 @@ from pathlib import Path
 
 code_sha256 = ""  # its code; developers may change it
 BundleError = type("BundleError", (Exception,), {"_render_traceback_": lambda error: [str(error)]})
-click = (
-    "This notebook's split_NN.zip is not here. Add Input > Datasets > your upload; after a minute, Run all."
-)
+click = "This notebook's split_NN.zip is not here. Add Input > Datasets > your upload; after a minute, Run all."
 place = Path(str(bundle or "../input")).resolve()
 for _ in range(30):  # an input may take a minute to appear
     paths = [place, *place.rglob("split_*.zip"), *(path.parent for path in place.rglob("train.parquet"))]

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "bundle": ["read_bundle"],
         "hours": ["estimate_hours"],
         "parts": ["read_splits"],
-        "split": ["split_dataset", "read_validation"],
+        "encode": ["read_validation"],
+        "split": ["split_dataset"],
     },
 )
