@@ -171,17 +171,13 @@ output = bring_back(settings.adapter_name, platform, drive)
 # %% tags=["local"]
 from pathlib import Path
 
-from housebrain_core.errors import ConfigError
-from housebrain_core.splits import read_splits
-from housebrain_core.train import tiny_base
+from housebrain_core.splits import read_split
 
-parts = {part.split_id: part for part in read_splits(Path(settings.splits_folder))}
-if settings.split_id not in parts:
-    there = ", ".join(map(str, parts))
-    raise ConfigError(f"split_id = {settings.split_id}: {settings.splits_folder} has the splits {there}.")
-part = parts[settings.split_id]
+part = read_split(Path(settings.splits_folder), settings.split_id)
 config = settings.config(Path(settings.splits_folder, part.bundle), Path(settings.models_folder, part.adapter))
 if config.base_model == "tiny":  # the demo's own small model
+    from housebrain_core.train import tiny_base
+
     config = config.model_copy(update={"base_model": str(tiny_base())})
 
 # %% [markdown] tags=["local"]
