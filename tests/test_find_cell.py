@@ -15,6 +15,8 @@ from notebook_checks import CLOUD, run_find_cell
 
 from housebrain_core.splits.source_files import hash_source, read_source
 
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+"""The cell, short as it has to be, leaves closing what it reads to Python."""
 SOURCE = read_source()
 PLACES = {"kaggle": "kaggle/input", "colab": "content"}
 

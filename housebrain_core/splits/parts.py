@@ -92,7 +92,13 @@ class SplitSummary(Shown, BaseModel):
 
 
 def read_splits(folder: Path) -> list[SplitPart]:
-    """The splits of a splits folder.
+    """Reads what a splits folder says of its splits.
+
+    Args:
+        folder: what `split_dataset` wrote.
+
+    Returns:
+        The splits, in order.
 
     Raises:
         DataError: it is unfinished, or no splits folder.

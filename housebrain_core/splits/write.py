@@ -20,8 +20,7 @@ from housebrain_core.house import codec
 from housebrain_core.manifests import seal, sha256_of
 from housebrain_core.progress import with_bar
 from housebrain_core.splits.assignments import Job
-from housebrain_core.splits.bundle import SCHEMA
-from housebrain_core.splits.bundle_writer import write_bundle
+from housebrain_core.splits.bundle import SCHEMA, write_bundle
 from housebrain_core.splits.encode import EncodedDataset
 from housebrain_core.splits.parts import SplitPart
 
