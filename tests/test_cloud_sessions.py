@@ -134,7 +134,7 @@ def test_without_its_bundle_the_last_output_shows_what_is_there_and_what_to_clic
     fine, printed, last = session.run()
     click = {"kaggle": "Add Input > Datasets", "colab": "Folder symbol on the left"}[session.platform]
     assert not fine
-    assert "bundle that came with this notebook is not here" in last and click in last and "something-else" in last
+    assert "split_NN.zip is not here" in last and click in last and "something-else" in last
     assert "Traceback" not in last and printed == last, "nothing else ran"
 
 
@@ -155,7 +155,7 @@ def test_a_bundle_of_another_version_is_not_run_but_named(session, splits, tmp_p
     session.add_bundle(other)
     fine, printed, last = session.run()
     assert not fine and "Traceback" not in last and printed == last
-    assert "bundle that came with this notebook is not here" in last and ": code " in last
+    assert "split_NN.zip is not here" in last and ": code " in last
     assert "other code ran" not in printed
 
 
@@ -171,7 +171,7 @@ def test_a_damaged_bundle_is_named_before_training(member, session, splits):
     if member == "train.parquet":
         assert "is damaged" in last and "again" in last
     else:
-        assert "bundle that came with this notebook is not here" in last and str(place) in last
+        assert "split_NN.zip is not here" in last and str(place) in last
 
 
 def find_member(archive: Path, name: str) -> int:

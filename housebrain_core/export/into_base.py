@@ -113,7 +113,7 @@ def _write_better_view(base: Path, adapters, plan: Plan, config: MergeConfig, st
 def _validation_loss(folder: Path, data: Path) -> float:
     """Nats per token of a full model, which is loaded whole."""
     from housebrain_core.llm.llm import HouseBrainLLM
-    from housebrain_core.splits.split import read_validation
+    from housebrain_core.splits.encode import read_validation
 
     sums, tokens = HouseBrainLLM(folder).losses(read_validation(data))
     return sum(sums) / sum(tokens)

@@ -19,7 +19,7 @@ from housebrain_core.llm.llm import HouseBrainLLM, check_sanity
 from housebrain_core.manifests import seal, to_json, write_atomically
 from housebrain_core.merge.planning import Recipe, merged_factors, merged_run, plan_merge, write_adapter
 from housebrain_core.merge.strategies import STRATEGIES
-from housebrain_core.splits.split import read_validation
+from housebrain_core.splits.encode import read_validation
 
 EVALUATIONS = 40
 """Losses that a search measures at most."""
