@@ -28,7 +28,7 @@ from IPython.display import display
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from housebrain_core import plots
-from housebrain_core.adapters.inspection import draw_inspection, inspect_adapters
+from housebrain_core.adapters.inspection import inspect_adapters
 from housebrain_core.config import InspectConfig, MergeConfig
 from housebrain_core.merge.merge import merge_adapters
 
@@ -36,13 +36,14 @@ set_matplotlib_formats("png")  # figures are made without pyplot, so the noteboo
 folders = sorted(path.parent for path in Path(models_folder).glob("hb-*/adapter_config.json"))
 folders += sorted(Path(models_folder).glob("hb-*.zip"))
 inspection = inspect_adapters(InspectConfig(models=folders))
+print(inspection)
 
 # %% [markdown]
 # Updates of alike splits point the same way: expect cosines well above zero off the diagonal. A row that is pale or
 # red is a bad run. The spectrum says how many directions the mean needs; where it falls steeply, a low rank is enough.
 
 # %%
-for figure in draw_inspection(inspection).values():
+for figure in inspection.figures().values():
     display(figure)
 
 # %% [markdown]
@@ -68,10 +69,10 @@ config = MergeConfig(
 result = merge_adapters(config)
 
 # %%
-plots.spectrum({"merged": result["spectrum"]}, rank=result["rank"])
+plots.spectrum({"merged": result.spectrum}, rank=result.rank)
 
 # %%
-plots.loss_bars(result["validation"]["losses"]) if run_validation else None
+plots.loss_bars(result.validation.losses) if result.validation else None
 
 # %% [markdown]
 # `merged` is the chosen strategy as it was written; `ab-average` is what averaging A and B apart would have given.

@@ -31,7 +31,7 @@ from housebrain_core.evaluate.evaluate import evaluate_models
 from housebrain_core.house import codec, drawing
 from housebrain_core.house.codec import DesignError
 from housebrain_core.llm import HouseBrainLLM
-from housebrain_core.splits.split import read_validation
+from housebrain_core.splits.bundle import read_validation
 
 config = EvaluateConfig(
     models=models,

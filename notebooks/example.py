@@ -86,12 +86,12 @@ plots.loss_curves({name: result.curve for name, result in results.items()})
 # cosines off the diagonal are far above zero. A pale row would be a bad run.
 
 # %%
-from housebrain_core.adapters.inspection import draw_inspection, inspect_adapters
+from housebrain_core.adapters.inspection import inspect_adapters
 from housebrain_core.config import InspectConfig
 
 adapters = [Path("models") / name for name in results]
 inspection = inspect_adapters(InspectConfig(models=adapters))
-for figure in draw_inspection(inspection).values():
+for figure in inspection.figures().values():
     display(figure)
 
 # %% [markdown]
@@ -143,7 +143,7 @@ plots.rate_bars({names.get(name, name): row["rates"] for name, row in evaluation
 # %%
 from housebrain_core.house.codec import DesignError
 from housebrain_core.llm import HouseBrainLLM
-from housebrain_core.splits.split import read_validation
+from housebrain_core.splits.bundle import read_validation
 
 llm = HouseBrainLLM("models/housebrain-merged", str(base), load_in_4bit=True)
 for validation in read_validation(Path("housebrain_splits"), designs):

@@ -31,7 +31,7 @@ from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.manifests import read_manifest, sha256_of, to_json, write_atomically
 from housebrain_core.outputs import check_file
 from housebrain_core.splits.bundle import is_bundle, read_bundle
-from housebrain_core.splits.split import read_validation
+from housebrain_core.splits.bundle import read_validation
 
 TRAINING_SAMPLES = 5000
 """Training samples whose free fields are counted."""

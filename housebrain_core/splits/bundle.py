@@ -3,13 +3,17 @@
 import io
 import zipfile
 import zlib
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from housebrain_core.data.files import is_validation_part
+from housebrain_core.data.samples import ReadLog, read_parts
 from housebrain_core.errors import DataError
+from housebrain_core.house import codec
 from housebrain_core.manifests import check_files, read_manifest
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "prompt", "completion", "metadata")])
@@ -72,3 +76,31 @@ def _read(place: Path | zipfile.Path) -> Bundle:
     if any(not set(SCHEMA.names) <= set(table.column_names) for table in tables):
         raise DataError(f"{place} lacks one of the columns {', '.join(SCHEMA.names)}. Split the dataset again.")
     return Bundle(manifest["name"], *tables, manifest)
+
+
+def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]:
+    """Validation samples as prompts and completions.
+
+    Args:
+        data: a splits folder (its common validation sample), a bundle, any dataset, or its validation part alone.
+        limit: samples at most.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not data.exists():
+        raise DataError(f"{data} does not exist. Say with --data where validation samples are: splits, or a dataset.")
+    if (data / "split_summary.json").is_file():
+        data = data / read_manifest(data, "splits")["parts"][0]["data"]
+    if is_bundle(data):
+        bundle = read_bundle(data)
+        codec.check_version(bundle.manifest.get("codec_version"), str(data))
+        columns = [bundle.validation.column(name).to_pylist() for name in ("prompt", "completion")]
+        examples = [codec.Example(*row) for row in zip(*columns, strict=True)][:limit]
+    else:
+        parts = ("train", "validation") if is_validation_part(data) else ("validation",)
+        samples = (sample for _, sample, _ in read_parts(data, parts, ReadLog(strict=True)))
+        examples = [codec.encode(sample) for sample in islice(samples, limit)]
+    if not examples:
+        raise DataError(f"{data} has no validation samples.")
+    return examples

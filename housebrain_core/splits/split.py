@@ -6,19 +6,17 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 from housebrain_core.config import SplitConfig
 from housebrain_core.data.conditions import parse_condition
-from housebrain_core.data.files import is_validation_part
-from housebrain_core.data.samples import ReadLog, read_parts, read_samples
+from housebrain_core.data.samples import ReadLog, read_samples
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec
 from housebrain_core.manifests import MANIFEST, read_manifest, seal, sha256_of, sync_folder, to_json
 from housebrain_core.outputs import check_folder
 from housebrain_core.splits.assignments import Assignment, assign
-from housebrain_core.splits.bundle import Bundle, is_bundle, read_bundle
+from housebrain_core.splits.bundle import Bundle
 from housebrain_core.splits.deliverables import describe_folder, hand_out, notebook_name
 from housebrain_core.splits.encode import EncodedDataset, encode_dataset
 from housebrain_core.splits.handouts import describe_size
@@ -44,34 +42,6 @@ def bundle_from_dataset(source: Path) -> Bundle:
         manifest |= read_manifest(source, "split")
     manifest["files"] = {"train.parquet": {"sha256": digest}}
     return Bundle(source.name, train.unpack(), validation.unpack(), manifest)
-
-
-def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]:
-    """Validation samples as prompts and completions.
-
-    Args:
-        data: a splits folder (its common validation sample), a bundle, any dataset, or its validation part alone.
-        limit: samples at most.
-
-    Raises:
-        DataError: there are none.
-    """
-    if not data.exists():
-        raise DataError(f"{data} does not exist. Say with --data where validation samples are: splits, or a dataset.")
-    if (data / "split_summary.json").is_file():
-        data = data / read_manifest(data, "splits")["parts"][0]["data"]
-    if is_bundle(data):
-        bundle = read_bundle(data)
-        codec.check_version(bundle.manifest.get("codec_version"), str(data))
-        columns = [bundle.validation.column(name).to_pylist() for name in ("prompt", "completion")]
-        examples = [codec.Example(*row) for row in zip(*columns, strict=True)][:limit]
-    else:
-        parts = ("train", "validation") if is_validation_part(data) else ("validation",)
-        samples = (sample for _, sample, _ in read_parts(data, parts, ReadLog(strict=True)))
-        examples = [codec.encode(sample) for sample in islice(samples, limit)]
-    if not examples:
-        raise DataError(f"{data} has no validation samples.")
-    return examples
 
 
 @contextmanager
