@@ -8,12 +8,11 @@ functions over tagged cells; the same sources always give the same bytes, and th
     python build_notebooks.py --example  execute notebooks/example.py and keep its outputs: two minutes, needs torch
     python build_notebooks.py --platform kaggle --split-id 4 --output DIR    one person's copy
 
-A notebook for Kaggle or Colab carries the modules of housebrain_core that its cells import, and those that they
-import, as cells that write files: it needs neither this repository nor the package.
+A notebook for Kaggle or Colab takes the package from the bundle that is uploaded with it. It names the sha256 of the
+code that it was built with, so that it runs no other.
 """
 
 import argparse
-import ast
 import difflib
 import json
 import os
@@ -25,19 +24,12 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from housebrain_core.splits.notebooks import fill_in, set_ids, to_text
+from housebrain_core.notebook_settings import NOTEBOOKS, write_parameters_cell
+from housebrain_core.splits.notebooks import fill_in, name_code, set_ids, to_text
 
 ROOT = Path(__file__).resolve().parent
-PACKAGE = ROOT / "housebrain_core"
 SOURCES = ROOT / "notebooks"
 RENDERED = SOURCES / "rendered"
-TARGETS = {
-    "01_split": ("local",),
-    "02_train": ("kaggle", "colab", "local"),
-    "03_merge": ("local",),
-    "04_evaluate": ("local",),
-}
-"""Notebook -> the platforms it is built for."""
 PLATFORMS = ("kaggle", "colab", "local")
 EXAMPLE = RENDERED / "example.ipynb"
 """The one notebook that is committed with its outputs."""
@@ -58,17 +50,16 @@ CLOUD = KERNEL | {
     },
 }
 METADATA = {"kaggle": CLOUD, "colab": CLOUD, "local": KERNEL}
-EMBED = "embed"
-"""Tag of the empty cell that the embedded modules replace."""
-COLLAPSED = {"jupyter": {"source_hidden": True}, "cellView": "form", "_kg_hide-input": True}
-"""How JupyterLab, Colab and Kaggle each are told to show a cell closed."""
+CONTINUES = "continues"
+"""Tag of a cell that is appended to the one above, whose beginning differs between platforms."""
 
 
 def build(name: str, platform: str) -> str:
     """One notebook for one platform, as the text of its .ipynb file."""
     notebook = read_source(SOURCES / f"{name}.py")
-    for transform in (keep_platform, embed_package, add_banner, set_metadata):
+    for transform in (keep_platform, join_cells, write_parameters, add_banner, set_metadata):
         notebook = transform(notebook, name, platform)
+    name_code(notebook)
     set_ids(notebook)
     nbformat.validate(notebook)
     return to_text(notebook)
@@ -98,47 +89,24 @@ def keep_platform(notebook: NotebookNode, name: str, platform: str) -> NotebookN
     return notebook
 
 
-def embed_package(notebook: NotebookNode, name: str, platform: str) -> NotebookNode:
-    """Replaces the cell tagged `embed` by one collapsed cell per module that the notebook needs, in their bytes."""
-    places = [number for number, cell in enumerate(notebook.cells) if EMBED in cell.metadata.get("tags", [])]
-    for place in places:
-        sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-        notebook.cells[place : place + 1] = [embed_module(module) for module in find_closure(sources)]
+def join_cells(notebook: NotebookNode, name: str, platform: str) -> NotebookNode:
+    """Appends each cell tagged `continues` to the cell above it."""
+    joined: list[NotebookNode] = []
+    for cell in notebook.cells:
+        if CONTINUES in cell.metadata.get("tags", []):
+            joined[-1].source += f"\n{cell.source}"
+        else:
+            joined.append(cell)
+    notebook.cells = joined
     return notebook
 
 
-def embed_module(module: str) -> NotebookNode:
-    """A collapsed cell that writes one module; IPython ends the file with the newline that a cell lacks."""
-    text = (PACKAGE / f"{module}.py").read_text(encoding="utf-8").removesuffix("\n")
-    source = f"%%writefile {{code_folder}}/housebrain_core/{module}.py\n{text}"
-    return nbformat.v4.new_code_cell(source, metadata=json.loads(json.dumps(COLLAPSED)))
-
-
-def find_closure(sources: list[str]) -> list[str]:
-    """The modules of housebrain_core that sources import, directly or not, sorted.
-
-    Imports inside functions don't count: they are for where the whole package is.
-    """
-    found = {"__init__"}
-    waiting = [module for source in sources for module in imported_modules(source)]
-    while waiting:
-        module = waiting.pop()
-        if module not in found:
-            found.add(module)
-            waiting += imported_modules((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
-    return sorted(found)
-
-
-def imported_modules(source: str) -> list[str]:
-    """The modules of housebrain_core that one source imports at its top level."""
-    modules = []
-    for node in ast.parse(source).body:
-        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(PACKAGE.name):
-            continue
-        inside = node.module.removeprefix(PACKAGE.name).removeprefix(".")
-        names = [inside] if inside else [alias.name for alias in node.names]
-        modules += [name for name in names if (PACKAGE / f"{name}.py").exists()]
-    return modules
+def write_parameters(notebook: NotebookNode, name: str, platform: str) -> NotebookNode:
+    """Fills the parameters cell from the notebook's typed settings; the example has a cell of its own."""
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []) and (name, platform) in NOTEBOOKS:
+            cell.source = write_parameters_cell(NOTEBOOKS[name, platform], platform)
+    return notebook
 
 
 def add_banner(notebook: NotebookNode, name: str, platform: str) -> NotebookNode:
@@ -160,11 +128,7 @@ def set_metadata(notebook: NotebookNode, name: str, platform: str) -> NotebookNo
 
 def build_all() -> dict[Path, str]:
     """All notebooks: path below notebooks/rendered -> text."""
-    return {
-        RENDERED / platform / f"{name}.ipynb": build(name, platform)
-        for name, platforms in TARGETS.items()
-        for platform in platforms
-    }
+    return {RENDERED / platform / f"{name}.ipynb": build(name, platform) for name, platform in NOTEBOOKS}
 
 
 def compare(built: dict[Path, str]) -> list[str]:
@@ -265,6 +229,7 @@ def write_copy(platform: str, split_id: int, output: Path) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Reads the command line, and does what it says; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 and print a diff when they differ")
     parser.add_argument("--example", action="store_true", help="execute the example and write it with its outputs")

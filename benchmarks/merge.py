@@ -161,8 +161,8 @@ def run_one(options: argparse.Namespace) -> None:
         import peft  # noqa: F401
         import transformers  # noqa: F401
     elif not options.one.startswith("floor"):
-        import housebrain_core.export.into_base  # noqa: F401
-        import housebrain_core.merge.merge  # noqa: F401
+        import housebrain_core.export.into_base
+        import housebrain_core.merge.merge
     if options.one == "full-nf4":
         import housebrain_core.export.nf4  # noqa: F401
     work = {

@@ -7,8 +7,8 @@ Both ways cut the same samples, on the file system of --work, after one pass ove
 the page cache. The plain way copies with shutil.copyfile, of which `cp` takes about six tenths. ext4 makes new files
 up to twice as slowly for a minute after many were deleted, which the copy shows: wait that long between runs. Peak
 memory is that of all processes together, sampled twice a second, with what they share counted once (PSS; Linux only),
-and that of the main process and of its largest worker. CPU seconds (user and system, of all processes of a way, and
-of the sampling) hold on a machine that does other things too, where seconds mean little.
+and that of the main process and of the largest that it started. CPU seconds (user and system, of all processes of a
+way, and of the sampling) hold on a machine that does other things too, where seconds mean little.
 """
 
 import argparse
@@ -30,13 +30,11 @@ import json, resource, sys
 from pathlib import Path
 from housebrain_core.config import SplitConfig
 from housebrain_core.splits.split import split_dataset
-from loky import get_reusable_executor
 split_dataset(SplitConfig(source=Path(sys.argv[1]), output=Path(sys.argv[2]), splits=int(sys.argv[3])))
-get_reusable_executor().shutdown()  # so that the workers are counted
 peaks = [resource.getrusage(who).ru_maxrss / 1000 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
 Path(sys.argv[2], "peaks.json").write_text(json.dumps(peaks))
 """
-"""A split in a fresh process, which notes its peak memory and that of its largest worker, in MB."""
+"""A split in a fresh process, which notes its peak memory and that of the largest process that it started, in MB."""
 
 
 def main() -> None:
@@ -94,7 +92,7 @@ def run_ours(source: Path, output: Path, splits: int) -> dict:
     os.sync()
     peaks = json.loads((output / "peaks.json").read_text())
     sizes = [path.stat().st_size for path in sorted(output.glob("split_*.zip"))]
-    memory = {"peak_mb": peaks[0], "worker_peak_mb": peaks[1], "together_mb": together}
+    memory = {"peak_mb": peaks[0], "other_peak_mb": peaks[1], "together_mb": together}
     return {"seconds": seconds, "cpu": cpu, "bytes": sum(sizes), **memory}
 
 
@@ -154,7 +152,7 @@ def print_table(figures: dict) -> None:
     print(f"| ratio | {' | '.join(f'{ratio:.1f}' for ratio in ratios)} | |")
     print(f"copy {plain['copy']:.1f} s, zip {plain['zip']:.1f} s; ", end="")
     print(f"peak memory {mine['together_mb']:.0f} MB together, ", end="")
-    print(f"main process {mine['peak_mb']:.0f} MB, each worker up to {mine['worker_peak_mb']:.0f} MB")
+    print(f"main process {mine['peak_mb']:.0f} MB, each other up to {mine['other_peak_mb']:.0f} MB")
 
 
 if __name__ == "__main__":

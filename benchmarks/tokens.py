@@ -17,8 +17,8 @@ import numpy as np
 from pydantic import ValidationError
 from tokenizers import Tokenizer
 
+from housebrain_core.data.processes import map_chunks
 from housebrain_core.data.samples import list_items, read_samples
-from housebrain_core.data.workers import map_chunks
 from housebrain_core.errors import HouseBrainError
 from housebrain_core.house import codec
 from housebrain_core.house.schema import Answer
@@ -84,7 +84,7 @@ def check_all(source: Path, tokenizers: dict[str, Tokenizer]) -> dict[str, np.nd
 
 
 def check_chunk(items: list) -> tuple[Counter, list[tuple[str, str]]]:
-    """(what holds for how many samples, prompts and completions); runs in a worker process."""
+    """(what holds for how many samples, prompts and completions); runs in another process."""
     seen: Counter = Counter()
     examples = []
     for item in items:

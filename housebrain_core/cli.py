@@ -129,9 +129,9 @@ def run_split(settings: Any) -> None:
 
 def run_plan(settings: Any) -> None:
     """Say how long training will take: tokens, hours, sessions, weeks, and what would fit better."""
-    from housebrain_core.splits.hours import describe_hours, estimate_hours
+    from housebrain_core.splits.hours import estimate_hours
 
-    print(describe_hours(estimate_hours(settings)))
+    print(estimate_hours(settings))
 
 
 def run_train(settings: Any) -> None:

@@ -1,6 +1,5 @@
 """The settings of every stage: typed, each field with its meaning and unit, all problems reported at once."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,9 +9,6 @@ from housebrain_core.errors import ConfigError
 from housebrain_core.settings import Count, FineTuningConfig, Settings, Share
 
 __all__ = ["FineTuningConfig"]  # the settings of training live in settings.py, and are imported from here
-
-if "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", ()):  # there pyarrow, which is imported later, has jemalloc:
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")  # 80 MB less in a large split, and 25 in a worker
 
 
 def refuse_idle(settings: Settings, needs: dict[str, tuple[bool, str]], problems: tuple[str, ...] = ()) -> None:
@@ -64,8 +60,6 @@ class SplitConfig(Settings):
     """Training samples to take, chosen by the seed; all when not given."""
     drop_duplicates: bool = False
     """Leave out samples with the content of an earlier one, and training samples that are in validation too."""
-    bundle: Literal["parquet", "json"] = "parquet"
-    """What is uploaded: prompts and completions ready to train on, or a zip of the split's JSON files."""
     platform: list[str] = []
     """Where splits are trained: kaggle or colab for all, 2=kaggle for one; by default the first half is for Colab."""
     owner: list[str] = []

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 Platform = Literal["kaggle", "colab", "local"]
 ROOT = Path(os.environ.get("HOUSEBRAIN_SIMULATED_ROOT", "/"))  # tests simulate /kaggle and /content below another
-WORKING = {"kaggle": ROOT / "kaggle/working", "colab": ROOT / "content", "local": Path(".")}  # where results are found
+WORKING = {"kaggle": ROOT / "kaggle/working", "colab": ROOT / "content", "local": Path()}  # where results are found
 TIME_BUDGET_HOURS = {"kaggle": 8.5, "colab": 11.0, "local": None}  # of a session; well before the platform ends it
 
 

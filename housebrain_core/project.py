@@ -63,7 +63,7 @@ def enter_project() -> Path:
     return folder
 
 
-def need(setting: str, paths: Path | str | Iterable[Path | str], first: str) -> None:
+def check_inputs(setting: str, paths: Path | str | Iterable[Path | str], first: str) -> None:
     """Refuses inputs that are not there.
 
     Args:

@@ -2,7 +2,7 @@
 
 import html
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,14 +67,30 @@ class Page(str):
         return {"text/markdown": str(self), "text/plain": str(self)}
 
 
+class Shown:
+    """Base of results that show themselves; a subclass says in `outputs` what there is to see."""
+
+    def outputs(self) -> Iterable[Any]:
+        """Texts, tables, pages and figures, in the order in which a person reads them."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        """The result for a terminal: its texts and tables; figures are for notebooks and files."""
+        return "\n\n".join(str(part) for part in self.outputs() if isinstance(part, str | Table))
+
+    def _ipython_display_(self) -> None:
+        """Shows every part as an output of its own."""
+        show(*self.outputs())
+
+
 def show(*parts: Any) -> None:
     """Shows results: in a notebook each part as an output of its own, in a terminal as text.
 
     Args:
-        parts: texts, tables, pages in Markdown, and figures; a terminal leaves figures out.
+        parts: texts, tables, pages in Markdown, figures, or results made of these; a terminal leaves figures out.
     """
     if not in_notebook():
-        texts = [str(part) for part in parts if isinstance(part, str | Table)]
+        texts = [str(part) for part in parts if isinstance(part, str | Table | Shown)]
         if texts:
             print("\n\n".join(texts), flush=True)
         return

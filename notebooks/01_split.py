@@ -8,36 +8,16 @@
 # You get: `housebrain_splits/`. It takes seconds for thousands of samples, minutes for hundreds of thousands.
 
 # %% tags=["parameters"]
-source = "housebrain_dataset_v5_350k"
-output = "housebrain_splits"
-splits = 6
-seed = 42
-validation_samples = 200
-max_bad = 0.01
-overwrite = False
+# Written by build_notebooks.py from housebrain_core/notebook_settings.py.
 
 # %% [markdown]
 # The settings are checked before anything is read; all problems are reported at once.
 
 # %%
-from pathlib import Path
+from housebrain_core.notebook_settings import SplitSettings, check_settings
 
-from IPython.display import Markdown
-
-from housebrain_core.config import SplitConfig
-from housebrain_core.data.samples import read_samples
-from housebrain_core.house import codec, drawing
-from housebrain_core.splits.split import split_dataset
-
-config = SplitConfig(
-    source=source,
-    output=output,
-    splits=splits,
-    seed=seed,
-    validation_samples=validation_samples,
-    max_bad=max_bad,
-    overwrite=overwrite,
-)
+settings = check_settings(SplitSettings, globals())
+config = settings.config()
 
 # %% [markdown]
 # What is in the data, and what a model can learn from it, before anyone spends a GPU hour. About a minute for 350,000
@@ -45,22 +25,24 @@ config = SplitConfig(
 
 # %%
 from housebrain_core.config import AuditConfig
-from housebrain_core.data import audit_page
-from housebrain_core.data.audit import audit_dataset
+from housebrain_core.data import audit_dataset, entropy_bars, length_histogram
 
-findings = audit_dataset(AuditConfig(source=source))
-
-# %%
-audit_page.entropy_bars(findings)
+findings = audit_dataset(AuditConfig(source=config.source))
 
 # %%
-audit_page.length_histogram(findings)
+entropy_bars(findings)
+
+# %%
+length_histogram(findings)
 
 # %% [markdown]
 # One sample as a model will see it: the brief as a prompt, the design as a completion, without anything that code
 # can derive. Below it is drawn; a design without rooms is a table.
 
 # %%
+from housebrain_core.data.samples import read_samples
+from housebrain_core.house import codec, drawing
+
 sample = next(read_samples(config.source, "train"))
 example = codec.encode(sample)
 print(example.prompt)
@@ -71,10 +53,14 @@ drawing.floor_plan(sample["output"], sample["id"])
 # Now the whole dataset. Bad samples are counted and named; above `max_bad` nothing is written.
 
 # %%
+from IPython.display import Markdown
+
+from housebrain_core.splits.split import split_dataset
+
 summary = split_dataset(config)
 
 # %%
-rows = [f"| {p['name']} | {p['train']:,} | {p['bundle_bytes'] / 1e6:.2f} | {p['platform']} |" for p in summary["parts"]]
+rows = [f"| {p.name} | {p.train:,} | {p.bundle_bytes / 1e6:.2f} | {p.platform} |" for p in summary.parts]
 Markdown("\n".join(["| split | samples | MB to upload | platform |", "|---|---|---|---|", *rows]))
 
 # %% [markdown]
@@ -83,9 +69,9 @@ Markdown("\n".join(["| split | samples | MB to upload | platform |", "|---|---|-
 
 # %%
 from housebrain_core.config import PlanConfig
-from housebrain_core.splits.hours import describe_hours, estimate_hours
+from housebrain_core.splits import estimate_hours
 
-print(describe_hours(estimate_hours(PlanConfig(splits=output, gpu="t4"))))
+print(estimate_hours(PlanConfig(splits=config.output, gpu="t4")))
 
 # %% [markdown]
 # **Next:** send each person `split_NN.zip`, `train_split_NN.ipynb` and their page `handouts/split_NN.md`, or train a
@@ -93,4 +79,4 @@ print(describe_hours(estimate_hours(PlanConfig(splits=output, gpu="t4"))))
 # client uploads. This is the first page:
 
 # %%
-Markdown((Path(output) / "handouts" / "split_01.md").read_text(encoding="utf-8"))
+Markdown((config.output / "handouts" / "split_01.md").read_text(encoding="utf-8"))

@@ -35,117 +35,105 @@
 # looks at. Checkpoints are copied to your Drive; when the session ends, Run all goes on from there. One person, one
 # account.
 
-# %% tags=["parameters", "local"]
-split_id = 1
-splits_folder = "housebrain_splits"
-models_folder = "models"
-base_model = "Qwen/Qwen2.5-Coder-1.5B"
-epochs = 2
-learning_rate = 0.0002
-gradient_accumulation_steps = 16
-row_length = 2048
-lora_r = 8
-max_steps = 0
-save_steps = 200
-seed = 42
-load_in_4bit = True
-
-# %% tags=["parameters", "kaggle"]
-# @title 1. Settings
-split_id = 1  # @param {type:"integer"}
-rehearsal = False  # @param {type:"boolean"}
-bundle = ""  # @param {type:"string"}
-base_model = "Qwen/Qwen2.5-Coder-1.5B"  # @param {type:"string"}
-epochs = 2  # @param {type:"integer"}
-learning_rate = 0.0002  # @param {type:"number"}
-gradient_accumulation_steps = 16  # @param {type:"integer"}
-row_length = 2048  # @param {type:"integer"}
-lora_r = 8  # @param {type:"integer"}
-max_steps = 0  # @param {type:"integer"}
-save_steps = 200  # @param {type:"integer"}
-seed = 42  # @param {type:"integer"}
-load_in_4bit = True  # @param {type:"boolean"}
-time_budget_hours = 0.0  # @param {type:"number"}
-require_gpu = True  # @param {type:"boolean"}
-
-# %% tags=["parameters", "colab"]
-# @title 1. Settings
-split_id = 1  # @param {type:"integer"}
-rehearsal = False  # @param {type:"boolean"}
-bundle = ""  # @param {type:"string"}
-base_model = "Qwen/Qwen2.5-Coder-1.5B"  # @param {type:"string"}
-epochs = 2  # @param {type:"integer"}
-learning_rate = 0.0002  # @param {type:"number"}
-gradient_accumulation_steps = 16  # @param {type:"integer"}
-row_length = 2048  # @param {type:"integer"}
-lora_r = 8  # @param {type:"integer"}
-max_steps = 0  # @param {type:"integer"}
-save_steps = 200  # @param {type:"integer"}
-seed = 42  # @param {type:"integer"}
-load_in_4bit = True  # @param {type:"boolean"}
-time_budget_hours = 0.0  # @param {type:"number"}
-drive_folder = "housebrain"  # @param {type:"string"}
-require_gpu = True  # @param {type:"boolean"}
+# %% tags=["parameters"]
+# Written by build_notebooks.py from housebrain_core/notebook_settings.py.
 
 # %% [markdown] tags=["kaggle"]
-# An empty `bundle` is searched for. `max_steps = 0` trains all epochs. `time_budget_hours = 0` means 8.5 hours: Kaggle
-# ends a session after 12 at most. The settings are checked first.
+# `time_budget_hours = 0` means 8.5 hours: Kaggle ends a session after 12 at most. `gpus = 1` leaves a second GPU idle.
 
 # %% [markdown] tags=["colab"]
-# An empty `bundle` is searched for. `max_steps = 0` trains all epochs. `time_budget_hours = 0` means 11 hours: Colab
-# ends a session after 12 at most. `drive_folder` lies in My Drive; empty for no copies. The settings are checked first.
-
-# %% tags=["kaggle", "colab"] jupyter={"source_hidden": true} cellView="form" _kg_hide-input=true
-# @title 2. Check the settings
-import ast
-import difflib
-
-from IPython import get_ipython
-
-EXPECTED = {
-    "split_id": int, "rehearsal": bool, "bundle": str, "base_model": str, "epochs": int, "learning_rate": float,
-    "gradient_accumulation_steps": int, "row_length": int, "lora_r": int, "max_steps": int, "save_steps": int,
-    "seed": int, "load_in_4bit": bool, "time_budget_hours": float, "require_gpu": bool,
-}  # fmt: skip
-EXPECTED |= {"drive_folder": str} if "drive_folder" in globals() else {}  # not on every platform
-
-
-class SettingsError(Exception):
-    """Settings that cannot be used; only its message is shown."""
-
-    def _render_traceback_(self):
-        return [str(self)]
-
-
-problems = []
-for name, kind in EXPECTED.items():
-    value = globals()[name]
-    if type(value) is not kind and not (kind is float and type(value) is int):
-        problems.append(f"{name} = {value!r}: this has to be {kind.__name__}, not {type(value).__name__}")
-given = [cell for cell in get_ipython().user_ns["In"] if cell.startswith("# Parameters")]  # by papermill
-for cell in given[-1:]:
-    for line in ast.parse(cell).body:
-        name = line.targets[0].id
-        if name not in EXPECTED:
-            near = difflib.get_close_matches(name, EXPECTED, 1, 0.5) or [", ".join(EXPECTED)]
-            problems.append(f"{name}: there is no such setting. Did you mean {near[0]}?")
-if problems:
-    raise SettingsError("These settings cannot be used; change them and run all again:\n- " + "\n- ".join(problems))
+# `time_budget_hours = 0` means 11 hours: Colab ends a session after 12 at most.
 
 # %% [markdown] tags=["kaggle", "colab"]
-# The code, as files of the package `housebrain_core`; it is collapsed, and readable with a click.
+# The code comes with the bundle. The next cell, collapsed, looks for it and takes it only when it is the code that this
+# notebook was built with.
 
-# %% tags=["kaggle", "colab"] jupyter={"source_hidden": true} cellView="form" _kg_hide-input=true
-# @title 3. A folder for the code
+# %% tags=["kaggle"] jupyter={"source_hidden": true} cellView="form" _kg_hide-input=true
+# @title 2. Find the bundle and the code in it
+import hashlib
+import json
 import sys
-import tempfile
+import time
+import zipfile
 from pathlib import Path
 
-code_folder = tempfile.mkdtemp(prefix="housebrain_code_")
-Path(code_folder, "housebrain_core").mkdir()
-sys.path.insert(0, code_folder)
+code_sha256 = ""  # its code; developers may change it
+BundleError = type("BundleError", (Exception,), {"_render_traceback_": lambda error: [str(error)]})
+click = "The bundle that came with this notebook is not here. Add Input > Datasets > your split_NN.zip, then Run all."
+place = Path(str(bundle or "../input")).resolve()
+for _ in range(30):  # an input may take a minute to appear
+    paths = [place, *place.rglob("split_*.zip"), *(path.parent for path in place.rglob("train.parquet"))]
+    if bundle or len(paths) > 1:
+        break
+    time.sleep(2)
 
-# %% tags=["embed", "kaggle", "colab"]
+# %% tags=["colab"] jupyter={"source_hidden": true} cellView="form" _kg_hide-input=true
+# @title 2. Find the bundle and the code in it
+import contextlib
+import hashlib
+import json
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+code_sha256 = ""  # its code; developers may change it
+BundleError = type("BundleError", (Exception,), {"_render_traceback_": lambda error: [str(error)]})
+click = "The bundle that came with this notebook is not here. Folder symbol on the left: drag it there, then Run all."
+place = Path(str(bundle or ".")).resolve()
+if drive_folder and not bundle and not any(place.glob("split_*")):
+    from google.colab import drive, errors
+
+    with contextlib.suppress(errors.Error, OSError, ValueError, NotImplementedError):  # refused
+        drive.mount("/content/drive")
+paths = [place, *place.glob("split_*"), *place.glob(f"drive/MyDrive/{drive_folder}/split_*")]
+
+# %% tags=["continues", "kaggle", "colab"]
+found = {}
+for path in paths:
+    try:
+        while path.is_file() and not zipfile.is_zipfile(path) and time.time() - path.stat().st_mtime < 60:
+            time.sleep(2)  # it is being uploaded
+        top = zipfile.Path(path) if path.is_file() else path
+        manifest = max((one / "manifest.json" for one in [top, *top.iterdir()]), key=lambda one: one.is_file())
+        files = {name: (manifest.parent / name).open().read(10**6) for name in json.loads(manifest.read_text())["code"]}
+        found[f"{path}: code {hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()}"] = files
+    except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.error, zipfile.zlib.error) as bad:
+        found[f"{path}: {bad!r}"] = {}
+code = next((files for name, files in found.items() if name.endswith(f": code {code_sha256}")), {})
+if not code:
+    raise BundleError("\n".join([f"{click} Here is:", *found, *map(str, place.glob("*"))]))
+folder = Path.home() / f".housebrain_{code_sha256[:12]}_{time.time_ns()}"
+for name, text in code.items():
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text, encoding="utf-8")
+for name in [name for name in sys.modules if name.partition(".")[0] == "housebrain_core"]:
+    del sys.modules[name]
+sys.path.insert(0, str(folder))
+
+# %% [markdown] tags=["local"]
+# The settings are checked before anything is loaded.
+
+# %% tags=["local"]
+from housebrain_core.notebook_settings import LocalTrainSettings, check_settings
+
+settings = check_settings(LocalTrainSettings, globals())
+
+# %% tags=["kaggle"]
+# @title 3. Check the settings
+from housebrain_core.cloud.session import choose_bundle
+from housebrain_core.notebook_settings import KaggleTrainSettings, check_settings
+
+settings = check_settings(KaggleTrainSettings, globals())
+dataset_path = choose_bundle(settings.split_id, paths)
+
+# %% tags=["colab"]
+# @title 3. Check the settings
+from housebrain_core.cloud.session import choose_bundle
+from housebrain_core.notebook_settings import ColabTrainSettings, check_settings
+
+settings = check_settings(ColabTrainSettings, globals())
+dataset_path = choose_bundle(settings.split_id, paths)
 
 # %% [markdown] tags=["kaggle", "colab"]
 # Can this session train? Nothing has been downloaded yet.
@@ -153,7 +141,7 @@ sys.path.insert(0, code_folder)
 # %% tags=["kaggle", "colab"]
 from housebrain_core.cloud.doctor import check_machine
 
-platform = check_machine(base_model, require_gpu)
+platform = check_machine(settings.base_model, settings.require_gpu)
 
 # %% [markdown] tags=["kaggle", "colab"]
 # The libraries, in versions that fit together. torch and numpy stay as the platform has them.
@@ -164,128 +152,78 @@ from housebrain_core.cloud.install import install_libraries
 install_libraries(platform)
 
 # %% [markdown] tags=["kaggle", "colab"]
-# The data: every file is compared with the bundle's manifest. An earlier run is looked for and brought back.
+# An earlier run is looked for and brought back.
 
 # %% tags=["kaggle", "colab"]
-from housebrain_core.cloud import session as cloud
-from housebrain_core.platforms import TIME_BUDGET_HOURS, WORKING
-from housebrain_core.splits.bundle import read_bundle
+from housebrain_core.cloud import session
+from housebrain_core.platforms import WORKING
 
-cloud.use_token(platform)
-drive = cloud.mount_drive(globals().get("drive_folder", ""), platform)
-dataset_path = cloud.find_bundle(split_id, bundle, platform, drive)
-print(f"{dataset_path}: {read_bundle(dataset_path).manifest['counts']['train']} samples, whole and unchanged")
-name = f"hb-{platform}-{split_id:02d}" + ("-rehearsal" if rehearsal else "")
-output = WORKING[platform] / name
-cloud.bring_back(output, platform, drive)
-
-# %% [markdown] tags=["local"]
-# The settings are checked before anything is loaded. `base_model = "tiny"` is the demo's own small model.
+session.use_token(platform)
+drive = session.mount_drive(settings.drive, platform)
+output = WORKING[platform] / settings.adapter_name
+session.bring_back(output, platform, drive)
 
 # %% tags=["local"]
 from pathlib import Path
 
-from IPython.display import Markdown
-
-from housebrain_core import plots
-from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import ConfigError
-from housebrain_core.manifests import read_manifest
-from housebrain_core.train import HouseBrainFineTuner
-from housebrain_core.train.run import describe_run
-from housebrain_core.train.tiny import tiny_base
+from housebrain_core.splits.parts import read_splits
+from housebrain_core.train import tiny_base
 
-parts = {part["split_id"]: part for part in read_manifest(Path(splits_folder), "splits")["parts"]}
-if split_id not in parts:
-    raise ConfigError(f"split_id = {split_id}: {splits_folder} has the splits {', '.join(map(str, parts))}.")
-part = parts[split_id]
-config = FineTuningConfig(
-    dataset_path=Path(splits_folder) / part["data"],
-    output_dir=Path(models_folder) / part["adapter"],
-    base_model=str(tiny_base()) if base_model == "tiny" else base_model,
-    epochs=epochs,
-    learning_rate=learning_rate,
-    gradient_accumulation_steps=gradient_accumulation_steps,
-    row_length=row_length,
-    lora_r=lora_r,
-    max_steps=max_steps or None,
-    save_steps=save_steps,
-    seed=seed,
-    load_in_4bit=load_in_4bit,
-)
+parts = {part.split_id: part for part in read_splits(Path(settings.splits_folder))}
+if settings.split_id not in parts:
+    there = ", ".join(map(str, parts))
+    raise ConfigError(f"split_id = {settings.split_id}: {settings.splits_folder} has the splits {there}.")
+part = parts[settings.split_id]
+config = settings.config(Path(settings.splits_folder, part.bundle), Path(settings.models_folder, part.adapter))
+if config.base_model == "tiny":  # the demo's own small model
+    config = config.model_copy(update={"base_model": str(tiny_base())})
 config
 
 # %% [markdown] tags=["local"]
 # Training. Each line gives the loss in nats per token, the speed, and the time left.
 
 # %% tags=["local"]
+from housebrain_core.train import HouseBrainFineTuner
+
 result = HouseBrainFineTuner(config).train()
 
-# %% [markdown] tags=["local"]
-# The loss falls steeply while the model learns the form of a design, then slowly while it learns what is in it.
-
-# %% tags=["local"]
-plots.loss_curves({part["adapter"]: result.curve})
-
 # %% [markdown] tags=["kaggle", "colab"]
-# Training. Each line gives the loss in nats per token, the speed, and the time left. All GPUs are
-# used. A rehearsal is stopped after its first checkpoint and goes on from there,
-# as a real run would after an interruption.
+# Training. Each line gives the loss in nats per token, the speed, and the time left. All GPUs are used. A rehearsal is
+# stopped after its first checkpoint and goes on from there, as a real run would after an interruption.
 
 # %% tags=["kaggle", "colab"]
-from housebrain_core.settings import FineTuningConfig
 from housebrain_core.train import HouseBrainFineTuner
-from housebrain_core.train.run import describe_run
 
-config = FineTuningConfig(
-    dataset_path=dataset_path,
-    output_dir=output,
-    base_model=base_model,
-    epochs=epochs,
-    learning_rate=learning_rate,
-    gradient_accumulation_steps=gradient_accumulation_steps,
-    row_length=row_length,
-    lora_r=lora_r,
-    max_steps=20 if rehearsal else max_steps or None,
-    save_steps=10 if rehearsal else save_steps,
-    seed=seed,
-    load_in_4bit=load_in_4bit,
-    time_budget_hours=time_budget_hours or TIME_BUDGET_HOURS[platform],
-)
-with cloud.DriveCopies(output, drive):
-    result = HouseBrainFineTuner(config, cloud.interrupt_at_checkpoint if rehearsal else print).train()
-    if rehearsal and not result.finished:
-        result = HouseBrainFineTuner(config).train()
+config = settings.config(dataset_path, output)
+with session.DriveCopies(output, drive):
+    if settings.rehearsal:
+        HouseBrainFineTuner(config, session.interrupt_at_checkpoint).train()
+    result = HouseBrainFineTuner(config).train()
 
-# %% [markdown] tags=["kaggle", "colab"]
+# %% [markdown]
 # The loss falls steeply while the model learns the form of a design, then slowly while it learns what is in it.
-
-# %% tags=["kaggle", "colab"]
-from IPython.display import Markdown
-from matplotlib import pyplot
-
-steps, losses = zip(*result.curve, strict=True)
-pyplot.figure(figsize=(7, 4))
-pyplot.plot(steps, losses)
-pyplot.axhline(
-    result.validation_loss, linestyle="--", label=f"validation loss at the end: {result.validation_loss:.3f}"
-)
-pyplot.xlabel("step")
-pyplot.ylabel("training loss (nats per token)")
-pyplot.legend()
-pyplot.show()
 
 # %%
+from housebrain_core import plots
+
+plots.loss_curves({config.output_dir.name: result.curve}, result.floor)
+
+# %%
+from IPython.display import Markdown
+
+from housebrain_core.train.run import describe_run
+
 Markdown(describe_run(result))
+
+# %% [markdown] tags=["kaggle", "colab"]
+# The adapter to take home, or how to go on.
 
 # %% tags=["kaggle", "colab"]
 from housebrain_core.cloud import next_steps
 
-archive = None
-if result.finished:
-    archive, sha256 = next_steps.pack(output, WORKING[platform])
-    print(f"{archive.name}: {archive.stat().st_size / 1e6:.1f} MB, sha256 {sha256}")
-Markdown(next_steps.what_next(split_id, archive, platform, drive, rehearsal))
+archive = next_steps.zip_adapter(output, WORKING[platform]) if result.finished else None
+Markdown(next_steps.what_next(settings.split_id, archive, platform, drive, settings.rehearsal))
 
 # %% [markdown] tags=["local"]
 # **Next:** when the adapters of all splits lie in `models_folder`, merge them with notebook 3.

@@ -6,14 +6,12 @@
 # best single adapter.
 
 # %% tags=["parameters"]
-models_folder = "models"
-output = "models/housebrain-merged"
-strategy = "average"
-rank = "auto"
-splits_folder = "housebrain_splits"
-base_model = ""
-run_validation = True
-overwrite = False
+# Written by build_notebooks.py from housebrain_core/notebook_settings.py.
+
+# %%
+from housebrain_core.notebook_settings import MergeSettings, check_settings
+
+settings = check_settings(MergeSettings, globals())
 
 # %% [markdown]
 # ## What came back
@@ -29,12 +27,12 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from housebrain_core import plots
 from housebrain_core.adapters.inspection import inspect_adapters
-from housebrain_core.config import InspectConfig, MergeConfig
+from housebrain_core.config import InspectConfig
 from housebrain_core.merge.merge import merge_adapters
 
 set_matplotlib_formats("png")  # figures are made without pyplot, so the notebook has to be told how to show them
-folders = sorted(path.parent for path in Path(models_folder).glob("hb-*/adapter_config.json"))
-folders += sorted(Path(models_folder).glob("hb-*.zip"))
+folders = sorted(path.parent for path in Path(settings.models_folder).glob("hb-*/adapter_config.json"))
+folders += sorted(Path(settings.models_folder).glob("hb-*.zip"))
 inspection = inspect_adapters(InspectConfig(models=folders))
 print(inspection)
 
@@ -54,19 +52,7 @@ for figure in inspection.figures().values():
 # line says whether merging was better than the best split.
 
 # %%
-measured = run_validation or strategy in ("greedy", "search")  # only then are data and base model needed
-places = {"data": splits_folder, "base_model": base_model or None} if measured else {}
-config = MergeConfig(
-    models=folders,
-    output=output,
-    strategy=strategy,
-    rank=rank,
-    run_validation=run_validation,
-    compare=run_validation,
-    overwrite=overwrite,
-    **places,
-)
-result = merge_adapters(config)
+result = merge_adapters(settings.config(folders))
 
 # %%
 plots.spectrum({"merged": result.spectrum}, rank=result.rank)

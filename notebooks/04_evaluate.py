@@ -5,48 +5,27 @@
 # they keep. The reference's own score stands beside the model's, because real references break many rules.
 
 # %% tags=["parameters"]
-models = ["models/housebrain-merged"]
-data = "housebrain_splits"
-base_model = ""
-load_in_4bit = False
-samples = 100
-sampled = 32
-constrained = False
-batch_size = 8
-limits = "NBC"
-output = "evaluation.json"
+# Written by build_notebooks.py from housebrain_core/notebook_settings.py.
 
 # %% [markdown]
 # `models` may name several folders: adapters, merged adapters, whole models. `limits` are the numbers of the rule
 # checks: "NBC", "IRC", or a JSON file with your own, such as `{"coverage": [0.5, "share of the plot", "our town"]}`.
 
 # %%
-from pathlib import Path
+from housebrain_core.notebook_settings import EvaluateSettings, check_settings
 
+config = check_settings(EvaluateSettings, globals()).config()
+
+# %%
 from IPython.display import Markdown, display
 
 from housebrain_core import plots
-from housebrain_core.config import EvaluateConfig
 from housebrain_core.evaluate.evaluate import evaluate_models
 from housebrain_core.house import codec, drawing
 from housebrain_core.house.codec import DesignError
 from housebrain_core.llm import HouseBrainLLM
 from housebrain_core.splits.bundle import read_validation
 
-config = EvaluateConfig(
-    models=models,
-    data=data,
-    base_model=base_model or None,
-    load_in_4bit=load_in_4bit,
-    samples=samples,
-    sampled=sampled,
-    constrained=constrained,
-    batch_size=batch_size,
-    limits=limits,
-    output=output,
-)
-
-# %%
 result = evaluate_models(config)
 
 # %% [markdown]
@@ -76,8 +55,8 @@ Markdown("\n".join(lines))
 # One design of the last model, drawn.
 
 # %%
-llm = HouseBrainLLM(models[-1], config.base_model, config.load_in_4bit)
-brief = codec.read_prompt(read_validation(Path(data), 1)[0].prompt)
+llm = HouseBrainLLM(config.models[-1], config.base_model, config.load_in_4bit)
+brief = codec.read_prompt(read_validation(config.data, 1)[0].prompt)
 try:
     design = llm.generate_design(brief)
     display(drawing.floor_plan(design, llm.name))

@@ -1,27 +1,35 @@
 """What every rendered notebook has to keep: one function per promise, each giving the problems that it finds."""
 
 import ast
+import io
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import tokenize
 from pathlib import Path
 
 import nbformat
 from conftest import read_pins
 
-from build_notebooks import COLLAPSED, build, find_closure
+from build_notebooks import build
+from housebrain_core.notebook_settings import NOTEBOOKS, write_parameters_cell
+from housebrain_core.source_files import hash_source, read_source
 
 ROOT = Path(__file__).parents[1]
 CLOUD = ("kaggle", "colab")
-MODULE = re.compile(r"%%writefile \{code_folder\}/housebrain_core/(\w+)\.py\n")
+COLLAPSED = {"jupyter": {"source_hidden": True}, "cellView": "form", "_kg_hide-input": True}
+"""How JupyterLab, Colab and Kaggle each are told to show a cell closed."""
 MARKERS = {
     "kaggle": ("google.colab", "Colab", "/content", "drive.mount", "Runtime >", "My Drive", "drive_folder ="),
     "colab": ("kaggle_secrets", "Kaggle", "/kaggle", "Save Version", "Add Input"),
     "local": ("google.colab", "/content", "/kaggle", "Runtime >", "Save Version", "@param"),
 }
-"""What only the other platforms have; embedded modules serve all of them."""
-FIRST_CELLS = ("check_machine(", "install(platform)", "cloud.find_bundle(", "HouseBrainFineTuner(")
+"""What only the other platforms have."""
+ORDER = (
+    "code_sha256 =", "check_settings(", "check_machine(", "install_libraries(", "bring_back(", "HouseBrainFineTuner(",
+    "loss_curves(", "zip_adapter(",
+)  # fmt: skip
+"""What the code cells of a cloud notebook do after the settings, in this order."""
 
 
 def train_notebook(platform: str) -> nbformat.NotebookNode:
@@ -29,14 +37,14 @@ def train_notebook(platform: str) -> nbformat.NotebookNode:
     return nbformat.reads(build("02_train", platform), as_version=4)
 
 
-def embedded(notebook) -> dict[str, nbformat.NotebookNode]:
-    """The cells that write modules, by module."""
-    return {found[1]: cell for cell in notebook.cells if (found := MODULE.match(cell.source))}
+def code_cells(notebook) -> list:
+    """Its code cells."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def code_cells(notebook) -> Iterator:
-    """Code cells without those that write modules."""
-    return (cell for cell in notebook.cells if cell.cell_type == "code" and not MODULE.match(cell.source))
+def find_cell(notebook):
+    """The cell that finds the bundle and checks the code in it."""
+    return next(cell for cell in code_cells(notebook) if "code_sha256 =" in cell.source)
 
 
 def check_syntax(notebook, platform: str) -> list[str]:
@@ -44,7 +52,7 @@ def check_syntax(notebook, platform: str) -> list[str]:
     problems = []
     for cell in notebook.cells:
         try:
-            ast.parse(MODULE.sub("", cell.source) if cell.cell_type == "code" else "")
+            ast.parse(cell.source if cell.cell_type == "code" else "")
         except SyntaxError as error:
             problems.append(f"{cell.source[:40]!r}: {error}")
     return problems
@@ -61,7 +69,7 @@ def check_names(notebook, platform: str) -> list[str]:
 
 def check_markers(notebook, platform: str) -> list[str]:
     """Nothing of another platform is left."""
-    texts = [cell.source for cell in notebook.cells if not MODULE.match(cell.source)]
+    texts = [cell.source for cell in notebook.cells]
     return [f"{marker} in {text[:40]!r}" for text in texts for marker in MARKERS[platform] if marker in text]
 
 
@@ -69,9 +77,6 @@ def check_pins(notebook, platform: str) -> list[str]:
     """Versions that a cell names are those of the lock file."""
     pins = read_pins()
     named = [found for cell in notebook.cells for found in re.findall(r"([\w-]+)==([\d.]+\d)", cell.source)]
-    for cell in notebook.cells:
-        block = re.search(r"^PINS = (\{.*?\})", cell.source, re.MULTILINE | re.DOTALL)
-        named += ast.literal_eval(block[1]).items() if block else []
     return [f"{name}=={version}" for name, version in named if pins.get(name) != version]
 
 
@@ -123,7 +128,7 @@ def check_parameters(notebook, platform: str) -> list[str]:
             ast.literal_eval(node.value)
         except (ValueError, AttributeError):
             problems.append(ast.unparse(node))
-    return problems + ([] if tagged[0] is next(code_cells(notebook)) else ["it is not the first code cell"])
+    return problems + ([] if tagged[0] is code_cells(notebook)[0] else ["it is not the first code cell"])
 
 
 def check_tags(notebook, platform: str) -> list[str]:
@@ -131,23 +136,56 @@ def check_tags(notebook, platform: str) -> list[str]:
     return [tag for cell in notebook.cells for tag in cell.metadata.get("tags", []) if tag != "parameters"]
 
 
-def check_embedded(notebook, platform: str) -> list[str]:
-    """Cloud notebooks carry just the modules that their cells need, in order, once, collapsed; local ones none."""
-    found = [(match[1], cell) for cell in notebook.cells if (match := MODULE.match(cell.source))]
-    names = [name for name, _ in found]
-    wanted = find_closure([cell.source for cell in code_cells(notebook)]) if platform != "local" else []
-    problems = [] if names == wanted else [f"{names} instead of {wanted}"]
-    return problems + [f"{name} is not collapsed" for name, cell in found if cell.metadata != COLLAPSED]
+def check_settings_cell(notebook, platform: str) -> list[str]:
+    """The parameters are those of the typed settings, and the next cell, or the one after the bundle, checks them."""
+    cells = code_cells(notebook)
+    names = [name for name, where in NOTEBOOKS if where == platform]
+    written = [write_parameters_cell(NOTEBOOKS[name, platform], platform) for name in names]
+    problems = [] if cells[0].source in written else ["the parameters are not as the settings say"]
+    checked = cells[1 if platform == "local" else 2].source
+    return problems + ([] if re.search(r"check_settings\(\w+Settings, globals\(\)\)", checked) else ["no check"])
+
+
+def check_code_hash(notebook, platform: str) -> list[str]:
+    """Cloud notebooks have one collapsed cell of at most 40 lines, which names the code that they were built with."""
+    cells = [cell for cell in code_cells(notebook) if "code_sha256 =" in cell.source]
+    if platform == "local":
+        return [cell.source for cell in cells]
+    problems = [] if len(cells) == 1 else [f"{len(cells)} cells name the code"]
+    for cell in cells:
+        if f'code_sha256 = "{hash_source(read_source())}"' not in cell.source:
+            problems.append("it names other code; run: python build_notebooks.py")
+        if len(cell.source.splitlines()) > 40:
+            problems.append("it is too long")
+        if cell.metadata != COLLAPSED:
+            problems.append("it is not collapsed")
+    return problems
+
+
+def check_size(notebook, platform: str) -> list[str]:
+    """At most 14 code cells and 150 lines of code; one statement a line, nothing embedded, no code in texts."""
+    sources = [cell.source for cell in code_cells(notebook)]
+    lines = [line for source in sources for line in source.splitlines()]
+    problems = [f"{len(sources)} code cells"] if len(sources) > 14 else []
+    problems += [f"{len(lines)} lines"] if len(lines) > 150 else []
+    problems += [line for line in lines if len(line) > 120]
+    for statement in (node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)):
+        first = statement.body[0].lineno if getattr(statement, "body", None) else 0
+        problems += [ast.unparse(statement)] if first == statement.lineno else []
+    problems += [line for line in lines if re.search(r"%%writefile|\bexec\(|\beval\(|__import__|b64decode", line)]
+    for source in sources:
+        tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+        problems += [token.line for token in tokens if token.type == tokenize.OP and token.string == ";"]
+    return problems
 
 
 def check_order(notebook, platform: str) -> list[str]:
-    """Settings, their check, the code, doctor, install, data, training: in this order."""
+    """Settings, bundle, their check, doctor, install, data, training, look, take home: in this order."""
     if platform == "local":
         return []
-    live = list(code_cells(notebook))
-    places = [next((n for n, cell in enumerate(live) if text in cell.source), -1) for text in FIRST_CELLS]
-    problems = [] if places == sorted(places) and places[0] > 0 else [f"{FIRST_CELLS} are the cells {places}"]
-    return problems + ([] if "EXPECTED" in live[1].source else ["the second code cell does not check the settings"])
+    cells = code_cells(notebook)
+    places = [next((n for n, cell in enumerate(cells) if text in cell.source), -1) for text in ORDER]
+    return [] if places == sorted(places) and places[0] == 1 else [f"{ORDER} are the cells {places}"]
 
 
-CHECKS = [value for name, value in list(globals().items()) if name.startswith("check_")]
+CHECKS = [value for name, value in list(globals().items()) if name.startswith("check_") and callable(value)]

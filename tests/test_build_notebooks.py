@@ -9,9 +9,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from notebook_checks import CHECKS, CLOUD, MODULE, ROOT, embedded, train_notebook
+from notebook_checks import CHECKS, CLOUD, ROOT, find_cell, train_notebook
 
 import build_notebooks
+from housebrain_core import source_files
+from housebrain_core.splits import notebooks
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +26,13 @@ def test_what_is_committed_is_what_the_sources_say():
     assert build_notebooks.compare(build_notebooks.build_all()) == []
 
 
-def test_a_change_of_one_module_shows_as_a_diff_of_the_notebook():
-    built = build_notebooks.build_all()
-    path = build_notebooks.RENDERED / "kaggle" / "02_train.ipynb"
-    problems = build_notebooks.compare(built | {path: built[path].replace("nothing is left to do", "changed")})
+def test_a_change_of_one_module_shows_as_a_diff_of_the_cloud_notebooks(monkeypatch):
+    changed = source_files.read_source()
+    changed["housebrain_core/errors.py"] += "# changed"
+    monkeypatch.setattr(notebooks, "read_source", lambda: changed)
+    problems = build_notebooks.compare(build_notebooks.build_all())
     assert problems[0].startswith("--- notebooks/rendered/kaggle/02_train.ipynb")
-    assert sum(line.startswith("+") and "changed" in line for line in problems) == 1
+    assert sum(line.startswith("+") and source_files.hash_source(changed) in line for line in problems) == len(CLOUD)
 
 
 @pytest.mark.parametrize("seed", ["0", "7"])
@@ -63,17 +66,21 @@ def set_source(number: int, text: str):
     """A way of breaking a notebook: the code cell of this number gets a line more."""
 
     def change(notebook):
-        cell = [cell for cell in notebook.cells if cell.cell_type == "code"][number]
-        cell.source += f"\n{text}"
+        code(notebook, number).source += f"\n{text}"
 
     return change
 
 
+def code(notebook, number: int):
+    """The code cell of this number."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"][number]
+
+
 BREAKS = {
     "check_syntax": [set_source(0, "!nvidia-smi &"), set_source(-1, "print(")],
-    "check_names": [set_source(-1, "print(never_bound)"), lambda n: n.cells.remove(n.cells[-5])],
+    "check_names": [set_source(-1, "print(never_bound)"), lambda n: n.cells.remove(code(n, 3))],
     "check_markers": [set_source(-1, "from google.colab import drive"), set_source(-1, "# Runtime > Run all")],
-    "check_pins": [set_source(-1, "# peft==0.1.0"), set_source(5, 'PINS = {"peft": "0.1.0"}')],
+    "check_pins": [set_source(-1, "# peft==0.1.0"), set_source(5, "# accelerate==0.1.0")],
     "check_installs": [set_source(-1, '["--force-reinstall"]'), set_source(-1, '{"torch": "2.0"}')],
     "check_tokens": [set_source(-1, "hf_" + "a1" * 12), set_source(0, "ghp_" + "a1" * 12)],
     "check_ids": [lambda n: n.cells[3].update(id=n.cells[4].id), lambda n: n.cells[3].update(id="not valid!")],
@@ -83,12 +90,24 @@ BREAKS = {
     "check_parameters": [
         set_source(0, "output = str(split_id)"),
         set_source(0, 'page = "https://example.org/?a=b"'),
-        lambda n: n.cells[-1].metadata.update(tags=["parameters"]),
+        lambda n: code(n, -1).metadata.update(tags=["parameters"]),
     ],
     "check_tags": [lambda n: n.cells[4].metadata.update(tags=["embed"])],
-    "check_embedded": [
-        set_source(-1, "from housebrain_core.house.codec import encode"),
-        lambda n: next(cell for cell in n.cells if MODULE.match(cell.source)).metadata.clear(),
+    "check_settings_cell": [
+        lambda n: code(n, 0).update(source=code(n, 0).source.replace("epochs = 2", "epochs = 3")),
+        lambda n: code(n, 2).update(source="settings = None"),
+    ],
+    "check_code_hash": [
+        lambda n: find_cell(n).update(source=re.sub(r'= "\w{64}"', '= "' + 64 * "0" + '"', find_cell(n).source)),
+        lambda n: find_cell(n).update(source=find_cell(n).source + 5 * "\n# more"),
+        lambda n: find_cell(n).metadata.clear(),
+    ],
+    "check_size": [
+        set_source(1, "\n".join(f"x{number} = {number}" for number in range(60))),
+        set_source(-1, "first = 1; second = 2"),
+        set_source(-1, "if first: second = 2"),
+        set_source(-1, 'exec("print()")'),
+        lambda n: n.cells.extend(nbformat.v4.new_code_cell("1") for _ in range(5)),
     ],
     "check_order": [
         lambda n: n.cells.append(
@@ -105,13 +124,6 @@ def test_each_check_finds_what_it_is_for(check):
         notebook = train_notebook("kaggle")
         change(notebook)
         assert check(notebook, "kaggle"), f"{check.__name__} did not see it"
-
-
-def test_the_closure_of_training_is_found_from_the_sources():
-    closure = build_notebooks.find_closure(["from housebrain_core.train.tuner import HouseBrainFineTuner"])
-    assert {"train", "trainer", "packing", "model", "settings", "errors"} <= set(closure)
-    for platform in CLOUD:
-        assert set(closure) <= set(embedded(train_notebook(platform)))
 
 
 def test_the_example_is_committed_with_its_outputs_and_nothing_of_a_machine():
@@ -135,12 +147,6 @@ def test_what_an_execution_adds_is_taken_out_of_the_example():
     text = "saved to /tmp/x1/models in 3.2 s, base /home/ann/.cache/base, <Figure at 0x7f3a>"
     hidden = build_notebooks.hide(text, {"/tmp/x1": ".", "/home/ann": "~"})
     assert hidden == "saved to ./models, base ~/.cache/base, <Figure>"
-
-
-def test_the_closure_of_training_has_at_most_1300_lines():
-    modules = build_notebooks.find_closure(["from housebrain_core import train"])
-    lines = sum(len((ROOT / "housebrain_core" / f"{module}.py").read_text().splitlines()) for module in modules)
-    assert lines <= 1300, "what every cloud notebook carries"
 
 
 def test_one_persons_copy_has_its_split_filled_in_as_papermill_does_it(tmp_path):

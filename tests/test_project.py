@@ -3,7 +3,7 @@
 import pytest
 
 from housebrain_core.errors import ConfigError
-from housebrain_core.project import enter_project, find_adapters, find_project, need
+from housebrain_core.project import check_inputs, enter_project, find_adapters, find_project
 
 
 @pytest.fixture(autouse=True)
@@ -65,14 +65,14 @@ def test_entering_the_project_twice_stays_there_and_says_where(tmp_path, noteboo
     monkeypatch.chdir(notebooks)
     assert enter_project() == enter_project() == tmp_path / "project"
     assert f"project: {tmp_path / 'project'} " in capsys.readouterr().out
-    need("splits_folder", "housebrain_splits", "Run notebook 1 first.")
+    check_inputs("splits_folder", "housebrain_splits", "Run notebook 1 first.")
 
 
 def test_everything_that_is_missing_is_named_by_its_absolute_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here").mkdir()
     with pytest.raises(ConfigError) as refused:
-        need("models", ["here", "one", "two"], "Run notebook 3 first.")
+        check_inputs("models", ["here", "one", "two"], "Run notebook 3 first.")
     assert str(refused.value) == f"models: nothing is at {tmp_path}/one and {tmp_path}/two. Run notebook 3 first."
 
 

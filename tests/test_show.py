@@ -9,9 +9,14 @@ import pytest
 from nbclient import NotebookClient
 
 from housebrain_core.plots import loss_bars
-from housebrain_core.show import Page, Table, show
+from housebrain_core.show import Page, Shown, Table, show
 
 TABLE = Table(("name", "loss"), [("one & two", "0.5"), ("three", "10.25")], ("loss: in nats",))
+
+
+class Result(Shown):
+    def outputs(self):
+        return ["two models", TABLE, loss_bars({"one": 0.5}), Page("*x*")]
 
 
 def test_a_table_is_aligned_text_with_numbers_to_the_right():
@@ -30,8 +35,8 @@ def test_a_page_is_markdown_that_reads_as_text_too():
 
 
 def test_a_terminal_gets_texts_and_tables(capsys):
-    show("two models", TABLE, loss_bars({"one": 0.5}), Page("# Done"))
-    assert capsys.readouterr().out == f"two models\n\n{TABLE}\n\n# Done\n"
+    show(Result(), "done", loss_bars({"one": 0.5}))
+    assert capsys.readouterr().out == f"two models\n\n{TABLE}\n\n*x*\n\ndone\n"
 
 
 def test_nothing_to_say_prints_nothing(capsys):
@@ -41,11 +46,12 @@ def test_nothing_to_say_prints_nothing(capsys):
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory) -> dict[str, list]:
-    """Outputs of cells that end with a table, a figure, and a call of `show`, run by a kernel."""
+    """Outputs of cells that end with a table, a figure, a result, and a call of `show`, run by a kernel."""
     first = f"import sys\nsys.path[:] = {json.dumps(sys.path)}\nfrom test_show import *"
     ends = {
         "table": "TABLE",
         "figure": "loss_bars({'one': 0.5})",
+        "result": "Result()",
         "show": "show('two models', TABLE, loss_bars({'one': 0.5}), Page('*x*'))",
     }
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in (first, *ends.values())])
@@ -66,14 +72,15 @@ def test_a_figure_at_the_end_of_a_cell_is_a_picture_with_a_text(outputs):
     assert output.metadata["image/png"]["alt"] == output.data["text/plain"]
 
 
-def test_show_gives_each_part_an_output_of_its_own(outputs):
-    assert [sorted(output.data) for output in outputs["show"]] == [
+@pytest.mark.parametrize("cell", ["result", "show"])
+def test_each_part_is_an_output_of_its_own(outputs, cell):
+    assert [sorted(output.data) for output in outputs[cell]] == [
         ["text/plain"],
         ["text/html", "text/plain"],
         ["image/png", "text/plain"],
         ["text/markdown", "text/plain"],
     ]
-    assert outputs["show"][0].data["text/plain"] == "two models"
+    assert outputs[cell][0].data["text/plain"] == "two models"
 
 
 def test_tables_need_neither_matplotlib_nor_ipython():

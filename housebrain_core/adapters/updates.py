@@ -1,14 +1,14 @@
 """One module's updates D = B A of several adapters in small matrices: sums, norms and best approximations without D.
 
 The B's of all adapters side by side are B (out, R), the A's on top of each other A (R, in), R the sum of the ranks;
-every merge is B C A with coefficients C (R, R). With X'X = B'B and Y'Y = AA', both from the eigenvectors of a Gram matrix
-(R, R) in float64, B = Q X and A = Y' P' for some Q and P with orthonormal columns, which are never formed. The singular
-value decomposition X C Y' = U S V' of the small core is that of the merged update, whose factors are
+every merge is B C A with coefficients C (R, R). With X'X = B'B and Y'Y = AA', both from the eigenvectors of a Gram
+matrix (R, R) in float64, B = Q X and A = Y' P' for some Q and P with orthonormal columns, which are never formed. The
+singular value decomposition X C Y' = U S V' of the small core is that of the merged update, whose factors are
 
     B' = B (C Y' V S^-1/2) and A' = (S^-1/2 U' X C) A.
 
-Nothing is inverted but singular values that are kept, so that adapters may be nearly alike. Source of the core space, in
-which TIES works: Panariello et al. 2025 (arXiv 2509.17786).
+Nothing is inverted but singular values that are kept, so that adapters may be nearly alike. Source of the core space,
+in which TIES works: Panariello et al. 2025 (arXiv 2509.17786).
 """
 
 from dataclasses import dataclass

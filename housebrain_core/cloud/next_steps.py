@@ -1,11 +1,12 @@
 """The end of a session on Kaggle or Colab: the adapter as one file to take home, or how to go on in another one."""
 
 import json
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from housebrain_core.manifests import MANIFEST, sha256_of
 from housebrain_core.platforms import Platform
+from housebrain_core.zips import write_zip
 
 GO_ON_ON_KAGGLE = """\
 1. Only if you ran it with Run All: **Save Version > Save & Run All**, and wait until that run has ended.
@@ -20,20 +21,22 @@ run's output.
 """
 
 
-def pack(output: Path, folder: Path) -> tuple[Path, str]:
-    """Puts a finished adapter into NAME.zip: the files of its manifest, with fixed dates, so the same bytes each time.
+def zip_adapter(output: Path, folder: Path, report: Callable[[str], None] = print) -> Path:
+    """Puts a finished adapter into NAME.zip: its manifest and the files that it lists.
+
+    Args:
+        output: the adapter's folder.
+        folder: where the zip goes.
+        report: gets its size and sha256.
 
     Returns:
-        The zip, and its sha256.
+        The zip.
     """
     names = [MANIFEST, *sorted(json.loads((output / MANIFEST).read_text(encoding="utf-8"))["files"])]
     path = folder / f"{output.name}.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in names:
-            member = zipfile.ZipInfo(f"{output.name}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
-            member.external_attr, member.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
-            archive.writestr(member, (output / name).read_bytes())
-    return path, sha256_of(path)
+    write_zip(path, [(f"{output.name}/{name}", output / name) for name in names])
+    report(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, sha256 {sha256_of(path)}")
+    return path
 
 
 def what_next(
@@ -43,7 +46,7 @@ def what_next(
 
     Args:
         split_id: which split.
-        archive: the packed adapter; None when training has not finished.
+        archive: the adapter's zip; None when training has not finished.
         platform: where we are.
         drive: where checkpoints were copied to; None without Drive.
         rehearsal: it was the rehearsal, whose adapter nobody needs.

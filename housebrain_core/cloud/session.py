@@ -4,21 +4,20 @@ import os
 import shutil
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from textwrap import shorten
 
 from housebrain_core.errors import DataError
-from housebrain_core.manifests import MANIFEST, read_manifest
-from housebrain_core.platforms import ROOT, WORKING, Platform
+from housebrain_core.manifests import MANIFEST
+from housebrain_core.platforms import ROOT, Platform, detect_platform
+from housebrain_core.source_files import hash_source, read_source
+from housebrain_core.splits.bundle import read_bundle, read_bundle_manifest
 from housebrain_core.train.checkpoints import KEEP, checkpoint_step, list_checkpoints
 
 DRIVE = ROOT / "content/drive/MyDrive"
 DEPTH = 7
 """Folders below /kaggle/input that are searched: both of Kaggle's layouts, and a folder or two inside."""
-MOUNT_SECONDS = 60 if Path("/") == ROOT else 1
-"""How long Kaggle may take to mount an input; simulated sessions don't wait that long."""
 ADD = {
     "kaggle": "In the panel on the right: Add Input > Datasets > your upload of {name}.zip, wait a minute, then "
     "Run > Run all.",
@@ -29,51 +28,39 @@ ADD = {
 """How a bundle comes to be found."""
 
 
-def find_bundle(split_id: int, given: str, platform: Platform, drive: Path | None = None) -> Path:
-    """The bundle of a split, still a zip or unpacked by Kaggle, wherever the platform put it.
+def choose_bundle(split_id: int, paths: Iterable[Path], report: Callable[[str], None] = print) -> Path:
+    """The bundle of a split among those within reach, once it is known to be whole.
+
+    Of several, one that holds this very code counts before others, and then the newest.
 
     Args:
         split_id: which split.
-        given: path of a bundle; empty to search.
-        platform: where we are.
-        drive: folder on Drive to search as well.
+        paths: zips and folders; what is no bundle is passed over.
+        report: gets a line about the bundle.
 
     Raises:
-        DataError: it is not there; the message shows what is, and how to add it.
+        DataError: it is not there, or damaged; the message says which splits are there, and how to add it.
     """
-    if given:
-        if Path(given).exists():
-            return Path(given)
-        raise DataError(f"bundle = {given!r} does not exist. Leave it empty to have it searched for.")
-    places = [ROOT / "kaggle/input"] if platform == "kaggle" else [WORKING[platform]]
-    places += [drive] if drive else []
-    last = time.monotonic() + (MOUNT_SECONDS if platform == "kaggle" else 0)
-    while not (found := _search(split_id, places, DEPTH if platform == "kaggle" else 1)):
-        if time.monotonic() >= last:
-            name, there = f"split_{split_id:02d}", "\n".join(line for place in places for line in tree(place))
-            raise DataError(f"{name}.zip is not here. {ADD[platform].format(name=name)}\nWhat is here:\n{there}")
-        time.sleep(min(5, MOUNT_SECONDS))
-    return found
-
-
-def _search(split_id: int, places: list[Path], depth: int) -> Path | None:
-    """A split's bundle below some folders: unpacked, or the newest of its zips, however a browser named them."""
-    name = f"split_{split_id:02d}"
-    for folder in (folder for place in places for folder in walk(place, depth)):
-        if holds_split(folder, split_id):
-            return folder
-        zips = [path for path in folder.glob(f"{name}*.zip") if path.stem[len(name) :].strip()[:1] in ("", "(")]
-        if zips:
-            return max(sorted(zips), key=lambda path: path.stat().st_mtime)
-    return None
-
-
-def holds_split(folder: Path, split_id: int) -> bool:
-    """Whether a folder is the unpacked bundle of a split."""
-    try:
-        return read_manifest(folder, "bundle").get("split_id") == split_id
-    except DataError:
-        return False
+    code = hash_source(read_source())
+    bundles: list[tuple[bool, float, Path]] = []
+    others: list[str] = []
+    for path in paths:
+        try:
+            manifest = read_bundle_manifest(path)
+        except DataError:  # another zip; the cell that looked for bundles has named it if it was damaged
+            continue
+        if manifest.get("split_id") == split_id:
+            bundles.append((manifest.get("code_sha256") == code, path.stat().st_mtime, path))
+        else:
+            others.append(f"  split {manifest.get('split_id')}: {path}")
+    if not bundles:
+        name = f"split_{split_id:02d}"
+        add = ADD[detect_platform()].format(name=name)
+        raise DataError("\n".join([f"{name}.zip is not here. {add} What is here:", *sorted(others)]))
+    *_, chosen = max(bundles)
+    samples = read_bundle(chosen).train.num_rows
+    report(f"{chosen}: {samples:,} samples, whole and unchanged")
+    return chosen
 
 
 def walk(place: Path, depth: int) -> Iterator[Path]:
@@ -85,14 +72,6 @@ def walk(place: Path, depth: int) -> Iterator[Path]:
         level = [
             path for path in folders if not path.name.startswith(".") and path.name not in ("drive", "sample_data")
         ]
-
-
-def tree(place: Path, lines: int = 40) -> list[str]:
-    """What lies in a folder, three levels deep, a line each."""
-    shown = [str(place) if place.is_dir() else f"{place} does not exist"]
-    for folder in walk(place, 2):
-        shown += [f"  {path.relative_to(place)}" for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    return shown if len(shown) <= lines else [*shown[:lines], f"  and {len(shown) - lines} more"]
 
 
 def bring_back(output: Path, platform: Platform, drive: Path | None, report: Callable[[str], None] = print) -> None:

@@ -3,5 +3,10 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"audit": ["audit_dataset"], "samples": ["read_samples"]}
+    __name__,
+    submod_attrs={
+        "audit": ["audit_dataset"],
+        "audit_page": ["entropy_bars", "length_histogram"],
+        "samples": ["read_samples"],
+    },
 )

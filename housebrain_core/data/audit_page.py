@@ -69,7 +69,14 @@ def _wrap(text: str, width: int, first: str, others: str) -> str:
 
 
 def entropy_bars(result: AuditResult) -> Picture:
-    """Draws the nats per sample that are left of each field when the brief is given."""
+    """Draws the nats per sample that are left of each field when the brief is given.
+
+    Args:
+        result: what `audit_dataset` returns.
+
+    Returns:
+        A bar for each field that is not decided.
+    """
     free = [field for field in result.fields if field.free][::-1]
     total = result.entropy_nats_per_sample
     alt = f"Nats per sample that no model can know, for each of {len(free)} fields; together {total:.1f}."
@@ -83,7 +90,14 @@ def entropy_bars(result: AuditResult) -> Picture:
 
 
 def length_histogram(result: AuditResult) -> Picture:
-    """Draws the lengths of prompt and answer together, in both forms, and where a max_length cuts."""
+    """Draws the lengths of prompt and answer together, in the original form and in ours, and where a max_length cuts.
+
+    Args:
+        result: what `audit_dataset` returns.
+
+    Returns:
+        Two histograms over tokens, or over characters where the audit had no tokenizer.
+    """
     unit = "tokens" if result.tokenizer else "characters"
     means = [f"{form} {length.mean:.0f} on average" for form, length in result.lengths.items()]
     figure = Picture(8, 3.2, f"Histogram of {unit} per sample: {', '.join(means)}.")

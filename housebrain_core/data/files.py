@@ -1,15 +1,11 @@
-"""The files of a dataset: which there are, what is in them, and JSON values of it."""
+"""The files of a dataset: which there are, and what is in their lines."""
 
-import codecs
 import gzip
 import io
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from textwrap import shorten
-
-import orjson
 
 from housebrain_core.errors import DataError
 
@@ -60,28 +56,6 @@ def _files_in(folder: Path | str) -> list[str]:
     return [inside + name for name in sorted(os.listdir(folder)) if name.endswith(SUFFIXES)]
 
 
-_BLOCK, _REST = 2**14, 2**9
-"""Bytes asked for first: more than a sample has, and few enough for the processor's cache; and to see that it ends."""
-_BINARY = os.O_RDONLY | getattr(os, "O_BINARY", 0)
-_UNNOTICED = _BINARY | getattr(os, "O_NOATIME", 0)
-"""Without a note in the file's inode that it was read, which the system allows to the file's owner."""
-
-
-def read_file(path: str) -> bytes:
-    """What is in a file, in half the time that `open` takes for one of a few kilobytes."""
-    try:
-        handle = os.open(path, _UNNOTICED)
-    except PermissionError:
-        handle = os.open(path, _BINARY)
-    try:
-        data = os.read(handle, _BLOCK)
-        while more := os.read(handle, _REST if len(data) < _BLOCK else len(data)):
-            data += more
-        return data
-    finally:
-        os.close(handle)
-
-
 def read_lines(path: Path) -> Iterator[tuple[int, bytes | dict]]:
     """The samples of a file with their line."""
     if path.suffix == ".parquet":
@@ -119,35 +93,3 @@ def _from_text(value: object) -> object:
         except ValueError:
             return value
     return value
-
-
-_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
-
-
-def parse_json(line: bytes) -> object:
-    """JSON from bytes; the reason of a DataError says what is wrong with them."""
-    try:  # orjson is ten times faster, but makes floats of integers beyond 64 bits
-        value = orjson.loads(line)
-        return json.loads(line) if _has_long_number(line) else value
-    except (ValueError, RecursionError) as error:
-        if line.startswith(codecs.BOM_UTF8):
-            return parse_json(line.removeprefix(codecs.BOM_UTF8))
-        raise DataError(_explain(line, error)) from None
-
-
-def _has_long_number(line: bytes) -> bool:
-    """Whether 19 digits follow each other; such a row has three at every sixth byte, which is seen sooner."""
-    return b"000" in line[::6].translate(_DIGITS_TO_ZERO) and b"0" * 19 in line.translate(_DIGITS_TO_ZERO)
-
-
-def _explain(line: bytes, error: Exception) -> str:
-    """Why bytes are not JSON."""
-    if not line.strip():
-        return "is empty"
-    if b"\0" in line:
-        return "has NUL bytes"
-    try:
-        line.decode("utf-8")
-    except UnicodeDecodeError as wrong:
-        return f"is not UTF-8 (byte {wrong.start})"
-    return f"is not JSON ({shorten(str(error), 80)})"

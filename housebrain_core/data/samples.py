@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from housebrain_core.data.files import find_parts, parse_json, read_file, read_lines
+from housebrain_core.data.files import find_parts, read_lines
 from housebrain_core.errors import DataError
+from housebrain_core.house.json_text import parse_json
 
 Part = Literal["train", "validation"]
 Sample = dict
@@ -48,14 +49,6 @@ class ReadLog:
             raise DataError(f"the id {sample_id} occurs twice")
         self.ids.add(sample_id)
         self.good += 1
-
-    def add_new(self, sample_ids: list[str]) -> bool:
-        """Counts good samples, if none of their ids was there before; else counts none and returns False."""
-        if not self.ids.isdisjoint(sample_ids) or len(set(sample_ids)) < len(sample_ids):
-            return False
-        self.ids.update(sample_ids)
-        self.good += len(sample_ids)
-        return True
 
     def refuse(self, origin: str, reason: str) -> None:
         """Takes note of a bad sample."""
@@ -135,39 +128,22 @@ class Item(NamedTuple):
         """Where the sample is: file, or file:line."""
         return self.path if self.number is None else f"{self.path}:{self.number}"
 
-    def load(self) -> bytes | dict:
-        """What is in the file or line.
-
-        Raises:
-            DataError: it cannot be read.
-        """
-        if self.line is not None:
-            return self.line
-        try:
-            return read_file(self.path)
-        except OSError as error:
-            raise DataError(f"cannot be read ({error.strerror})") from None
-
-    def parse(self, line: bytes | dict) -> Sample:
-        """The sample in what `load` gave.
-
-        Raises:
-            DataError: with the reason alone.
-        """
-        return parse_sample(line, partial(_default_id, self.path, self.number))
-
     def read(self) -> tuple[Part, Sample]:
         """Reads and checks the sample.
 
         Raises:
             DataError: with the reason alone.
         """
-        sample = self.parse(self.load())
-        return self.part_of(sample["id"]), sample
-
-    def part_of(self, sample_id: str) -> Part:
-        """The part that the sample belongs to."""
-        return "validation" if self.held_out and is_held_out(sample_id) else self.part
+        line = self.line
+        if line is None:
+            try:
+                with open(self.path, "rb") as file:
+                    line = file.read()
+            except OSError as error:
+                raise DataError(f"cannot be read ({error.strerror})") from None
+        sample = parse_sample(line, partial(_default_id, self.path, self.number))
+        held_out = self.held_out and is_held_out(sample["id"])
+        return "validation" if held_out else self.part, sample
 
 
 def list_items(source: Path, parts: tuple[Part, ...]) -> Iterator[Item]:

@@ -28,10 +28,10 @@ from housebrain_core.house.limits import read_limits, values_of
 from housebrain_core.llm.constrained import safe_limit
 from housebrain_core.llm.decoding import Answered, Decoding
 from housebrain_core.llm.llm import HouseBrainLLM
-from housebrain_core.manifests import read_manifest, sha256_of, to_json, write_atomically
+from housebrain_core.manifests import sha256_of, to_json, write_atomically
 from housebrain_core.outputs import check_file
-from housebrain_core.splits.bundle import is_bundle, read_bundle
-from housebrain_core.splits.bundle import read_validation
+from housebrain_core.splits.bundle import is_bundle, read_bundle, read_validation
+from housebrain_core.splits.parts import read_splits
 
 TRAINING_SAMPLES = 5000
 """Training samples whose free fields are counted."""
@@ -166,7 +166,7 @@ class ModelRun:
 def read_training(data: Path) -> tuple[float | None, dict[str, Counter]]:
     """The known entropy of the data in nats per sample, and how often free fields have each value in training."""
     if (data / "split_summary.json").is_file():
-        data = data / read_manifest(data, "splits")["parts"][0]["data"]
+        data = data / read_splits(data)[0].bundle
     if is_bundle(data):
         bundle = read_bundle(data)
         completions = bundle.train.column("completion")[:TRAINING_SAMPLES].to_pylist()

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from housebrain_core.house import codec
 from housebrain_core.house.codec import DesignError
-from housebrain_core.house.parsing import NEVER_TRUSTED, StrictJSONError, repaired_parse, strict_json_parse
+from housebrain_core.house.json_text import NEVER_TRUSTED, StrictJSONError, repaired_parse, strict_json_parse
 from housebrain_core.house.rules import RULES, Findings, check_design, score_rules, total_score
 from housebrain_core.house.schema import Answer
 from housebrain_core.llm.decoding import Answered, read_answer

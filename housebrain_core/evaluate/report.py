@@ -10,7 +10,7 @@ from housebrain_core.evaluate.judging import RATES, check_or_none, design_score,
 from housebrain_core.evaluate.tables import draw_losses, draw_rates, percent
 from housebrain_core.house import drawing
 from housebrain_core.house.codec import DesignError
-from housebrain_core.house.parsing import REPAIR_LIMIT
+from housebrain_core.house.json_text import REPAIR_LIMIT
 from housebrain_core.html_pages import render_page
 from housebrain_core.llm.decoding import Answered, read_answer
 

@@ -1,7 +1,6 @@
 """How a brief becomes short and whole again; `codec` decides which form is written."""
 
 import json
-import re
 from typing import Any
 
 from housebrain_core.house.json_text import dumps, is_number, same
@@ -9,80 +8,101 @@ from housebrain_core.house.json_text import dumps, is_number, same
 _BRIEF = ("basicDetails", "plot", "roomBreakdown")
 _DETAILS = ("totalArea", "unit", "bedrooms", "bathrooms", "floors", "budget", "style")
 _PLOT = ("length", "width", "unit", "shape", "orientation", "slope_degrees", "is_corner_plot", "setbacks_ft")
-_SETBACKS = ["front", "rear", "left", "right"]
+_SETBACKS = ("front", "rear", "left", "right")
+_ROOM = ("type", "count", "minArea")
 _RENAMED = {"shape": "shape", "orientation": "orientation", "slope_degrees": "slope", "is_corner_plot": "corner"}
+"""Fields of the plot that a short form has under another name."""
 BEDROOMS = ("master_bedroom", "bedroom")
 """Rooms that a brief counts as bedrooms."""
-_REPEATED = re.compile(r"(\d+)x(.+)")
 
 
 def shorten_brief(brief: Any) -> dict | None:
-    """The short form of a brief of nearly the usual shape, else None; it may not be exact yet."""
-    if not (isinstance(brief, dict) and tuple(brief) == _BRIEF):
+    """The short form of a brief with the fields of house data, else None.
+
+    Args:
+        brief: any JSON value.
+
+    Returns:
+        What `expand_brief` may make the same brief of; whether it does is for the caller to check.
+    """
+    if type(brief) is not dict or tuple(brief) != _BRIEF:
         return None
     details, plot, rows = brief.values()
-    if not (isinstance(details, dict) and isinstance(plot, dict) and isinstance(rows, list)):
+    if not (type(details) is type(plot) is dict and type(rows) is list):
         return None
-    if not {*details} <= {*_DETAILS} or not {*plot} <= {*_PLOT}:
+    if not (details.keys() <= {*_DETAILS} and plot.keys() <= {*_PLOT}):
         return None
-    rooms = _group_rooms(rows)
-    derived = _derive_details(plot, rows if rooms is None else _ungroup_rooms(rooms))
     short = {key: details[key] for key in ("style", "floors", "budget") if key in details}
-    for key, value in derived.items():
+    for key, value in _derive_details(plot, rows).items():
         if key not in details:
             return None
         if not same(details[key], value):
             short[key] = details[key]
-    if "length" in plot and "width" in plot:
-        short["plot"] = [plot["length"], plot["width"]]
-    if plot.get("unit") != "ft":
-        short["plot_unit"] = plot.get("unit")
-    short |= {new: plot[old] for old, new in _RENAMED.items() if old in plot}
-    if isinstance(plot.get("setbacks_ft"), dict) and list(plot["setbacks_ft"]) == _SETBACKS:
-        short["setbacks"] = list(plot["setbacks_ft"].values())
+    short |= _shorten_plot(plot)
+    rooms = _group_rooms(rows)
     return short | ({"roomBreakdown": rows} if rooms is None else {"rooms": rooms})
 
 
 def expand_brief(short: dict) -> dict:
     """The brief that a short form stands for."""
-    rows = _ungroup_rooms(short["rooms"]) if "rooms" in short else short["roomBreakdown"]
+    rows = _list_rooms(short["rooms"]) if "rooms" in short else short["roomBreakdown"]
     plot: dict[str, Any] = {}
     if "plot" in short:
-        plot |= {"length": short["plot"][0], "width": short["plot"][1]}
+        plot["length"], plot["width"] = short["plot"]
     plot["unit"] = short.get("plot_unit", "ft")
     plot |= {old: short[new] for old, new in _RENAMED.items() if new in short}
     if "setbacks" in short:
         plot["setbacks_ft"] = dict(zip(_SETBACKS, short["setbacks"], strict=True))
-    known = _derive_details(plot, rows) | short
-    return {"basicDetails": {k: known[k] for k in _DETAILS if k in known}, "plot": plot, "roomBreakdown": rows}
+    details = _derive_details(plot, rows) | short
+    return {"basicDetails": {k: details[k] for k in _DETAILS if k in details}, "plot": plot, "roomBreakdown": rows}
+
+
+def _shorten_plot(plot: dict) -> dict:
+    short = {}
+    if "length" in plot and "width" in plot:
+        short["plot"] = [plot["length"], plot["width"]]
+    if plot.get("unit") != "ft":
+        short["plot_unit"] = plot.get("unit")
+    short |= {new: plot[old] for old, new in _RENAMED.items() if old in plot}
+    setbacks = plot.get("setbacks_ft")
+    if type(setbacks) is dict and tuple(setbacks) == _SETBACKS:
+        short["setbacks"] = list(setbacks.values())
+    return short
 
 
 def _derive_details(plot: dict, rows: list) -> dict:
-    """What a brief's details almost always are: area of the plot, bedrooms of the room list, half as many baths."""
-    beds = [row["count"] for row in rows if isinstance(row, dict) and row.get("type") in BEDROOMS
-            and type(row.get("count")) is int]  # fmt: skip
-    sides = [plot.get("length"), plot.get("width")]
-    area = int(sides[0] * sides[1]) if all(is_number(side) and abs(side) < 1e6 for side in sides) else 0
-    return {"totalArea": area, "unit": "sqft", "bedrooms": sum(beds), "bathrooms": max(1, sum(beds) // 2)}
+    """What a brief's details nearly always are: area of the plot, bedrooms of the room list, half as many baths."""
+    beds = 0
+    for row in rows:
+        if type(row) is dict and row.get("type") in BEDROOMS and type(row.get("count")) is int:
+            beds += row["count"]
+    length, width = plot.get("length"), plot.get("width")
+    measured = is_number(length) and is_number(width) and abs(length) < 1e6 and abs(width) < 1e6
+    area = int(length * width) if measured else 0
+    return {"totalArea": area, "unit": "sqft", "bedrooms": beds, "bathrooms": max(1, beds // 2)}
 
 
 def _group_rooms(rows: list) -> dict | None:
     """Rows of the room list by type: 120 for one room of 120 ft2, "4x63" for four, a list for several rows."""
-    grouped: dict[str, list] = {}
+    rooms: dict[str, list] = {}
     for row in rows:
-        if not (isinstance(row, dict) and list(row) == ["type", "count", "minArea"]):
+        if type(row) is not dict or tuple(row) != _ROOM:
             return None
         kind, count, area = row.values()
-        if not (isinstance(kind, str) and type(count) is int and count > 0 and type(area) in (int, float)):
+        if not (type(kind) is str and type(count) is int and count > 0 and is_number(area)):
             return None
-        grouped.setdefault(kind, []).append(area if count == 1 else f"{count}x{dumps(area)}")
-    return {kind: areas[0] if len(areas) == 1 else areas for kind, areas in grouped.items()}
+        rooms.setdefault(kind, []).append(area if count == 1 else f"{count}x{dumps(area)}")
+    return {kind: areas[0] if len(areas) == 1 else areas for kind, areas in rooms.items()}
 
 
-def _ungroup_rooms(rooms: dict) -> list:
+def _list_rooms(rooms: dict) -> list[dict]:
+    """Rows of the room list again."""
     rows = []
     for kind, areas in rooms.items():
-        for area in areas if isinstance(areas, list) else [areas]:
-            count, area = _REPEATED.fullmatch(area).groups() if isinstance(area, str) else (1, area)
-            rows.append({"type": kind, "count": int(count), "minArea": json.loads(area) if count != 1 else area})
+        for area in areas if type(areas) is list else [areas]:
+            count = 1
+            if type(area) is str:
+                times, _, text = area.partition("x")
+                count, area = int(times), json.loads(text)
+            rows.append({"type": kind, "count": count, "minArea": area})
     return rows

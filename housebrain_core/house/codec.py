@@ -9,16 +9,15 @@ other completion is an `Answer` (schema.py).
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from housebrain_core.errors import DataError, HouseBrainError
 from housebrain_core.house.brief_text import expand_brief, shorten_brief
-from housebrain_core.house.codec_usual import usual_answer, usual_brief
 from housebrain_core.house.design_text import derive_design, expand_design, shorten_design
-from housebrain_core.house.json_text import dumps
-from housebrain_core.house.parsing import strict_json_parse
+from housebrain_core.house.json_text import dumps, strict_json_parse, to_bytes
 from housebrain_core.house.schema import Answer
 
 __all__ = ["dumps", "strict_json_parse"]  # they belong to the codec, and are imported from here
@@ -60,23 +59,23 @@ def encode(sample: dict) -> Example:
     Raises:
         DataError: a value that JSON does not have (NaN, Infinity, a Python object).
     """
-    brief, design = sample["input"], sample["output"]
-    return Example(write_prompt(brief), usual_answer(brief, design) or dumps(any_answer(brief, design)))
+    return Example(write_prompt(sample["input"]), write_completion(sample["input"], sample["output"]))
 
 
 def write_prompt(brief: dict) -> str:
     """The prompt for a brief: the same bytes in training, evaluation, generation and export."""
-    return dumps(usual_brief(brief) or any_brief(brief)) + "\n"
+    short = shorten_brief(brief)
+    if not _is_exact(short, "brief", expand_brief, brief):
+        short = {"brief": brief}
+    return dumps(short) + "\n"
 
 
-def any_brief(brief: Any) -> dict:
-    """The short form of a brief where that gives it back exactly, else the whole brief under its name."""
-    return _shortest(brief, "brief", lambda: shorten_brief(brief), expand_brief)
-
-
-def any_answer(brief: Any, design: Any) -> dict:
-    """The answer for a design where that gives it back exactly, else the whole design under its name."""
-    return _shortest(design, "design", lambda: shorten_design(brief, design), lambda s: expand_design(brief, s))
+def write_completion(brief: Any, design: Any) -> str:
+    """The completion for a design: an answer where that gives it back exactly, else the whole design."""
+    answer = shorten_design(brief, design)
+    if not _is_exact(answer, "design", partial(expand_design, brief), design):
+        answer = {"design": design}
+    return dumps(answer)
 
 
 def read_prompt(prompt: str) -> dict:
@@ -126,9 +125,6 @@ def check_version(version: Any, where: str) -> None:
         )
 
 
-def _shortest(value: Any, name: str, shorten: Callable, expand: Callable) -> dict:
-    """The short form where it gives the value back exactly, else the value itself under its name."""
-    short = shorten()
-    if short is not None and list(short) != [name] and dumps(expand(short)) == dumps(value):
-        return short
-    return {name: value}
+def _is_exact(short: dict | None, name: str, expand: Callable[[dict], Any], value: Any) -> bool:
+    """Whether a short form gives a value back, and cannot be taken for the value itself under `name`."""
+    return short is not None and list(short) != [name] and to_bytes(expand(short)) == to_bytes(value)

@@ -1,5 +1,6 @@
 """How a design becomes an answer without what code can derive, and whole again; `codec` decides what is written."""
 
+from operator import itemgetter
 from typing import Any
 
 from pydantic import ValidationError
@@ -7,115 +8,103 @@ from pydantic import ValidationError
 from housebrain_core.house.json_text import is_number, same
 from housebrain_core.house.schema import FEATURES, Answer
 
-_DESIGN = ("input", "levels", "total_area", "construction_cost", "materials", "exterior_specifications",
-           "climate_and_site", "building_codes", "render_paths")  # fmt: skip
-_MATERIALS = {"exterior": "exterior_wall", "roofing": "roofing", "windows": "windows", "doors": "doors"}
-_EXTERIOR = {"exterior_wall": "wall", "roofing": "roof", "windows": "windows", "doors": "doors",
-             "garage_type": "garage", "garage_spaces": "garage_spaces", "exterior_color": "wall_color",
-             "roof_color": "roof_color"}  # fmt: skip
-_CLIMATE = {"climate_zone": "climate", "seismic_zone": "seismic", "wind_zone": "wind", "snow_load": "snow",
-            "rainfall": "rainfall", "soil_type": "soil", "water_table": "water_table"}  # fmt: skip
-_COMFORT = {"cooling_priority": "cooling", "heating_priority": "heating", "insulation_level": "insulation"}
-_ORDER = tuple(Answer.model_fields)
+DESIGN = {
+    "input": "input",
+    "levels": "levels",
+    "total_area": "total_area",
+    "construction_cost": "construction_cost",
+    "materials": {
+        "exterior": "wall",
+        "roofing": "roof",
+        "flooring": "flooring",
+        "windows": "windows",
+        "doors": "doors",
+    },
+    "exterior_specifications": {
+        "exterior_wall": "wall",
+        "roofing": "roof",
+        "windows": "windows",
+        "doors": "doors",
+        "garage_type": "garage",
+        "garage_spaces": "garage_spaces",
+        "exterior_color": "wall_color",
+        "roof_color": "roof_color",
+    },
+    "climate_and_site": {
+        "climate_zone": "climate",
+        "seismic_zone": "seismic",
+        "wind_zone": "wind",
+        "snow_load": "snow",
+        "rainfall": "rainfall",
+        "soil_type": "soil",
+        "water_table": "water_table",
+        "utilities": {
+            "water": "water",
+            "sewer": "sewer",
+            "electricity": "electricity",
+            "gas": "gas",
+            "solar_ready": "solar_ready",
+        },
+        "cooling_priority": "cooling",
+        "heating_priority": "heating",
+        "insulation_level": "insulation",
+    },
+    "building_codes": {
+        "floor_area_ratio": "floor_area_ratio",
+        "max_buildable_area": "max_area",
+        "max_height_ft": "max_height",
+        "parking_required": "parking",
+        "fire_safety": {"sprinklers": "sprinklers", "fire_exits": "fire_exits", "fire_walls": "fire_walls"},
+        "accessibility": {"ramp_required": "ramp", "accessible_bathroom": "accessible_bathroom"},
+    },
+    "render_paths": {"front": "front_view", "top": "top_view"},
+}
+"""A design of house data, key by key: in each place stands the name of a field of its `Answer`, of a feature, or of
+what code derives (`derive_design`, `expand_design`)."""
+_FIELDS = tuple(Answer.model_fields)
 
 
 def shorten_design(brief: Any, design: Any) -> dict | None:
-    """The answer for a design of nearly the usual shape, else None; it may not be exact yet."""
+    """The answer for a design with the fields of house data, else None.
+
+    Args:
+        brief: what the design answers; fields that follow from it are left out.
+        design: any JSON value.
+
+    Returns:
+        What `expand_design` may make the same design of; whether it does is for the caller to check.
+    """
+    fields: dict[str, Any] = {}
     try:
-        short = _read_answer(brief, design)
-    except (KeyError, TypeError, AttributeError):  # some part is missing or of another type
+        _DESIGN.read(design, fields)
+        answer = _write_answer(brief, fields)
+        Answer.model_validate(answer)
+    except (KeyError, TypeError, AttributeError, ValidationError):  # a part is missing, or of another type or value
         return None
-    derived = derive_design(brief, short)
-    short = {key: short[key] for key in _ORDER if key in short and not same(short[key], derived.get(key, short))}
-    try:
-        Answer.model_validate(short)
-    except ValidationError:
-        return None
-    return short
+    return answer
 
 
-def _read_answer(brief: Any, design: Any) -> dict:
-    """All fields of an answer from a design, derivable ones included."""
-    outside, site, codes = (design[name] for name in _DESIGN[5:8])
-    utilities, fire, access = site["utilities"], codes["fire_safety"], codes["accessibility"]
-    present = {"gas": utilities["gas"] == "Available", "solar_ready": utilities["solar_ready"],
-               "sprinklers": fire["sprinklers"], "fire_walls": fire["fire_walls"],
-               "ramp": access["ramp_required"], "accessible_bathroom": access["accessible_bathroom"]}  # fmt: skip
-    short = {
-        "total_area": design["total_area"],
-        "construction_cost": design["construction_cost"],
-        "flooring": design["materials"]["flooring"],
-        "water": utilities["water"],
-        "sewer": utilities["sewer"],
-        "max_area": codes["max_buildable_area"],
-        "floor_area_ratio": codes["floor_area_ratio"],
-        "max_height": codes["max_height_ft"],
-        "parking": codes["parking_required"],
-        "fire_exits": fire["fire_exits"],
-        "features": [name for name in FEATURES if present[name]],
-    }
-    short |= {new: outside[old] for old, new in _EXTERIOR.items()}
-    short |= {new: site[old] for old, new in (_CLIMATE | _COMFORT).items()}
-    if design["levels"]:
-        short["levels"] = [_shorten_level(level) for level in design["levels"]]
-    return short
-
-
-def expand_design(brief: Any, short: dict) -> dict:
-    """The design that an answer stands for, derivable fields included."""
-    known = derive_design(brief, short) | short
-    present = set(short["features"])
-    outside = {old: known[new] for old, new in _EXTERIOR.items()}
+def expand_design(brief: Any, answer: dict) -> dict:
+    """The design that an answer stands for, with the brief and all that follows from it."""
     style = _details_of(brief).get("style")
-    return {
-        "input": brief,
-        "levels": [_expand_level(number, level) for number, level in enumerate(short.get("levels", []), 1)],
-        "total_area": known["total_area"],
-        "construction_cost": known["construction_cost"],
-        "materials": {
-            "exterior": known["wall"],
-            "roofing": known["roof"],
-            "flooring": known["flooring"],
-            "windows": known["windows"],
-            "doors": known["doors"],
-        },
-        "exterior_specifications": outside,
-        "climate_and_site": {old: known[new] for old, new in _CLIMATE.items()}
-        | {
-            "utilities": {
-                "water": known["water"],
-                "sewer": known["sewer"],
-                "electricity": "Available",
-                "gas": "Available" if "gas" in present else "Not_Available",
-                "solar_ready": "solar_ready" in present,
-            }
-        }
-        | {old: known[new] for old, new in _COMFORT.items()},
-        "building_codes": {
-            "floor_area_ratio": known["floor_area_ratio"],
-            "max_buildable_area": known["max_area"],
-            "max_height_ft": known["max_height"],
-            "parking_required": known["parking"],
-            "fire_safety": {
-                "sprinklers": "sprinklers" in present,
-                "fire_exits": known["fire_exits"],
-                "fire_walls": "fire_walls" in present,
-            },
-            "accessibility": {
-                "ramp_required": "ramp" in present,
-                "accessible_bathroom": "accessible_bathroom" in present,
-            },
-        },
-        "render_paths": {view: f"renders/{style}_{view}.png" for view in ("front", "top")},
-    }
+    fields = derive_design(brief, answer) | answer
+    fields |= {name: name in answer["features"] for name in FEATURES}
+    fields["gas"] = "Available" if fields["gas"] else "Not_Available"
+    fields["electricity"] = "Available"
+    fields["front_view"] = f"renders/{style}_front.png"
+    fields["top_view"] = f"renders/{style}_top.png"
+    fields["input"] = brief
+    fields["levels"] = [_expand_level(number, level) for number, level in enumerate(answer.get("levels", []), 1)]
+    return _DESIGN.fill(fields)
 
 
-def derive_design(brief: Any, short: dict) -> dict:
+def derive_design(brief: Any, answer: dict) -> dict:
     """The fields of an answer that follow from the brief or from other fields."""
     details = _details_of(brief)
     area, budget = details.get("totalArea"), details.get("budget")
-    climate = short.get("climate")
-    hot, cold = climate in ("Hot_Dry", "Hot_Humid"), climate == "Cold"
+    climate = answer.get("climate")
+    hot = climate in ("Hot_Dry", "Hot_Humid")
+    cold = climate == "Cold"
     derived = {
         "total_area": area,
         "cooling": "High" if hot else "Low" if cold else "Medium",
@@ -124,9 +113,47 @@ def derive_design(brief: Any, short: dict) -> dict:
     }
     if is_number(budget) and abs(budget) < 1e15:
         derived["construction_cost"] = int(budget * 0.6)
-    if is_number(area) and area > 0 and is_number(short.get("max_area")):
-        derived["floor_area_ratio"] = round((short["max_area"] + 0.5) / area, 2)
+    if is_number(area) and area > 0 and is_number(answer.get("max_area")):
+        derived["floor_area_ratio"] = round((answer["max_area"] + 0.5) / area, 2)
     return derived
+
+
+def _write_answer(brief: Any, fields: dict) -> dict:
+    """An answer of all fields of a design, derivable ones included."""
+    present = fields | {"gas": fields["gas"] == "Available"}
+    fields["features"] = [name for name in FEATURES if present[name]]
+    fields["levels"] = [_shorten_level(level) for level in fields["levels"]]
+    left_out = {name for name, value in derive_design(brief, fields).items() if same(fields[name], value)}
+    if not fields["levels"]:
+        left_out.add("levels")
+    return {name: fields[name] for name in _FIELDS if name not in left_out}
+
+
+class _Object:
+    """An object of `DESIGN`, prepared for reading and writing; `names` are the fields in the places of its keys."""
+
+    def __init__(self, shape: dict[str, Any]):
+        self.keys = tuple(shape)
+        self.names = tuple(part if isinstance(part, str) else key for key, part in shape.items())
+        self.inner = [(key, _Object(part)) for key, part in shape.items() if isinstance(part, dict)]
+        self._values_of = itemgetter(*self.names)
+
+    def read(self, value: dict, fields: dict) -> None:
+        """Puts the values of an object of this shape into `fields`, by name."""
+        if tuple(value) != self.keys:
+            raise KeyError(f"expected the keys {self.keys}")
+        fields.update(zip(self.names, value.values(), strict=True))
+        for name, part in self.inner:
+            part.read(fields[name], fields)
+
+    def fill(self, fields: dict) -> dict:
+        """The object of this shape with the values in `fields`."""
+        for name, part in self.inner:
+            fields[name] = part.fill(fields)
+        return dict(zip(self.keys, self._values_of(fields), strict=True))
+
+
+_DESIGN = _Object(DESIGN)
 
 
 def _details_of(brief: Any) -> dict:

@@ -145,10 +145,11 @@ Feet = Annotated[int, Field(ge=0, le=999)]
 WALLS = ("north", "east", "south", "west")
 FEATURES = ("gas", "solar_ready", "sprinklers", "fire_walls", "ramp", "accessible_bathroom")
 FEATURE_LISTS = [list(some) for size in range(len(FEATURES) + 1) for some in combinations(FEATURES, size)]
+_SELECTIONS = frozenset(map(tuple, FEATURE_LISTS))
 
 
-def _known_features(value: list[str]) -> list[str]:
-    if value not in FEATURE_LISTS:
+def _check_features(value: list[str]) -> list[str]:
+    if tuple(value) not in _SELECTIONS:
         raise ValueError(f"features are a selection of {FEATURES}, in this order")
     return value
 
@@ -272,5 +273,7 @@ class Answer(Strict):
     max_height: Feet
     parking: Annotated[int, Field(ge=0, le=9)]
     fire_exits: Annotated[int, Field(ge=0, le=9)]
-    features: Annotated[list[str], AfterValidator(_known_features), WithJsonSchema({"enum": FEATURE_LISTS})]
+    features: Annotated[
+        list[str], AfterValidator(_check_features), WithJsonSchema({"enum": [list(some) for some in FEATURE_LISTS]})
+    ]
     levels: Annotated[list[AnswerLevel], Field(max_length=4)] = Field(default=None)

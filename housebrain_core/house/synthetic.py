@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from housebrain_core.data.samples import Sample
+from housebrain_core.house.design_text import expand_design
 from housebrain_core.house.schema import FEATURES, Answer
 
 FAVOURED = 0.7
@@ -46,7 +46,7 @@ class Layout:
 DEMO_LAYOUT = Layout("demo", hall=4, door=2, margin=2, first_row="south")
 
 
-def make_samples(count: int, seed: int | str, layout: Layout = DEMO_LAYOUT) -> Iterator[Sample]:
+def make_samples(count: int, seed: int | str, layout: Layout = DEMO_LAYOUT) -> Iterator[dict]:
     """Generates samples; the same arguments give the same samples.
 
     Args:
@@ -58,17 +58,17 @@ def make_samples(count: int, seed: int | str, layout: Layout = DEMO_LAYOUT) -> I
     for index in range(count):
         brief, rooms = _draw_brief(dice)
         levels = _plan_levels(rooms, brief["basicDetails"]["floors"], layout)
-        areas = [room["bounds"]["width"] * room["bounds"]["height"] for level in levels for room in level["rooms"]]
-        brief["basicDetails"]["totalArea"] = sum(areas)
+        sides = [room["size"] for level in levels for room in level["rooms"]]
+        brief["basicDetails"]["totalArea"] = sum(width * height for width, height in sides)
         yield {
             "id": f"DEMO-{seed}-{index:06d}",
             "input": brief,
-            "output": _specify(brief, levels, _draw_specification(dice, layout)),
+            "output": expand_design(brief, _answer(brief, levels, _draw_specification(dice, layout))),
             "metadata": {"region": "Demo", "layout": layout.name},
         }
 
 
-def make_other_layouts(count: int, seed: int) -> Iterator[Sample]:
+def make_other_layouts(count: int, seed: int) -> Iterator[dict]:
     """Generates samples in a mixture of layouts, none of them the demo's: what its base model is taught."""
     dice = random.Random(f"other layouts/{seed}")
     for index in range(count):
@@ -147,44 +147,39 @@ def _draw_brief(dice: random.Random) -> tuple[dict, list[tuple[str, int]]]:
 
 
 def _plan_levels(rooms: list[tuple[str, int]], floors: int, layout: Layout) -> list[dict]:
-    """Living rooms below, bedrooms above, a bathroom on each floor."""
+    """Levels of an answer: living rooms below, bedrooms above, a bathroom on each floor."""
     if floors == 1:
-        per_floor = [rooms]
-    else:
-        baths = [room for room in rooms if room[0] == "bathroom"]
-        below = [room for room in rooms if room[0] in GROUND_ROOMS and room not in baths] + baths[:1]
-        above = [room for room in rooms if room[0] not in GROUND_ROOMS] + baths[1:]
-        per_floor = [below, above]
-    return [_plan_level(number, own, floors, layout) for number, own in enumerate(per_floor, 1)]
+        return [_plan_level(rooms, layout, entrance=True, stairs=False)]
+    baths = [room for room in rooms if room[0] == "bathroom"]
+    below = [room for room in rooms if room[0] in GROUND_ROOMS and room not in baths] + baths[:1]
+    above = [room for room in rooms if room[0] not in GROUND_ROOMS] + baths[1:]
+    return [
+        _plan_level(below, layout, entrance=True, stairs=True),
+        _plan_level(above, layout, entrance=False, stairs=False),
+    ]
 
 
-def _plan_level(number: int, rooms: list[tuple[str, int]], floors: int, layout: Layout) -> dict:
+def _plan_level(rooms: list[tuple[str, int]], layout: Layout, entrance: bool, stairs: bool) -> dict:
     """One level: every other room in one row, the rest in the other, the hall between them as long as the longer."""
-    sides = ("south", "north") if layout.first_row == "south" else ("north", "south")
+    rows = ("south", "north") if layout.first_row == "south" else ("north", "south")
     ends = {"south": 0, "north": 0}
     placed = []
     for index, (kind, area) in enumerate(rooms):
-        row, side = sides[index % 2], area // DEPTH
+        row = rows[index % 2]
+        side = area // DEPTH
         y = 0 if row == "south" else DEPTH + layout.hall
-        window = {"wall": row, "position": layout.margin, "width": max(1, side - 2 * layout.margin), "height": 4}
-        door = {"wall": "north" if row == "south" else "south", "position": layout.door, "width": 3}
-        placed.append(_room(kind, (ends[row], y, side, DEPTH), [door], [window]))
+        door = ["north" if row == "south" else "south", layout.door, 3]
+        window = [row, layout.margin, max(1, side - 2 * layout.margin), 4]
+        placed.append(_room(kind, [side, DEPTH], [ends[row], y], [door], [window]))
         ends[row] += side
-    entrance = [{"wall": "west", "position": 0, "width": 3}] if number == 1 else []
-    placed.append(_room("hall", (0, DEPTH, max(ends.values()), layout.hall), entrance, []))
-    for index, room in enumerate(placed, 1):
-        room["id"] = f"L{number}-{index}"
-    stair = {"floor_from": number, "floor_to": number + 1, "bounds": _bounds((0, DEPTH, 14, layout.hall))}
-    stairs = [{**stair, "width": layout.hall}] if number < floors else []
-    return {"level_number": number, "height": 10, "rooms": placed, "stairs": stairs}
+    front_doors = [["west", 0, 3]] if entrance else []
+    placed.append(_room("hall", [max(ends.values()), layout.hall], [0, DEPTH], front_doors, []))
+    stair = {"size": [14, layout.hall], "at": [0, DEPTH]}
+    return {"height": 10, "rooms": placed, "stairs": [stair] if stairs else []}
 
 
-def _room(kind: str, box: tuple[int, ...], doors: list[dict], windows: list[dict]) -> dict:
-    return {"id": "", "type": kind, "bounds": _bounds(box), "doors": doors, "windows": windows}
-
-
-def _bounds(box: tuple[int, ...]) -> dict:
-    return dict(zip(("x", "y", "width", "height"), box, strict=True))
+def _room(kind: str, size: list[int], at: list[int], doors: list[list], windows: list[list]) -> dict:
+    return {"room": kind, "size": size, "at": at, "doors": doors, "windows": windows}
 
 
 # --- the specification
@@ -201,65 +196,16 @@ def _draw_specification(dice: random.Random, layout: Layout) -> dict[str, str | 
     return drawn
 
 
-def _specify(brief: dict, levels: list[dict], drawn: dict) -> dict:
-    """The design, in the shape and order of the real dataset."""
-    details, plot = brief["basicDetails"], brief["plot"]
-    hot, cold = drawn["climate"] in ("Hot_Dry", "Hot_Humid"), drawn["climate"] == "Cold"
-    max_area = int(plot["length"] * plot["width"] * 0.6)
-    shared = {"roofing": drawn["roof"], "windows": drawn["windows"], "doors": drawn["doors"]}
+def _answer(brief: dict, levels: list[dict], drawn: dict[str, str | bool]) -> dict:
+    """The answer (see schema.Answer) of what was drawn; code derives the rest of the design from it."""
+    plot = brief["plot"]
     return {
-        "input": brief,
+        **{field: drawn[field] for field in DRAWN},
+        "garage_spaces": 0 if drawn["garage"] == "None" else 1,
+        "max_area": int(plot["length"] * plot["width"] * 0.6),
+        "max_height": 30,
+        "parking": 1,
+        "fire_exits": brief["basicDetails"]["floors"],
+        "features": [feature for feature in FEATURES if drawn[feature]],
         "levels": levels,
-        "total_area": details["totalArea"],
-        "construction_cost": int(details["budget"] * 0.6),
-        "materials": {
-            "exterior": drawn["wall"],
-            "roofing": drawn["roof"],
-            "flooring": drawn["flooring"],
-            "windows": drawn["windows"],
-            "doors": drawn["doors"],
-        },
-        "exterior_specifications": {
-            "exterior_wall": drawn["wall"],
-            **shared,
-            "garage_type": drawn["garage"],
-            "garage_spaces": 0 if drawn["garage"] == "None" else 1,
-            "exterior_color": drawn["wall_color"],
-            "roof_color": drawn["roof_color"],
-        },
-        "climate_and_site": {
-            "climate_zone": drawn["climate"],
-            "seismic_zone": drawn["seismic"],
-            "wind_zone": drawn["wind"],
-            "snow_load": drawn["snow"],
-            "rainfall": drawn["rainfall"],
-            "soil_type": drawn["soil"],
-            "water_table": drawn["water_table"],
-            "utilities": {
-                "water": drawn["water"],
-                "sewer": drawn["sewer"],
-                "electricity": "Available",
-                "gas": "Available" if drawn["gas"] else "Not_Available",
-                "solar_ready": drawn["solar_ready"],
-            },
-            "cooling_priority": "High" if hot else "Low" if cold else "Medium",
-            "heating_priority": "Low" if hot else "High" if cold else "Medium",
-            "insulation_level": "High" if hot or cold else "Medium",
-        },
-        "building_codes": {
-            "floor_area_ratio": round((max_area + 0.5) / details["totalArea"], 2),
-            "max_buildable_area": max_area,
-            "max_height_ft": 30,
-            "parking_required": 1,
-            "fire_safety": {
-                "sprinklers": drawn["sprinklers"],
-                "fire_exits": details["floors"],
-                "fire_walls": drawn["fire_walls"],
-            },
-            "accessibility": {
-                "ramp_required": drawn["ramp"],
-                "accessible_bathroom": drawn["accessible_bathroom"],
-            },
-        },
-        "render_paths": {view: f"renders/{details['style']}_{view}.png" for view in ("front", "top")},
     }

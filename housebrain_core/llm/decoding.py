@@ -9,7 +9,7 @@ from transformers import LogitsProcessor
 
 from housebrain_core.house import codec
 from housebrain_core.house.codec import DesignError
-from housebrain_core.house.parsing import StrictJSONError
+from housebrain_core.house.json_text import StrictJSONError
 from housebrain_core.house.schema import HouseDesign
 
 NEW_TOKENS = 1024

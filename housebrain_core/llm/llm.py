@@ -16,7 +16,7 @@ from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec
 from housebrain_core.house.briefs import SANITY_BRIEF, check_brief, find_problems
 from housebrain_core.house.codec import DesignError
-from housebrain_core.house.parsing import strict_json_parse  # noqa: F401 - the guide's import path
+from housebrain_core.house.json_text import strict_json_parse  # noqa: F401 - the guide's import path
 from housebrain_core.house.schema import HouseBrief, HouseDesign
 from housebrain_core.llm.constrained import AnswerProcessor, safe_limit
 from housebrain_core.llm.decoding import (
@@ -27,7 +27,7 @@ from housebrain_core.llm.decoding import (
     SamplingProcessor,
     design_or_error,
     lacks_budget,
-    read_answer,  # noqa: F401 - read from here by those who have a model's answers
+    read_answer,
 )
 from housebrain_core.train.base_models import find_trained_base, is_same_base, resolve_base
 from housebrain_core.train.model import load_base, load_tokenizer

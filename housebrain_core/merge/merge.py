@@ -1,7 +1,7 @@
 """Many adapters into one, exactly, straight from the files and without the base model.
 
-Adapters are checked (`read_adapters`), the merge is computed in small matrices (compute.py), where weights or scale are to
-be chosen by validation loss with the base model at hand (validation.py), and written (merged_files.py).
+Adapters are checked (`read_adapters`), the merge is computed in small matrices (compute.py) and written
+(merged_files.py). Where weights or scale are chosen by validation loss, the base model is needed (validation.py).
 """
 
 import contextlib

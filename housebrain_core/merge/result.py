@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from housebrain_core.adapters.adapter import Adapter, SplitOf
+from housebrain_core.adapters.adapter import SplitOf
 from housebrain_core.adapters.comparison import missing_splits
 from housebrain_core.adapters.compatibility import describe_mixed_data
 from housebrain_core.adapters.updates import mean_spectrum

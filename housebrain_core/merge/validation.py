@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ class Bench:
         self.columns = self._find_columns()
         self.evaluations: list[Evaluation] = []
 
-    def __enter__(self) -> "Bench":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -5,8 +5,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "bundle": ["read_bundle"],
-        "hours": ["describe_hours", "estimate_hours"],
-        "split": ["split_dataset", "read_validation"],
+        "bundle": ["read_bundle", "read_validation"],
+        "hours": ["estimate_hours"],
+        "split": ["split_dataset"],
     },
 )

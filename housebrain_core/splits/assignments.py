@@ -9,8 +9,8 @@ from housebrain_core.errors import ConfigError
 from housebrain_core.splits.notebooks import default_settings, find_rendered, read_rendered
 
 PLATFORMS = ("colab", "kaggle")
-OWN = ("dataset_path", "output_dir")
-"""Settings of training that each split has its own of."""
+DIFFERENT = ("dataset_path", "output_dir")
+"""Settings of training that differ from split to split, and follow from its name."""
 USER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,48}[a-z0-9]")
 """A Kaggle user name as it stands in kaggle.com/NAME."""
 EXPECTED = {
@@ -35,9 +35,9 @@ class Job(NamedTuple):
         return f"split_{self.split_id:02d}"
 
     @property
-    def adapter(self) -> str:
-        """What the adapter is called that comes back."""
-        return f"hb-{self.platform}-{self.split_id:02d}"
+    def notebook(self) -> str | None:
+        """What the notebook is called that trains the split; None where the train notebooks are not built."""
+        return f"train_{self.name}.ipynb" if find_rendered(self.platform) else None
 
 
 class Training(NamedTuple):
@@ -100,9 +100,7 @@ def choose_owners(config: SplitConfig, platforms: dict[int, str], problems: list
                 f"owner {split_id}={owner}: split {split_id} is for Colab, which takes no owner; "
                 f"with --platform {split_id}=kaggle it would be for Kaggle"
             )
-    if owners and config.bundle == "json":
-        problems.append("owner: the train notebook reads --bundle parquet, not json")
-    elif owners and not find_rendered("kaggle"):
+    if owners and not find_rendered("kaggle"):
         problems.append("owner: the train notebook that it needs is not there. Run: python build_notebooks.py")
     return owners
 
@@ -123,25 +121,25 @@ def read_pairs(flag: str, texts: list[str], splits: int, problems: list[str]) ->
 
 def choose_training(config: SplitConfig, problems: list[str]) -> Training:
     """Reads NAME=VALUE for the settings of training that the train notebook has too, where there is one."""
-    known = set(FineTuningConfig.model_fields) - set(OWN)
-    if config.training and config.bundle == "parquet" and find_rendered("kaggle"):
-        known &= set(default_settings(read_rendered("kaggle")))
+    names = set(FineTuningConfig.model_fields) - set(DIFFERENT)
+    if config.training and find_rendered("kaggle"):
+        names &= set(default_settings(read_rendered("kaggle")))
     given, unknown = {}, []
     for text in config.training:
         name, _, value = (part.strip() for part in text.partition("="))
         if not value:
             problems.append(f"training {text!r}: expected {EXPECTED['training']}")
-        elif name not in known:
+        elif name not in names:
             unknown.append(name)
         else:
             given[name] = value
     if unknown:
-        problems.append(f"training: {', '.join(unknown)} cannot be set here; these can: {', '.join(sorted(known))}")
+        problems.append(f"training: {', '.join(unknown)} cannot be set here; these can: {', '.join(sorted(names))}")
     try:
-        return Training(FineTuningConfig(dataset_path=Path("."), output_dir=Path("."), **given), list(given))
+        return Training(FineTuningConfig(dataset_path=Path(), output_dir=Path(), **given), list(given))
     except ConfigError as error:
         problems += [f"training {line.strip()}" for line in str(error).splitlines()[1:]]
-        return Training(FineTuningConfig(dataset_path=Path("."), output_dir=Path(".")), [])
+        return Training(FineTuningConfig(dataset_path=Path(), output_dir=Path()), [])
 
 
 def notebook_parameters(split_id: int, training: Training, defaults: dict[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 import io
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,9 +17,14 @@ from housebrain_core.data.samples import ReadLog, read_parts
 from housebrain_core.errors import DataError
 from housebrain_core.house import codec
 from housebrain_core.manifests import check_files, read_manifest
+from housebrain_core.splits.parts import SUMMARY, read_splits
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "prompt", "completion", "metadata")])
-FORMAT = 1  # version of prompts and completions (codec.VERSION) that this code trains on
+FORMAT = 2
+"""Version of the bundle. Format 1, of 0.1.0, has no code in it; its data are read all the same."""
+READABLE = (1, FORMAT)
+CODEC = 1
+"""Version of prompts and completions (codec.VERSION) that this code trains on."""
 MEMBER_LIMIT = 4 * 2**30  # bytes that one unpacked member may have: a guard against zip bombs
 
 
@@ -36,12 +43,34 @@ def is_bundle(path: Path) -> bool:
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Reads a bundle, packed or unpacked, checking every file; DataError when it is damaged or of another format."""
+    """Reads a bundle, packed or unpacked, and checks every file of its data.
+
+    Raises:
+        DataError: it is damaged, or of another format.
+    """
+    with _open(path) as place:
+        return _read(place)
+
+
+def read_bundle_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a bundle, packed or unpacked; nothing else of it is checked.
+
+    Raises:
+        DataError: this is no bundle, or its zip is damaged.
+    """
+    with _open(path) as place:
+        return read_manifest(place, "bundle")
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Path | zipfile.Path]:
+    """The folder that holds a bundle's files, on disk or in a zip; what is wrong with the zip is a DataError."""
     try:
-        if path.suffix != ".zip":
-            return _read(path)
-        with zipfile.ZipFile(path) as archive:
-            return _read(_inside(archive, path))
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                yield _inside(archive, path)
+        else:
+            yield path
     except FileNotFoundError:
         raise DataError(f"{path} does not exist. Give the bundle that `housebrain split` wrote.") from None
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
@@ -55,7 +84,8 @@ def _inside(archive: zipfile.ZipFile, path: Path) -> zipfile.Path:
             raise DataError(f"{path} has an unsafe member {member.filename!r}; get the bundle again.")
         if member.file_size > MEMBER_LIMIT:
             raise DataError(f"{path}: {member.filename} would unpack to more than {MEMBER_LIMIT} bytes.")
-    folders = [name.removesuffix("train.parquet") for name in archive.namelist() if name.endswith("train.parquet")]
+    names = [name for name in archive.namelist() if not name.startswith("__MACOSX")]  # macOS adds it when it zips
+    folders = [name.removesuffix("train.parquet") for name in names if name.endswith("train.parquet")]
     if not folders:
         raise DataError(f"{path} holds no train.parquet: unpack it and give the folder if it holds JSON files.")
     return zipfile.Path(archive, folders[0])
@@ -64,10 +94,12 @@ def _inside(archive: zipfile.ZipFile, path: Path) -> zipfile.Path:
 def _read(place: Path | zipfile.Path) -> Bundle:
     """A bundle from its folder, on disk or in a zip."""
     manifest = read_manifest(place, "bundle")
-    found = manifest.get("format"), manifest.get("codec_version", FORMAT)
-    if not found[0] == found[1] == FORMAT:
+    version = manifest.get("format")
+    prompts = manifest.get("codec_version", CODEC)
+    if version not in READABLE or prompts != CODEC:
         raise DataError(
-            f"{place} is a bundle of format {found[0]} with prompts of version {found[1]}; this code reads {FORMAT}. "
+            f"{place} is a bundle of format {version} with prompts of version {prompts}; this code reads bundles of "
+            f"format {' and '.join(map(str, READABLE))} with prompts of version {CODEC}. "
             "Use the notebook that came with the bundle, or split the dataset again."
         )
     names = ["train.parquet", "validation.parquet"]
@@ -90,8 +122,8 @@ def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]
     """
     if not data.exists():
         raise DataError(f"{data} does not exist. Say with --data where validation samples are: splits, or a dataset.")
-    if (data / "split_summary.json").is_file():
-        data = data / read_manifest(data, "splits")["parts"][0]["data"]
+    if (data / SUMMARY).is_file():
+        data = data / read_splits(data)[0].bundle
     if is_bundle(data):
         bundle = read_bundle(data)
         codec.check_version(bundle.manifest.get("codec_version"), str(data))

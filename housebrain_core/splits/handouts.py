@@ -1,108 +1,137 @@
-"""The page for the person who trains one split: what to upload, click and send back."""
+"""What a splits folder holds for people beside the bundles: notebooks, pages, kaggle folders, settings."""
 
 import shlex
 import textwrap
+from pathlib import Path
+from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from housebrain_core.manifests import to_json
 from housebrain_core.platforms import TIME_BUDGET_HOURS
 from housebrain_core.splits import costs
-from housebrain_core.splits.assignments import Training
-from housebrain_core.splits.kaggle import CLIENT, push_commands, references, resume_command
+from housebrain_core.splits.assignments import Assignment, Training, notebook_parameters
+from housebrain_core.splits.kaggle import CLIENT, push_commands, references, resume_command, write_folders
+from housebrain_core.splits.notebooks import default_settings, fill_in, read_rendered
+from housebrain_core.splits.parts import SplitPart
 
+GUIDE = ("base_model", "batch_size", "gradient_accumulation_steps", "max_length", "epochs", "lora_r", "save_steps")
+"""Settings that training_configs.json always has; those that were chosen are added."""
+NO_NOTEBOOK = (
+    "No notebook: the train notebooks are not here; in a checkout, python build_notebooks.py makes them. "
+    "Then split again."
+)
 LIMITS = {
     "kaggle": f"Kaggle gives about {costs.KAGGLE_QUOTA:.0f} hours a week",
     "colab": "free Colab often gives fewer",
 }
-TITLES = {"kaggle": "Kaggle", "colab": "Colab"}
-RULES = """You train one of {splits} splits of a house-design dataset: one {what} that you run by hand, on your own
-single account. Do not open extra accounts or switch accounts to get more free GPU time: Kaggle allows one account per
-person, and Colab forbids it. There is no coordinator, queue or remote control: you get files, and send a file back."""
-STEPS = {
-    "kaggle": """1. On kaggle.com: Create > New Notebook, then File > Import Notebook: `{notebook}`.
-2. In the panel on the right: Add Input > Upload > New Dataset: `{bundle}`. Wait until it is listed under Input.
-3. In the same panel, Session options: Accelerator **GPU T4 x2**, Internet **on** (both need a phone number, verified
-   once at kaggle.com/settings).
-4. **Rehearse first.** Set `rehearsal = True` in the cell "1. Settings", then Run All. About five minutes: it trains 20
-   steps, saves, stops, goes on, and packs. Its last output says that the rehearsal went well.
-5. Set `rehearsal = False`, then Save Version > **Save & Run All**. Switch this session off with the power symbol, as it
-   would count too. You can close the browser.
-6. {takes}
-7. If the last output says that the time ended first: Add Input > Your Work > Notebooks > this notebook, then
-   Save Version > Save & Run All again. It goes on from the last checkpoint.
-8. When it says Done: open the version's Output tab and download `{archive}`.
-9. Compare its sha256 with the one that the notebook printed: `sha256sum {archive}`, on Windows
-   `certutil -hashfile {archive} SHA256`.
-10. Send `{archive}` and that sha256 to whoever gave you this page.""",
-    "colab": """1. On colab.research.google.com: File > Upload notebook: `{notebook}`.
-2. Put `{bundle}` into a folder `housebrain` of your Google Drive, where later sessions find it too. Or click the
-   folder symbol on the left and drag it into the list, in every session.
-3. Runtime > Change runtime type: **T4 GPU**, Save.
-4. **Rehearse first.** Set `rehearsal = True` in the cell "1. Settings", then Runtime > Run all, and allow Drive when
-   asked. About five minutes: it trains 20 steps, saves, stops, goes on, and packs. Its last output says that the
-   rehearsal went well.
-5. Set `rehearsal = False`, then Runtime > Run all. Keep the tab open: free Colab ends sessions nobody looks at.
-6. {takes}
-7. When the session ends before that: open the notebook again another time and Runtime > Run all. It goes on from the
-   last checkpoint, which is on your Drive.
-8. When it says Done: folder symbol on the left, the three dots beside `{archive}`, Download.
-9. Compare its sha256 with the one that the notebook printed: `sha256sum {archive}`, on Windows
-   `certutil -hashfile {archive} SHA256`.
-10. Send `{archive}` and that sha256 to whoever gave you this page.""",
-}
-BY_COMMAND = """1. Install HouseBrain on a machine with a GPU, and put `{bundle}` there{unpack}.
-2. Rehearse first: `housebrain train --split {data} --output models/rehearsal{flags} --max-steps 20`
-3. Train: `housebrain train --split {data} --output models/{adapter}{flags}`
-4. {takes}
-5. When it was interrupted, the same command goes on from the last checkpoint.
-6. Send the folder `models/{adapter}`, without its checkpoints, to whoever gave you this page."""
-FROM_THE_COMMAND_LINE = """
-## Or steps 1 to 3 from the command line
-
-In the folder `kaggle/{name}`, after `pip install {client}` and `kaggle auth login` as {owner}. The second command
-says `ready` when the dataset can be used. `--no-run` only saves the notebook, so that no quota is used: go on with
-step 4 at kaggle.com/code/{reference}.
-
-{commands}
-
-Instead of step 7, this goes on from the last checkpoint; it starts the run at once:
-
-    {resume}
-"""
 
 
-def write_handout(entry: dict, splits: int, training: Training, parameters: dict) -> str:
+def hand_out(folder: Path, parts: list[SplitPart], assignment: Assignment) -> list[str]:
+    """Writes notebooks, pages, kaggle folders and training_configs.json for all splits.
+
+    Args:
+        folder: of the splits; the bundles lie in it.
+        parts: the splits.
+        assignment: who trains what; the settings are the same for all.
+
+    Returns:
+        The files written, relative to the folder.
+    """
+    names = ["training_configs.json"]
+    (folder / names[0]).write_text(to_json(training_configs(parts, assignment.training)))
+    notebooks = {part.platform: read_rendered(part.platform) for part in parts if part.notebook}
+    (folder / "handouts").mkdir()
+    for part in parts:
+        filled_in = {}
+        if part.notebook:
+            notebook = notebooks[part.platform]
+            filled_in = notebook_parameters(part.split_id, assignment.training, default_settings(notebook))
+            (folder / part.notebook).write_text(fill_in(notebook, filled_in), encoding="utf-8")
+            names.append(part.notebook)
+        if part.owner:
+            names += write_folders(folder, part)
+        page = write_handout(part, len(parts), assignment.training, filled_in)
+        names.append(f"handouts/{part.name}.md")
+        (folder / names[-1]).write_text(page, encoding="utf-8")
+    return names
+
+
+def training_configs(parts: list[SplitPart], training: Training) -> list[dict]:
+    """The settings for each split, as `FineTuningConfig` takes them."""
+    names = dict.fromkeys((*GUIDE, *training.chosen))
+    return [
+        {
+            "split_id": part.split_id,
+            "platform": part.platform,
+            "dataset_path": part.bundle,
+            "output_dir": f"models/{part.adapter}",
+            **{name: getattr(training.settings, name) for name in names},
+        }
+        for part in parts
+    ]
+
+
+def describe_folder(folder: Path, parts: list[SplitPart]) -> str:
+    """Where things are in a splits folder, and what to do next."""
+    first = parts[0]
+    ending = ".zip" if first.notebook else ""
+    rows = [
+        (first.bundle, "the data to upload, a file for each person"),
+        (first.notebook, "the notebook that trains on it, with its settings"),
+        (f"handouts/{first.name}.md", "what that person does, click by click, and sends back"),
+    ]
+    lines = [
+        f"{len(parts)} splits are in {folder}. For each person there are, here of split 1:",
+        *(f"  {name:<24} {text}" for name, text in rows if name),
+        f"Next: send them these. Put what comes back, {first.adapter}{ending} and so on, into models/ and merge:",
+        f"  housebrain merge --models models/hb-*{ending} --data {shlex.quote(str(folder))} --validate",
+    ]
+    if not first.notebook:
+        lines.append(NO_NOTEBOOK)
+    return "\n".join(lines + describe_pushes(folder, [part for part in parts if part.owner]))
+
+
+def describe_pushes(folder: Path, parts: list[SplitPart]) -> list[str]:
+    """How the owners of splits put dataset and notebook on Kaggle; what is typed can be copied as it is."""
+    lines = [f"Or with {CLIENT}, signed in as the owner, who may also get the folder kaggle/split_NN alone:"]
+    for part in parts:
+        lines.append(f"  # {part.owner}; push when the second line says ready")
+        lines += [f"  {command}" for command in push_commands(part, str(folder / "kaggle" / part.name))]
+    return lines if parts else []
+
+
+def write_handout(part: SplitPart, splits: int, training: Training, filled_in: dict[str, Any]) -> str:
     """The page for the person who trains one split, in Markdown.
 
     Args:
-        entry: the split, as in split_summary.json.
+        part: the split.
         splits: how many there are.
         training: settings of all splits.
-        parameters: what is filled into the notebook.
+        filled_in: settings that the split's notebook has filled in, by name.
     """
-    platform, alone = entry["platform"], entry["data"] == entry["bundle"]
-    words = entry | {
-        "archive": f"{entry['adapter']}.zip",
-        "takes": describe_time(entry, training),
-        "flags": "".join(f" {write_flag(name, getattr(training.settings, name))}" for name in training.chosen),
-        "unpack": "" if alone else ", unpacked",
-    }
-    filled = ", ".join(f"`{name} = {value!r}`" for name, value in parameters.items())
-    rows = [
-        ("data", f"`{entry['bundle']}`, {describe_size(entry['bundle_bytes'])}, {entry['train']:,} samples"),
-        ("its sha256", f"`{entry['bundle_sha256']}`"),
-        ("base model", f"`{training.settings.base_model}`, downloaded by itself"),
-        (
-            "you send back",
-            f"`{words['archive']}` and its sha256" if entry["notebook"] else f"the folder `models/{entry['adapter']}`",
-        ),
-    ]
-    if entry["notebook"]:
-        rows.insert(2, ("notebook", f"`{entry['notebook']}`; filled in, in the cell below its settings: {filled}"))
-    where, what = (f" on {TITLES[platform]}", "notebook") if entry["notebook"] else ("", "command")
-    text = f"# {entry['name']}: yours to train{where}\n\n"
-    text += textwrap.fill(RULES.format(splits=splits, what=what), 116) + "\n\n| | |\n|---|---|\n"
-    text += "".join(f"| {name} | {value} |\n" for name, value in rows)
-    text += "\n" + (STEPS[platform] if entry["notebook"] else BY_COMMAND).format(**words) + "\n"
-    return text + (describe_client(entry) if entry["owner"] else "")
+    templates = Environment(
+        loader=PackageLoader("housebrain_core.splits", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    return templates.get_template("handout.md.jinja").render(
+        part=part,
+        splits=splits,
+        size=describe_size(part.bundle_bytes),
+        base_model=training.settings.base_model,
+        filled_in=", ".join(f"`{name} = {value!r}`" for name, value in filled_in.items()),
+        archive=f"{part.adapter}.zip",
+        time=describe_time(part, training),
+        flags="".join(f" {write_flag(name, getattr(training.settings, name))}" for name in training.chosen),
+        client=CLIENT,
+        notebook_reference=references(part)[1],
+        push_commands=push_commands(part, "."),
+        resume_command=resume_command("."),
+    )
 
 
 def write_flag(name: str, value: object) -> str:
@@ -113,35 +142,24 @@ def write_flag(name: str, value: object) -> str:
     return f"--{flag} {shlex.quote(str(value))}"
 
 
-def describe_client(entry: dict) -> str:
-    """The part of a page for a split whose owner may use the kaggle client."""
-    return FROM_THE_COMMAND_LINE.format(
-        client=CLIENT,
-        reference=references(entry)[1],
-        commands="\n".join(f"    {command}" for command in push_commands(entry, ".")),
-        resume=resume_command("."),
-        **entry,
-    )
-
-
-def describe_time(entry: dict, training: Training) -> str:
+def describe_time(part: SplitPart, training: Training) -> str:
     """How long training takes on one T4, by the arithmetic of `housebrain plan`, as lines of a list."""
-    settings, platform = training.settings, entry["platform"]
-    session = max(settings.time_budget_hours or TIME_BUDGET_HOURS[platform], 2 * costs.START_HOURS)
+    settings = training.settings
     facts = costs.BASES.get(settings.base_model)
     text = "How long it takes is not known beforehand for this base model."
     if facts:
-        tokens = costs.estimate_tokens(sum(entry["characters"]))
-        learned = entry["characters"][1] / sum(entry["characters"])
+        tokens = costs.estimate_tokens(sum(part.characters))
+        learned = part.characters[1] / sum(part.characters)
         rate = costs.estimate_rate(facts.shape, "t4", settings.row_length, learned)
         hours = costs.training_hours(tokens, rate, settings.epochs)
         text = (
             f"Training takes {describe_hours(hours)}, less when it stops because nothing more is learned: an estimate "
             "for one T4 by arithmetic, not a measurement."
         )
-        if entry["notebook"]:
+        if part.notebook:
+            session = max(settings.time_budget_hours or TIME_BUDGET_HOURS[part.platform], 2 * costs.START_HOURS)
             count = costs.describe_sessions(costs.sessions(hours, session))
-            text += f" That is {count} of up to {session:g} hours; {LIMITS[platform]}."
+            text += f" That is {count} of up to {session:g} hours; {LIMITS[part.platform]}."
     text += " After 20 steps a line says how long it still takes."
     return textwrap.fill(text, 116, subsequent_indent="   ")
 

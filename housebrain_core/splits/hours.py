@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 from housebrain_core.config import PlanConfig
 from housebrain_core.errors import ConfigError, DataError
-from housebrain_core.manifests import read_manifest
+from housebrain_core.show import Shown, Table
 from housebrain_core.splits import costs
 from housebrain_core.splits.bundle import Bundle, is_bundle, read_bundle
 from housebrain_core.splits.costs import BaseModelFacts, Range, Shape, describe
+from housebrain_core.splits.parts import read_splits
 
 BATCH = 2_000
 """Samples that are tokenised at once."""
@@ -34,7 +35,7 @@ class SplitTokens(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Shown):
     """What training the splits costs."""
 
     config: PlanConfig
@@ -82,6 +83,15 @@ class Estimate:
             *_advise_base(self),
             *_advise_one_person(self),
             *_advise_team(self),
+        ]
+
+    def outputs(self) -> list[str | Table]:
+        """The estimate as texts and tables, about 30 lines in all."""
+        return [
+            _describe_basis(self),
+            _tabulate_splits(self),
+            _describe_people(self),
+            Table(("figure", "value", "where it comes from"), self.figures),
         ]
 
     @property
@@ -141,7 +151,7 @@ def _read_splits(path: Path) -> list[Bundle]:
     if not path.is_dir():
         what = "is a file, and no bundle" if path.exists() else "does not exist"
         raise DataError(f"{path} {what}. Give the folder that `housebrain split` wrote, or one bundle.")
-    return [read_bundle(path / part["bundle"]) for part in read_manifest(path, "splits")["parts"]]
+    return [read_bundle(path / part.bundle) for part in read_splits(path)]
 
 
 def _load_counter(path: Path) -> Callable[[Bundle], SplitTokens]:
@@ -254,37 +264,36 @@ def _rate_figures(estimate: Estimate) -> list[Figure]:
     return figures
 
 
-def describe_hours(estimate: Estimate) -> str:
-    """Writes the estimate as text, about 30 lines."""
+def _describe_basis(estimate: Estimate) -> str:
     config = estimate.config
-    longest = estimate.longest_hours
-    alone = estimate.alone_hours
     facts = estimate.facts
     size = f", {costs.describe_parameters(facts.shape.parameters)} parameters" if facts else ""
     counted = "counted" if estimate.exact_tokens else "estimated from characters: its tokenizer is not at hand"
-    lines = [
-        f"{config.base_model}{size}. Licence: {facts.licence if facts else costs.UNKNOWN_LICENCE}.",
-        f"{config.gpu}: {describe(estimate.tokens_per_second)} tokens per second. Tokens {counted}.",
-        "",
-        f"{'split':<10} {'samples':>9} {'tokens an epoch':>26} {'hours an epoch':>16} {f'{config.epochs} epochs':>16}",
-    ]
+    return (
+        f"{config.base_model}{size}. Licence: {facts.licence if facts else costs.UNKNOWN_LICENCE}.\n"
+        f"{config.gpu}: {describe(estimate.tokens_per_second)} tokens per second. Tokens {counted}."
+    )
+
+
+def _tabulate_splits(estimate: Estimate) -> Table:
+    epochs = estimate.config.epochs
+    rows = []
     for split in estimate.splits:
         hours = estimate.hours(split.tokens)
-        lines.append(
-            f"{split.name:<10} {split.samples:>9,} {describe(split.tokens):>26} "
-            f"{describe(hours.times(1 / config.epochs)):>16} {describe(hours):>16}"
-        )
-    lines += [
-        "",
+        an_epoch = describe(hours.times(1 / epochs))
+        rows.append((split.name, f"{split.samples:,}", describe(split.tokens), an_epoch, describe(hours)))
+    return Table(("split", "samples", "tokens an epoch", "hours an epoch", f"hours of {epochs} epochs"), rows)
+
+
+def _describe_people(estimate: Estimate) -> str:
+    longest = estimate.longest_hours
+    alone = estimate.alone_hours
+    lines = [
         f"One person per split: on Kaggle {costs.describe_sessions(costs.sessions(longest, costs.KAGGLE_SESSION))}, "
         f"{describe(estimate.kaggle_weeks)} weeks of quota; on free Colab at least "
         f"{costs.describe_sessions(costs.sessions(longest, costs.COLAB_SESSION))}.",
         f"One person alone, the splits one after another: {describe(alone)} hours, "
         f"{describe(costs.weeks(alone))} weeks of Kaggle's quota.",
         "",
-        *(f"- {line}" for line in estimate.advice),
-        "",
-        "Where the figures come from:",
-        *(f"  {name:<24} {value:<24} {source}" for name, value, source in estimate.figures),
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"- {line}" for line in estimate.advice)])

@@ -9,75 +9,76 @@ import shlex
 from pathlib import Path
 
 from housebrain_core.manifests import to_json
-from housebrain_core.splits.tree import link_or_copy
+from housebrain_core.splits.parts import SplitPart
+from housebrain_core.splits.write import link_or_copy
 
 CLIENT = "kaggle==2.2.5"
 """The oldest client that has --no-run; without that flag a push starts a run, which uses up quota."""
 
 
-def write_folders(folder: Path, entry: dict) -> list[str]:
+def write_folders(folder: Path, part: SplitPart) -> list[str]:
     """Writes kaggle/split_NN/{dataset,kernel,kernel_resume} for the owner of a split.
 
     Args:
         folder: of the splits; bundle and notebook of the split lie in it.
-        entry: the split, as in split_summary.json.
+        part: the split.
 
     Returns:
         The files written, relative to the folder.
     """
-    place = folder / "kaggle" / entry["name"]
+    place = folder / "kaggle" / part.name
     metadata = {
-        "dataset": dataset_metadata(entry),
-        "kernel": kernel_metadata(entry, resume=False),
-        "kernel_resume": kernel_metadata(entry, resume=True),
+        "dataset": dataset_metadata(part),
+        "kernel": kernel_metadata(part, resume=False),
+        "kernel_resume": kernel_metadata(part, resume=True),
     }
     for name, fields in metadata.items():
         inside = place / name
         inside.mkdir(parents=True)
-        file = entry["bundle"] if name == "dataset" else entry["notebook"]
+        file = part.bundle if name == "dataset" else part.notebook
         link_or_copy(folder / file, inside / file)
         kind = "dataset" if name == "dataset" else "kernel"
         (inside / f"{kind}-metadata.json").write_text(to_json(fields), encoding="utf-8")
     return sorted(path.relative_to(folder).as_posix() for path in place.rglob("*") if path.is_file())
 
 
-def titles(entry: dict) -> tuple[str, str]:
+def titles(part: SplitPart) -> tuple[str, str]:
     """Titles of a split's dataset and notebook."""
-    ending = f"{entry['split_id']:02d} {entry['bundle_sha256'][:6]}"
+    ending = f"{part.split_id:02d} {part.bundle_sha256[:6]}"
     return f"HouseBrain split {ending}", f"HouseBrain train {ending}"
 
 
-def references(entry: dict) -> tuple[str, str]:
+def references(part: SplitPart) -> tuple[str, str]:
     """OWNER/SLUG of a split's dataset and notebook; the slugs are what the client makes of the titles."""
-    return tuple(f"{entry['owner']}/{title.lower().replace(' ', '-')}" for title in titles(entry))
+    return tuple(f"{part.owner}/{title.lower().replace(' ', '-')}" for title in titles(part))
 
 
-def dataset_metadata(entry: dict) -> dict:
+def dataset_metadata(part: SplitPart) -> dict:
     """dataset-metadata.json: a private dataset with the bundle."""
     return {
-        "title": titles(entry)[0],
-        "id": references(entry)[0],
+        "title": titles(part)[0],
+        "id": references(part)[0],
         "licenses": [{"name": "other"}],
-        "subtitle": f"One split of a house-design dataset, number {entry['split_id']}",
-        "description": f"{entry['train']} samples to train an adapter on, in {entry['bundle']}, made by HouseBrain. "
+        "subtitle": f"One split of a house-design dataset, number {part.split_id}",
+        "description": f"{part.train} samples to train an adapter on, in {part.bundle}, made by HouseBrain. "
         "For use as the dataset they were taken from allows.",
         "keywords": [],
-        "resources": [{"path": entry["bundle"], "description": "prompts and completions, with a manifest"}],
+        "resources": [{"path": part.bundle, "description": "prompts and completions, with a manifest"}],
     }
 
 
-def kernel_metadata(entry: dict, resume: bool) -> dict:
+def kernel_metadata(part: SplitPart, resume: bool) -> dict:
     """kernel-metadata.json: the private notebook, its GPU, and its inputs.
 
     Args:
-        entry: the split.
+        part: the split.
         resume: attach the output of the notebook's earlier version, to go on from its last checkpoint.
     """
-    dataset, notebook = references(entry)
+    dataset, notebook = references(part)
     return {
         "id": notebook,
-        "title": titles(entry)[1],
-        "code_file": entry["notebook"],
+        "title": titles(part)[1],
+        "code_file": part.notebook,
         "language": "python",
         "kernel_type": "notebook",
         "is_private": True,
@@ -94,14 +95,14 @@ def kernel_metadata(entry: dict, resume: bool) -> dict:
     }
 
 
-def push_commands(entry: dict, place: str) -> list[str]:
+def push_commands(part: SplitPart, place: str) -> list[str]:
     """What the owner types to have dataset and notebook on Kaggle; nothing is run yet.
 
     Args:
-        entry: the split.
+        part: the split.
         place: path of its folder, kaggle/split_NN, from where the commands are typed.
     """
-    dataset, _ = references(entry)
+    dataset, _ = references(part)
     return [
         f"kaggle datasets create -p {shlex.quote(f'{place}/dataset')}",
         f"kaggle datasets status {dataset}",

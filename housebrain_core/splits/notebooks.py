@@ -7,11 +7,13 @@ import ast
 import copy
 import hashlib
 import json
+import re
 import sysconfig
 from pathlib import Path
 from typing import Any
 
 from housebrain_core.errors import ConfigError
+from housebrain_core.source_files import hash_source, read_source
 
 RENDERED = Path(__file__).resolve().parents[2] / "notebooks" / "rendered"
 """The notebooks of a checkout, which an editable install sees."""
@@ -47,8 +49,18 @@ def default_settings(notebook: dict) -> dict[str, Any]:
     return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse("".join(cell["source"])).body}
 
 
+def name_code(notebook: dict) -> None:
+    """Writes the sha256 of the running package's code into the cell that checks a bundle's code against it."""
+    line = f'code_sha256 = "{hash_source(read_source())}"'
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell["source"] = re.sub(r'^code_sha256 = "\w*"', line, "".join(cell["source"]), flags=re.MULTILINE)
+
+
 def fill_in(notebook: dict, parameters: dict[str, Any]) -> str:
     """A copy of a notebook with parameters filled in as papermill does it, so that papermill can again.
+
+    The copy names the code of the running package, which is what the bundles that are written beside it hold.
 
     Args:
         notebook: as parsed JSON; it is not changed.
@@ -69,6 +81,7 @@ def fill_in(notebook: dict, parameters: dict[str, Any]) -> str:
     for cell in made.cells:
         if not cell.metadata.tags:
             del cell.metadata["tags"]
+    name_code(made)
     made.metadata = metadata  # papermill's record of the parameters repeats the cell
     set_ids(made)
     return to_text(made)

@@ -1,11 +1,9 @@
 """Cuts a dataset into one split per person, and writes what each of them uploads and reads."""
 
 import errno
-import gc
 import random
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from housebrain_core.config import SplitConfig
@@ -13,14 +11,14 @@ from housebrain_core.data.conditions import parse_condition
 from housebrain_core.data.samples import ReadLog, read_samples
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec
-from housebrain_core.manifests import MANIFEST, read_manifest, seal, sha256_of, sync_folder, to_json
+from housebrain_core.manifests import MANIFEST, read_manifest, seal, sync_folder, to_json
 from housebrain_core.outputs import check_folder
 from housebrain_core.splits.assignments import Assignment, assign
-from housebrain_core.splits.bundle import Bundle
-from housebrain_core.splits.deliverables import describe_folder, hand_out, notebook_name
+from housebrain_core.splits.bundle import SCHEMA, Bundle
 from housebrain_core.splits.encode import EncodedDataset, encode_dataset
-from housebrain_core.splits.handouts import describe_size
-from housebrain_core.splits.write import hash_table, write_data
+from housebrain_core.splits.handouts import describe_folder, describe_size, hand_out
+from housebrain_core.splits.parts import SUMMARY, SplitSummary
+from housebrain_core.splits.write import hash_table, write_splits
 
 
 def bundle_from_dataset(source: Path) -> Bundle:
@@ -29,11 +27,12 @@ def bundle_from_dataset(source: Path) -> Bundle:
     Raises:
         DataError: it cannot be read, or has no validation samples.
     """
-    if (source / "split_summary.json").is_file():
+    if (source / SUMMARY).is_file():
         raise DataError(f"{source} holds all splits; name the bundle of one, such as {source / 'split_01.zip'}.")
     dataset = encode_dataset(source, ReadLog(strict=True), lambda line: None)
-    train, validation = dataset.tables["train"], dataset.tables["validation"]
-    validation = validation.select(range(min(validation.num_rows, SplitConfig(source=source).validation_samples)))
+    train = dataset.tables["train"].select(SCHEMA.names)
+    validation = dataset.tables["validation"].select(SCHEMA.names)
+    validation = validation.slice(0, SplitConfig(source=source).validation_samples)
     if not train.num_rows or not validation.num_rows:
         raise DataError(f"{source} needs samples for training and for validation.")
     digest = hash_table(train)
@@ -41,23 +40,10 @@ def bundle_from_dataset(source: Path) -> Bundle:
     if (source / MANIFEST).is_file():  # a folder of a splits folder knows which split it is
         manifest |= read_manifest(source, "split")
     manifest["files"] = {"train.parquet": {"sha256": digest}}
-    return Bundle(source.name, train.unpack(), validation.unpack(), manifest)
+    return Bundle(source.name, train, validation, manifest)
 
 
-@contextmanager
-def _without_collecting() -> Iterator[None]:
-    """Keeps Python from looking for reference cycles again and again among objects that have none."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-@_without_collecting()
-def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) -> dict:
+def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) -> SplitSummary:
     """Writes the splits folder: the guide's tree, bundle, notebook and handout of each split, and the summary.
 
     Args:
@@ -80,7 +66,7 @@ def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) ->
     shutil.rmtree(staging, ignore_errors=True)
     try:
         staging.mkdir(parents=True)
-        summary = _write_splits(config, dataset, picked, assignment, staging, report)
+        summary = _write_folder(config, dataset, picked, assignment, staging, report)
     except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in NO_SPACE:
@@ -90,7 +76,7 @@ def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) ->
             ) from None
         raise
     _put_in_place(staging, config.output)
-    report(describe_folder(config.output, summary["parts"]))
+    report(describe_folder(config.output, summary.parts))
     return summary
 
 
@@ -112,13 +98,13 @@ def choose_samples(config: SplitConfig, report: Callable[[str], None]) -> Encode
     log.check(config.max_bad)
     if log.bad:
         report(log.describe())
-    keep, repeats, leaks = dataset.find_repeats()
-    dataset.about = {"repeats": repeats, "leaks": leaks}
-    if repeats or leaks:
+    unrepeated = dataset.find_repeats()
+    if dataset.repeats or dataset.leaks:
+        counts = f"{dataset.repeats:,} samples repeat another, {dataset.leaks:,} validation samples are in train too"
         advice = "they are left out" if config.drop_duplicates else "--drop-duplicates leaves them out"
-        report(f"{repeats:,} samples repeat another, {leaks:,} validation samples are in train too: {advice}")
+        report(f"{counts}: {advice}")
     if config.drop_duplicates:
-        for part, rows in keep.items():
+        for part, rows in unrepeated.items():
             dataset.narrow(part, rows)
     count = dataset.tables["train"].num_rows
     if config.sample and config.sample < count:
@@ -168,44 +154,30 @@ def _refuse_existing(config: SplitConfig) -> None:
         ) from None
 
 
-def _write_splits(
+def _write_folder(
     config: SplitConfig, dataset: EncodedDataset, picked: list[int], assignment: Assignment, staging: Path, report
-) -> dict:
+) -> SplitSummary:
     """All files of a splits folder into `staging`, the manifest last."""
-    with write_data(config, dataset, picked, staging) as data:
-        entries = []
-        for job, rows, bundle, lengths in zip(assignment.jobs, data.parts, data.bundles, data.characters, strict=True):
-            entry = {
-                **job._asdict(),
-                "name": job.name,
-                "train": len(rows),
-                "validation": len(picked),
-                "bundle": bundle.name,
-                "data": job.name if config.bundle == "json" else bundle.name,
-                "bundle_bytes": bundle.stat().st_size,
-                "bundle_sha256": sha256_of(bundle),
-                "characters": lengths,
-                "adapter": job.adapter,
-                "notebook": notebook_name(job.split_id, job.platform, config.bundle),
-            }
-            entries.append(entry)
-            size = describe_size(entry["bundle_bytes"])
-            report(f"{job.name}: {len(rows):,} samples, {size} to upload, for {job.platform}")
-        summary = {
-            **data.about,
-            "source": config.source.name,
-            "train": dataset.tables["train"].num_rows,
-            "validation": dataset.tables["validation"].num_rows,
-            "validation_in_each": len(picked),
-            **dataset.about,
-            "where": config.where,
-            "sample": config.sample,
-            "drop_duplicates": config.drop_duplicates,
-            "bad": [bad._asdict() for bad in dataset.log.bad],
-            "parts": entries,
-        }
-        (staging / "split_summary.json").write_text(to_json(summary))
-        names = ["split_summary.json", *(entry["bundle"] for entry in entries)]
-        names += hand_out(staging, entries, assignment)
-    seal(staging, "splits", names, **data.about, parts=entries)
+    about, parts = write_splits(config, dataset, picked, assignment.jobs, staging)
+    for part in parts:
+        size = describe_size(part.bundle_bytes)
+        report(f"{part.name}: {part.train:,} samples, {size} to upload, for {part.platform}")
+    summary = SplitSummary(
+        **about,
+        source=config.source.name,
+        train=dataset.tables["train"].num_rows,
+        validation=dataset.tables["validation"].num_rows,
+        validation_in_each=len(picked),
+        repeats=dataset.repeats,
+        leaks=dataset.leaks,
+        where=config.where,
+        sample=config.sample,
+        drop_duplicates=config.drop_duplicates,
+        bad=[bad._asdict() for bad in dataset.log.bad],
+        parts=parts,
+    )
+    written = summary.model_dump(exclude_none=False)
+    (staging / SUMMARY).write_text(to_json(written))
+    names = [SUMMARY, *(part.bundle for part in parts), *hand_out(staging, parts, assignment)]
+    seal(staging, "splits", names, **about, parts=written["parts"])
     return summary

@@ -1,13 +1,12 @@
-"""Writes what all splits hold, trees and bundles, and what their manifests say of the whole."""
+"""Cuts an encoded dataset, and writes the tree and the bundle of every split."""
 
 import hashlib
+import json
 import os
 import random
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,143 +19,169 @@ from housebrain_core.errors import ConfigError
 from housebrain_core.house import codec
 from housebrain_core.manifests import seal, sha256_of
 from housebrain_core.progress import with_bar
-from housebrain_core.splits.bundle_writer import seal_bundle, write_contents
+from housebrain_core.splits.assignments import Job
+from housebrain_core.splits.bundle import SCHEMA
+from housebrain_core.splits.bundle_writer import write_bundle
 from housebrain_core.splits.encode import EncodedDataset
-from housebrain_core.splits.tables import PackedTable, as_texts
-from housebrain_core.splits.tree import link_tree, write_samples, zip_tree
-
-
-class Written(NamedTuple):
-    """What `write_data` wrote."""
-
-    about: dict
-    """What every manifest says of the whole."""
-    parts: list[list[int]]
-    """The training samples of each split."""
-    bundles: list[Path]
-    characters: list[list[int]]
-    """Of each split's training prompts and completions."""
-
-
-@contextmanager
-def write_data(config: SplitConfig, dataset: EncodedDataset, picked: list[int], folder: Path) -> Iterator[Written]:
-    """Writes the tree and the bundle of every split, on all cores; the trees are whole when the block has ended.
-
-    Links are made in worker processes; compression and hashes release the interpreter's lock, so that threads do it.
-
-    Args:
-        config: how to split.
-        dataset: the samples.
-        picked: validation samples, the same for all.
-        folder: to write to; nothing of theirs is in it yet.
-
-    Raises:
-        ConfigError: there are fewer samples than splits.
-    """
-    train, validation = dataset.tables["train"], dataset.tables["validation"].select(picked)
-    names = [f"split_{number:02d}" for number in range(1, config.splits + 1)]
-    threads = ThreadPoolExecutor(1 + (os.cpu_count() or 1))
-    links: list[Future] = []
-    try:
-        chosen = train.select(range(0, train.num_rows, -(-train.num_rows // FLOOR_SAMPLES)))
-        entropy = threads.submit(estimate_entropy, chosen)
-        digests = threads.map(hash_table, dataset.tables.values())
-        parts = cut(train.num_rows, config.splits, config.seed)
-        samples = []
-        for name, rows in zip(names, parts, strict=True):
-            for tree in ((folder / name, dataset, "train", rows), (folder / name, dataset, "validation", picked)):
-                links.append(link_tree(*tree))
-                samples.append(threads.submit(write_samples, *tree))
-        groups = max(2, os.cpu_count() or 1)  # each thread unpacks the table once, for all of its splits
-        jobs = [
-            threads.submit(_write_tables, folder, names[n::groups], config.bundle, train, parts[n::groups], validation)
-            for n in range(min(groups, len(names)))
-        ]
-        for job in with_bar(samples + jobs, lambda: len(samples + jobs), "writing"):
-            job.result()
-        characters = [jobs[n % groups].result()[n // groups] for n in range(len(names))]
-        digest = sha256_of("".join(digests).encode())
-        about = {"codec_version": codec.VERSION, "dataset": digest, "splits": config.splits, "seed": config.seed}
-        about |= entropy.result()
-        if config.bundle == "json":  # the bundles hold the trees
-            wait(links)
-        sealed = []
-        for number, (name, rows) in enumerate(zip(names, parts, strict=True), 1):
-            own = {"counts": {"train": len(rows), "validation": len(picked)}, "split_id": number, **about}
-            sealed.append(threads.submit(_seal_split, folder, name, config.bundle, **own))
-        yield Written(about, parts, [job.result() for job in sealed], characters)
-        for link in with_bar(links, lambda: len(links), "linking"):
-            link.result()
-    finally:
-        threads.shutdown(cancel_futures=True)
-        wait([link for link in links if not link.cancel()])  # nothing is written once this has failed
-
-
-def cut(count: int, splits: int, seed: int) -> list[list[int]]:
-    """One seeded shuffle of all samples, cut into splits whose sizes differ by at most one.
-
-    Returns:
-        Sample positions of each split, in the order of the dataset within a split.
-    """
-    if count < splits:
-        raise ConfigError(f"splits = {splits}: there are only {count} training samples.")
-    order = list(range(count))
-    random.Random(seed).shuffle(order)
-    return [np.sort(part).tolist() for part in np.array_split(order, splits)]
-
-
-def _write_tables(
-    folder: Path, names: list[str], form: str, train: PackedTable, parts: list[list[int]], validation: PackedTable
-) -> list[list[int]]:
-    """What goes into bundles, where it is not the tree; returns the characters of training prompts and completions."""
-    characters = [[0, 0] for _ in names]
-    batches = _count_characters(train.cut(parts), characters)
-    if form == "parquet":
-        write_contents(folder, names, batches, [*validation.batches()])
-    for _ in batches:
-        pass
-    return characters
-
-
-def _count_characters(
-    batches: Iterable[list[pa.RecordBatch]], characters: list[list[int]]
-) -> Iterator[list[pa.RecordBatch]]:
-    """The same batches of each split; adds up the characters of their prompts and completions on the way."""
-    for parts in batches:
-        for batch, counts in zip(parts, characters, strict=True):
-            for place, name in enumerate(("prompt", "completion")):
-                counts[place] += pc.sum(pc.utf8_length(batch[name])).as_py() or 0
-        yield parts
-
-
-def _seal_split(folder: Path, name: str, form: str, **about) -> Path:
-    """The manifest of a split's folder, and its bundle; returns the bundle."""
-    seal(folder / name, "split", [], **about)
-    return zip_tree(folder, name) if form == "json" else seal_bundle(folder, name, **about)
-
+from housebrain_core.splits.parts import SplitPart
 
 FLOOR_SAMPLES = 5_000
 """Training samples that the entropy in the manifests is estimated from; at least a fifth must be there."""
 
 
-def estimate_entropy(rows: PackedTable) -> dict[str, float]:
-    """The least loss on samples as {"entropy_nats_per_sample": nats}, or {} when they are too few."""
-    if rows.num_rows < FLOOR_SAMPLES // 5:
-        return {}
-    examples = (codec.restore(prompt, completion) for _, prompt, completion, _ in rows.records())
-    columns = make_columns({"input": brief, "output": design} for brief, design in examples)
-    return {"entropy_nats_per_sample": entropy_floor(study_fields(columns))}
+def write_splits(
+    config: SplitConfig, dataset: EncodedDataset, picked: list[int], jobs: list[Job], folder: Path
+) -> tuple[dict, list[SplitPart]]:
+    """Writes the tree and the bundle of every split; links, compression and hashes run in a thread for each core.
+
+    Args:
+        config: how to split.
+        dataset: the samples.
+        picked: rows of the validation samples, the same for all splits.
+        jobs: who trains which split, in order.
+        folder: to write to; nothing of theirs is in it yet.
+
+    Returns:
+        What every manifest says of the whole, and the splits in order.
+
+    Raises:
+        ConfigError: there are fewer samples than splits.
+    """
+    rows_of_splits = cut(dataset.tables["train"].num_rows, config.splits, config.seed)
+    validation = dataset.tables["validation"].take(pa.array(picked))
+    threads = ThreadPoolExecutor(os.cpu_count())
+    try:
+        about = threads.submit(describe_dataset, config, dataset)  # first, as every bundle waits for it
+        writing = [
+            threads.submit(_write_split, folder, job, dataset.tables["train"], rows, validation, about)
+            for job, rows in zip(jobs, rows_of_splits, strict=True)
+        ]
+        parts = [split.result() for split in with_bar(writing, lambda: len(writing), "writing")]
+    finally:
+        threads.shutdown(cancel_futures=True)  # nothing is written once this has failed
+    return about.result(), parts
 
 
-_NONE_AND_ZERO = as_texts(["", "\0"])
-"""What is between columns, and what joins them; Python's own texts would make pyarrow import pandas."""
+def cut(count: int, splits: int, seed: int) -> list[np.ndarray]:
+    """One seeded shuffle of all samples, cut into splits whose sizes differ by at most one.
+
+    Args:
+        count: samples.
+        splits: number of splits.
+        seed: of the shuffle.
+
+    Returns:
+        Rows of each split, in the order of the dataset within a split.
+
+    Raises:
+        ConfigError: there are fewer samples than splits.
+    """
+    if count < splits:
+        raise ConfigError(f"splits = {splits}: there are only {count} training samples.")
+    order = list(range(count))
+    random.Random(seed).shuffle(order)
+    return [np.sort(part) for part in np.array_split(order, splits)]
 
 
-def hash_table(table: PackedTable) -> str:
+def _write_split(
+    folder: Path, job: Job, samples: pa.Table, rows: np.ndarray, validation: pa.Table, about: Future[dict]
+) -> SplitPart:
+    """Writes the tree, its manifest and the bundle of one split."""
+    train = samples.take(pa.array(rows))
+    write_tree(folder / job.name / "train", train)
+    write_tree(folder / job.name / "validation", validation)
+    counts = {"train": train.num_rows, "validation": validation.num_rows}
+    manifest = {"counts": counts, "split_id": job.split_id, **about.result()}
+    seal(folder / job.name, "split", [], **manifest)
+    bundle = write_bundle(folder, job.name, train.select(SCHEMA.names), validation.select(SCHEMA.names), **manifest)
+    return SplitPart(
+        **job._asdict(),
+        **counts,
+        bundle=bundle.name,
+        bundle_bytes=bundle.stat().st_size,
+        bundle_sha256=sha256_of(bundle),
+        characters=(count_characters(train["prompt"]), count_characters(train["completion"])),
+        notebook=job.notebook,
+    )
+
+
+def count_characters(texts: pa.ChunkedArray) -> int:
+    """Characters of all texts of a column."""
+    return pc.sum(pc.utf8_length(texts)).as_py()
+
+
+def describe_dataset(config: SplitConfig, dataset: EncodedDataset) -> dict:
+    """What every manifest says of the whole: a hash of all samples, how they were cut, and their entropy."""
+    digest = sha256_of("".join(map(hash_table, dataset.tables.values())).encode())
+    about = {"codec_version": codec.VERSION, "dataset": digest, "splits": config.splits, "seed": config.seed}
+    train = dataset.tables["train"]
+    if train.num_rows < FLOOR_SAMPLES // 5:
+        return about
+    chosen = train.take(pa.array(range(0, train.num_rows, -(-train.num_rows // FLOOR_SAMPLES))))
+    texts = zip(chosen["prompt"].to_pylist(), chosen["completion"].to_pylist(), strict=True)
+    samples = (dict(zip(("input", "output"), codec.restore(*pair), strict=True)) for pair in texts)
+    return about | {"entropy_nats_per_sample": entropy_floor(study_fields(make_columns(samples)))}
+
+
+def hash_table(table: pa.Table) -> str:
     """A hash over the ids, prompts and completions of a table, in order, each followed by a zero byte."""
     digest = hashlib.sha256()
-    for batch in table.batches():
-        columns = [batch.column(name) for name in ("id", "prompt", "completion")]
-        _, ends, text = pc.binary_join_element_wise(*columns, *_NONE_AND_ZERO).buffers()
-        digest.update(memoryview(text)[: np.frombuffer(ends, np.int32)[batch.num_rows]])
+    for batch in table.to_batches():
+        for row in zip(*(batch[name].to_pylist() for name in ("id", "prompt", "completion")), strict=True):
+            digest.update("".join(f"{text}\0" for text in row).encode())
     return digest.hexdigest()
+
+
+# --- the tree
+
+
+def write_tree(folder: Path, samples: pa.Table) -> None:
+    """Writes samples as files: hard links to the source's files (copies across disks), new ones for all others.
+
+    Args:
+        folder: of one part of a split; it is made.
+        samples: with the columns of `encode.ENCODED`.
+    """
+    folder.mkdir(parents=True)
+    names = _Names()
+    for file in samples["file"].drop_null().to_pylist():
+        link_or_copy(file, f"{folder}/{names.take(os.path.basename(file))}")
+    for row in samples.filter(samples["file"].is_null()).to_pylist():
+        brief, design = codec.restore(row["prompt"], row["completion"])
+        sample = {"id": row["id"], "input": brief, "output": design, "metadata": json.loads(row["metadata"])}
+        path = folder / names.take(f"{_file_name(row['id'])}.json")
+        with path.open("x", encoding="utf-8") as file:  # never through a link into the source
+            file.write(json.dumps(sample, indent=2))
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Makes a hard link where the file system can, a copy elsewhere."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # another disk, or a file system without links
+        shutil.copyfile(source, target)
+
+
+class _Names:
+    """File names of one folder that differ on any file system: HOUSE.json after house.json gets a number."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def take(self, name: str) -> str:
+        """The name, with a number where it was taken before."""
+        result = name
+        number = 1
+        while result.lower() in self._taken:
+            number += 1
+            result = f"{name.removesuffix('.json')}-{number}.json"
+        self._taken.add(result.lower())
+        return result
+
+
+def _file_name(sample_id: str) -> str:
+    """An id as a file name: readable where it can be, its hash where it cannot."""
+    plain = sample_id.replace("-", "").replace("_", "").isalnum() and len(sample_id.encode()) <= 200
+    return sample_id if plain else sha256_of(sample_id.encode(errors="surrogatepass"))[:24]

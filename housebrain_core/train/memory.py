@@ -43,7 +43,7 @@ def step_memory(model, rows: PackedRows) -> float:
     """Bytes that a step with the row of most tokens, or of most learned ones, takes; infinite when they ran out."""
     peak = 0.0
     for sizes in (rows.lengths, rows.learned):
-        fullest = max(range(len(rows)), key=lambda row: sum(sizes[sample] for sample in rows.rows[row]))  # noqa: B023
+        fullest = max(range(len(rows)), key=lambda row: sum(sizes[sample] for sample in rows.rows[row]))
         try:
             peak = max(peak, peak_memory(model, rows[fullest]))
         except torch.OutOfMemoryError:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from housebrain_core.cloud.next_steps import pack, what_next
+from housebrain_core.cloud.next_steps import what_next, zip_adapter
 from housebrain_core.manifests import seal, sha256_of
 
 
@@ -27,14 +27,17 @@ def test_checkpoints_are_said_to_be_on_drive_only_when_they_are():
     assert "Drive was not used" in refused and "on your Drive" not in refused
 
 
-def test_an_adapter_packs_to_the_same_bytes_without_its_checkpoints(tmp_path):
+def test_an_adapter_is_zipped_to_the_same_bytes_without_its_checkpoints(tmp_path):
     output = tmp_path / "hb-kaggle-04"
     (output / "checkpoint-7").mkdir(parents=True)
     (output / "checkpoint-7" / "optimizer.pt").write_text("large")
     (output / "adapter_model.safetensors").write_text("weights")
     seal(output, "adapter")
-    archive, sha256 = pack(output, tmp_path)
-    assert sha256 == sha256_of(archive) == pack(output, tmp_path)[1]
+    said: list[str] = []
+    archive = zip_adapter(output, tmp_path, said.append)
+    first = archive.read_bytes()
+    assert zip_adapter(output, tmp_path, said.append).read_bytes() == first
+    assert said[0] == said[1] and said[0].endswith(f"MB, sha256 {sha256_of(archive)}")
     assert zipfile.ZipFile(archive).namelist() == [
         "hb-kaggle-04/manifest.json",
         "hb-kaggle-04/adapter_model.safetensors",

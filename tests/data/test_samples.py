@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import os
-import random
 import subprocess
 
 import pyarrow as pa
@@ -11,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from housebrain_core.config import SplitConfig
-from housebrain_core.data.files import read_file
 from housebrain_core.data.samples import ReadLog, is_held_out, read_samples
 from housebrain_core.errors import DataError
 from housebrain_core.splits.split import split_dataset
@@ -128,22 +125,3 @@ def test_the_real_dataset_reads_as_jsonl_zst(shared):
     first = next(islice(read_samples(shared / "data", "train"), 1))
     assert first["id"].startswith("HBV5") and first["input"]["roomBreakdown"]
     assert subprocess.run(["zstd", "--version"], capture_output=True).returncode == 0
-
-
-@pytest.mark.parametrize("size", [0, 1, 2**14 - 1, 2**14, 2**14 + 1, 3 * 2**14, 100_000])
-@pytest.mark.parametrize("owned", [True, False], ids=["own", "another's"])
-def test_a_file_is_read_whole_whatever_its_size_and_leaves_no_note_of_it(size, owned, tmp_path, monkeypatch):
-    path, data = tmp_path / "file", random.Random(size).randbytes(size)
-    path.write_bytes(data)
-    os.utime(path, (1_000_000_000, 1_000_000_000))
-    unnoticed, opened = getattr(os, "O_NOATIME", 0), os.open
-
-    def refuse(path, flags):
-        if flags & unnoticed and not owned:
-            raise PermissionError
-        return opened(path, flags)
-
-    monkeypatch.setattr(os, "open", refuse)
-    assert read_file(str(path)) == data
-    if owned and unnoticed:
-        assert path.stat().st_atime == 1_000_000_000

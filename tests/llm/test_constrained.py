@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from housebrain_core.errors import ConfigError
 from housebrain_core.house import codec
-from housebrain_core.house.parsing import strict_json_parse
+from housebrain_core.house.json_text import strict_json_parse
 from housebrain_core.house.schema import Answer, HouseDesign
 from housebrain_core.llm.constrained import AnswerProcessor, answer_schema, closing_tokens, longest_text, safe_limit
 from housebrain_core.llm.decoding import Decoding, read_answer

@@ -28,14 +28,14 @@ def silent(line):
     pass
 
 
-@pytest.fixture()
+@pytest.fixture
 def brief_file(samples, tmp_path):
     path = tmp_path / "brief.json"
     path.write_text(json.dumps(samples[0]["input"], indent=2))
     return path
 
 
-@pytest.fixture()
+@pytest.fixture
 def many(samples, tmp_path):
     path = tmp_path / "briefs.jsonl"
     path.write_text("\n".join(json.dumps(sample["input"]) for sample in samples[:5]))

@@ -1,4 +1,4 @@
-"""Chunks of samples as workers encode them: the usual at once, the others one by one, in the order of the items."""
+"""Datasets as tables of encoded samples: all good ones in their order, and every bad one named."""
 
 import hashlib
 import json
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from conftest import real_samples
 
-from housebrain_core.data.samples import Item, list_items
+from housebrain_core.data import processes
+from housebrain_core.data.samples import Item, ReadLog, list_items
 from housebrain_core.errors import DataError
 from housebrain_core.house import codec
-from housebrain_core.splits import encode as encoding
-from housebrain_core.splits.encode import encode_chunk
-from housebrain_core.splits.tables import unpack
+from housebrain_core.splits.bundle import SCHEMA
+from housebrain_core.splits.encode import encode_chunk, encode_dataset
 
 
 def write(folder: Path, texts: list[bytes]) -> list[Item]:
@@ -24,7 +24,7 @@ def write(folder: Path, texts: list[bytes]) -> list[Item]:
 
 
 def one_by_one(items: list[Item]) -> tuple[dict, dict]:
-    """Part -> rows with their positions, and what is wrong with bad items, by the general way alone."""
+    """Part -> rows with their positions, and what is wrong with bad items."""
     rows: dict[str, list] = {}
     bad = {}
     for position, item in enumerate(items):
@@ -42,14 +42,13 @@ def one_by_one(items: list[Item]) -> tuple[dict, dict]:
 
 def assert_as_one_by_one(items: list[Item]) -> None:
     chunk, (rows, bad) = encode_chunk(items), one_by_one(items)
-    assert chunk.bad == bad and chunk.rows.keys() == rows.keys()
-    for part, found in chunk.rows.items():
-        digests = [found.digests[start : start + 8] for start in range(0, len(found.digests), 8)]
-        table = [tuple(row.values()) for row in unpack(found.packed).to_pylist()]
-        assert found.ids == [row[0] for row in table]
-        assert [
-            (*head, *row) for head, row in zip(zip(found.positions, digests, strict=True), table, strict=True)
-        ] == rows[part]
+    assert chunk.bad == bad
+    for part, expected in rows.items():
+        found = [(position, *row) for position, (own, *row) in chunk.samples.items() if own == part]
+        assert [(position, *row[:4]) for position, *row, _, _ in found] == [(row[0], *row[2:]) for row in expected]
+        assert [row[-2] for row in found] == [int.from_bytes(row[1], "little", signed=True) for row in expected]
+        assert [row[-1] for row in found] == [items[row[0]].path for row in expected]
+    assert len(chunk.samples) == sum(map(len, rows.values()))
 
 
 @pytest.fixture
@@ -64,31 +63,38 @@ def texts(shared, samples) -> list[bytes]:
     return mixed
 
 
-@pytest.mark.parametrize("block", [1, 7, 1000])
-def test_a_chunk_is_what_its_items_are_one_by_one(texts, tmp_path, monkeypatch, block):
-    monkeypatch.setattr(encoding, "BLOCK", block)
+def test_a_chunk_is_what_its_items_are_one_by_one(texts, tmp_path):
     items = write(tmp_path, texts)
     assert items[0].held_out
     assert_as_one_by_one(items)
 
 
-def test_long_texts_are_encoded_few_at_a_time(texts, tmp_path, monkeypatch):
-    monkeypatch.setattr(encoding, "BLOCK_BYTES", 10_000)
-    sizes = []
-    encode = encoding.encode_texts
-    monkeypatch.setattr(encoding, "encode_texts", lambda texts: (sizes.append(len(b"".join(texts))), encode(texts))[1])
-    assert_as_one_by_one(write(tmp_path, texts))
-    assert max(sizes) < 10_000 + max(map(len, texts)) and len(sizes) > 10
+def test_a_dataset_is_its_chunks_in_order_without_repeated_ids(texts, tmp_path, monkeypatch):
+    repeated = json.dumps(json.loads(texts[0]) | {"metadata": {"second": True}}).encode()
+    items = write(tmp_path, [*texts, repeated])
+    rows, bad = one_by_one(items[:-1])
+    for chunk in (3, 1000):
+        monkeypatch.setattr(processes, "CHUNK", chunk)
+        log = ReadLog()
+        dataset = encode_dataset(tmp_path, log, lambda line: None)
+        assert dataset.held_out and log.good == sum(map(len, rows.values()))
+        assert [entry.reason for entry in log.bad] == [
+            *bad.values(),
+            f"the id {json.loads(repeated)['id']} occurs twice",
+        ]
+        for part, table in dataset.tables.items():
+            found = [tuple(row.values()) for row in table.select(SCHEMA.names).to_pylist()]
+            assert found == [row[2:] for row in rows.get(part, [])]
 
 
 def test_held_out_samples_go_to_their_part(shared, tmp_path):
     texts = [json.dumps(sample, indent=2).encode() for sample in real_samples(shared, "train", 300)]
     items = write(tmp_path, texts)
-    assert encode_chunk(items).rows.keys() == {"train", "validation"}
+    assert {part for part, *_ in encode_chunk(items).samples.values()} == {"train", "validation"}
     assert_as_one_by_one(items)
 
 
 def test_files_that_cannot_be_read_and_nothing_at_all(tmp_path):
     gone = Item(str(tmp_path / "gone.json"), None, None, "train", False)
     assert encode_chunk([gone]).bad == {0: "cannot be read (No such file or directory)"}
-    assert encode_chunk([]).rows == {} and encode_chunk([]).bad == {}
+    assert encode_chunk([]) == ({}, {})

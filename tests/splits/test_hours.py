@@ -8,7 +8,7 @@ from housebrain_core.platforms import estimate_finish
 from housebrain_core.splits import costs
 from housebrain_core.splits.bundle import read_bundle
 from housebrain_core.splits.costs import BASES, GPUS, Range, estimate_rate, sessions, weeks
-from housebrain_core.splits.hours import describe, describe_hours, estimate_hours
+from housebrain_core.splits.hours import describe, estimate_hours
 
 
 def estimate(splits, lines=None, **more):
@@ -58,7 +58,7 @@ def test_the_estimate_from_characters_holds_the_true_count(name, shared, splits,
     monkeypatch.setattr("housebrain_core.splits.costs.find_file", lambda name, file: None)
     guessed = estimate(splits, lines, tokens_per_second=100)
     assert not guessed.exact_tokens and all("estimated" in line for line in lines)
-    assert "estimated from characters" in describe_hours(guessed)
+    assert "estimated from characters" in str(guessed)
     for true, guess in zip(exact.splits, guessed.splits, strict=True):
         least, most = guess.tokens
         assert least * 0.9 <= true.tokens[0] <= most * 1.1
@@ -69,7 +69,7 @@ def test_the_hours_are_tokens_over_rate(splits, base):
     for split in made.splits:
         by_hand = costs.EXTRA_TIME * 3 * split.tokens[0] / 50 / 3600
         assert made.hours(split.tokens) == pytest.approx((by_hand, by_hand))
-        assert f" {describe(Range(by_hand / 3, by_hand / 3))} " in describe_hours(made), "the hours of an epoch"
+        assert f" {describe(Range(by_hand / 3, by_hand / 3))} " in str(made), "the hours of an epoch"
     assert made.alone_hours[1] == pytest.approx(sum(made.hours(split.tokens)[1] for split in made.splits))
 
 
@@ -113,14 +113,14 @@ def test_a_person_alone_is_told_what_fits_even_where_one_split_fits_into_a_week(
 
 def test_a_base_that_cannot_fit_the_gpu_and_a_licence_with_strings_are_said(splits, monkeypatch):
     monkeypatch.setitem(GPUS, "t4", GPUS["t4"]._replace(memory=4))
-    text = describe_hours(estimate(splits, base_model="deepseek-ai/deepseek-coder-6.7b-base"))
+    text = str(estimate(splits, base_model="deepseek-ai/deepseek-coder-6.7b-base"))
     assert "will not fit" in text and "use restrictions" in text
 
 
 def test_every_figure_has_a_source_and_the_plan_is_short(splits):
     made = estimate(splits, gpu="t4x2")
     assert all(all(column) for column in made.figures)
-    text = describe_hours(made)
+    text = str(made)
     assert "alone" in text and "Apache-2.0" in text and "1 session," in text and len(text.splitlines()) < 45
 
 
@@ -136,7 +136,7 @@ def test_a_base_for_trying_things_gets_no_estimate_but_takes_a_rate(splits, base
     with pytest.raises(ConfigError, match=r"has 0\.\d\d million weights .* for trying things.*--tokens-per-second"):
         estimate(splits, lines, base_model=str(base))
     assert len(lines) == 3 and all(line.endswith("tokens") for line in lines), "tokens are counted all the same"
-    text = describe_hours(estimate(splits, base_model=str(base), tokens_per_second=5000))
+    text = str(estimate(splits, base_model=str(base), tokens_per_second=5000))
     assert "million parameters" in text and "0.00 billion" not in text
     assert all(facts.shape.in_layers > 2 * costs.SMALLEST for facts in BASES.values())
 

@@ -70,7 +70,7 @@ class Server:
         return "ready"
 
 
-@pytest.fixture()
+@pytest.fixture
 def client(client_class, monkeypatch):
     """The client of alice; its `server` has what it sent."""
     client, server = client_class(), Server()

@@ -32,7 +32,7 @@ def plain(splits, base, tmp_path_factory):
     return folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def gpu(monkeypatch):
     """A GPU of 1 GiB whose memory runs out in every step that does not checkpoint; rows tried, by their length."""
     tried = []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from housebrain_core.evaluate.judging import judge
 from housebrain_core.house import codec, synthetic
-from housebrain_core.house.parsing import (
+from housebrain_core.house.json_text import (
     NEVER_TRUSTED,
     REPAIR_LIMIT,
     StrictJSONError,

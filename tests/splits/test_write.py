@@ -9,22 +9,20 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from housebrain_core.config import SplitConfig
-from housebrain_core.data import workers
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import synthetic
-from housebrain_core.splits import tree as trees
-from housebrain_core.splits import write as writing
+from housebrain_core.splits import write
 from housebrain_core.splits.bundle import read_bundle
-from housebrain_core.splits.split import read_validation, split_dataset
+from housebrain_core.splits.parts import SplitSummary
+from housebrain_core.splits.split import split_dataset
 
 
-def quiet(**settings) -> dict:
+def quiet(**settings) -> SplitSummary:
     return split_dataset(SplitConfig(**{"splits": 2, "validation_samples": 4, **settings}), report=lambda line: None)
 
 
@@ -35,42 +33,41 @@ def contents(folder) -> dict[str, str]:
 
 
 KILLED = """
-import os, signal, sys
+import multiprocessing, os, signal, sys
 from pathlib import Path
-from housebrain_core.splits import encode as encoding
-from housebrain_core.splits import split as splits
-from housebrain_core.data import workers
-from housebrain_core.splits import write as writing
 from housebrain_core.config import SplitConfig
-workers.FEW, workers.CHUNK = 20, 10
-name, calls = sys.argv[3], []
-real = getattr(writing, name)
+from housebrain_core.data import processes
+from housebrain_core.splits import encode, split, write
+
+processes.FEW = 20
+processes.CHUNK = 10
+name = sys.argv[3]
+calls = []
+module = encode if name == "note_chunk" else write
+called = getattr(module, name)
+
 def kill_at_the_second(*args, **about):
+    print("processes", *(process.pid for process in multiprocessing.active_children()), flush=True)
     if calls:
         os.kill(os.getpid(), signal.SIGKILL)
     calls.append(1)
-    return real(*args, **about)
-setattr(writing, name, kill_at_the_second)
-append = encoding._append
-def show_workers(*args):
-    print("workers", *workers.start()._processes, flush=True)
-    append(*args)
-encoding._append = show_workers
-splits.split_dataset(SplitConfig(source=Path(sys.argv[1]), output=Path(sys.argv[2]), splits=2, validation_samples=4))
+    return called(*args, **about)
+
+setattr(module, name, kill_at_the_second)
+split.split_dataset(SplitConfig(source=Path(sys.argv[1]), output=Path(sys.argv[2]), splits=2, validation_samples=4))
 """
 
 
-@pytest.mark.parametrize("step", ["link_tree", "write_contents", "seal_bundle"])
+@pytest.mark.parametrize("step", ["note_chunk", "write_tree", "write_bundle"])
 def test_a_killed_split_leaves_nothing_that_looks_finished_and_the_next_run_gives_the_same_bytes(
     step, dataset, tmp_path
 ):
     process = subprocess.run([sys.executable, "-c", KILLED, dataset, tmp_path / "out", step], capture_output=True)
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()
-    assert [path.name for path in tmp_path.iterdir()] == [".out.partial"]
-    assert not (tmp_path / ".out.partial" / "manifest.json").exists()
-    lines = [line.split() for line in process.stdout.decode().splitlines() if line.startswith("workers")]
-    workers = [int(word) for word in lines[0][1:]]
-    assert workers and wait_for_the_end_of(workers), "workers end with their parent"
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*/manifest.json"))
+    lines = [line.split() for line in process.stdout.decode().splitlines() if line.startswith("processes")]
+    others = [int(word) for line in lines for word in line[1:]]
+    assert bool(others) == (step == "note_chunk") and wait_for_the_end_of(others), "they end with their parent"
     quiet(source=dataset, output=tmp_path / "out")
     quiet(source=dataset, output=tmp_path / "whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]
@@ -126,7 +123,7 @@ from pathlib import Path
 from housebrain_core.config import SplitConfig
 from housebrain_core.splits.split import split_dataset
 summary = split_dataset(SplitConfig(source=Path(sys.argv[1]), output=Path(sys.argv[2])), report=lambda line: None)
-print(summary["train"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(summary.train, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
 
@@ -155,18 +152,17 @@ def test_no_space_left_is_one_sentence_and_nothing_stays(dataset, tmp_path, monk
     def full(source, target):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(trees, "link_or_copy", full)
+    monkeypatch.setattr(write, "link_or_copy", full)
     with pytest.raises(DataError, match="no space left"):
         quiet(source=dataset, output=tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 
-def test_no_space_left_while_workers_link_leaves_nothing_either(dataset, tmp_path, monkeypatch):
-    def full(*args):
+def test_no_space_left_for_a_bundle_leaves_nothing_either(dataset, tmp_path, monkeypatch):
+    def full(*args, **about):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(workers, "FEW", 20)
-    monkeypatch.setattr(writing, "write_contents", full)
+    monkeypatch.setattr(write, "write_bundle", full)
     with pytest.raises(DataError, match="no space left"):
         quiet(source=dataset, output=tmp_path / "out")
     assert not list(tmp_path.iterdir())
@@ -197,10 +193,10 @@ def test_where_and_sample_choose_and_the_summary_says_so(tmp_path):
     (tmp_path / "validation.jsonl").write_text("\n".join(lines[48:]))
     where = ["metadata.region=Asia_India", "metadata.n=2"]
     summary = quiet(source=tmp_path, output=tmp_path / "out", where=where)
-    assert (summary["train"], summary["validation"], summary["where"]) == (12, 3, where)
+    assert (summary.train, summary.validation, summary.where) == (12, 3, where)
     rows = read_bundle(tmp_path / "out" / "split_01.zip").train.column("metadata").to_pylist()
     assert {json.loads(row)["region"] for row in rows} == {"Asia_India"}
-    assert quiet(source=tmp_path, output=tmp_path / "few", sample=10)["train"] == 10
+    assert quiet(source=tmp_path, output=tmp_path / "few", sample=10).train == 10
     with pytest.raises(DataError, match="Moon"):
         quiet(source=tmp_path, output=tmp_path / "none", where=["metadata.region=Moon"])
     with pytest.raises(ConfigError, match="PATH=VALUE"):
@@ -215,16 +211,38 @@ def test_repeats_and_leaks_are_counted_and_left_out_on_request(tmp_path):
             "\n".join(json.dumps(s | {"id": f"{name}{n}"}) for n, s in enumerate(part))
         )
     found = quiet(source=tmp_path, output=tmp_path / "all")
-    assert (found["train"], found["repeats"], found["leaks"]) == (22, 1, 1)
-    assert quiet(source=tmp_path, output=tmp_path / "clean", drop_duplicates=True)["train"] == 20
+    assert (found.train, found.repeats, found.leaks) == (22, 1, 1)
+    assert quiet(source=tmp_path, output=tmp_path / "clean", drop_duplicates=True).train == 20
 
 
-def test_json_bundles_are_the_guides_zips_and_their_trees_are_validation_data(dataset, tmp_path):
-    quiet(source=dataset, output=tmp_path / "out", bundle="json")
-    with zipfile.ZipFile(tmp_path / "out" / "split_02.zip") as archive:
-        zipped = {name: archive.read(name) for name in archive.namelist() if "/train/" in name}
-    assert len(zipped) == 24
-    assert all((tmp_path / "out" / name).read_bytes() == data for name, data in zipped.items())
-    assert len(read_validation(tmp_path / "out")) == 4
-    with pytest.raises(DataError, match="unpack"):
-        read_bundle(tmp_path / "out" / "split_02.zip")
+INTERRUPTED = """
+import sys, time
+from pathlib import Path
+from housebrain_core.config import SplitConfig
+from housebrain_core.data import processes
+from housebrain_core.splits import encode, split
+
+processes.FEW = 20
+processes.CHUNK = 1
+called = encode.note_chunk
+
+def slow(*args):
+    print("reading", flush=True)
+    time.sleep(0.2)
+    return called(*args)
+
+encode.note_chunk = slow
+split.split_dataset(SplitConfig(source=Path(sys.argv[1]), output=Path(sys.argv[2]), splits=2, validation_samples=4))
+"""
+
+
+def test_ctrl_c_stops_the_split_and_its_processes_and_leaves_nothing(dataset, tmp_path):
+    command = [sys.executable, "-c", INTERRUPTED, dataset, tmp_path / "out"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the command
+        _, said = process.communicate(timeout=30)
+    assert process.returncode != 0 and said.count("KeyboardInterrupt") == 1
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*/manifest.json"))

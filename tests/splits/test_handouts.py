@@ -16,12 +16,13 @@ from housebrain_core.manifests import check_files, read_manifest
 from housebrain_core.splits import costs, handouts, hours
 from housebrain_core.splits import notebooks as notebook_copies
 from housebrain_core.splits.assignments import account_mapping, assign
+from housebrain_core.splits.parts import SplitSummary, read_splits
 from housebrain_core.splits.split import split_dataset
 
 FORBIDDEN = re.compile(r"worker|farm|\bpool|keep.?alive|cluster|distributed|bypass|unlimited", re.IGNORECASE)
 
 
-def quiet(dataset: Path, output: Path, **settings) -> dict:
+def quiet(dataset: Path, output: Path, **settings) -> SplitSummary:
     config = SplitConfig(source=dataset, output=output, **{"splits": 4, "validation_samples": 4} | settings)
     return split_dataset(config, report=lambda line: None)
 
@@ -80,24 +81,32 @@ def test_chosen_settings_are_filled_in_where_they_differ_and_the_notebook_accept
 
 
 def check_settings(path: Path) -> None:
-    """Runs a notebook's cells up to the one that checks its settings."""
+    """Runs a notebook's cells up to the one that checks its settings, but for the search for its bundle."""
     code = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
-    last = next(number for number, source in enumerate(code) if "Check the settings" in source)
+    last = next(number for number, source in enumerate(code) if "check_settings(" in source)
     shell = InteractiveShell.instance()
+    shell.user_ns["paths"] = list(path.parent.glob("split_*.zip"))
     try:
         for source in code[: last + 1]:
-            shell.run_cell(source, store_history=True).raise_error()
+            if "code_sha256" not in source:
+                shell.run_cell(source, store_history=True).raise_error()
     finally:
         InteractiveShell.clear_instance()
+
+
+def hide_notebooks(patch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Lets the package find no rendered notebooks, as where only it was copied."""
+    for place in ("RENDERED", "INSTALLED"):
+        patch.setattr(notebook_copies, place, tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("split_id", [1, 2, 3, 4])
 def test_a_handout_names_its_own_files_and_settings_and_nobody_elses(folder, split_id):
     page = handout(folder, split_id)
     platform = account_mapping(4)[split_id]
-    entry = read_manifest(folder, "splits")["parts"][split_id - 1]
+    part = read_splits(folder)[split_id - 1]
     own = [f"split_{split_id:02d}.zip", f"train_split_{split_id:02d}.ipynb", f"hb-{platform}-{split_id:02d}.zip"]
-    own += [f"`split_id = {split_id}`", "`epochs = 1`", "Qwen/Qwen2.5-Coder-0.5B", entry["bundle_sha256"]]
+    own += [f"`split_id = {split_id}`", "`epochs = 1`", "Qwen/Qwen2.5-Coder-0.5B", part.bundle_sha256]
     assert all(name in page for name in own)
     assert set(re.findall(r"(?:split_|hb-\w+-)0\d", page)) == {f"split_0{split_id}", f"hb-{platform}-0{split_id}"}
     assert [int(n) for n in re.findall(r"^(\d+)\. ", page, re.MULTILINE)] == list(range(1, 11))
@@ -107,9 +116,11 @@ def test_a_handout_names_its_own_files_and_settings_and_nobody_elses(folder, spl
     assert other not in page and "{" not in page
 
 
-def test_handouts_ask_for_one_account_and_promise_no_machinery(folder, dataset, tmp_path):
-    quiet(dataset, tmp_path / "json", bundle="json")
-    pages = [path.read_text() for place in (folder, tmp_path / "json") for path in place.glob("handouts/*.md")]
+def test_handouts_ask_for_one_account_and_promise_no_machinery(folder, dataset, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        hide_notebooks(patch, tmp_path)
+        quiet(dataset, tmp_path / "without")
+    pages = [path.read_text() for place in (folder, tmp_path / "without") for path in place.glob("handouts/*.md")]
     assert len(pages) == 8
     for page in pages:
         assert "your own single account" in " ".join(page.split())
@@ -127,14 +138,14 @@ def test_the_handouts_estimate_is_the_plans(folder, monkeypatch):
         assert f"Training takes {handouts.describe_hours(estimate.hours(split.tokens))}, less when" in page
 
 
-def test_a_page_without_a_notebook_gives_the_command_with_the_chosen_settings(dataset, tmp_path):
+def test_a_page_without_a_notebook_gives_the_command_with_the_chosen_settings(dataset, tmp_path, monkeypatch):
+    hide_notebooks(monkeypatch, tmp_path)
     quiet(
         dataset,
         tmp_path / "out",
-        bundle="json",
         training=["load_in_4bit=false", "base_model=./my base", "lora_dropout=0.1"],
     )
-    command = "housebrain train --split split_04 --output models/hb-kaggle-04"
+    command = "housebrain train --split split_04.zip --output models/hb-kaggle-04"
     assert f"`{command} --no-load-in-4bit --base-model './my base' --lora-dropout 0.1`" in handout(tmp_path / "out", 4)
 
 
@@ -188,11 +199,6 @@ def test_all_bad_owners_platforms_and_settings_are_named_at_once_and_nothing_is_
     assert not list(tmp_path.iterdir())
 
 
-def test_owners_of_bundles_that_the_notebook_cannot_read_are_refused(dataset, tmp_path):
-    with pytest.raises(ConfigError, match="reads --bundle parquet"):
-        quiet(dataset, tmp_path / "out", owner=["4=alice"], bundle="json")
-
-
 def test_the_manifest_lists_every_file_and_a_changed_one_is_noticed(dataset, tmp_path):
     folder = tmp_path / "out"
     quiet(dataset, folder, owner=["3=alice"])
@@ -223,13 +229,12 @@ def test_the_notebook_in_a_kernel_folder_is_a_link(folder):
 
 
 def test_without_rendered_notebooks_the_split_goes_on_and_says_how_to_get_them(dataset, tmp_path, monkeypatch):
-    for place in ("RENDERED", "INSTALLED"):
-        monkeypatch.setattr(notebook_copies, place, tmp_path / "nowhere")
+    hide_notebooks(monkeypatch, tmp_path)
     lines: list[str] = []
     config = SplitConfig(source=dataset, output=tmp_path / "out", splits=2)
     summary = split_dataset(config, report=lines.append)
     assert "build_notebooks.py makes them" in lines[-1]
-    assert [part["notebook"] for part in summary["parts"]] == [None, None]
+    assert [part.notebook for part in summary.parts] == [None, None]
     assert "housebrain train --split split_02.zip --output models/hb-kaggle-02" in handout(tmp_path / "out", 2)
     with pytest.raises(ConfigError, match="the train notebook that it needs is not there"):
         quiet(dataset, tmp_path / "owned", owner=["4=alice"])

@@ -1,0 +1,100 @@
+"""What a splits folder says of itself: one record for each split, and a summary of the whole."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, computed_field
+
+from housebrain_core.manifests import read_manifest
+from housebrain_core.show import Shown, Table
+
+SUMMARY = "split_summary.json"
+
+
+class SplitPart(BaseModel):
+    """One split, as it stands in manifest.json and split_summary.json."""
+
+    model_config = ConfigDict(frozen=True)
+
+    split_id: int
+    """From 1."""
+    platform: str
+    """kaggle or colab."""
+    owner: str | None
+    """Kaggle user name, where the folders for the kaggle client are wanted."""
+    train: int
+    """Training samples."""
+    validation: int
+    """Validation samples; the same ones are in every split."""
+    bundle: str
+    """File to upload, in the splits folder."""
+    bundle_bytes: int
+    bundle_sha256: str
+    characters: tuple[int, int]
+    """Of all training prompts, and of all training completions."""
+    notebook: str | None
+    """File that trains on it, in the splits folder; None where the train notebooks are not built."""
+
+    @computed_field
+    @property
+    def name(self) -> str:
+        """What the split's files begin with, such as split_04."""
+        return f"split_{self.split_id:02d}"
+
+    @computed_field
+    @property
+    def adapter(self) -> str:
+        """What the adapter is called that comes back, such as hb-kaggle-04."""
+        return f"hb-{self.platform}-{self.split_id:02d}"
+
+
+class SplitSummary(Shown, BaseModel):
+    """The contents of split_summary.json."""
+
+    model_config = ConfigDict(frozen=True)
+
+    codec_version: int
+    """Version of the text format of prompts and completions."""
+    dataset: str
+    """Hash of all samples that were cut."""
+    splits: int
+    seed: int
+    entropy_nats_per_sample: float | None = None
+    """The least loss on a sample that a model can have; None where samples are too few to tell."""
+    source: str
+    """Name of the dataset's folder or file."""
+    train: int
+    """Training samples in all splits together."""
+    validation: int
+    """Validation samples of the dataset."""
+    validation_in_each: int
+    """Of them those that every bundle carries."""
+    repeats: int
+    """Samples with the content of an earlier one of their part."""
+    leaks: int
+    """Validation samples with the content of a training sample."""
+    where: list[str]
+    """Conditions that samples had to meet."""
+    sample: int | None
+    """Training samples that were wanted; None for all."""
+    drop_duplicates: bool
+    bad: list[dict[str, Any]]
+    """Samples that were left out: where each is, and why."""
+    parts: list[SplitPart]
+
+    def outputs(self) -> list[Table]:
+        """A table of the splits."""
+        rows = [
+            (part.name, f"{part.train:,}", f"{part.bundle_bytes / 1e6:.2f}", part.platform, part.adapter)
+            for part in self.parts
+        ]
+        return [Table(("split", "samples", "MB to upload", "platform", "adapter"), rows)]
+
+
+def read_splits(folder: Path) -> list[SplitPart]:
+    """The splits of a splits folder.
+
+    Raises:
+        DataError: it is unfinished, or no splits folder.
+    """
+    return [SplitPart.model_validate(part) for part in read_manifest(folder, "splits")["parts"]]

@@ -1,0 +1,102 @@
+"""Notebooks 1 to 4 on this computer: they find the project, refuse wrong settings early, and say what is missing."""
+
+import json
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from notebook_outputs import outputs_of, text_of
+
+from build_notebooks import build
+
+PROBE = "import sys\nprint(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
+NAMES = ("01_split", "02_train", "03_merge", "04_evaluate")
+
+
+def first_cells(name: str, **parameters) -> nbformat.NotebookNode:
+    """A local notebook up to the cell that checks the settings, with the parameters that papermill would put in."""
+    notebook = nbformat.reads(build(name, "local"), as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    last = next(place for place, cell in enumerate(code) if "check_settings(" in cell.source)
+    lines = [f"{key} = {value!r}" for key, value in parameters.items()]
+    given = nbformat.v4.new_code_cell("\n".join(["# Parameters", *lines]))
+    path = nbformat.v4.new_code_cell(f"import sys\nsys.path[:] = {json.dumps(sys.path)}")
+    notebook.cells = [path, code[0], given, *code[1 : last + 1], nbformat.v4.new_code_cell(PROBE)]
+    return notebook
+
+
+def run(notebook: nbformat.NotebookNode, folder: Path) -> list[str]:
+    """The texts of all outputs of a notebook whose kernel starts in a folder; cells after an error run too."""
+    NotebookClient(notebook, allow_errors=True, resources={"metadata": {"path": str(folder)}}).execute()
+    return [text_of(output) for output in outputs_of(notebook)]
+
+
+@pytest.fixture
+def kernel_folder(tmp_path, monkeypatch) -> Path:
+    """Where Jupyter starts the kernel of a notebook that is opened from the project."""
+    monkeypatch.delenv("HOUSEBRAIN_PROJECT", raising=False)
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "housebrain"\n')
+    folder = tmp_path / "notebooks" / "rendered" / "local"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "said"),
+    [
+        ("01_split", {"splitz": 3}, "splitz: there is no such setting. Did you mean splits?"),
+        ("01_split", {"splits": "3", "max_bad": 2.0}, "splits = '3': this has to be int, not str"),
+        ("01_split", {"splits": 3, "max_bad": 2.0}, "max_bad = 2.0: "),
+        ("02_train", {"splitid": 2}, "splitid: there is no such setting. Did you mean split_id?"),
+        ("02_train", {"split_id": "1"}, "split_id = '1': this has to be int, not str"),
+        ("02_train", {"split_id": True}, "split_id = True: this has to be int, not bool"),
+        ("02_train", {"epochs": 0}, "epochs = 0: "),
+        ("03_merge", {"strategy": "best-of"}, "strategy = 'best-of': "),
+        ("03_merge", {"overwrite": "true"}, "overwrite = 'true': this has to be bool, not str"),
+        ("04_evaluate", {"models": "models/housebrain-merged"}, "models = 'models/housebrain-merged': this has to be"),
+        ("04_evaluate", {"sample": 3}, "sample: there is no such setting. Did you mean samples?"),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_torch_is_imported(name, parameters, said, kernel_folder):
+    refused, loaded = run(first_cells(name, **parameters), kernel_folder)
+    assert refused.startswith("These settings cannot be used") and said in refused
+    assert "Traceback" not in refused and "--" not in refused
+    assert loaded == "[]\n"
+
+
+def test_all_wrong_settings_are_named_at_once(kernel_folder):
+    refused, _ = run(first_cells("01_split", splits="3", max_bad=2.0, sed=1), kernel_folder)
+    assert [line.split(" ")[1].strip(":") for line in refused.splitlines()[1:]] == ["sed", "splits", "max_bad"]
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "first"),
+    [
+        ("01_split", "housebrain_dataset_v5_350k", "your dataset"),
+        ("02_train", "housebrain_splits", "notebook 1"),
+        ("03_merge", "models", "notebook 2"),
+        ("04_evaluate", "models/housebrain-merged", "notebook 3"),
+    ],
+)
+def test_what_is_missing_is_named_by_its_absolute_path_with_what_to_run_first(name, missing, first, kernel_folder):
+    project, refused, loaded = run(first_cells(name), kernel_folder)
+    root = kernel_folder.parents[2]
+    assert project.startswith(f"project: {root} ")
+    assert str(root / missing) in refused and first in refused and "Traceback" not in refused
+    assert loaded == "[]\n", "nothing heavy was imported to find that out"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_project_is_found_from_where_jupyter_starts_the_kernel(name, kernel_folder, splits, adapters, dataset):
+    root = kernel_folder.parents[2]
+    (root / "pyproject.toml").unlink()
+    (root / "housebrain_splits").symlink_to(splits)
+    (root / "models").mkdir()
+    (root / "models" / "hb-colab-01").symlink_to(adapters[0])
+    (root / "models" / "housebrain-merged").symlink_to(adapters[1])
+    (root / "housebrain_dataset_v5_350k").symlink_to(dataset)
+    texts = run(first_cells(name), kernel_folder)
+    assert texts[0].startswith(f"project: {root} ") and not any("does not" in text for text in texts)
+    assert len(texts) == 2, texts
