@@ -9,7 +9,8 @@ from housebrain_core.errors import ConfigError
 def dequantised(weight: torch.Tensor) -> torch.Tensor:
     """A whole matrix in float32 as the 4-bit base held it in training.
 
-    Training quantises float16, or float32 where the base is float32, as on a CPU.
+    Training quantises float16, or float32 where the base is float32, as on a CPU. Blocks of 64 values run on from row to
+    row; flat, because bitsandbytes 0.50 dequantises a matrix whose rows are no whole blocks otherwise on a CPU.
 
     Raises:
         ConfigError: a weight is not finite.
@@ -17,5 +18,5 @@ def dequantised(weight: torch.Tensor) -> torch.Tensor:
     trained = weight if weight.dtype == torch.float32 else weight.half()
     if not trained.isfinite().all():
         raise ConfigError("a weight of the base model is NaN or beyond float16, so that it has no 4-bit view.")
-    codes, state = quantize_4bit(trained.contiguous(), blocksize=64, quant_type="nf4", compress_statistics=True)
+    codes, state = quantize_4bit(trained.flatten(), blocksize=64, quant_type="nf4", compress_statistics=True)
     return dequantize_4bit(codes, state).float().view_as(weight)

@@ -84,8 +84,8 @@ def trim_elect_merge(updates: Iterable[np.ndarray], weights: list[float], densit
     """TIES (Yadav et al. 2023, arXiv 2306.01708).
 
     Of each update the largest entries are kept, each entry's sign is elected by the weighted sum, and the weighted mean
-    is taken over the adapters that agree with it. For splits that are not alike; on alike splits it deletes signal (measured: 56-87 % of the gap to training on all
-    data left, the exact mean 21 %).
+    is taken over the adapters that agree with it. For splits that are not alike; on alike splits it deletes signal
+    (measured: 56-87 % of the gap to training on all data left, the exact mean 21 %).
 
     Args:
         updates: matrices of one size, at least one.
