@@ -24,7 +24,8 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from housebrain_core.notebook_settings import NOTEBOOKS, write_parameters_cell
+from housebrain_core.notebook_cells import write_parameters_cell
+from housebrain_core.notebook_settings import NOTEBOOKS
 from housebrain_core.splits.notebooks import fill_in, name_code, set_ids, to_text
 
 ROOT = Path(__file__).resolve().parent
@@ -173,7 +174,7 @@ def write_example() -> int:
 
 
 def clean_outputs(notebook: NotebookNode, paths: dict[str, str]) -> NotebookNode:
-    """Leaves of an executed notebook its cells and what they showed: no times, no warnings, no paths of a machine.
+    """Leaves of an executed notebook its cells and all that they showed, without times and paths of a machine.
 
     Args:
         notebook: as papermill wrote it.
@@ -182,11 +183,11 @@ def clean_outputs(notebook: NotebookNode, paths: dict[str, str]) -> NotebookNode
     for cell in notebook.cells:
         cell.metadata = {name: value for name, value in cell.metadata.items() if name == "tags" and value}
         if cell.cell_type == "code":
-            cell.outputs = join_lines([output for output in cell.outputs if output.get("name") != "stderr"])
+            cell.outputs = join_lines(cell.outputs)
             for output in cell.outputs:
                 if "text" in output:
                     output.text = hide(output.text, paths)
-                for kind in {"text/plain", "text/markdown"} & set(output.get("data", {})):
+                for kind in {"text/plain", "text/markdown", "text/html"} & set(output.get("data", {})):
                     output.data[kind] = hide(output.data[kind], paths)
     return set_metadata(notebook, "example", "local")
 
@@ -195,7 +196,7 @@ def join_lines(outputs: list[NotebookNode]) -> list[NotebookNode]:
     """Outputs with what was printed in a row as one text, however it was flushed."""
     joined: list[NotebookNode] = []
     for output in outputs:
-        if joined and output.output_type == joined[-1].output_type == "stream":
+        if joined and output.get("name") and output.get("name") == joined[-1].get("name"):
             joined[-1].text += output.text
         else:
             joined.append(output)

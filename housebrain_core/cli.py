@@ -148,9 +148,7 @@ def run_inspect(settings: Any) -> None:
     """Look at the adapters that came back, as folders or zips: a table with a verdict for each, and two figures."""
     from housebrain_core.adapters.inspection import inspect_adapters
 
-    inspection = inspect_adapters(settings)
-    print(inspection)
-    if not inspection.names:
+    if not inspect_adapters(settings).names:
         sys.exit(1)  # a script must not go on with nothing
 
 

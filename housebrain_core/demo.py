@@ -28,7 +28,7 @@ from housebrain_core.llm.llm import Answered, read_answer
 from housebrain_core.manifests import read_manifest
 from housebrain_core.merge.merge import merge_adapters
 from housebrain_core.project import VARIABLE
-from housebrain_core.show import Table
+from housebrain_core.results import Table
 from housebrain_core.train.tiny import tiny_base
 from housebrain_core.train.tuner import HouseBrainFineTuner
 

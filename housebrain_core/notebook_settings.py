@@ -1,15 +1,10 @@
-"""The settings of each notebook: typed, written into its parameters cell by the build, checked by its next cell.
+"""The settings of each notebook, typed; notebook_cells.py writes them into its parameters cell and checks them.
 
 A setting that a config of the package has too takes default and text from there, and is checked there for its range.
 """
 
-import ast
-import difflib
-import json
-import textwrap
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
@@ -20,10 +15,6 @@ from housebrain_core.settings import FineTuningConfig, Settings
 
 TYPE_NAMES = {"int_type": "int", "float_type": "float", "bool_type": "bool", "string_type": "str", "list_type": "list"}
 """Pydantic's kinds of wrong types, as the words of Python."""
-FORM_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
-"""What Colab's forms call a type; anything else is `raw`."""
-WIDTH = 116
-"""Columns of a line of the parameters cell."""
 
 
 def same_as(config: type[Settings], name: str, note: str = "", **given: Any) -> Any:
@@ -56,12 +47,41 @@ class NotebookSettings(Settings):
         raise ConfigError("\n".join(join_choices(problems)))
 
     def check_ranges(self) -> None:
-        """Makes the config that these settings lead to, with any place; ConfigError when it cannot be used."""
+        """Makes the config that these settings lead to, with any place.
+
+        Raises:
+            ConfigError: it cannot be used.
+        """
         raise NotImplementedError
 
     def shared_with(self, config: type[Settings]) -> dict[str, Any]:
-        """Name and value of each setting that a config has too."""
+        """Takes the settings that a config has too.
+
+        Args:
+            config: settings of a stage.
+
+        Returns:
+            Their values by name.
+        """
         return {name: getattr(self, name) for name in type(self).model_fields if name in config.model_fields}
+
+
+def describe_problem(problem: Any) -> str:
+    """One of pydantic's problems as a line."""
+    name, value = problem["loc"][0], problem["input"]
+    if problem["type"] in TYPE_NAMES:
+        return f"{name} = {value!r}: this has to be {TYPE_NAMES[problem['type']]}, not {type(value).__name__}"
+    text = problem["msg"].removeprefix("Value error, ")
+    return f"{name} = {value!r}: {text[0].lower()}{text[1:]}"
+
+
+def join_choices(problems: list[str]) -> list[str]:
+    """Problems with one line for each setting: a value that may be of several types has a problem with each."""
+    lines: dict[str, str] = {}
+    for problem in problems:
+        value, _, text = problem.partition(": ")
+        lines[value] = f"{lines[value]}, or {text}" if value in lines else problem
+    return list(lines.values())
 
 
 class SplitSettings(NotebookSettings):
@@ -76,10 +96,15 @@ class SplitSettings(NotebookSettings):
     overwrite: bool = same_as(SplitConfig, "overwrite")
 
     def config(self) -> SplitConfig:
-        """What `split_dataset` takes."""
+        """Makes what `split_dataset` takes.
+
+        Returns:
+            Its settings.
+        """
         return SplitConfig(**self.shared_with(SplitConfig))
 
-    def check_ranges(self) -> None:  # noqa: D102
+    def check_ranges(self) -> None:
+        """See `NotebookSettings`."""
         self.config()
 
 
@@ -96,19 +121,23 @@ class TrainingSettings(NotebookSettings):
     save_steps: int = same_as(FineTuningConfig, "save_steps")
     seed: int = same_as(FineTuningConfig, "seed")
     load_in_4bit: bool = same_as(FineTuningConfig, "load_in_4bit")
-    gpus: int | Literal["all"] = same_as(FineTuningConfig, "gpus")
+    gpus: int | Literal["all"] = same_as(FineTuningConfig, "gpus", "; all of the machine's, or a number such as 1")
 
     def config(self, dataset_path: Path, output_dir: Path) -> FineTuningConfig:
-        """What `HouseBrainFineTuner` takes.
+        """Makes what `HouseBrainFineTuner` takes.
 
         Args:
             dataset_path: bundle, split folder or dataset.
             output_dir: folder for checkpoints and adapter.
+
+        Returns:
+            Its settings.
         """
         values = self.shared_with(FineTuningConfig) | {"max_steps": self.max_steps or None}
         return FineTuningConfig(dataset_path=dataset_path, output_dir=output_dir, **values)
 
-    def check_ranges(self) -> None:  # noqa: D102
+    def check_ranges(self) -> None:
+        """See `NotebookSettings`."""
         self.config(Path(), Path())
 
 
@@ -156,11 +185,14 @@ class CloudTrainSettings(TrainingSettings, _CloudSession):
         return f"hb-{self.platform}-{self.split_id:02d}" + "-rehearsal" * self.rehearsal
 
     def config(self, dataset_path: Path, output_dir: Path) -> FineTuningConfig:
-        """What `HouseBrainFineTuner` takes; a rehearsal takes 20 steps with a checkpoint in the middle.
+        """Makes what `HouseBrainFineTuner` takes; a rehearsal takes 20 steps with a checkpoint in the middle.
 
         Args:
             dataset_path: the bundle.
             output_dir: folder for checkpoints and adapter.
+
+        Returns:
+            Its settings.
         """
         hours = self.time_budget_hours or TIME_BUDGET_HOURS[self.platform]
         values = self.shared_with(FineTuningConfig)
@@ -203,10 +235,13 @@ class MergeSettings(NotebookSettings):
     overwrite: bool = same_as(MergeConfig, "overwrite")
 
     def config(self, models: list[Path]) -> MergeConfig:
-        """What `merge_adapters` takes; data and base model are named only where something is measured.
+        """Makes what `merge_adapters` takes; data and base model are named only where something is measured.
 
         Args:
             models: adapter folders and zips.
+
+        Returns:
+            Its settings.
         """
         values = self.shared_with(MergeConfig) | {"models": models, "compare": self.run_validation}
         values["base_model"] = self.base_model or None
@@ -216,7 +251,8 @@ class MergeSettings(NotebookSettings):
             del values["base_model"]
         return MergeConfig(**values)
 
-    def check_ranges(self) -> None:  # noqa: D102
+    def check_ranges(self) -> None:
+        """See `NotebookSettings`."""
         self.config([Path()])
 
 
@@ -235,10 +271,15 @@ class EvaluateSettings(NotebookSettings):
     output: str = same_as(EvaluateConfig, "output")
 
     def config(self) -> EvaluateConfig:
-        """What `evaluate_models` takes."""
+        """Makes what `evaluate_models` takes.
+
+        Returns:
+            Its settings.
+        """
         return EvaluateConfig(**self.shared_with(EvaluateConfig) | {"base_model": self.base_model or None})
 
-    def check_ranges(self) -> None:  # noqa: D102
+    def check_ranges(self) -> None:
+        """See `NotebookSettings`."""
         self.config()
 
 
@@ -251,144 +292,3 @@ NOTEBOOKS: dict[tuple[str, str], type[NotebookSettings]] = {
     ("04_evaluate", "local"): EvaluateSettings,
 }
 """Notebook and platform -> its settings."""
-S = TypeVar("S", bound=NotebookSettings)
-
-
-def write_parameters_cell(settings: type[NotebookSettings], platform: str) -> str:
-    """The source of a parameters cell: a literal for each setting, with its text as a comment.
-
-    Colab shows a form: there a setting has a hint behind it, and its text, which the form shows too, above it.
-
-    Args:
-        settings: of the notebook.
-        platform: kaggle, colab or local.
-    """
-    lines = ["# @title 1. Settings"] if platform != "local" else []
-    for name, field in settings.model_fields.items():
-        line, text = f"{name} = {write_literal(field.default)}", field.description or ""
-        if platform == "colab":
-            lines += [f"# @markdown {text}", f"{line}  # @param {form_hint(field.annotation)}"]
-        elif len(f"{line}  # {text}") <= WIDTH:
-            lines.append(f"{line}  # {text}")
-        else:
-            lines += [*(f"# {part}" for part in textwrap.wrap(text, WIDTH - 2)), line]
-    return "\n".join(lines)
-
-
-def write_literal(value: Any) -> str:
-    """A value as Python source, with double quotes."""
-    return json.dumps(value) if isinstance(value, str | list) else repr(value)
-
-
-def form_hint(annotation: Any) -> str:
-    """What tells Colab's form how to ask for a value."""
-    if get_origin(annotation) is Literal:
-        return json.dumps(get_args(annotation))
-    return f'{{type:"{FORM_TYPES.get(annotation, "raw")}"}}'
-
-
-def check_settings(settings: type[S], namespace: dict[str, Any]) -> S:
-    """Checks what the cells above gave; the notebook's cell after the parameters calls it.
-
-    Args:
-        settings: of this notebook.
-        namespace: the notebook's `globals()`.
-
-    Returns:
-        The settings.
-
-    Raises:
-        ConfigError: some cannot be used; one line for each.
-    """
-    given = {name: namespace[name] for name in settings.model_fields if name in namespace}
-    problems = find_unknown(settings, read_history())
-    right: dict[str, Any] = {}
-    for name, value in given.items():
-        try:
-            settings(**{name: value})
-        except ConfigError as error:
-            problems.append(str(error))
-        else:
-            right[name] = value
-    made = settings(**right)
-    try:
-        made.check_ranges()
-    except ConfigError as error:
-        problems += [line.strip() for line in str(error).splitlines()[1:]]
-    if problems:
-        lines = "\n- ".join(problems)
-        raise ConfigError(f"These settings cannot be used; change them and run all again:\n- {lines}")
-    return made
-
-
-def describe_problem(problem: Any) -> str:
-    """One of pydantic's problems as a line."""
-    name, value = problem["loc"][0], problem["input"]
-    if problem["type"] in TYPE_NAMES:
-        return f"{name} = {value!r}: this has to be {TYPE_NAMES[problem['type']]}, not {type(value).__name__}"
-    text = problem["msg"].removeprefix("Value error, ")
-    return f"{name} = {value!r}: {text[0].lower()}{text[1:]}"
-
-
-def join_choices(problems: list[str]) -> list[str]:
-    """Problems with one line for each setting: a value that may be of several types has a problem with each."""
-    lines: dict[str, str] = {}
-    for problem in problems:
-        value, _, text = problem.partition(": ")
-        lines[value] = f"{lines[value]}, or {text}" if value in lines else problem
-    return list(lines.values())
-
-
-def find_unknown(settings: type[NotebookSettings], cells: list[str]) -> list[str]:
-    """Names in parameters cells that are no settings, as lines with the nearest right name.
-
-    papermill puts any name that it is given into a cell below the notebook's own parameters cell.
-
-    Args:
-        settings: of the notebook.
-        cells: sources in the order in which they ran.
-    """
-    problems = []
-    for name in dict.fromkeys(last_assignments(cells, settings.model_fields)):
-        if name not in settings.model_fields:
-            near = difflib.get_close_matches(name, settings.model_fields, 1, 0.5) or [", ".join(settings.model_fields)]
-            problems.append(f"{name}: there is no such setting. Did you mean {near[0]}?")
-    return problems
-
-
-def last_assignments(cells: list[str], settings: Iterable[str]) -> list[str]:
-    """Names that get a literal in the newest parameters cells: those in a row that do nothing else."""
-    names: list[str] = []
-    for source in reversed(cells):
-        assigned = read_assignments(source)
-        if assigned and (set(assigned) & set(settings) or source.startswith("# Parameters")):
-            names += assigned
-        elif names:
-            break
-    return names
-
-
-def read_assignments(source: str) -> list[str]:
-    """The names to which a cell gives literals; none if it does anything else."""
-    try:
-        statements = ast.parse(source).body
-    except SyntaxError:  # a magic
-        return []
-    names = []
-    for statement in statements:
-        if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
-            return []
-        try:
-            ast.literal_eval(statement.value)
-        except ValueError:
-            return []
-        names.append(statement.targets[0].id)
-    return names
-
-
-def read_history() -> list[str]:
-    """The sources of the cells that ran in this notebook so far; none outside of one."""
-    import IPython
-
-    shell = IPython.get_ipython()
-    return list(shell.user_ns.get("In", [])) if shell else []

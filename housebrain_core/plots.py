@@ -61,6 +61,9 @@ def loss_curves(curves: dict[str, list[tuple[int, float]]], floor: float | None 
     Args:
         curves: run name -> (step, nats per token).
         floor: known entropy of the data in nats per token, drawn as a line.
+
+    Returns:
+        A figure with a logarithmic axis for the loss.
     """
     ends = [f"{name} from {curve[0][1]:.3g} to {curve[-1][1]:.3g}" for name, curve in curves.items() if curve]
     figure = Picture(7, 4, f"Training loss in nats per token over optimizer steps: {'; '.join(ends)}.")

@@ -86,6 +86,9 @@ def find_adapters(folder: Path | str) -> list[Path]:
     Args:
         folder: such as models; a relative one starts in the current folder.
 
+    Returns:
+        At least one path.
+
     Raises:
         ConfigError: there is none; the message names the absolute folder that was looked in.
     """

@@ -11,67 +11,69 @@
 # Written by build_notebooks.py from housebrain_core/notebook_settings.py.
 
 # %% [markdown]
-# The settings are checked before anything is read; all problems are reported at once.
+# The settings are checked before anything is read; all problems are reported at once. Relative paths start in the
+# project's folder, which the next cell names.
 
 # %%
-from housebrain_core.notebook_settings import SplitSettings, check_settings
+from housebrain_core.notebook_cells import check_settings
+from housebrain_core.notebook_settings import SplitSettings
+from housebrain_core.project import check_inputs, enter_project
 
-settings = check_settings(SplitSettings, globals())
-config = settings.config()
+config = check_settings(SplitSettings, globals()).config()
+enter_project()
+check_inputs("source", config.source, "Give the path of your dataset, or put it there.")
 
 # %% [markdown]
-# What is in the data, and what a model can learn from it, before anyone spends a GPU hour. About a minute for 350,000
-# samples; `audit.html` is the same with every field, to forward.
+# ## What is in the data
+#
+# And what a model can learn from it, before anyone spends a GPU hour. About a minute for 350,000 samples; `audit.html`
+# is the same with every field, to forward.
 
 # %%
-from housebrain_core.config import AuditConfig
+from housebrain_core import AuditConfig
 from housebrain_core.data import audit_dataset, entropy_bars, length_histogram
 
-findings = audit_dataset(AuditConfig(source=config.source))
+audit = audit_dataset(AuditConfig(source=config.source))
 
 # %%
-entropy_bars(findings)
+entropy_bars(audit)
 
 # %%
-length_histogram(findings)
+length_histogram(audit)
 
 # %% [markdown]
 # One sample as a model will see it: the brief as a prompt, the design as a completion, without anything that code
 # can derive. Below it is drawn; a design without rooms is a table.
 
 # %%
-from housebrain_core.data.samples import read_samples
-from housebrain_core.house import codec, drawing
+from housebrain_core.data import read_samples
+from housebrain_core.house import encode, floor_plan
 
 sample = next(read_samples(config.source, "train"))
-example = codec.encode(sample)
+example = encode(sample)
 print(example.prompt)
 print(example.completion)
-drawing.floor_plan(sample["output"], sample["id"])
+floor_plan(sample["output"], sample["id"])
 
 # %% [markdown]
+# ## The splits
+#
 # Now the whole dataset. Bad samples are counted and named; above `max_bad` nothing is written.
 
 # %%
-from IPython.display import Markdown
+from housebrain_core.splits import split_dataset
 
-from housebrain_core.splits.split import split_dataset
-
-summary = split_dataset(config)
-
-# %%
-rows = [f"| {p.name} | {p.train:,} | {p.bundle_bytes / 1e6:.2f} | {p.platform} |" for p in summary.parts]
-Markdown("\n".join(["| split | samples | MB to upload | platform |", "|---|---|---|---|", *rows]))
+split_dataset(config)
 
 # %% [markdown]
 # How long will training take? A range, until a run has measured its own speed; the last table says where each
 # figure comes from. `housebrain plan` does the same for other GPUs, base models and numbers of epochs.
 
 # %%
-from housebrain_core.config import PlanConfig
+from housebrain_core import PlanConfig
 from housebrain_core.splits import estimate_hours
 
-print(estimate_hours(PlanConfig(splits=config.output, gpu="t4")))
+estimate_hours(PlanConfig(splits=config.output, gpu="t4"))
 
 # %% [markdown]
 # **Next:** send each person `split_NN.zip`, `train_split_NN.ipynb` and their page `handouts/split_NN.md`, or train a
@@ -79,4 +81,6 @@ print(estimate_hours(PlanConfig(splits=config.output, gpu="t4")))
 # client uploads. This is the first page:
 
 # %%
-Markdown((config.output / "handouts" / "split_01.md").read_text(encoding="utf-8"))
+from housebrain_core.results import Page
+
+Page((config.output / "handouts" / "split_01.md").read_text(encoding="utf-8"))

@@ -112,25 +112,32 @@ for name in [name for name in sys.modules if name.partition(".")[0] == "housebra
 sys.path.insert(0, str(folder))
 
 # %% [markdown] tags=["local"]
-# The settings are checked before anything is loaded.
+# The settings are checked before anything is loaded. Relative paths start in the project's folder, which the next cell
+# names.
 
 # %% tags=["local"]
-from housebrain_core.notebook_settings import LocalTrainSettings, check_settings
+from housebrain_core.notebook_cells import check_settings
+from housebrain_core.notebook_settings import LocalTrainSettings
+from housebrain_core.project import check_inputs, enter_project
 
 settings = check_settings(LocalTrainSettings, globals())
+enter_project()
+check_inputs("splits_folder", settings.splits_folder, "Run notebook 1 first.")
 
 # %% tags=["kaggle"]
 # @title 3. Check the settings
-from housebrain_core.cloud.session import choose_bundle
-from housebrain_core.notebook_settings import KaggleTrainSettings, check_settings
+from housebrain_core.cloud import choose_bundle
+from housebrain_core.notebook_cells import check_settings
+from housebrain_core.notebook_settings import KaggleTrainSettings
 
 settings = check_settings(KaggleTrainSettings, globals())
 dataset_path = choose_bundle(settings.split_id, paths)
 
 # %% tags=["colab"]
 # @title 3. Check the settings
-from housebrain_core.cloud.session import choose_bundle
-from housebrain_core.notebook_settings import ColabTrainSettings, check_settings
+from housebrain_core.cloud import choose_bundle
+from housebrain_core.notebook_cells import check_settings
+from housebrain_core.notebook_settings import ColabTrainSettings
 
 settings = check_settings(ColabTrainSettings, globals())
 dataset_path = choose_bundle(settings.split_id, paths)
@@ -139,7 +146,7 @@ dataset_path = choose_bundle(settings.split_id, paths)
 # Can this session train? Nothing has been downloaded yet.
 
 # %% tags=["kaggle", "colab"]
-from housebrain_core.cloud.doctor import check_machine
+from housebrain_core.cloud import check_machine
 
 platform = check_machine(settings.base_model, settings.require_gpu)
 
@@ -147,7 +154,7 @@ platform = check_machine(settings.base_model, settings.require_gpu)
 # The libraries, in versions that fit together. torch and numpy stay as the platform has them.
 
 # %% tags=["kaggle", "colab"]
-from housebrain_core.cloud.install import install_libraries
+from housebrain_core.cloud import install_libraries
 
 install_libraries(platform)
 
@@ -155,19 +162,17 @@ install_libraries(platform)
 # An earlier run is looked for and brought back.
 
 # %% tags=["kaggle", "colab"]
-from housebrain_core.cloud import session
-from housebrain_core.platforms import WORKING
+from housebrain_core.cloud import bring_back, mount_drive, use_token
 
-session.use_token(platform)
-drive = session.mount_drive(settings.drive, platform)
-output = WORKING[platform] / settings.adapter_name
-session.bring_back(output, platform, drive)
+use_token(platform)
+drive = mount_drive(settings.drive, platform)
+output = bring_back(settings.adapter_name, platform, drive)
 
 # %% tags=["local"]
 from pathlib import Path
 
 from housebrain_core.errors import ConfigError
-from housebrain_core.splits.parts import read_splits
+from housebrain_core.splits import read_splits
 from housebrain_core.train import tiny_base
 
 parts = {part.split_id: part for part in read_splits(Path(settings.splits_folder))}
@@ -178,7 +183,6 @@ part = parts[settings.split_id]
 config = settings.config(Path(settings.splits_folder, part.bundle), Path(settings.models_folder, part.adapter))
 if config.base_model == "tiny":  # the demo's own small model
     config = config.model_copy(update={"base_model": str(tiny_base())})
-config
 
 # %% [markdown] tags=["local"]
 # Training. Each line gives the loss in nats per token, the speed, and the time left.
@@ -193,37 +197,37 @@ result = HouseBrainFineTuner(config).train()
 # stopped after its first checkpoint and goes on from there, as a real run would after an interruption.
 
 # %% tags=["kaggle", "colab"]
+from housebrain_core.cloud import DriveCopies, interrupt_at_checkpoint
 from housebrain_core.train import HouseBrainFineTuner
 
 config = settings.config(dataset_path, output)
-with session.DriveCopies(output, drive):
+with DriveCopies(output, drive):
     if settings.rehearsal:
-        HouseBrainFineTuner(config, session.interrupt_at_checkpoint).train()
+        HouseBrainFineTuner(config, interrupt_at_checkpoint).train()
     result = HouseBrainFineTuner(config).train()
 
 # %% [markdown]
 # The loss falls steeply while the model learns the form of a design, then slowly while it learns what is in it.
 
 # %%
-from housebrain_core import plots
+from housebrain_core.plots import loss_curves
 
-plots.loss_curves({config.output_dir.name: result.curve}, result.floor)
+loss_curves({config.output_dir.name: result.curve}, result.floor)
 
 # %%
-from IPython.display import Markdown
+from housebrain_core.results import Page
+from housebrain_core.train import describe_run
 
-from housebrain_core.train.run import describe_run
-
-Markdown(describe_run(result))
+Page(describe_run(result))
 
 # %% [markdown] tags=["kaggle", "colab"]
 # The adapter to take home, or how to go on.
 
 # %% tags=["kaggle", "colab"]
-from housebrain_core.cloud import next_steps
+from housebrain_core.cloud import what_next, zip_adapter
 
-archive = next_steps.zip_adapter(output, WORKING[platform]) if result.finished else None
-Markdown(next_steps.what_next(settings.split_id, archive, platform, drive, settings.rehearsal))
+archive = zip_adapter(output) if result.finished else None
+Page(what_next(settings.split_id, archive, platform, drive, settings.rehearsal))
 
 # %% [markdown] tags=["local"]
 # **Next:** when the adapters of all splits lie in `models_folder`, merge them with notebook 3.

@@ -8,10 +8,19 @@
 # %% tags=["parameters"]
 # Written by build_notebooks.py from housebrain_core/notebook_settings.py.
 
+# %% [markdown]
+# The settings are checked first. Relative paths start in the project's folder, which the next cell names.
+
 # %%
-from housebrain_core.notebook_settings import MergeSettings, check_settings
+from housebrain_core.notebook_cells import check_settings
+from housebrain_core.notebook_settings import MergeSettings
+from housebrain_core.project import check_inputs, enter_project, find_adapters
 
 settings = check_settings(MergeSettings, globals())
+enter_project()
+models = find_adapters(settings.models_folder)
+if settings.run_validation:
+    check_inputs("splits_folder", settings.splits_folder, "Run notebook 1 first, or set run_validation = False.")
 
 # %% [markdown]
 # ## What came back
@@ -20,29 +29,19 @@ settings = check_settings(MergeSettings, globals())
 # Folders and zips are read alike. Expect a line per adapter with the verdict *ok*, and no missing split.
 
 # %%
-from pathlib import Path
+from housebrain_core import InspectConfig
+from housebrain_core.adapters import draw_inspection, inspect_adapters
 
-from IPython.display import display
-from matplotlib_inline.backend_inline import set_matplotlib_formats
-
-from housebrain_core import plots
-from housebrain_core.adapters.inspection import inspect_adapters
-from housebrain_core.config import InspectConfig
-from housebrain_core.merge.merge import merge_adapters
-
-set_matplotlib_formats("png")  # figures are made without pyplot, so the notebook has to be told how to show them
-folders = sorted(path.parent for path in Path(settings.models_folder).glob("hb-*/adapter_config.json"))
-folders += sorted(Path(settings.models_folder).glob("hb-*.zip"))
-inspection = inspect_adapters(InspectConfig(models=folders))
-print(inspection)
+inspection = inspect_adapters(InspectConfig(models=models))
 
 # %% [markdown]
 # Updates of alike splits point the same way: expect cosines well above zero off the diagonal. A row that is pale or
 # red is a bad run. The spectrum says how many directions the mean needs; where it falls steeply, a low rank is enough.
 
 # %%
-for figure in inspection.figures().values():
-    display(figure)
+from housebrain_core.results import show
+
+show(*draw_inspection(inspection).values())
 
 # %% [markdown]
 # ## Merging
@@ -52,13 +51,12 @@ for figure in inspection.figures().values():
 # line says whether merging was better than the best split.
 
 # %%
-result = merge_adapters(settings.config(folders))
+from housebrain_core.merge import merge_adapters, show_merge
+
+result = merge_adapters(settings.config(models))
 
 # %%
-plots.spectrum({"merged": result.spectrum}, rank=result.rank)
-
-# %%
-plots.loss_bars(result.validation.losses) if result.validation else None
+show_merge(result)
 
 # %% [markdown]
 # `merged` is the chosen strategy as it was written; `ab-average` is what averaging A and B apart would have given.

@@ -10,56 +10,43 @@
 # %% [markdown]
 # `models` may name several folders: adapters, merged adapters, whole models. `limits` are the numbers of the rule
 # checks: "NBC", "IRC", or a JSON file with your own, such as `{"coverage": [0.5, "share of the plot", "our town"]}`.
+# Relative paths start in the project's folder, which the next cell names.
 
 # %%
-from housebrain_core.notebook_settings import EvaluateSettings, check_settings
+from housebrain_core.notebook_cells import check_settings
+from housebrain_core.notebook_settings import EvaluateSettings
+from housebrain_core.project import check_inputs, enter_project
 
 config = check_settings(EvaluateSettings, globals()).config()
+enter_project()
+check_inputs("models", config.models, "Merge with notebook 3 first, or name other models.")
+check_inputs("data", config.data, "Run notebook 1 first, or name a dataset.")
 
 # %%
-from IPython.display import Markdown, display
+from housebrain_core.evaluate import evaluate_models, show_evaluation
 
-from housebrain_core import plots
-from housebrain_core.evaluate.evaluate import evaluate_models
-from housebrain_core.house import codec, drawing
-from housebrain_core.house.codec import DesignError
-from housebrain_core.llm import HouseBrainLLM
-from housebrain_core.splits.bundle import read_validation
-
-result = evaluate_models(config)
+evaluation = evaluate_models(config)
 
 # %% [markdown]
-# The same figures as in `report.html`, which lies beside `evaluation.json` and opens offline.
+# The same figures as in `report.html`, which lies beside `evaluation.json` and opens offline: losses, parse rates, and
+# the rule checks, passed of applicable, the reference first.
 
 # %%
-floors = {model["floor_nats_per_token"] for model in result["models"].values()}
-losses = {name: model["loss_nats_per_token"] for name, model in result["models"].items()}
-plots.loss_bars(losses, floors.pop() if len(floors) == 1 else None)
-
-# %%
-plots.rate_bars({name: model["rates"] for name, model in result["models"].items()})
-
-# %% [markdown]
-# Rule checks, passed of applicable, the reference first.
-
-# %%
-columns = {"reference": result["reference"], **result["models"]}
-lines = ["| rule | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-for rule in result["reference"]["rules"]:
-    scores = [column["rules"][rule] for column in columns.values()]
-    cells = [f"{score['passed']} of {score['applicable']}" if score["applicable"] else "-" for score in scores]
-    lines.append(f"| {rule} | " + " | ".join(cells) + " |")
-Markdown("\n".join(lines))
+show_evaluation(evaluation)
 
 # %% [markdown]
 # One design of the last model, drawn.
 
 # %%
+from housebrain_core.house import DesignError, floor_plan, read_prompt
+from housebrain_core.llm import HouseBrainLLM
+from housebrain_core.results import show
+from housebrain_core.splits import read_validation
+
 llm = HouseBrainLLM(config.models[-1], config.base_model, config.load_in_4bit)
-brief = codec.read_prompt(read_validation(config.data, 1)[0].prompt)
+brief = read_prompt(read_validation(config.data, 1)[0].prompt)
 try:
-    design = llm.generate_design(brief)
-    display(drawing.floor_plan(design, llm.name))
+    show(floor_plan(llm.generate_design(brief), llm.name))
 except DesignError as error:
     print(f"the answer is no design ({error.kind}): {error}")
 

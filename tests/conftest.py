@@ -20,13 +20,21 @@ os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks every test that needs a trained model as slow, so that `make quick` never trains one."""
+    for item in items:
+        if {"base", "adapters"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Lets pytest-xdist keep tests of a group together, so that what they share is made once.
 
     xdist 3.8 appends the group to `_nodeid`, which pytest 9.2 no longer reads; without this, groups do nothing.
     """
-    for item in items:
+    for item in session.items:
         if "_nodeid" in vars(item):
             from _pytest.nodeid import coerce_node_id
 

@@ -12,8 +12,9 @@ import nbformat
 from conftest import read_pins
 
 from build_notebooks import build
-from housebrain_core.notebook_settings import NOTEBOOKS, write_parameters_cell
-from housebrain_core.source_files import hash_source, read_source
+from housebrain_core.notebook_cells import write_parameters_cell
+from housebrain_core.notebook_settings import NOTEBOOKS
+from housebrain_core.splits.source_files import hash_source, read_source
 
 ROOT = Path(__file__).parents[1]
 CLOUD = ("kaggle", "colab")
@@ -45,6 +46,33 @@ def code_cells(notebook) -> list:
 def find_cell(notebook):
     """The cell that finds the bundle and checks the code in it."""
     return next(cell for cell in code_cells(notebook) if "code_sha256 =" in cell.source)
+
+
+def run_find_cell(platform: str, monkeypatch, folder: Path, **settings) -> dict:
+    """Runs the shipped cell that finds the bundle, in this process, as a session whose machine is a folder would.
+
+    Args:
+        platform: whose cell.
+        monkeypatch: takes back what the cell does to this process.
+        folder: of the machine; /kaggle/working or /content lie in it, and the code comes to lie in `home`.
+        settings: `bundle`, and on Colab `drive_folder`.
+
+    Returns:
+        The cell's variables.
+    """
+    working = folder / {"kaggle": "kaggle/working", "colab": "content"}[platform]
+    for path in (working, folder / "home", folder / "kaggle" / "input"):
+        path.mkdir(parents=True, exist_ok=True)
+    variables = {"bundle": "", "drive_folder": ""} | settings
+    with monkeypatch.context() as session:
+        session.chdir(working)
+        session.setenv("HOME", str(folder / "home"))
+        session.setattr(sys, "modules", dict(sys.modules))
+        session.setattr(sys, "path", list(sys.path))
+        exec(find_cell(train_notebook(platform)).source, variables)
+        variables["modules"] = set(sys.modules)
+        variables["import_path"] = list(sys.path)
+    return variables
 
 
 def check_syntax(notebook, platform: str) -> list[str]:

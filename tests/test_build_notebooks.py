@@ -10,10 +10,10 @@ from pathlib import Path
 import nbformat
 import pytest
 from notebook_checks import CHECKS, CLOUD, ROOT, find_cell, train_notebook
+from notebook_outputs import find_problems
 
 import build_notebooks
-from housebrain_core import source_files
-from housebrain_core.splits import notebooks
+from housebrain_core.splits import notebooks, source_files
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +133,10 @@ def test_the_example_is_committed_with_its_outputs_and_nothing_of_a_machine():
     assert build_notebooks.same_sources(path), "run: python build_notebooks.py --example"
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert path.stat().st_size < 1_000_000
-    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+    assert find_problems(notebook) == []
     figures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
     assert len(figures) >= 6 and all(figure.startswith("iVBOR") for figure in figures)
-    assert any("housebrain-merged" in output.get("data", {}).get("text/markdown", "") for output in outputs)
+    assert any("housebrain-merged" in output.get("data", {}).get("text/html", "") for output in outputs)
     texts = json.dumps([output for output in outputs if "image/png" not in output.get("data", {})])
     assert not re.search(r"/home/|/root|/tmp|/work|/Users|0x[0-9a-f]{6}|\d s\b|tokens/s|duration", texts)
     assert set(notebook.metadata) == {"kernelspec", "language_info"}

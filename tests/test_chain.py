@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
+from notebook_outputs import count_pictures, find_problems, outputs_of
 from test_cli import run
 
 from housebrain_core.config import DemoConfig
@@ -49,6 +51,31 @@ def test_demo_leaves_what_it_names(demo):
     executed = {path.name for path in (folder / "notebooks").glob("*.ipynb")}
     assert executed == {"01_split.ipynb", *(f"02_train_0{n}.ipynb" for n in (1, 2, 3)), "03_merge.ipynb",
                         "04_evaluate.ipynb"}  # fmt: skip
+
+
+PICTURES = {
+    "01_split": 3, "02_train_01": 1, "02_train_02": 1, "02_train_03": 1, "03_merge": 4, "04_evaluate": 3,
+}  # fmt: skip
+"""Audit and a sample; a loss curve; cosines, two spectra and losses; losses, rates and a design."""
+
+
+@pytest.mark.xdist_group("demo")
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_notebook_shows_its_pictures_and_nothing_that_a_person_should_not_see(demo, name):
+    notebook = nbformat.read(demo[0] / "notebooks" / f"{name}.ipynb", as_version=4)
+    assert find_problems(notebook) == []
+    assert count_pictures(notebook) == PICTURES[name]
+
+
+@pytest.mark.xdist_group("demo")
+def test_notebooks_show_tables_of_splits_hours_models_and_rules(demo):
+    tables = {}
+    for name in PICTURES:
+        notebook = nbformat.read(demo[0] / "notebooks" / f"{name}.ipynb", as_version=4)
+        shown = [output.data["text/html"] for output in outputs_of(notebook) if "text/html" in output.get("data", {})]
+        tables[name] = [table.split("</th>")[0].rpartition(">")[2] for table in shown]
+    assert tables["01_split"] == ["split", "split", "figure"]
+    assert tables["04_evaluate"] == ["model", "rule"]
 
 
 @pytest.mark.xdist_group("demo")

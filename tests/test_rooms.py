@@ -3,7 +3,6 @@
 import ast
 import graphlib
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -17,8 +16,8 @@ from conftest import read_pins, skip_without_index
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "housebrain_core"
-ENTRANCES = ("cli", "codec", "demo", "flags")
-"""Modules at the top that no room imports: the two ways in, the flags of one, and a name that the old guide gave."""
+ENTRANCES = ("cli", "codec", "demo", "flags", "notebook_cells", "notebook_settings")
+"""Modules at the top that no room imports: the ways in, what they read settings with, and a name of the old guide."""
 ORDER = (
     "top", "house", "data", "splits", "train", "adapters", "llm", "merge", "evaluate", "export", "cloud", "entrances",
 )  # fmt: skip
@@ -129,24 +128,6 @@ def test_a_room_says_in_its_first_line_what_it_is_for_and_loads_nothing(room):
     source = (PACKAGE / room / "__init__.py").read_text(encoding="utf-8")
     assert len(ast.get_docstring(ast.parse(source)) or "") > 20
     assert {name for name, _ in read_imports(PACKAGE / room / "__init__.py")} == {"lazy_loader"}
-
-
-def test_the_readme_shows_the_rooms_as_they_are_and_what_each_says_of_itself():
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
-    tree = re.findall(r"^ {4}( *)(\w+)/ +(.+)$", page[page.index("## Where everything lives") :], re.MULTILINE)
-    rooms = [(name, text) for indent, name, text in tree if indent]
-    assert [name for name, _ in rooms] == [room for room in ORDER if room not in ("top", "entrances")]
-    for name, text in rooms:
-        first_line = (PACKAGE / name / "__init__.py").read_text(encoding="utf-8").splitlines()[0].strip('".')
-        assert first_line.lower() == text.lower(), f"{name} is described in two ways"
-    assert {name for indent, name, _ in tree if not indent} == top_folders()
-
-
-def top_folders() -> set[str]:
-    """The repository's folders, without hidden ones and those that git ignores."""
-    command = ["git", "-C", ROOT, "ls-files", "*/*"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return {name.partition("/")[0] for name in done.stdout.splitlines() if not name.startswith(".")}
 
 
 @pytest.mark.parametrize("module", light_modules())

@@ -1,6 +1,6 @@
 """What came back: who sent which split, how its training ended, and whether its update looks like the others'."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from housebrain_core.config import InspectConfig
 from housebrain_core.errors import AdapterError
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.outputs import check_folder
-from housebrain_core.show import Shown, Table
+from housebrain_core.results import Table, show
 
 NOTE = (
     "norm: the length of the whole update; cosine: its direction against the mean of the others' (1 the same, "
@@ -56,8 +56,8 @@ class AdapterRow:
 
 
 @dataclass(frozen=True)
-class Inspection(Shown):
-    """What came back, as a table and two figures."""
+class Inspection:
+    """What came back."""
 
     rows: tuple[AdapterRow, ...]
     """One for each path."""
@@ -87,45 +87,50 @@ class Inspection(Shown):
             notes.append(f"missing splits: {', '.join(map(str, self.missing))}")
         return Table(columns, rows, notes)
 
-    def figures(self) -> dict[str, Any]:
-        """The figures by name; none where no adapter could be read."""
-        if not self.names:
-            return {}
-        from housebrain_core import plots
 
-        return {
-            "cosines": plots.cosine_map(self.names, self.cosines),
-            "spectrum": plots.spectrum({"mean of the updates": self.spectrum}),
-        }
-
-    def outputs(self) -> Iterable[Any]:
-        """The table, then the figures."""
-        return [self.table(), *self.figures().values()]
-
-
-def inspect_adapters(config: InspectConfig, report: Callable[[str], None] = print) -> Inspection:
+def inspect_adapters(config: InspectConfig, report: Callable[[Any], None] = show) -> Inspection:
     """Reads what came back and says what each is worth; nothing is refused, every reason is in the table.
 
     Args:
         config: paths, and a folder for table and figures where they are wanted as files.
-        report: gets the path of what was written.
+        report: gets the table, and the path of what was written.
 
     Returns:
-        The inspection, which shows itself in a notebook.
+        A row for each path, and what comparing the updates told; `draw_inspection` draws it.
     """
     if config.output:
         check_folder(config.output)
     with unpacked(config.models) as folders:
         inspection = _inspect(folders)
+    report(inspection.table())
     if config.output:
         from housebrain_core import plots
 
         config.output.mkdir(parents=True, exist_ok=True)
         write_atomically(config.output / "inspection.json", to_json(asdict(inspection)))
-        for name, figure in inspection.figures().items():
+        for name, figure in draw_inspection(inspection).items():
             plots.save(figure, config.output / f"{name}.png")
         report(f"table and figures in {config.output}")
     return inspection
+
+
+def draw_inspection(inspection: Inspection) -> dict[str, Any]:
+    """Draws how much adapters agree, and how many directions their mean needs.
+
+    Args:
+        inspection: what `inspect_adapters` returns.
+
+    Returns:
+        `cosines` and `spectrum` as figures; nothing where no adapter could be read.
+    """
+    if not inspection.names:
+        return {}
+    from housebrain_core import plots
+
+    return {
+        "cosines": plots.cosine_map(list(inspection.names), [list(row) for row in inspection.cosines]),
+        "spectrum": plots.spectrum({"mean of the updates": list(inspection.spectrum)}),
+    }
 
 
 def _inspect(folders: dict[Path, Path | AdapterError]) -> Inspection:

@@ -3,5 +3,18 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"doctor": ["check_machine"], "install": ["install_libraries"]}
+    __name__,
+    submod_attrs={
+        "doctor": ["check_machine"],
+        "install": ["install_libraries"],
+        "next_steps": ["what_next", "zip_adapter"],
+        "session": [
+            "DriveCopies",
+            "bring_back",
+            "choose_bundle",
+            "interrupt_at_checkpoint",
+            "mount_drive",
+            "use_token",
+        ],
+    },
 )

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from housebrain_core.manifests import MANIFEST, sha256_of
+from housebrain_core.outputs import write_zip
 from housebrain_core.platforms import Platform
-from housebrain_core.zips import write_zip
 
 GO_ON_ON_KAGGLE = """\
 1. Only if you ran it with Run All: **Save Version > Save & Run All**, and wait until that run has ended.
@@ -21,19 +21,18 @@ run's output.
 """
 
 
-def zip_adapter(output: Path, folder: Path, report: Callable[[str], None] = print) -> Path:
-    """Puts a finished adapter into NAME.zip: its manifest and the files that it lists.
+def zip_adapter(output: Path, report: Callable[[str], None] = print) -> Path:
+    """Puts a finished adapter into NAME.zip beside its folder: its manifest and the files that it lists.
 
     Args:
         output: the adapter's folder.
-        folder: where the zip goes.
         report: gets its size and sha256.
 
     Returns:
         The zip.
     """
     names = [MANIFEST, *sorted(json.loads((output / MANIFEST).read_text(encoding="utf-8"))["files"])]
-    path = folder / f"{output.name}.zip"
+    path = output.with_name(f"{output.name}.zip")
     write_zip(path, [(f"{output.name}/{name}", output / name) for name in names])
     report(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, sha256 {sha256_of(path)}")
     return path
@@ -42,7 +41,7 @@ def zip_adapter(output: Path, folder: Path, report: Callable[[str], None] = prin
 def what_next(
     split_id: int, archive: Path | None, platform: Platform, drive: Path | None, rehearsal: bool = False
 ) -> str:
-    """What a person does now: take the adapter home, or go on in another session. Markdown.
+    """Says what a person does now: take the adapter home, or go on in another session.
 
     Args:
         split_id: which split.
@@ -50,6 +49,9 @@ def what_next(
         platform: where we are.
         drive: where checkpoints were copied to; None without Drive.
         rehearsal: it was the rehearsal, whose adapter nobody needs.
+
+    Returns:
+        Markdown.
     """
     if rehearsal and archive:
         return "**The rehearsal went well:** trained, saved, stopped, resumed, packed. Now set `rehearsal = False`."

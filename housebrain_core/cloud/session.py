@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from textwrap import shorten
+from typing import Self
 
 from housebrain_core.errors import DataError
 from housebrain_core.manifests import MANIFEST
-from housebrain_core.platforms import ROOT, Platform, detect_platform
-from housebrain_core.source_files import hash_source, read_source
+from housebrain_core.platforms import ROOT, WORKING, Platform, detect_platform
 from housebrain_core.splits.bundle import read_bundle, read_bundle_manifest
+from housebrain_core.splits.source_files import hash_source, read_source
 from housebrain_core.train.checkpoints import KEEP, checkpoint_step, list_checkpoints
 
 DRIVE = ROOT / "content/drive/MyDrive"
@@ -74,16 +75,26 @@ def walk(place: Path, depth: int) -> Iterator[Path]:
         ]
 
 
-def bring_back(output: Path, platform: Platform, drive: Path | None, report: Callable[[str], None] = print) -> None:
+def bring_back(adapter: str, platform: Platform, drive: Path | None, report: Callable[[str], None] = print) -> Path:
     """Copies an earlier session's run to where training looks for it, unless this session has one.
 
     It is found in a Kaggle output that was attached as input, or on Drive. Whether it is whole and of the same
     settings is for training to check.
+
+    Args:
+        adapter: name of the run's folder, such as hb-kaggle-04.
+        platform: where we are.
+        drive: folder on Drive to look in; None without Drive.
+        report: gets a line about what there is.
+
+    Returns:
+        The run's folder, which may not exist yet.
     """
+    output = WORKING[platform] / adapter
     places = [ROOT / "kaggle/input"] if platform == "kaggle" else []
     places += [drive] if drive else []
-    found = [folder for place in places for folder in walk(place, DEPTH) if folder.name == output.name]
-    earlier = max((folder for folder in found if progress_of(folder) >= 0), key=progress_of, default=None)
+    folders = [folder for place in places for folder in walk(place, DEPTH) if folder.name == adapter]
+    earlier = max((folder for folder in folders if progress_of(folder) >= 0), key=progress_of, default=None)
     if progress_of(output) >= 0:
         report(f"this session has a run in {output} already; training goes on from it")
     elif earlier is None:
@@ -91,6 +102,7 @@ def bring_back(output: Path, platform: Platform, drive: Path | None, report: Cal
     else:
         report(f"an earlier run is in {earlier}, at step {progress_of(earlier)}; it is copied to {output}")
         shutil.copytree(earlier, output, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    return output
 
 
 def progress_of(folder: Path) -> int:
@@ -100,10 +112,15 @@ def progress_of(folder: Path) -> int:
 
 
 def mount_drive(folder: str, platform: Platform, report: Callable[[str], None] = print) -> Path | None:
-    """A folder on Google Drive for copies of checkpoints; None elsewhere, without a name, or when Drive says no.
+    """Mounts Google Drive for copies of checkpoints.
 
     Args:
-        folder: below My Drive; empty for no Drive.
+        folder: below My Drive, made where it is missing; empty for no Drive.
+        platform: where we are.
+        report: gets a line when Drive refuses.
+
+    Returns:
+        The folder; None elsewhere than on Colab, without a name, or when Drive refuses.
     """
     if platform != "colab" or not folder:
         return None
@@ -123,6 +140,10 @@ def use_token(platform: Platform, report: Callable[[str], None] = print) -> None
 
     Only a gated base model needs it. It is never printed, written to a file, or made a setting: settings are saved
     with the notebook.
+
+    Args:
+        platform: where we are.
+        report: gets a line that says whether there is one.
     """
     token = _read_secret("HF_TOKEN", platform)
     if token:
@@ -157,21 +178,31 @@ class DriveCopies:
     """Copies each sealed checkpoint to Drive while training runs; trouble with Drive never stops training.
 
     >>> with DriveCopies(output, drive):
-    ...     trainer.train()
+    ...     HouseBrainFineTuner(config).train()
+
+    Args:
+        output: the run's folder.
+        drive: folder on Drive; None for no copies.
+        every: seconds between looks at the run's folder.
+        report: gets a line for each copy.
     """
 
-    def __init__(self, output: Path, drive: Path | None, every: float = 20.0, report: Callable[[str], None] = print):
-        self.output, self.every, self.report = output, every, report
+    def __init__(
+        self, output: Path, drive: Path | None, every: float = 20.0, report: Callable[[str], None] = print
+    ) -> None:
+        self.output = output
+        self.every = every
+        self.report = report
         self.target = drive / output.name if drive else None
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         if self.target:
             self.thread.start()
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.ended.set()
         if self.target:
             self.thread.join()
@@ -183,6 +214,8 @@ class DriveCopies:
 
     def copy(self) -> None:
         """Copies what is sealed here and not yet there, by rename, and keeps the newest there."""
+        if self.target is None:
+            return
         for folder in sorted(list_checkpoints(self.output), key=checkpoint_step):
             place = self.target / folder.name
             staging = self.target / f".{folder.name}"
@@ -201,7 +234,11 @@ class DriveCopies:
 
 
 def interrupt_at_checkpoint(line: str) -> None:
-    """Reports a line of a rehearsal, and asks training to stop, as a platform would, at a checkpoint."""
+    """Prints a line of a rehearsal, and asks training to stop, as a platform would, at a checkpoint.
+
+    Args:
+        line: of training's progress.
+    """
     print(line)
     if line.startswith("saved checkpoint-"):
         signal.raise_signal(signal.SIGTERM)

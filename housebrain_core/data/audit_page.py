@@ -6,8 +6,8 @@ from pathlib import Path
 
 from housebrain_core.data.audit_result import AuditResult
 from housebrain_core.data.findings import Finding
-from housebrain_core.html_pages import render_page
 from housebrain_core.plots import Picture, embed
+from housebrain_core.templates import render
 
 TEXT_WIDTH = 36
 """Characters of a line of text beside a table's other columns, at least."""
@@ -116,5 +116,5 @@ def write_page(result: AuditResult, path: Path) -> Path:
     """Writes the audit as one HTML file with its figures inside, and returns its path."""
     figures = {"entropy": embed(entropy_bars(result)), "lengths": embed(length_histogram(result))}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render_page("data", "audit.html", result=result, figures=figures), encoding="utf-8")
+    path.write_text(render("data", "audit.html", result=result, figures=figures), encoding="utf-8")
     return path

@@ -9,12 +9,22 @@ from typing import Any, Literal, NamedTuple, get_origin
 
 from pydantic import ValidationError
 
+from housebrain_core.evaluate.results import (
+    DistributionResult,
+    FieldResult,
+    LossResult,
+    PairResult,
+    RatesResult,
+    RuleResult,
+    RulesResult,
+)
 from housebrain_core.house import codec
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.json_text import NEVER_TRUSTED, StrictJSONError, repaired_parse, strict_json_parse
-from housebrain_core.house.rules import RULES, Findings, check_design, score_rules, total_score
+from housebrain_core.house.rules import RULES, Findings, check_or_none, score_rules, total_score
 from housebrain_core.house.schema import Answer
 from housebrain_core.llm.decoding import Answered, read_answer
+from housebrain_core.llm.losses import Interval, Losses, compare_losses, ratio_interval, wilson_interval
 
 RATES = ("strict_parse", "repaired_parse", "schema_valid", "schema_valid_repaired")
 DERIVED = ("total_area", "construction_cost", "cooling", "heating", "insulation", "floor_area_ratio")
@@ -48,90 +58,64 @@ def judge(brief: dict, answer: Answered, limits: dict[str, float] | None = None)
     if not answer.complete:
         verdict = "truncated"
     try:
-        design, kind = read_answer(brief, answer), "ok"
+        design = read_answer(brief, answer)
+        kind = "ok"
     except DesignError as error:
-        design, kind = None, error.kind
+        design = None
+        kind = error.kind
     valid = kind == "ok" and _is_answer(repaired)
     mended = verdict not in NEVER_TRUSTED and _is_answer(repaired)
     rules = check_or_none(brief, design, limits) if design else None
     return Judged(kind, verdict == "ok", repaired is not None, valid, valid or mended, rules, design)
 
 
-def check_or_none(brief: dict, design: dict, limits: dict[str, float] | None = None) -> dict[str, Findings] | None:
-    """Rule findings, or None where brief or design is of a shape that the rules do not know."""
-    try:
-        return check_design(brief, design, limits)
-    except ValidationError:
-        return None
-
-
-def describe_rates(judged: list[Judged]) -> dict[str, Any]:
-    """Shares in [0, 1], strict and repaired never mixed, and under `intervals` their 95 % intervals."""
+def describe_rates(judged: list[Judged]) -> RatesResult:
+    """Parse and validity rates, with their intervals."""
     counts = {name: sum(getattr(one, name) for one in judged) for name in RATES}
     counts = {"invalid_json": len(judged) - counts["strict_parse"], **counts}
     intervals = {name: wilson_interval(count, len(judged)) for name, count in counts.items()}
-    return {**{name: count / len(judged) for name, count in counts.items()}, "intervals": intervals}
+    return RatesResult(intervals=intervals, **{name: count / len(judged) for name, count in counts.items()})
 
 
-def wilson_interval(count: int, total: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927): right also for few samples and shares of 0 or 1."""
-    z, share = 1.96, count / total
-    middle = share + z * z / (2 * total)
-    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
-
-
-def ratio_interval(values: list[float], weights: list[float]) -> tuple[float, float]:
-    """95 % interval of sum(values) / sum(weights) over samples, by linearisation."""
-    ratio, count = sum(values) / sum(weights), len(values)
-    if count < 2:
-        return ratio, ratio
-    squares = sum((value - ratio * weight) ** 2 for value, weight in zip(values, weights, strict=True))
-    spread = 1.96 * math.sqrt(squares * count / (count - 1)) / sum(weights)
-    return ratio - spread, ratio + spread
-
-
-def describe_loss(nats: list[float], tokens: list[int], floor: float | None) -> dict[str, Any]:
+def describe_loss(losses: Losses, floor: float | None) -> LossResult:
     """Validation loss, and how far it is above the known floor.
 
     Args:
-        nats: summed cross-entropy of each sample.
-        tokens: learned tokens of each sample, the EOS included.
+        losses: of the validation samples.
         floor: entropy of the data in nats per sample, where it is known.
     """
-    loss = sum(nats) / sum(tokens)
-    floor_per_token = None if floor is None else floor * len(tokens) / sum(tokens)
-    return {
-        "loss_nats_per_token": loss,
-        "loss_interval": ratio_interval(nats, tokens),
-        "loss_nats_per_sample": sum(nats) / len(nats),
-        "floor_nats_per_token": floor_per_token,
-        "loss_above_floor": None if floor_per_token is None else loss - floor_per_token,
-    }
+    samples = len(losses.tokens)
+    floor_per_token = None if floor is None else floor * samples / sum(losses.tokens)
+    return LossResult(
+        loss_nats_per_token=losses.mean,
+        loss_interval=ratio_interval(losses.nats, losses.tokens),
+        loss_nats_per_sample=sum(losses.nats) / samples,
+        floor_nats_per_token=floor_per_token,
+        loss_above_floor=None if floor_per_token is None else losses.mean - floor_per_token,
+    )
 
 
-def describe_rules(results: list[dict[str, Findings] | None]) -> dict[str, Any]:
+def describe_rules(results: list[dict[str, Findings] | None]) -> RulesResult:
     """Rule scores over the designs that could be checked; hard and soft rules also apart."""
     checked = [result for result in results if result is not None]
     scores = score_rules(checked)
-    return {
-        "checked": len(checked),
-        "rules": {name: {**score._asdict(), "share": score.share} for name, score in scores.items()},
-        "rule_score": total_score(scores).share,
-        "hard_score": total_score(scores, "hard").share,
-        "soft_score": total_score(scores, "soft").share,
-    }
+    return RulesResult(
+        checked=len(checked),
+        rules={name: RuleResult(**score._asdict(), share=score.share) for name, score in scores.items()},
+        rule_score=total_score(scores).share,
+        hard_score=total_score(scores, "hard").share,
+        soft_score=total_score(scores, "soft").share,
+    )
 
 
 def design_score(rules: dict[str, Findings]) -> float | None:
     """Share of the applicable rules that one design keeps."""
-    applicable = [found for found in rules.values() if found is not None]
-    return sum(not found for found in applicable) / len(applicable) if applicable else None
+    applicable = [findings for findings in rules.values() if findings is not None]
+    return sum(not findings for findings in applicable) / len(applicable) if applicable else None
 
 
 def describe_exactness(briefs: list[dict], texts: list[str]) -> dict[str, float | None]:
-    """For each derivable field the share of valid answers whose design has the derived value."""
+    """Derivable field -> share of valid answers whose design has the derived value; None without valid answers."""
     exact: Counter[str] = Counter()
     valid = 0
     for brief, text in zip(briefs, texts, strict=True):
@@ -159,71 +143,71 @@ def count_values(texts: Iterable[str]) -> dict[str, Counter]:
 _FIELD = re.compile(rf'"(?P<name>{"|".join(FREE)})":(?P<value>"[^"]{{0,40}}"|\d{{1,9}}|\[[^\[\]]*\])')
 
 
-def describe_distribution(own: dict[str, Counter], training: dict[str, Counter]) -> dict[str, Any]:
-    """How far the free fields are from the training data's, field by field.
+def describe_distribution(answers: dict[str, Counter], training: dict[str, Counter]) -> DistributionResult:
+    """How far the free fields of answers are from the training data's.
 
-    Returns:
-        designs (texts with the field most often found); fields: name -> distance (total variation in [0, 1]),
-        entropy (nats) beside the training data's; distance: mean over fields, expected_distance: what as many honest
-        draws would have, entropy_ratio: of all fields, near 1 for an honest model, near 0 where it always answers
-        the same.
+    Args:
+        answers: field -> value -> how often, as `count_values` counts them.
+        training: the same of training completions.
     """
-    fields, expected = {}, []
+    fields = {}
+    expected = []
     for name in FREE:
-        if not own[name] or not training[name]:
+        if not answers[name] or not training[name]:
             continue
-        shares, reference, draws = _shares(own[name]), _shares(training[name]), own[name].total()
+        shares = _shares(answers[name])
+        reference = _shares(training[name])
         distance = 0.5 * sum(abs(shares.get(v, 0) - reference.get(v, 0)) for v in {*shares, *reference})
-        fields[name] = {"distance": distance, "entropy": _entropy(shares), "training_entropy": _entropy(reference)}
-        expected.append(0.5 * sum(math.sqrt(2 * p * (1 - p) / (math.pi * draws)) for p in reference.values()))
+        fields[name] = FieldResult(distance=distance, entropy=_entropy(shares), training_entropy=_entropy(reference))
+        expected.append(_expected_distance(reference, answers[name].total()))
     if not fields:
-        return {"designs": 0, "fields": {}}
-    total = sum(field["training_entropy"] for field in fields.values())
-    return {
-        "designs": max(counts.total() for counts in own.values()),
-        "fields": fields,
-        "distance": sum(field["distance"] for field in fields.values()) / len(fields),
-        "expected_distance": sum(expected) / len(fields),
-        "entropy_ratio": sum(field["entropy"] for field in fields.values()) / total if total else None,
-    }
+        return DistributionResult(designs=0, fields={})
+    training_entropy = sum(field.training_entropy for field in fields.values())
+    entropy = sum(field.entropy for field in fields.values())
+    return DistributionResult(
+        designs=max(counts.total() for counts in answers.values()),
+        fields=fields,
+        distance=sum(field.distance for field in fields.values()) / len(fields),
+        expected_distance=sum(expected) / len(fields),
+        entropy_ratio=entropy / training_entropy if training_entropy else None,
+    )
+
+
+def _expected_distance(shares: dict[str, float], draws: int) -> float:
+    """Mean distance of so many draws from the distribution that they are drawn from, for many draws."""
+    return 0.5 * sum(math.sqrt(2 * p * (1 - p) / (math.pi * draws)) for p in shares.values())
 
 
 class Evaluated(NamedTuple):
     """What models are compared by: losses of the samples, judged answers of the briefs."""
 
-    nats: list[float]
-    tokens: list[int]
+    losses: Losses
     judged: list[Judged]
 
 
-def compare_models(models: dict[str, Evaluated]) -> list[dict[str, Any]]:
-    """Every pair of models on the same briefs.
-
-    Returns:
-        For each pair: loss_difference (first less second, nats per token of the first) with its 95 % interval,
-        lower_loss (share of samples where the first is better), valid_only_first and valid_only_second (briefs),
-        rule_difference over the briefs where both gave a design, with its interval and their number.
-    """
+def compare_models(models: dict[str, Evaluated]) -> list[PairResult]:
+    """Every pair of models, on the same samples and briefs."""
     return [_compare(one, other, models[one], models[other]) for one, other in combinations(models, 2)]
 
 
-def _compare(first: str, second: str, one: Evaluated, other: Evaluated) -> dict[str, Any]:
-    gaps = [a - b for a, b in zip(one.nats, other.nats, strict=True)]
-    both = [(a, b) for a, b in zip(one.judged, other.judged, strict=True)]
+def _compare(first: str, second: str, one: Evaluated, other: Evaluated) -> PairResult:
+    difference = compare_losses(one.losses, other.losses)
+    lower = [a < b for a, b in zip(one.losses.nats, other.losses.nats, strict=True)]
+    both = list(zip(one.judged, other.judged, strict=True))
     scores = [(design_score(a.rules), design_score(b.rules)) for a, b in both if a.rules and b.rules]
     rules = [a - b for a, b in scores if a is not None and b is not None]
-    return {
-        "first": first,
-        "second": second,
-        "loss_difference": sum(gaps) / sum(one.tokens),
-        "loss_interval": ratio_interval(gaps, one.tokens),
-        "lower_loss": sum(gap < 0 for gap in gaps) / len(gaps),
-        "valid_only_first": sum(a.schema_valid and not b.schema_valid for a, b in both),
-        "valid_only_second": sum(b.schema_valid and not a.schema_valid for a, b in both),
-        "rule_difference": sum(rules) / len(rules) if rules else None,
-        "rule_interval": ratio_interval(rules, [1.0] * len(rules)) if rules else None,
-        "rule_pairs": len(rules),
-    }
+    return PairResult(
+        first=first,
+        second=second,
+        loss_difference=difference.mean,
+        loss_interval=Interval(difference.low, difference.high),
+        lower_loss=sum(lower) / len(lower),
+        valid_only_first=sum(a.schema_valid and not b.schema_valid for a, b in both),
+        valid_only_second=sum(b.schema_valid and not a.schema_valid for a, b in both),
+        rule_difference=sum(rules) / len(rules) if rules else None,
+        rule_interval=ratio_interval(rules, [1.0] * len(rules)) if rules else None,
+        rule_pairs=len(rules),
+    )
 
 
 def rule_table() -> list[dict[str, str]]:

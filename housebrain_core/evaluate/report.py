@@ -1,18 +1,20 @@
 """The page about an evaluation: one HTML file with its figures inside, which opens offline."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from housebrain_core import plots
-from housebrain_core.evaluate.judging import RATES, check_or_none, design_score, rule_table
-from housebrain_core.evaluate.tables import draw_losses, draw_rates, percent
+from housebrain_core.evaluate.judging import RATES, design_score, rule_table
+from housebrain_core.evaluate.results import Evaluation
+from housebrain_core.evaluate.tables import draw_losses, draw_rates
 from housebrain_core.house import drawing
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.json_text import REPAIR_LIMIT
-from housebrain_core.html_pages import render_page
+from housebrain_core.house.rules import check_or_none
 from housebrain_core.llm.decoding import Answered, read_answer
+from housebrain_core.templates import render
 
 SHOWN_FAILURES = 4
 """Kinds of failure that are shown with an example, the most frequent first."""
@@ -20,7 +22,38 @@ SHOWN_CHARACTERS = 1200
 SHOWN_FINDINGS = 8
 
 
-def write_report(result: dict[str, Any], answers: Path, path: Path) -> Path:
+class Failure(NamedTuple):
+    """A kind of answer that is no design, with its first example."""
+
+    kind: str
+    text: str
+    message: str
+
+
+class Drawing(NamedTuple):
+    """A design as the page shows it."""
+
+    title: str
+    score: float
+    """Share of the applicable rules that it keeps."""
+    figure: str
+    """The floor plan as an address that holds the picture itself."""
+    findings: list[str]
+    more: int
+    """Findings that are not shown."""
+
+
+class ModelSection(NamedTuple):
+    """What the page shows of one model's answers."""
+
+    name: str
+    kinds: list[tuple[str, int]]
+    failures: list[tuple[Failure, int]]
+    """The most frequent ones, and how often each came."""
+    drawings: list[Drawing]
+
+
+def write_report(result: Evaluation, answers: Path, path: Path) -> Path:
     """Writes the page.
 
     Args:
@@ -35,59 +68,61 @@ def write_report(result: dict[str, Any], answers: Path, path: Path) -> Path:
     for line in answers.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         rows[row["model"]].append(row)
-    limits = {name: limit["value"] for name, limit in result["limits"].items()}
-    page = render_page(
+    limits = {name: limit.value for name, limit in result.limits.items()}
+    page = render(
         "evaluate",
         "report.html",
-        filters={"percent": percent},
         result=result,
         rules=rule_table(),
         repair_limit=f"{REPAIR_LIMIT:,}",
         rates=("invalid_json", *RATES),
-        columns=[result["reference"], *result["models"].values()],
-        figures={
-            "losses": plots.embed(draw_losses(result)),
-            "rates": plots.embed(draw_rates(result)),
-        },
-        pages=[describe_model(name, rows[name], model, limits) for name, model in result["models"].items()],
+        columns=[result.reference, *result.models.values()],
+        losses=plots.embed(draw_losses(result)),
+        rate_bars=plots.embed(draw_rates(result)),
+        sections=[describe_model(name, rows[name], model.kinds, limits) for name, model in result.models.items()],
     )
     path.write_text(page, encoding="utf-8")
     return path
 
 
-def describe_model(name: str, rows: list[dict], model: dict[str, Any], limits: dict[str, float]) -> dict[str, Any]:
-    """What the page shows of one model: failures with an example each, its best and its worst floor plan."""
-    failures: dict[str, dict] = {}
+def describe_model(name: str, rows: list[dict], kinds: dict[str, int], limits: dict[str, float]) -> ModelSection:
+    """One model's answers: failures with an example each, its best and its worst floor plan.
+
+    Args:
+        name: of the model.
+        rows: its lines of the file of answers.
+        kinds: kind of answer -> how many.
+        limits: numbers of the rule checks.
+    """
+    failures: dict[str, Failure] = {}
+    counts: Counter[str] = Counter()
     designs = []
     for row in rows:
         try:
             design = read_answer(row["brief"], Answered(row["text"], row["tokens"], row["complete"]))
         except DesignError as error:
-            text = row["text"] if len(row["text"]) <= SHOWN_CHARACTERS else f"{row['text'][:SHOWN_CHARACTERS]} ..."
-            example = {"kind": error.kind, "count": 0, "text": text, "message": str(error)}
-            failures.setdefault(error.kind, example)["count"] += 1
+            counts[error.kind] += 1
+            failures.setdefault(error.kind, Failure(error.kind, _shorten(row["text"]), str(error)))
             continue
         rules = check_or_none(row["brief"], design, limits)
         score = design_score(rules) if rules else None
         if score is not None:
-            designs.append((score, len(designs), design, rules))
-    designs.sort(key=lambda item: (-item[0], item[1]))
+            designs.append((score, design, rules))
+    designs.sort(key=lambda item: -item[0])
     chosen = {"best design": designs[0], "worst design": designs[-1]} if designs else {}
-    return {
-        "name": name,
-        "kinds": sorted(model["kinds"].items(), key=lambda item: -item[1]),
-        "failures": sorted(failures.values(), key=lambda failure: -failure["count"])[:SHOWN_FAILURES],
-        "plans": [
-            {
-                "title": title,
-                "score": score,
-                "figure": plots.embed(drawing.floor_plan(design)),
-                "findings": findings[:SHOWN_FINDINGS],
-                "more": len(findings[SHOWN_FINDINGS:]),
-            }
-            for title, (score, _, design, rules) in chosen.items()
-            for findings in [
-                [f"{rule.replace('_', ' ')}: {f}" for rule, several in rules.items() for f in several or ()]
-            ]
-        ],
-    }
+    return ModelSection(
+        name,
+        sorted(kinds.items(), key=lambda item: -item[1]),
+        [(failures[kind], count) for kind, count in counts.most_common(SHOWN_FAILURES)],
+        [_draw(title, *best_or_worst) for title, best_or_worst in chosen.items()],
+    )
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ..."
+
+
+def _draw(title: str, score: float, design: dict, rules: dict[str, Any]) -> Drawing:
+    findings = [f"{rule.replace('_', ' ')}: {line}" for rule, lines in rules.items() for line in lines or ()]
+    picture = plots.embed(drawing.floor_plan(design))
+    return Drawing(title, score, picture, findings[:SHOWN_FINDINGS], len(findings[SHOWN_FINDINGS:]))

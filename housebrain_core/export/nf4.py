@@ -9,8 +9,8 @@ from housebrain_core.errors import ConfigError
 def dequantised(weight: torch.Tensor) -> torch.Tensor:
     """A whole matrix in float32 as the 4-bit base held it in training.
 
-    Training quantises float16, or float32 where the base is float32, as on a CPU. Blocks of 64 values run on from row to
-    row; flat, because bitsandbytes 0.50 dequantises a matrix whose rows are no whole blocks otherwise on a CPU.
+    Training quantises float16, or float32 where the base is float32, as on a CPU. Blocks of 64 values run on from row
+    to row; flat, because bitsandbytes 0.50 dequantises rows that are no whole blocks otherwise on a CPU.
 
     Raises:
         ConfigError: a weight is not finite.

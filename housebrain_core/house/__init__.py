@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "briefs": ["check_brief"],
-        "codec": ["decode", "encode", "read_prompt"],
+        "codec": ["DesignError", "decode", "encode", "read_prompt"],
         "drawing": ["floor_plan"],
         "synthetic": ["write_dataset"],
     },

@@ -1,6 +1,7 @@
 """Whether a brief can be used, with all its problems at once, and the one form in which models are given it."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -24,31 +25,66 @@ SANITY_BRIEF = {
 """The brief of the guide's sanity check."""
 
 
-def check_brief(brief: dict | HouseBrief) -> dict:
+class CheckedBrief(NamedTuple):
+    """A brief that can be used."""
+
+    plain: dict[str, Any]
+    """As plain JSON values, in the dataset's order of keys and types of numbers; unknown fields stay as they are."""
+    doubts: list[str]
+    """What is possible in it but seldom meant, a line each."""
+
+
+def check_brief(brief: dict | HouseBrief) -> dict[str, Any]:
     """A brief as plain JSON values, after all of it was checked.
 
     Args:
         brief: with the field names of schema.HouseBrief; areas in basicDetails.unit, lengths in plot.unit.
 
     Returns:
-        The brief in the dataset's order of keys and types of numbers; fields that are not known stay as they are.
+        The brief in the dataset's order of keys and types of numbers; unknown fields stay as they are.
 
     Raises:
         DataError: listing every problem in the brief's own field names and units.
     """
-    plain = brief.model_dump(exclude_unset=True) if isinstance(brief, HouseBrief) else brief
-    problems = find_problems(plain)
-    if problems:
+    checked, problems = _check(brief)
+    if not checked:
         raise DataError("the brief cannot be used:\n  " + "\n  ".join(problems))
-    return _arrange(plain, HouseBrief)
+    return checked.plain
 
 
-def find_problems(brief: Any) -> list[str]:
-    """Everything that is wrong with a brief, a line each; empty where it can be used."""
+def check_briefs(briefs: Iterable[Any]) -> tuple[list[CheckedBrief], list[str]]:
+    """Checks many briefs.
+
+    Args:
+        briefs: as for `check_brief`.
+
+    Returns:
+        Those that can be used, and the problems of the others, a line each with the number of the brief from 1.
+    """
+    usable = []
+    problems = []
+    for number, brief in enumerate(briefs, 1):
+        checked, lines = _check(brief)
+        usable += [checked] if checked else []
+        problems += [f"brief {number}: {line}" for line in lines]
+    return usable, problems
+
+
+def _check(brief: Any) -> tuple[CheckedBrief | None, list[str]]:
+    """A brief, or everything that is wrong with it, a line each."""
+    plain = brief.model_dump(exclude_unset=True) if isinstance(brief, HouseBrief) else brief
     try:
-        checked = HouseBrief.model_validate(brief)
+        parsed = HouseBrief.model_validate(plain)
     except ValidationError as error:
-        return [_describe(brief, problem) for problem in error.errors()]
+        return None, [_describe(plain, problem) for problem in error.errors()]
+    problems = _find_overlaps(parsed)
+    if problems:
+        return None, problems
+    return CheckedBrief(_arrange(plain, HouseBrief), find_doubts(parsed)), []
+
+
+def _find_overlaps(checked: HouseBrief) -> list[str]:
+    """Setbacks that leave nothing of the plot, a line each."""
     plot, unit = checked.plot, checked.plot.unit
     setbacks, factor = plot.setbacks_ft, 0.3048 if unit == "m" else 1
     problems = []
@@ -60,9 +96,8 @@ def find_problems(brief: Any) -> list[str]:
     return problems
 
 
-def find_doubts(brief: dict) -> list[str]:
-    """What is possible in a checked brief but seldom meant, a line each: its numbers do not go together."""
-    checked = HouseBrief.model_validate(brief)
+def find_doubts(checked: HouseBrief) -> list[str]:
+    """What is possible in a brief but seldom meant, a line each: its numbers do not go together."""
     details, plot, rooms = checked.basicDetails, checked.plot, checked.roomBreakdown
     area, unit = details.totalArea, details.unit
     doubts = []

@@ -37,6 +37,9 @@ def floor_plan(design: dict | HouseDesign | str, title: str = "", brief: dict | 
         design: lengths in feet, or any structure that plan_reader knows.
         title: above the drawing.
         brief: for plot and setbacks; the design's own `input` where not given.
+
+    Returns:
+        A figure that notebooks show as PNG; `alt` says what is drawn.
     """
     plan = read_plan(design)
     levels = [level for level in plan.design.levels if level.rooms or plan.problems.get(level.level_number)]

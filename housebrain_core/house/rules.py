@@ -8,6 +8,8 @@ in room_rules.py, the numbers are in limits.py.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from housebrain_core.house import room_rules
 from housebrain_core.house.geometry import is_number, name_levels, name_rooms
 from housebrain_core.house.limits import NBC, Case, Findings, values_of
@@ -204,6 +206,14 @@ def check_design(brief: dict, design: dict, limits: dict[str, float] | None = No
     """
     case = Case(HouseBrief.model_validate(brief), HouseDesign.model_validate(design), values_of(NBC) | (limits or {}))
     return {rule.name: rule.check(case) for rule in RULES}
+
+
+def check_or_none(brief: dict, design: dict, limits: dict[str, float] | None = None) -> dict[str, Findings] | None:
+    """Rule findings, or None where brief or design is of a shape that the rules do not know."""
+    try:
+        return check_design(brief, design, limits)
+    except ValidationError:
+        return None
 
 
 class Score(NamedTuple):

@@ -14,7 +14,7 @@ from transformers import GenerationConfig, LogitsProcessorList
 from housebrain_core.adapters.adapter import CONFIG, read_adapter
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec
-from housebrain_core.house.briefs import SANITY_BRIEF, check_brief, find_problems
+from housebrain_core.house.briefs import SANITY_BRIEF, check_brief, check_briefs
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.json_text import strict_json_parse  # noqa: F401 - the guide's import path
 from housebrain_core.house.schema import HouseBrief, HouseDesign
@@ -29,6 +29,7 @@ from housebrain_core.llm.decoding import (
     lacks_budget,
     read_answer,
 )
+from housebrain_core.llm.losses import Losses
 from housebrain_core.train.base_models import find_trained_base, is_same_base, resolve_base
 from housebrain_core.train.model import load_base, load_tokenizer
 from housebrain_core.train.packing import PackedRows, collate_row, completion_losses, tokenise
@@ -149,12 +150,10 @@ class HouseBrainLLM:
         Raises:
             DataError: some briefs are none; all problems of all of them at once.
         """
-        briefs = list(briefs)
-        plain = [brief.model_dump(exclude_unset=True) if isinstance(brief, HouseBrief) else brief for brief in briefs]
-        problems = [f"brief {n}: {line}" for n, brief in enumerate(plain, 1) for line in find_problems(brief)]
+        usable, problems = check_briefs(briefs)
         if problems:
             raise DataError("these briefs cannot be used:\n  " + "\n  ".join(problems))
-        checked = [check_brief(brief) for brief in plain]
+        checked = [brief.plain for brief in usable]
         decoding = Decoding(batch_size, max_new_tokens, constrained)
         answers: list[Answered] = [Answered("", 0, False)] * len(checked)
         with Progress(console=Console(stderr=True), disable=not progress) as bar:
@@ -244,27 +243,23 @@ class HouseBrainLLM:
         return Answered(self.tokenizer.decode(ids, skip_special_tokens=False), len(ids) + complete, complete)
 
     @torch.no_grad()
-    def losses(self, examples: Iterable[codec.Example]) -> tuple[list[float], list[int]]:
-        """Loss of each known completion.
-
-        Returns:
-            For each example its summed cross-entropy in nats, and its learned tokens (the EOS included).
-        """
+    def losses(self, examples: Iterable[codec.Example]) -> Losses:
+        """Loss of each known completion, in the order of the examples."""
         examples = list(examples)
         columns = {name: [getattr(e, name) for e in examples] for name in ("prompt", "completion")}
         rows = PackedRows(
             tokenise(pa.table(columns), self.tokenizer, "auto").samples, ROW_LENGTHS[self.model.device.type]
         )
-        sums, counts = [0.0] * len(examples), [0] * len(examples)
+        losses = Losses([0.0] * len(examples), [0] * len(examples))
         for number, members in enumerate(rows.rows):
             batch = {name: values.to(self.model.device) for name, values in collate_row([rows[number]]).items()}
-            losses, places = completion_losses(self.model, batch)
+            token_losses, places = completion_losses(self.model, batch)
             starts = (batch["position_ids"][0] == 0).nonzero()[:, 0]
             owners = torch.bucketize(places + 1, starts, right=True) - 1
-            for loss, owner in zip(losses.tolist(), owners.tolist(), strict=True):
-                sums[members[owner]] += loss
-                counts[members[owner]] += 1
-        return sums, counts
+            for loss, owner in zip(token_losses.tolist(), owners.tolist(), strict=True):
+                losses.nats[members[owner]] += loss
+                losses.tokens[members[owner]] += 1
+        return losses
 
 
 def check_sanity(llm: HouseBrainLLM) -> str:

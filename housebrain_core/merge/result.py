@@ -1,7 +1,6 @@
-"""merge.json: what was merged, how, and what it cost; as a typed record that shows itself in a notebook."""
+"""merge.json: what was merged, how, and what it cost, as a typed record."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +11,6 @@ from housebrain_core.adapters.updates import mean_spectrum
 from housebrain_core.config import MergeConfig
 from housebrain_core.llm.losses import Difference
 from housebrain_core.merge.compute import ComputedMerge
-from housebrain_core.show import Shown, Table
 
 FORMAT = 2
 """Version of merge.json. 0.1.0 wrote files without one, which count as format 1."""
@@ -78,7 +76,7 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class MergeResult(Shown):
+class MergeResult:
     """The contents of merge.json."""
 
     strategy: str
@@ -117,26 +115,6 @@ class MergeResult(Shown):
         else:
             contents["validation"]["difference"] = self.validation.difference._asdict()
         return contents
-
-    def table(self) -> Table:
-        """The inputs, a row each."""
-        rows = []
-        for one in self.inputs:
-            split = str(one.split.number) if one.split else "-"
-            cosine = "-" if one.cosine_to_others is None else f"{one.cosine_to_others:.4f}"
-            rows.append((one.name, split, f"{one.weight:.4f}", f"{one.norm:.4f}", cosine))
-        notes = [f"rank {self.rank}: {self.retained_energy:.4%} of the energy kept"]
-        notes += [self.validation.verdict] if self.validation else []
-        return Table(("adapter", "split", "weight", "norm", "cosine"), rows, notes)
-
-    def outputs(self) -> Iterable[Any]:
-        """The inputs, the spectrum, and the validation losses where they were measured."""
-        from housebrain_core import plots
-
-        parts: list[Any] = [self.table(), plots.spectrum({"merged": self.spectrum}, rank=self.rank)]
-        if self.validation:
-            parts.append(plots.loss_bars(self.validation.losses))
-        return parts
 
 
 def describe_merge(config: MergeConfig, merge: ComputedMerge, validation: Validation | None = None) -> MergeResult:

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "bundle": ["read_bundle", "read_validation"],
         "hours": ["estimate_hours"],
+        "parts": ["read_splits"],
         "split": ["split_dataset"],
     },
 )

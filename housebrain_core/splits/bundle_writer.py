@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from housebrain_core.manifests import seal, sha256_of
-from housebrain_core.source_files import hash_source, read_source
+from housebrain_core.outputs import write_zip
 from housebrain_core.splits.bundle import FORMAT, SCHEMA
-from housebrain_core.zips import write_zip
+from housebrain_core.splits.source_files import hash_source, read_source
 
 GROUP = 5_000
 """Rows that are compressed together."""

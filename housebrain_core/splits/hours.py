@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from housebrain_core.config import PlanConfig
 from housebrain_core.errors import ConfigError, DataError
-from housebrain_core.show import Shown, Table
+from housebrain_core.results import Shown, Table
 from housebrain_core.splits import costs
 from housebrain_core.splits.bundle import Bundle, is_bundle, read_bundle
 from housebrain_core.splits.costs import BaseModelFacts, Range, Shape, describe

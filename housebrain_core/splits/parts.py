@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from housebrain_core.manifests import read_manifest
-from housebrain_core.show import Shown, Table
+from housebrain_core.results import Shown, Table
 
 SUMMARY = "split_summary.json"
 

@@ -144,8 +144,15 @@ def read_run(data: bytes) -> Run:
 
 
 def describe_run(run: Run) -> str:
-    """What a training run did, as a heading and a table in Markdown."""
-    return render("housebrain_core.train", "run.md.jinja", run=run)
+    """Says what a training run did, for notebooks and cards.
+
+    Args:
+        run: as `HouseBrainFineTuner.train` returns it.
+
+    Returns:
+        A heading and a table in Markdown.
+    """
+    return render("train", "run.md.jinja", run=run)
 
 
 def adapter_card(run: Run) -> str:

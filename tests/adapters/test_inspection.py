@@ -13,8 +13,9 @@ from housebrain_core.manifests import read_manifest, seal
 
 
 def inspect(models, output=None) -> tuple[Inspection, str]:
-    result = inspect_adapters(InspectConfig(models=models, output=output), report=lambda line: None)
-    return result, str(result)
+    lines = []
+    result = inspect_adapters(InspectConfig(models=models, output=output), report=lines.append)
+    return result, "\n".join(map(str, lines))
 
 
 def reseal(folder) -> None:

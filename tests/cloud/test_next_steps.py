@@ -34,9 +34,9 @@ def test_an_adapter_is_zipped_to_the_same_bytes_without_its_checkpoints(tmp_path
     (output / "adapter_model.safetensors").write_text("weights")
     seal(output, "adapter")
     said: list[str] = []
-    archive = zip_adapter(output, tmp_path, said.append)
+    archive = zip_adapter(output, said.append)
     first = archive.read_bytes()
-    assert zip_adapter(output, tmp_path, said.append).read_bytes() == first
+    assert zip_adapter(output, said.append).read_bytes() == first
     assert said[0] == said[1] and said[0].endswith(f"MB, sha256 {sha256_of(archive)}")
     assert zipfile.ZipFile(archive).namelist() == [
         "hb-kaggle-04/manifest.json",

@@ -1,6 +1,7 @@
 """Where a bundle and an earlier run are found, what is copied to Drive, and what is never trusted."""
 
 import json
+import os
 import shutil
 import sys
 import zipfile
@@ -20,77 +21,53 @@ def root(tmp_path, monkeypatch):
     for folder in ("kaggle/input", "kaggle/working", "content/sample_data", "content/drive/MyDrive/housebrain"):
         (tmp_path / folder).mkdir(parents=True)
     monkeypatch.setattr(cloud, "ROOT", tmp_path)
-    monkeypatch.setattr(cloud, "MOUNT_SECONDS", 0)
     monkeypatch.setattr(cloud, "WORKING", {"kaggle": tmp_path / "kaggle/working", "colab": tmp_path / "content"})
     monkeypatch.setattr(cloud, "DRIVE", tmp_path / "content/drive/MyDrive")
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    "mount", ["housebrain", "datasets/alice/housebrain", "datasets/alice/housebrain/splits", "alice/data/versions/1"]
-)
-def test_on_kaggle_a_bundle_is_found_in_both_mount_layouts_unpacked_or_still_a_zip(root, splits, mount):
-    place = root / "kaggle/input" / mount
-    place.mkdir(parents=True)
-    shutil.copy(splits / "split_02.zip", place)
-    assert cloud.find_bundle(2, "", "kaggle") == place / "split_02.zip"
-    (place / "split_02.zip").unlink()
-    with zipfile.ZipFile(splits / "split_02.zip") as archive:
-        archive.extractall(place)
-    assert cloud.find_bundle(2, "", "kaggle") == place / "split_02"
-    for file in (place / "split_02").iterdir():  # Kaggle may drop a zip's only folder
-        file.rename(place / file.name)
-    assert cloud.find_bundle(2, "", "kaggle") == place
-    assert read_bundle(place).name == "split_02"
-
-
-def test_another_split_that_is_attached_too_is_not_taken(root, splits):
+def test_the_bundle_of_the_split_is_chosen_among_all_that_are_there(root, splits):
+    paths = []
     for number in (1, 2, 3):
         with zipfile.ZipFile(splits / f"split_{number:02d}.zip") as archive:
             archive.extractall(root / "kaggle/input/housebrain")
-    assert cloud.find_bundle(3, "", "kaggle").name == "split_03"
-    with pytest.raises(DataError, match="split_04.zip is not here"):
-        cloud.find_bundle(4, "", "kaggle")
-
-
-def test_on_colab_a_bundle_is_found_uploaded_or_on_drive_and_the_newest_upload_wins(root, splits):
-    drive = root / "content/drive/MyDrive/housebrain"
-    shutil.copy(splits / "split_02.zip", drive)
-    assert cloud.find_bundle(2, "", "colab", drive) == drive / "split_02.zip"
-    shutil.copy(splits / "split_02.zip", root / "content/split_02.zip")
-    again = root / "content/split_02 (1).zip"
-    again.write_bytes((splits / "split_02.zip").read_bytes())
-    shutil.copy(splits / "split_02.zip", root / "content/split_021.zip")
-    assert cloud.find_bundle(2, "", "colab", drive) == again
-
-
-def test_a_given_path_is_taken_and_one_that_is_wrong_is_named(root, splits):
-    path = str(splits / "split_01.zip")
-    assert str(cloud.find_bundle(2, path, "colab")) == path
-    with pytest.raises(DataError, match="bundle = '/no/such.zip' does not exist. Leave it empty"):
-        cloud.find_bundle(2, "/no/such.zip", "kaggle")
-
-
-def test_the_tree_is_shown_three_levels_deep_and_not_for_ever(root):
-    (root / "kaggle/input/a/b/c/d").mkdir(parents=True)
+        paths.append(root / f"kaggle/input/housebrain/split_{number:02d}")
+    said: list[str] = []
+    assert cloud.choose_bundle(3, paths, said.append).name == "split_03"
+    assert said == [f"{paths[2]}: 16 samples, whole and unchanged"]
     with pytest.raises(DataError) as error:
-        cloud.find_bundle(2, "", "kaggle")
+        cloud.choose_bundle(4, paths)
     lines = str(error.value).splitlines()
-    assert "  a/b/c" in lines and "  a/b/c/d" not in lines
-    for number in range(100):
-        (root / "kaggle/input/things" / f"file{number:03d}").mkdir(parents=True)
-    with pytest.raises(DataError) as error:
-        cloud.find_bundle(2, "", "kaggle")
-    lines = str(error.value).splitlines()
-    assert len(lines) < 50 and lines[-1].startswith("  and ")
+    assert lines[0].startswith("split_04.zip is not here. Give its path as `bundle`.")
+    assert lines[1:] == [f"  split {number}: {path}" for number, path in enumerate(paths, 1)]
 
 
-def test_a_mount_that_comes_late_is_waited_for(root, splits, monkeypatch):
-    monkeypatch.setattr(cloud, "MOUNT_SECONDS", 60)
-    place = root / "kaggle/input/housebrain"
-    place.mkdir()
-    monkeypatch.setattr(cloud.time, "sleep", lambda seconds: shutil.copy(splits / "split_02.zip", place))
-    assert cloud.find_bundle(2, "", "kaggle") == place / "split_02.zip"
+@pytest.mark.parametrize(("platform", "click"), [("kaggle", "Add Input > Datasets"), ("colab", "Runtime > Run all")])
+def test_without_the_bundle_the_message_says_how_to_add_it_on_each_platform(root, monkeypatch, platform, click):
+    monkeypatch.setattr(cloud, "detect_platform", lambda: platform)
+    (root / "other.zip").write_bytes(b"no zip at all")
+    with pytest.raises(DataError, match="split_04.zip is not here") as error:
+        cloud.choose_bundle(4, [root / "other.zip", root])
+    assert click in str(error.value) and "split_04.zip" in str(error.value).partition("not here")[2]
+
+
+def test_the_bundle_with_this_very_code_counts_before_a_newer_one_and_the_newest_of_these(root, splits):
+    paths = [root / f"{name}.zip" for name in ("old", "new", "other")]
+    for age, path in enumerate(paths):
+        shutil.copy(splits / "split_02.zip", path)
+        os.utime(path, (age, age))
+    replace_in_manifest(paths[2], code_sha256="0" * 64)
+    assert cloud.choose_bundle(2, paths, report=lambda line: None) == paths[1]
+
+
+def replace_in_manifest(path, **fields) -> None:
+    """Rewrites a bundle with other fields in its manifest."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, contents in members.items():
+            changed = json.dumps(json.loads(contents) | fields).encode() if name.endswith("manifest.json") else contents
+            archive.writestr(name, changed)
 
 
 @pytest.mark.parametrize("name", ["../split_02/train.parquet", "/split_02/train.parquet", "a/../../train.parquet"])
@@ -130,17 +107,17 @@ def test_the_run_with_most_steps_is_brought_back_and_one_of_this_session_is_kept
     make_run(earlier / "second/hb-kaggle-02", 5, 9)
     make_run(earlier / "other/hb-kaggle-03", 50)
     output, said = root / "kaggle/working/hb-kaggle-02", []
-    cloud.bring_back(output, "kaggle", None, said.append)
+    assert cloud.bring_back(output.name, "kaggle", None, said.append) == output
     assert str(earlier / "second/hb-kaggle-02") in said[-1]
     assert cloud.progress_of(output) == 9 and "at step 9" in said[-1]
     make_run(output, 12)
-    cloud.bring_back(output, "kaggle", None, said.append)
+    cloud.bring_back(output.name, "kaggle", None, said.append)
     assert "this session has a run" in said[-1] and cloud.progress_of(output) == 12
 
 
 def test_without_an_earlier_run_training_starts_at_step_0(root):
     said = []
-    cloud.bring_back(root / "kaggle/working/hb-kaggle-02", "kaggle", None, said.append)
+    cloud.bring_back("hb-kaggle-02", "kaggle", None, said.append)
     assert said == ["no earlier run is attached; training starts at step 0"]
 
 

@@ -15,8 +15,10 @@ from housebrain_core.evaluate import evaluate, judging
 from housebrain_core.evaluate.judging import Evaluated, judge
 from housebrain_core.evaluate.report import write_report
 from housebrain_core.house import codec
+from housebrain_core.llm import losses
 from housebrain_core.llm.decoding import Answered
 from housebrain_core.llm.llm import HouseBrainLLM
+from housebrain_core.llm.losses import Losses
 
 
 def settings(folder, adapters, splits, base, **changes):
@@ -29,11 +31,11 @@ def run(config):
     return evaluate.evaluate_models(config, report=lambda line: None)
 
 
-def check_same(one: dict, other: dict) -> None:
+def check_same(one, other) -> None:
     """All but the speed is the same, to the last bit."""
-    one, other = (json.loads(json.dumps(result)) for result in (one, other))
+    one, other = (result.model_dump(mode="json") for result in (one, other))
     for values in (*one["models"].values(), *other["models"].values()):
-        values.pop("tokens_per_second", None)
+        values.pop("tokens_per_second")
     assert one == other
 
 
@@ -45,15 +47,15 @@ def evaluated(tmp_path_factory, adapters, splits, base):
 
 def test_evaluation_says_everything_per_model_and_the_references_score(evaluated):
     config, result = evaluated
-    assert json.loads(config.output.read_text()) == json.loads(json.dumps(result))
-    assert list(result["models"]) == ["hb-colab-01", "hb-kaggle-02"] and result["reference"]["rule_score"] > 0.5
-    for model in result["models"].values():
-        low, high = model["loss_interval"]
-        assert low < model["loss_nats_per_token"] < high
-        assert model["rates"]["invalid_json"] == 1 - model["rates"]["strict_parse"]
-        assert sum(model["kinds"].values()) == 5 and model["tokens_per_second"] > 0
-    assert [(pair["first"], pair["second"]) for pair in result["pairs"]] == [("hb-colab-01", "hb-kaggle-02")]
-    assert set(result["reference"]["exactness"].values()) == {1.0}
+    assert json.loads(config.output.read_text()) == result.model_dump(mode="json")
+    assert list(result.models) == ["hb-colab-01", "hb-kaggle-02"] and result.reference.rule_score > 0.5
+    for model in result.models.values():
+        low, high = model.loss_interval
+        assert low < model.loss_nats_per_token < high
+        assert model.rates.invalid_json == 1 - model.rates.strict_parse
+        assert sum(model.kinds.values()) == 5 and model.tokens_per_second > 0
+    assert [(pair.first, pair.second) for pair in result.pairs] == [("hb-colab-01", "hb-kaggle-02")]
+    assert set(result.reference.exactness.values()) == {1.0}
     assert len(config.output.with_suffix(".jsonl").read_text().splitlines()) == 10
 
 
@@ -67,12 +69,12 @@ def test_a_killed_evaluation_goes_on_and_gives_the_same(evaluated, tmp_path, ada
     config = settings(tmp_path, adapters, splits, base)
     add, calls = evaluate.Journal.add, Counter()
 
-    def add_or_die(self, key, value):
-        add(self, key, value)
+    def add_or_die(self, row):
+        add(self, row)
         calls["all"] += 1
         if calls["all"] in (1, 4, 9, 13):
             with self.path.open("a") as file:
-                file.write('\n["torn')
+                file.write('\n{"key": "torn')
             raise KeyboardInterrupt
 
     monkeypatch.setattr(evaluate.Journal, "add", add_or_die)
@@ -92,8 +94,8 @@ from housebrain_core.config import EvaluateConfig
 
 add = evaluate.Journal.add
 
-def add_or_die(self, key, value):
-    add(self, key, value)
+def add_or_die(self, row):
+    add(self, row)
     if len(self.rows) == 11:  # the first model's 8, the second's loss, and one batch of its answers
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -119,9 +121,9 @@ def test_a_process_killed_in_the_second_model_leaves_a_journal_that_gives_the_sa
 
 def test_models_of_equal_weights_do_not_differ(tmp_path, adapters, splits, base):
     result = run(settings(tmp_path, [adapters[0], adapters[0]], splits, base, sampled=0))
-    (pair,) = result["pairs"]
-    assert pair["loss_difference"] == 0 and pair["loss_interval"] == (0, 0) and pair["valid_only_first"] == 0
-    assert list(result["models"]) == ["hb-colab-01", "hb-colab-01 (2)"]
+    (pair,) = result.pairs
+    assert pair.loss_difference == 0 and pair.loss_interval == (0, 0) and pair.valid_only_first == 0
+    assert list(result.models) == ["hb-colab-01", "hb-colab-01 (2)"]
 
 
 def test_constrained_answers_are_all_valid_and_the_page_has_their_plans(tmp_path, adapters, splits, base):
@@ -130,7 +132,7 @@ def test_constrained_answers_are_all_valid_and_the_page_has_their_plans(tmp_path
         tmp_path, adapters[:1], splits, base, constrained=True, max_new_tokens="auto", samples=3, sampled=1
     )
     result = run(config)
-    assert result["models"]["hb-colab-01"]["rates"]["schema_valid"] == 1
+    assert result.models["hb-colab-01"].rates.schema_valid == 1
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 4 and "best design" in page and "worst design" in page
 
@@ -160,10 +162,10 @@ def test_the_floor_is_the_entropy_in_the_bundles_manifest(splits, monkeypatch):
 def test_the_known_floor_of_a_bundle_is_subtracted(evaluated, tmp_path, adapters, splits, base, monkeypatch):
     known = evaluate.read_training
     monkeypatch.setattr(evaluate, "read_training", lambda data: (20.0, known(data)[1]))
-    model = run(settings(tmp_path, adapters[:1], splits, base, samples=1, sampled=0))["models"]["hb-colab-01"]
-    above = model["loss_nats_per_sample"] - 20.0
-    per_token = model["loss_nats_per_sample"] / model["loss_nats_per_token"]
-    assert model["loss_above_floor"] == pytest.approx(above / per_token)
+    model = run(settings(tmp_path, adapters[:1], splits, base, samples=1, sampled=0)).models["hb-colab-01"]
+    above = model.loss_nats_per_sample - 20.0
+    per_token = model.loss_nats_per_sample / model.loss_nats_per_token
+    assert model.loss_above_floor == pytest.approx(above / per_token)
 
 
 def test_limits_of_ones_own_judge_models_and_reference_and_are_in_the_results(
@@ -172,11 +174,11 @@ def test_limits_of_ones_own_judge_models_and_reference_and_are_in_the_results(
     own = tmp_path / "limits.json"
     own.write_text(json.dumps({"ceiling": [20, "ft", "our office"]}))
     result = run(settings(tmp_path, adapters[:1], splits, base, samples=2, sampled=0, limits=str(own)))
-    assert result["limits"]["ceiling"] == {"value": 20, "unit": "ft", "source": "our office"}
-    assert result["reference"]["rules"]["ceiling_height"]["passed"] == 0
+    assert result.limits["ceiling"].model_dump() == {"value": 20, "unit": "ft", "source": "our office"}
+    assert result.reference.rules["ceiling_height"].passed == 0
     usual = evaluated[1]
-    assert usual["reference"]["rules"]["ceiling_height"]["share"] == 1
-    assert usual["limits"]["ceiling"]["source"].startswith("NBC")
+    assert usual.reference.rules["ceiling_height"].share == 1
+    assert usual.limits["ceiling"].source.startswith("NBC")
     assert "our office" in (tmp_path / "report.html").read_text()
 
 
@@ -205,9 +207,9 @@ def test_strict_and_repaired_are_never_mixed(samples, change, complete, kind, fl
 
 
 def test_wilson_intervals_by_hand():
-    assert judging.wilson_interval(0, 10) == pytest.approx((0, 0.2775), abs=1e-3)
-    assert judging.wilson_interval(10, 10) == pytest.approx((0.7225, 1), abs=1e-3)
-    assert judging.wilson_interval(50, 100) == pytest.approx((0.4038, 0.5962), abs=1e-3)
+    assert losses.wilson_interval(0, 10) == pytest.approx((0, 0.2775), abs=1e-3)
+    assert losses.wilson_interval(10, 10) == pytest.approx((0.7225, 1), abs=1e-3)
+    assert losses.wilson_interval(50, 100) == pytest.approx((0.4038, 0.5962), abs=1e-3)
 
 
 def test_exactness_counts_a_derived_field_that_is_written_wrong(samples):
@@ -222,9 +224,9 @@ def test_mode_collapse_shows(samples):
     texts = [codec.encode(sample).completion for sample in samples]
     training = judging.count_values(texts)
     honest = judging.describe_distribution(training, training)
-    assert honest["distance"] == 0 and honest["entropy_ratio"] == pytest.approx(1)
+    assert honest.distance == 0 and honest.entropy_ratio == pytest.approx(1)
     collapsed = judging.describe_distribution(judging.count_values(texts[:1] * 40), training)
-    assert collapsed["entropy_ratio"] == 0 and collapsed["distance"] > 3 * collapsed["expected_distance"]
+    assert collapsed.entropy_ratio == 0 and collapsed.distance > 3 * collapsed.expected_distance
 
 
 def test_free_fields_are_counted_in_answers_that_are_not_whole(samples):
@@ -238,11 +240,11 @@ def test_free_fields_are_counted_in_answers_that_are_not_whole(samples):
 def test_pairs_by_hand(samples):
     good = judge(samples[0]["input"], Answered(codec.encode(samples[0]).completion, 9, True))
     bad = judge(samples[0]["input"], Answered("no", 9, True))
-    one, other = Evaluated([1.0, 4.0], [2, 2], [good, bad]), Evaluated([2.0, 2.0], [2, 2], [good, good])
+    one, other = Evaluated(Losses([1.0, 4.0], [2, 2]), [good, bad]), Evaluated(Losses([2.0, 2.0], [2, 2]), [good, good])
     (pair,) = judging.compare_models({"a": one, "b": other})
-    assert pair["loss_difference"] == 0.25 and pair["lower_loss"] == 0.5  # (-1 + 2) / 4 nats per token
-    assert (pair["valid_only_first"], pair["valid_only_second"]) == (0, 1)
-    assert pair["rule_pairs"] == 1 and pair["rule_difference"] == 0
+    assert pair.loss_difference == 0.25 and pair.lower_loss == 0.5  # (-1 + 2) / 4 nats per token
+    assert (pair.valid_only_first, pair.valid_only_second) == (0, 1)
+    assert pair.rule_pairs == 1 and pair.rule_difference == 0
 
 
 def test_load_models_keeps_the_base_for_adapters_of_the_same_one(adapters, splits, base, tmp_path):

@@ -2,27 +2,62 @@
 
 import pytest
 
+from housebrain_core.evaluate.results import (
+    DistributionResult,
+    Evaluation,
+    ModelResult,
+    RatesResult,
+    ReferenceResult,
+    RuleResult,
+)
 from housebrain_core.evaluate.tables import draw_losses, draw_rates, show_evaluation, tabulate_models, tabulate_rules
 
-RATES = {"strict_parse": 0.5, "repaired_parse": 0.75, "schema_valid": 0.25, "schema_valid_repaired": 0.5}
+RATES = {
+    "invalid_json": 0.5,
+    "strict_parse": 0.5,
+    "repaired_parse": 0.75,
+    "schema_valid": 0.25,
+    "schema_valid_repaired": 0.5,
+}
 
 
 def model(loss, floor, score, passed):
     intervals = {name: (rate - 0.1, rate + 0.1) for name, rate in RATES.items()}
-    return {
-        "loss_nats_per_token": loss,
-        "floor_nats_per_token": floor,
-        "loss_above_floor": None if floor is None else loss - floor,
-        "rates": RATES | {"intervals": intervals},
-        "rule_score": score,
-        "rules": {"stairs": {"passed": passed, "applicable": 4}, "doors": {"passed": 0, "applicable": 0}},
+    return ModelResult(
+        loss_nats_per_token=loss,
+        loss_interval=(loss, loss),
+        loss_nats_per_sample=loss,
+        floor_nats_per_token=floor,
+        loss_above_floor=None if floor is None else loss - floor,
+        rates=RatesResult(**RATES, intervals=intervals),
+        kinds={},
+        exactness={},
+        distribution=DistributionResult(designs=0, fields={}),
+        tokens_per_second=1.0,
+        **scores(score, passed),
+    )
+
+
+def scores(score, passed):
+    rules = {
+        "stairs": RuleResult(passed=passed, applicable=4, not_applicable=0, share=passed / 4),
+        "doors": RuleResult(passed=0, applicable=0, not_applicable=4, share=None),
     }
+    return {"checked": 4, "rules": rules, "rule_score": score, "hard_score": score, "soft_score": score}
 
 
 @pytest.fixture
 def result():
-    reference = {"rule_score": 0.9, "rules": model(0, 0, 0, 4)["rules"]}
-    return {"reference": reference, "models": {"first": model(0.5, 0.4, 0.8, 3), "second": model(0.75, 0.4, None, 0)}}
+    return Evaluation(
+        data="housebrain_splits",
+        loss_samples=4,
+        samples=4,
+        constrained=False,
+        limits={},
+        reference=ReferenceResult(exactness={}, **scores(0.9, 4)),
+        models={"first": model(0.5, 0.4, 0.8, 3), "second": model(0.75, 0.4, None, 0)},
+        pairs=[],
+    )
 
 
 def test_the_models_stand_below_the_reference(result):
@@ -36,7 +71,7 @@ def test_the_models_stand_below_the_reference(result):
 
 
 def test_an_unknown_floor_is_said(result):
-    result["models"] = {"only": model(0.5, None, 0.8, 3)}
+    result = result.model_copy(update={"models": {"only": model(0.5, None, 0.8, 3)}})
     table = tabulate_models(result)
     assert table.rows[1][2] == "-" and "own entropy is not known here" in str(table)
     assert not draw_losses(result).axes[0].lines

@@ -5,7 +5,7 @@ from conftest import real_samples
 
 from housebrain_core.errors import DataError
 from housebrain_core.house import codec
-from housebrain_core.house.briefs import check_brief, find_doubts
+from housebrain_core.house.briefs import check_brief, check_briefs
 from housebrain_core.house.schema import HouseBrief
 
 BRIEF = {
@@ -83,6 +83,21 @@ def test_setbacks_that_leave_nothing_are_refused():
     assert "length" not in str(refused.value)
 
 
+def doubts_of(brief):
+    (checked,), problems = check_briefs([brief])
+    assert problems == []
+    return checked.doubts
+
+
+def test_many_briefs_are_checked_at_once_and_their_problems_numbered():
+    usable, problems = check_briefs([BRIEF, {}, {"basicDetails": {"totalArea": 0, "bedrooms": 1}}])
+    assert [checked.plain for checked in usable] == [check_brief(BRIEF)]
+    assert problems == [
+        "brief 2: basicDetails is missing",
+        "brief 3: basicDetails.totalArea = 0 sqft: should be greater than 0",
+    ]
+
+
 def test_numbers_that_do_not_go_together_are_doubted_not_refused(samples):
     brief = check_brief(
         {
@@ -94,15 +109,15 @@ def test_numbers_that_do_not_go_together_are_doubted_not_refused(samples):
             ],
         }
     )
-    assert find_doubts(brief) == [
+    assert doubts_of(brief) == [
         "basicDetails.bedrooms = 3, but roomBreakdown has 5",
         "the rooms need 440 sqm together, but basicDetails.totalArea = 400 sqm",
         "basicDetails.totalArea = 400 sqm, but 2 floors on the whole plot have 300",
     ]
     brief["basicDetails"] |= {"totalArea": 300, "bedrooms": 5}
     brief["roomBreakdown"][0]["minArea"] = 200
-    assert find_doubts(brief) == []
-    assert find_doubts(check_brief({"basicDetails": {"totalArea": 1, "bedrooms": 9}})) == [], "nothing to compare with"
+    assert doubts_of(brief) == []
+    assert doubts_of({"basicDetails": {"totalArea": 1, "bedrooms": 9}}) == [], "nothing to compare with"
 
 
 def test_something_else_is_no_brief():

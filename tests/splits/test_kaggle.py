@@ -10,7 +10,10 @@ from types import SimpleNamespace
 import pytest
 from requests import HTTPError
 
+from notebook_checks import run_find_cell
+
 from housebrain_core.cloud import session as cloud
+from housebrain_core.cloud.session import choose_bundle
 from housebrain_core.config import SplitConfig
 from housebrain_core.splits.bundle import read_bundle
 from housebrain_core.splits.split import split_dataset
@@ -203,8 +206,8 @@ def test_the_notebook_finds_what_the_client_uploaded_in_both_layouts_packed_or_n
         shutil.copy(folder / "split_03.zip", mount)
     else:
         zipfile.ZipFile(folder / "split_03.zip").extractall(mount / unpacked)
-    monkeypatch.setattr(cloud, "ROOT", tmp_path)
-    assert read_bundle(cloud.find_bundle(3, "", "kaggle")).manifest["split_id"] == 3
+    paths = run_find_cell("kaggle", monkeypatch, tmp_path)["paths"]
+    assert read_bundle(choose_bundle(3, paths)).manifest["split_id"] == 3
 
 
 def test_the_notebook_finds_the_run_that_the_second_push_attaches(owned, tmp_path, monkeypatch):
@@ -213,5 +216,6 @@ def test_the_notebook_finds_the_run_that_the_second_push_attaches(owned, tmp_pat
     checkpoint.mkdir(parents=True)
     (checkpoint / "manifest.json").write_text("{}")
     monkeypatch.setattr(cloud, "ROOT", tmp_path)
-    cloud.bring_back(tmp_path / "working" / "hb-kaggle-03", "kaggle", None, report=lambda line: None)
+    monkeypatch.setattr(cloud, "WORKING", {"kaggle": tmp_path / "working"})
+    cloud.bring_back("hb-kaggle-03", "kaggle", None, report=lambda line: None)
     assert (tmp_path / "working" / "hb-kaggle-03" / "checkpoint-5" / "manifest.json").is_file()

@@ -39,7 +39,11 @@ class Table:
         return {"text/html": self.to_html(), "text/plain": str(self)}
 
     def to_html(self) -> str:
-        """The table as HTML without styles of its own but the alignment of numbers."""
+        """Writes the table as HTML.
+
+        Returns:
+            A table element without styles of its own but the alignment of numbers, and a paragraph for each note.
+        """
         rows = [_html_row("th", self.columns, self._right_aligned())]
         rows += [_html_row("td", row, self._right_aligned()) for row in self.rows]
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)

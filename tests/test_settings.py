@@ -1,0 +1,45 @@
+"""What all settings share: immutable, no unknown names, and every problem in one message."""
+
+import pytest
+from pydantic import ValidationError
+
+from housebrain_core.errors import ConfigError
+from housebrain_core.settings import FineTuningConfig
+
+
+def make(**values):
+    return FineTuningConfig(**{"dataset_path": "split_01.zip", "output_dir": "models/hb-local-01"} | values)
+
+
+def test_the_defaults_are_the_guides_baseline():
+    config = make()
+    assert (config.batch_size, config.gradient_accumulation_steps, config.epochs) == (1, 16, 2)
+    assert (config.lora_r, config.save_steps, config.max_length) == (8, 200, "auto")
+
+
+def test_all_problems_are_said_at_once_with_the_values():
+    with pytest.raises(ConfigError) as error:
+        make(epochs=0, learning_rate=2, colour="red", lora_dropout=1.0)
+    text = str(error.value)
+    assert text.startswith("FineTuningConfig: these settings cannot be used:")
+    for part in ("epochs = 0: ", "learning_rate = 2: ", "lora_dropout = 1.0: ", "colour: there is no such setting"):
+        assert part in text
+
+
+def test_what_is_missing_is_said():
+    with pytest.raises(ConfigError, match="dataset_path: this setting is needed"):
+        FineTuningConfig(output_dir="models")
+
+
+def test_settings_do_not_change():
+    config = make()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.epochs = 3
+
+
+@pytest.mark.parametrize(
+    ("batch", "accumulation", "row", "rows"), [(1, 16, 2048, 4), (1, 16, 512, 16), (2, 16, 2048, 8), (1, 1, 4096, 1)]
+)
+def test_a_step_has_the_guides_tokens_whatever_the_length_of_a_row(batch, accumulation, row, rows):
+    config = make(batch_size=batch, gradient_accumulation_steps=accumulation, row_length=row)
+    assert config.rows_per_step == rows
