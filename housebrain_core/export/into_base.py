@@ -25,7 +25,7 @@ from housebrain_core.manifests import MANIFEST, seal, to_json, write_atomically
 from housebrain_core.merge.compute import ComputedMerge, Pair, Recipe, compute_merge
 from housebrain_core.merge.merge import merge_output, needs_choice, opened_adapters, report_computed
 from housebrain_core.merge.merge_card import describe_recipe, merge_card
-from housebrain_core.merge.result import FORMAT, MergeInput, describe_merge
+from housebrain_core.merge.result import MergeRecord, describe_inputs
 from housebrain_core.merge.strategies import STRATEGIES
 from housebrain_core.train.base_models import INDEX, SINGLE
 
@@ -50,25 +50,15 @@ class BaseView:
     """A key of `VIEWS`."""
 
 
-@dataclass(frozen=True)
-class FullModelResult:
-    """The contents of the merge.json of a full model."""
+@dataclass(frozen=True, kw_only=True)
+class FullModelResult(MergeRecord):
+    """The merge.json of a full model."""
 
-    strategy: str
-    scale: float
-    density: float | None
-    error_of_strategy: float
-    rank: int
     base: BaseView
-    inputs: list[MergeInput]
     rounding: dict[str, float]
     """Module -> norm of what rounding to float16 changed, as a share of the update's norm, in its first rows."""
     validation_losses: dict[str, float]
     """View -> nats per token, where they were measured."""
-    leg: int | None = None
-    legs: int | None = None
-    parent_sha256: str | None = None
-    format: int = FORMAT
 
 
 def merge_into_base(config: MergeConfig, report: Report = print) -> FullModelResult:
@@ -103,26 +93,17 @@ def _write_model(config: MergeConfig, adapters: list[Adapter], staging: Path, re
     merge = compute_merge(adapters, recipe, "full" if config.rank == "auto" else config.rank)
     report_computed(merge, report)
     view, rounding, losses = _write_better_view(folder, merge, config, staging, report)
-    described = describe_merge(config, merge)
     result = FullModelResult(
-        strategy=config.strategy,
-        scale=recipe.scale,
-        density=described.density,
-        error_of_strategy=merge.mean_error,
-        rank=merge.rank,
+        **describe_inputs(config, merge),
         base=BaseView(adapters[0].base_model, revision, view),
-        inputs=described.inputs,
         rounding=rounding,
         validation_losses=losses,
-        leg=described.leg,
-        legs=described.legs,
-        parent_sha256=described.parent_sha256,
     )
     worst = max(rounding, key=lambda module: rounding[module])
     report(f"rounding to float16 is at most {rounding[worst]:.1%} of the update ({worst})")
     if rounding[worst] > 0.1:
         report("WARNING: float16 rounds off more than a tenth of an update; serving base and adapter apart keeps it.")
-    write_atomically(staging / "merge.json", to_json(asdict(result)))
+    write_atomically(staging / "merge.json", to_json(result.to_dict()))
     write_atomically(staging / "README.md", describe_full_model(result))
     seal(staging, "model", merged_from=[adapter.sha256 for adapter in adapters], base=asdict(result.base))
     return result

@@ -7,7 +7,6 @@ Adapters are checked (`read_adapters`), the merge is computed in small matrices 
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from housebrain_core.adapters.adapter import Adapter, try_adapters
 from housebrain_core.adapters.archives import name_of, unpacked
@@ -21,9 +20,6 @@ from housebrain_core.merge.merged_files import reference_adapter, write_adapter
 from housebrain_core.merge.result import MergeResult, describe_merge
 from housebrain_core.merge.strategies import STRATEGIES
 from housebrain_core.outputs import check_replaceable, staged_output
-
-if TYPE_CHECKING:
-    from housebrain_core.merge.validation import Bench
 
 Report = Callable[[str], None]
 
@@ -121,16 +117,6 @@ def check_output(config: MergeConfig, kind: str) -> None:
         raise ConfigError(f"{output} holds {', '.join(strange[:5])}, which no merge wrote. Choose another --output.")
 
 
-def choose_recipe(config: MergeConfig, adapters: list[Adapter], bench: "Bench | None") -> Recipe:
-    """Weights and scale as the settings say, measured on the validation sample where they ask for it."""
-    weights = STRATEGIES[config.strategy].weigh(adapters, config)
-    if needs_choice(config) and bench:
-        weights, scale = bench.choose(config.strategy, weights, config.scale)
-    else:
-        scale = 1.0 if config.scale == "auto" else config.scale
-    return Recipe(config.strategy, weights, scale, config.density)
-
-
 def needs_choice(config: MergeConfig) -> bool:
     """Whether weights or scale are to be chosen by validation loss."""
     return STRATEGIES[config.strategy].measured or config.scale == "auto"
@@ -145,13 +131,17 @@ def report_computed(merge: ComputedMerge, report: Report) -> None:
 
 def _write_merge(config: MergeConfig, adapters: list[Adapter], staging: Path, report: Report) -> MergeResult:
     """Computes, writes and, where it is asked for, measures; the folder is sealed and complete at the end."""
+    weights = STRATEGIES[config.strategy].weigh(adapters, config)
+    scale = 1.0 if config.scale == "auto" else config.scale
     bench = None
     with contextlib.ExitStack() as cleanup:
         if config.run_validation or needs_choice(config):
             from housebrain_core.merge.validation import Bench
 
             bench = cleanup.enter_context(Bench(config, adapters, needs_choice(config), report))
-        merge = compute_merge(adapters, choose_recipe(config, adapters, bench), config.rank)
+            if needs_choice(config):
+                weights, scale = bench.choose(config.strategy, weights, config.scale)
+        merge = compute_merge(adapters, Recipe(config.strategy, weights, scale, config.density), config.rank)
         report_computed(merge, report)
         write_adapter(staging, adapters, merge.rank, merge.factors)
         result = describe_merge(config, merge)

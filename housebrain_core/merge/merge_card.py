@@ -1,32 +1,12 @@
 """The README.md of what a merge wrote: an adapter, or a full model."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
-
 from housebrain_core.house.briefs import SANITY_BRIEF, check_brief
 from housebrain_core.house.codec import write_prompt
+from housebrain_core.merge.result import MergeInput, MergeRecord, MergeResult
 from housebrain_core.templates import render
 
-if TYPE_CHECKING:
-    from housebrain_core.merge.result import MergeInput, MergeResult
 
-
-class Merged(Protocol):
-    """What the records of a merged adapter and of a full model have in common."""
-
-    @property
-    def strategy(self) -> str: ...  # noqa: D102
-    @property
-    def scale(self) -> float: ...  # noqa: D102
-    @property
-    def density(self) -> float | None: ...  # noqa: D102
-    @property
-    def error_of_strategy(self) -> float: ...  # noqa: D102
-    @property
-    def inputs(self) -> "Sequence[MergeInput]": ...  # noqa: D102
-
-
-def describe_merged_adapter(base_model: str, result: "MergeResult") -> str:
+def describe_merged_adapter(base_model: str, result: MergeResult) -> str:
     """README.md of a merged adapter, from its merge.json."""
     verdict = f". On validation samples {result.validation.verdict}" if result.validation else "."
     text = (
@@ -36,7 +16,7 @@ def describe_merged_adapter(base_model: str, result: "MergeResult") -> str:
     return merge_card(base_model, "peft", text, result.inputs)
 
 
-def describe_recipe(result: Merged) -> str:
+def describe_recipe(result: MergeRecord) -> str:
     """What was merged, and how."""
     used = sum(entry.weight != 0 for entry in result.inputs)
     given = len(result.inputs)
@@ -52,7 +32,7 @@ def describe_recipe(result: Merged) -> str:
     return text
 
 
-def merge_card(base_model: str, library: str, text: str, inputs: "Sequence[MergeInput]") -> str:
+def merge_card(base_model: str, library: str, text: str, inputs: list[MergeInput]) -> str:
     """README.md with the front matter that the Hugging Face Hub reads.
 
     Args:
@@ -63,4 +43,4 @@ def merge_card(base_model: str, library: str, text: str, inputs: "Sequence[Merge
     """
     prompt = write_prompt(check_brief(SANITY_BRIEF))
     values = {"base_model": base_model, "library": library, "text": text, "inputs": inputs, "prompt": prompt}
-    return render("housebrain_core.merge", "card.md.jinja", **values)
+    return render("merge", "card.md.jinja", **values)

@@ -75,15 +75,36 @@ class Validation:
     evaluations: list[Evaluation]
 
 
-@dataclass(frozen=True)
-class MergeResult:
-    """The contents of merge.json."""
+@dataclass(frozen=True, kw_only=True)
+class MergeRecord:
+    """What merge.json says of any merge."""
 
+    format: int = FORMAT
     strategy: str
     rank: int
-    rank_setting: int | str
     scale: float
+    density: float | None
+    """For the strategy ties."""
+    error_of_strategy: float
+    """Relative Frobenius distance of the strategy's update from the exact weighted mean."""
     inputs: list[MergeInput]
+    leg: int | None
+    """Leg of a plan that the inputs were trained in, where they agree."""
+    legs: int | None
+    """Legs of that plan."""
+    parent_sha256: str | None
+    """sha256 of the adapter that the inputs started from, where they agree."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contents of merge.json."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeResult(MergeRecord):
+    """The merge.json of a merged adapter."""
+
+    rank_setting: int | str
     cosines: list[list[float]]
     """Between the updates of the inputs, in their order."""
     warnings: list[str]
@@ -92,23 +113,13 @@ class MergeResult:
     """Share of the squared norm of all modules that truncation to the rank kept."""
     relative_error: float
     """Relative Frobenius distance that truncation made."""
-    error_of_strategy: float
-    """Relative Frobenius distance of the strategy's update from the exact weighted mean."""
-    density: float | None
-    """For the strategy ties."""
     spectrum: list[float]
     """Singular values over all modules, relative to the first."""
     modules: dict[str, MergedModule]
-    leg: int | None = None
-    """Leg of a plan that the inputs were trained in, where they agree."""
-    legs: int | None = None
-    parent_sha256: str | None = None
-    """sha256 of the adapter that the inputs started from, where they agree."""
     validation: Validation | None = None
-    format: int = FORMAT
 
     def to_dict(self) -> dict[str, Any]:
-        """The contents of merge.json."""
+        """The contents of merge.json; without a validation there is no such key."""
         contents = asdict(self)
         if self.validation is None:
             del contents["validation"]
@@ -119,37 +130,43 @@ class MergeResult:
 
 def describe_merge(config: MergeConfig, merge: ComputedMerge, validation: Validation | None = None) -> MergeResult:
     """Puts together what a merge did: inputs by sha256, weights, rank, and what truncation cost in each module."""
-    adapters, geometry = merge.adapters, merge.geometry
-    columns = zip(adapters, merge.recipe.weights, geometry.norms, geometry.cosines_to_others, strict=True)
-    inputs = [
-        MergeInput(adapter.name, adapter.sha256, weight, adapter.split, adapter.run is not None, norm, cosine)
-        for adapter, weight, norm, cosine in columns
-    ]
     modules = {}
     for module, decomposition in merge.modules.items():
         spectrum = decomposition.spectrum
         lost = spectrum.share_lost(merge.rank)
         modules[module] = MergedModule(math.sqrt(spectrum.energy), 1 - lost, math.sqrt(lost))
-    runs = [adapter.run for adapter in adapters if adapter.run]
     return MergeResult(
-        strategy=config.strategy,
-        rank=merge.rank,
+        **describe_inputs(config, merge),
         rank_setting=config.rank,
-        scale=merge.recipe.scale,
-        inputs=inputs,
-        cosines=geometry.cosines.tolist(),
+        cosines=merge.geometry.cosines.tolist(),
         warnings=find_warnings(merge),
         retained_energy=1 - merge.lost_share,
         relative_error=math.sqrt(merge.lost_share),
-        error_of_strategy=merge.mean_error,
-        density=config.density if config.strategy == "ties" else None,
         spectrum=mean_spectrum(merge.spectra),
         modules=modules,
-        leg=common_value([run.leg for run in runs]),
-        legs=common_value([run.legs for run in runs]),
-        parent_sha256=common_value([run.parent_sha256 for run in runs]),
         validation=validation,
     )
+
+
+def describe_inputs(config: MergeConfig, merge: ComputedMerge) -> dict[str, Any]:
+    """The fields of a `MergeRecord`."""
+    adapters, geometry = merge.adapters, merge.geometry
+    columns = zip(adapters, merge.recipe.weights, geometry.norms, geometry.cosines_to_others, strict=True)
+    runs = [adapter.run for adapter in adapters if adapter.run]
+    return {
+        "strategy": config.strategy,
+        "rank": merge.rank,
+        "scale": merge.recipe.scale,
+        "density": config.density if config.strategy == "ties" else None,
+        "error_of_strategy": merge.mean_error,
+        "inputs": [
+            MergeInput(adapter.name, adapter.sha256, weight, adapter.split, adapter.run is not None, norm, cosine)
+            for adapter, weight, norm, cosine in columns
+        ],
+        "leg": common_value([run.leg for run in runs]),
+        "legs": common_value([run.legs for run in runs]),
+        "parent_sha256": common_value([run.parent_sha256 for run in runs]),
+    }
 
 
 def common_value(values: list[Any]) -> Any:

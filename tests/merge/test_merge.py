@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -263,3 +265,18 @@ def test_an_unfinished_adapter_needs_accept_unfinished(adapters, tmp_path):
         merge([cut, adapters[1]], tmp_path / "out")
     result = merge([cut, adapters[1]], tmp_path / "out", accept_unfinished=True)
     assert weights_of(result, [cut, adapters[1]]) == [0.5, 0.5]
+
+
+def test_a_merge_loads_neither_torch_nor_matplotlib(tmp_path):
+    """Without a validation it needs no model and draws nothing."""
+    folders = [plain_adapter(tmp_path / f"{n}", 2, 4, n) for n in range(2)]
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom housebrain_core.config import MergeConfig\n"
+        "from housebrain_core.merge.merge import merge_adapters\n"
+        "merge_adapters(MergeConfig(models=sys.argv[2:], output=sys.argv[1], accept_plain=True))\n"
+        "assert not {'torch', 'matplotlib', 'transformers', 'pyarrow'} & set(sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "out"), *map(str, folders)]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "out" / WEIGHTS).is_file()
