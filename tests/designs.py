@@ -1,5 +1,7 @@
 """Small designs and briefs written by hand, for the tests of rules."""
 
+from housebrain_core.house.schema import Level
+
 
 def brief(plot=(40, 30), rooms=(), **details) -> dict:
     """A brief for a plot (length, width) in feet with setbacks that leave 30 x 24 ft of 40 x 30; rooms are (type,
@@ -79,3 +81,27 @@ def set_in(design: dict, path: str, value) -> dict:
         place = place[key]
     place[last] = value
     return design
+
+
+def one_room(**room) -> dict:
+    """A design of one living room of 12 x 10 ft, with more fields of the room."""
+    base = {"id": "A", "type": "living", "bounds": {"x": 0, "y": 0, "width": 12, "height": 10}}
+    return {"levels": [{"level_number": 1, "rooms": [base | room]}]}
+
+
+def level_of(*rooms, number=1):
+    """A level of (type, x, y, width, height, doors) rooms."""
+    return Level.model_validate(
+        {
+            "level_number": number,
+            "rooms": [
+                {
+                    "id": f"L{number}-{index}",
+                    "type": kind,
+                    "bounds": {"x": x, "y": y, "width": width, "height": height},
+                    "doors": [dict(zip(("wall", "position", "width"), door, strict=True)) for door in doors],
+                }
+                for index, (kind, x, y, width, height, doors) in enumerate(rooms, 1)
+            ],
+        }
+    )

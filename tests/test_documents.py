@@ -37,6 +37,16 @@ def test_files_that_a_page_names_exist(page):
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def test_code_that_contributing_shows_stands_in_a_file_that_it_names():
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    named = re.findall(r"`(housebrain_core/[\w/]+\.py)`", page)
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in named]
+    assert len(blocks) == 4
+    assert [block for block in blocks if not any(block in text for text in texts)] == []
+    assert len(page.splitlines()) < 85, "one page"
+
+
 def test_the_readme_shows_the_rooms_as_they_are_and_what_each_says_of_itself():
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     tree = re.findall(r"^ {4}( *)(\w+)/ +(.+)$", page[page.index("## Where everything lives") :], re.MULTILINE)

@@ -24,7 +24,7 @@ from housebrain_core.evaluate.judging import (
 from housebrain_core.evaluate.report import write_report
 from housebrain_core.evaluate.results import Evaluation, LimitResult, ModelResult, ReferenceResult
 from housebrain_core.house import codec
-from housebrain_core.house.limits import Limit, read_limits, values_of
+from housebrain_core.house.measures import Limit, read_limits, values_of
 from housebrain_core.house.rules import check_or_none
 from housebrain_core.llm.constrained import safe_limit
 from housebrain_core.llm.decoding import Answered, Decoding

@@ -5,8 +5,9 @@ from housebrain_core.evaluate.results import Evaluation, RuleResult
 from housebrain_core.results import Table, show
 
 NOTES = (
-    "above: nats per token above the data's own entropy. repaired: JSON after repair, to compare with strict;",
-    "no design comes from it. rules: checks kept by the designs that parse strictly; - where none does.",
+    "above: nats per token above the data's own entropy.",
+    "repaired: JSON after repair, to compare with strict; no design comes from it.",
+    "rules: checks kept by the designs that parse strictly; - where none does.",
 )
 NO_FLOOR = "The data's own entropy is not known here: splits of 1,000 training samples and more know it."
 

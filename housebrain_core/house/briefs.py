@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from housebrain_core.errors import DataError
 from housebrain_core.house.brief_text import BEDROOMS
-from housebrain_core.house.limits import FT_PER_M, SQFT_PER_SQM
+from housebrain_core.house.measures import FT_PER_M, SQFT_PER_SQM
 from housebrain_core.house.schema import HouseBrief
 
 WHOLE = {"totalArea", "bathrooms", "budget", "minArea", "front", "rear", "left", "right", "is_corner_plot"}
@@ -85,8 +85,10 @@ def _check(brief: Any) -> tuple[CheckedBrief | None, list[str]]:
 
 def _find_overlaps(checked: HouseBrief) -> list[str]:
     """Setbacks that leave nothing of the plot, a line each."""
-    plot, unit = checked.plot, checked.plot.unit
-    setbacks, factor = plot.setbacks_ft, 0.3048 if unit == "m" else 1
+    plot = checked.plot
+    unit = plot.unit
+    setbacks = plot.setbacks_ft
+    factor = 1 / FT_PER_M if unit == "m" else 1
     problems = []
     for side, ends in (("length", ("front", "rear")), ("width", ("left", "right"))):
         size = getattr(plot, side)

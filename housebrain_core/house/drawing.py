@@ -3,14 +3,14 @@
 import re
 import textwrap
 from itertools import product
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Arc, Rectangle
 
-from housebrain_core.house.geometry import TOUCH, overlaps
-from housebrain_core.house.layout import Placed, place_opening, read_plan
+from housebrain_core.house.layout import Box, Site, find_site, read_layout
+from housebrain_core.house.measures import NBC, TOUCH, Placed, find_overlaps, place_opening
 from housebrain_core.house.schema import Bounds, HouseDesign, Level, Room
-from housebrain_core.house.site import Box, Site, draw_site, find_site, margin_of
 from housebrain_core.plots import Picture
 
 ROOM_COLORS = {
@@ -26,37 +26,39 @@ ROOM_COLORS = {
 }
 OTHER_COLOR = "#e6dcef"
 WRONG = "#c62828"
-TREAD = 250 / 304.8
-"""Feet from tread to tread of a drawn stair, as NBC Part 4 has it."""
+Row = tuple[str, str]
+"""Name and value in the table of a specification; a heading has no value."""
 
 
 def floor_plan(design: dict | HouseDesign | str, title: str = "", brief: dict | None = None) -> Picture:
-    """A design as a drawing: one axes per level; a card with the specification where there is no geometry.
+    """Draws a design to scale, a level beside the other; a card with the specification where it has no geometry.
 
     Args:
-        design: lengths in feet, or any structure that plan_reader knows.
+        design: lengths in feet, or any structure that `layout.read_layout` reads.
         title: above the drawing.
         brief: for plot and setbacks; the design's own `input` where not given.
 
     Returns:
-        A figure that notebooks show as PNG; `alt` says what is drawn.
+        A figure that notebooks show as PNG; what is wrong is red and written below its level; `alt` says what is drawn.
+
+    Raises:
+        DataError: the design cannot be drawn, whatever is mended.
     """
-    plan = read_plan(design)
-    levels = [level for level in plan.design.levels if level.rooms or plan.problems.get(level.level_number)]
+    layout = read_layout(design)
+    levels = [level for level in layout.design.levels if level.rooms or layout.problems.get(level.level_number)]
     if not levels:
-        return specification_card(plan.design, title)
-    site = find_site(brief or (plan.design.model_extra or {}).get("input"), levels)
+        return specification_card(layout.design, title)
+    site = find_site(brief or (layout.design.model_extra or {}).get("input"), levels)
     frames = [_frame(level, site) for level in levels]
-    widths = [right - left for left, _, right, _ in frames]
-    scale = min(0.2, 7.6 * len(levels) / sum(widths))
-    tallest = max(top - bottom for _, bottom, _, top in frames)
-    width, height = max(5, scale * sum(widths) + 1.2), scale * tallest + 1.2
-    figure = Picture(width, height, _describe(levels, title))
+    widths = [frame.right - frame.left for frame in frames]
+    scale = min(0.2, 7.6 * len(levels) / sum(widths))  # inches of paper in a foot
+    height = scale * max(frame.top - frame.bottom for frame in frames) + 1.2
+    figure = Picture(max(5, scale * sum(widths) + 1.2), height, _describe(levels, title))
     columns = figure.subplots(1, len(levels), squeeze=False, width_ratios=widths)[0]
     for axes, level, frame in zip(columns, levels, frames, strict=True):
-        _draw_level(
-            axes, level, frame, site, list(plan.problems.get(level.level_number, ())), 0.8 * 72 * scale
-        )  # axes take the rest
+        drawn = _draw_level(axes, level, site, 0.8 * 72 * scale)  # axes take the rest of the paper
+        problems = layout.problems.get(level.level_number, []) + drawn
+        _finish_axes(axes, frame, f"level {level.level_number}", problems)
     figure.suptitle(title or None)
     return figure
 
@@ -67,62 +69,102 @@ def _describe(levels: list[Level], title: str) -> str:
     return f"{title or 'Floor plan'}, drawn to scale; {'; '.join(rooms)}."
 
 
-def _frame(level: Level, site: Site | None) -> Box:
-    """Left, bottom, right and top of a level's drawing, with room for labels and the north arrow."""
-    boxes = [(b.x, b.y, b.width, b.height) for b in (room.bounds for room in level.rooms)] or [(0, 0, 10, 10)]
+class Frame(NamedTuple):
+    """The part of the world that is drawn, in feet."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+
+def _frame(level: Level, site: Site | None) -> Frame:
+    """The frame of a level, with room for labels and the north arrow."""
+    boxes = [_as_box(room.bounds) for room in level.rooms] or [(0, 0, 10, 10)]
     boxes += [site.plot] if site else []
-    left, right = min(x for x, _, _, _ in boxes), max(x + width for x, _, width, _ in boxes)
-    bottom, top = min(y for _, y, _, _ in boxes), max(y + height for _, y, _, height in boxes)
-    margin = margin_of(right - left)
-    return left - 1.3 * margin, bottom - (1.7 if site else 1) * margin, right + 2.5 * margin, top + margin
+    left = min(x for x, _, _, _ in boxes)
+    bottom = min(y for _, y, _, _ in boxes)
+    right = max(x + width for x, _, width, _ in boxes)
+    top = max(y + height for _, y, _, height in boxes)
+    margin = max(2.5, 0.05 * (right - left))  # about 20 points on paper
+    return Frame(left - 1.3 * margin, bottom - (1.7 if site else 1) * margin, right + 2.5 * margin, top + margin)
 
 
-def _draw_level(axes: Axes, level: Level, frame: Box, site: Site | None, wrong: list[str], points: float) -> None:
-    """Draws a level; `wrong` has what is known to be wrong with it, `points` are those of a foot on paper."""
-    left, bottom, right, top = frame
+def _as_box(bounds: Bounds) -> Box:
+    return bounds.x, bounds.y, bounds.width, bounds.height
+
+
+def _draw_level(axes: Axes, level: Level, site: Site | None, points: float) -> list[str]:
+    """Draws a level where a foot is so many points on paper; returns what is wrong with it."""
     if site:
-        draw_site(axes, site)
-    names: dict[tuple[Box, str], list[str]] = {}  # rooms in one and the same place share a label
+        _draw_site(axes, site)
+    problems = []
+    labels: dict[tuple[Box, str], list[str]] = {}  # rooms in one and the same place share a label
     for room in level.rooms:
-        wrong += _draw_room(axes, room, site.inside if site else None)
-        place = _beside_stairs(room, level), f"{room.bounds.width:.4g} x {room.bounds.height:.4g}"
-        names.setdefault(place, []).append(_words(room.type))
-    for (box, size), found in names.items():
-        _write_in(axes, " + ".join(found), size, box, points)
+        problems += _draw_room(axes, room, site)
+        size = f"{room.bounds.width:.4g} x {room.bounds.height:.4g}"
+        labels.setdefault((_beside_stairs(room, level), size), []).append(_words(room.type))
+    for (box, size), names in labels.items():
+        _write_in(axes, " + ".join(names), size, box, points)
     for stair in level.stairs:
         if stair.bounds:
             _draw_stair(axes, stair.bounds)
-    for one, other, wide, high in overlaps(level):
-        corner = max(one.bounds.x, other.bounds.x), max(one.bounds.y, other.bounds.y)
-        axes.add_patch(Rectangle(corner, wide, high, fill=False, hatch="xxx", edgecolor=WRONG, zorder=4))
-        wrong.append(f"{one.type} {one.id} and {other.type} {other.id} overlap by {wide:.4g} x {high:.4g} ft")
-    north = right - max(2, 0.035 * (right - left)), top - 2
+    style = {"fill": False, "hatch": "xxx", "edgecolor": WRONG, "zorder": 4}
+    for overlap in find_overlaps(level):
+        axes.add_patch(Rectangle((overlap.x, overlap.y), overlap.width, overlap.height, **style))
+        problems.append(str(overlap))
+    return problems
+
+
+def _finish_axes(axes: Axes, frame: Frame, title: str, problems: list[str]) -> None:
+    """The north arrow, and below the level what is wrong with it."""
+    north = frame.right - max(2, 0.035 * (frame.right - frame.left)), frame.top - 2
     axes.annotate("N", north, (0, -32), textcoords="offset points", ha="center", arrowprops={"arrowstyle": "->"})
-    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
-    axes.set_title(f"level {level.level_number}")
-    shown = wrong[:8] + ([f"and {len(wrong) - 8} more"] if len(wrong) > 8 else [])
+    axes.set(xlim=(frame.left, frame.right), ylim=(frame.bottom, frame.top), aspect="equal")
+    axes.set_title(title)
+    shown = problems[:8] + ([f"and {len(problems) - 8} more"] if len(problems) > 8 else [])
     lines = [line for text in shown for line in textwrap.wrap(text, 58)]
     axes.set_xlabel("\n".join(["feet", *lines]), color=WRONG if lines else "black", fontsize=7 if lines else 9)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_room(axes: Axes, room: Room, inside: Box | None) -> list[str]:
+def _draw_site(axes: Axes, site: Site) -> None:
+    """The plot, the setbacks as a dashed line, and along the edges what they are."""
+    x, y, width, height = site.plot
+    axes.add_patch(Rectangle((x, y), width, height, facecolor="#f7f7f2", edgecolor="#888888", zorder=0))
+    inside_x, inside_y, inside_width, inside_height = site.inside
+    style = {"fill": False, "edgecolor": "#888888", "linestyle": "--", "zorder": 0.5}
+    axes.add_patch(Rectangle((inside_x, inside_y), max(0, inside_width), max(0, inside_height), **style))
+    places = {
+        "bottom": ((x + width / 2, y), (0, -2), {"va": "top", "ha": "center"}),
+        "top": ((x + width / 2, y + height), (0, 2), {"va": "bottom", "ha": "center"}),
+        "left": ((x, y + height / 2), (-2, 0), {"va": "center", "ha": "right", "rotation": 90}),
+        "right": ((x + width, y + height / 2), (2, 0), {"va": "center", "ha": "left", "rotation": 90}),
+    }
+    style = {"textcoords": "offset points", "fontsize": 7, "color": "#555555", "multialignment": "center"}
+    for edge, text in site.labels.items():
+        place, offset, alignment = places[edge]
+        axes.annotate(text, place, offset, **style, **alignment)
+
+
+def _draw_room(axes: Axes, room: Room, site: Site | None) -> list[str]:
     """Draws a room with its openings; returns what is wrong with it."""
-    box, wrong = room.bounds, []
-    color = next((color for word, color in ROOM_COLORS.items() if word in room.type.lower()), OTHER_COLOR)
-    over = _beyond(box, inside) if inside else 0
+    box = room.bounds
+    problems = []
+    over = site.beyond(box) if site else 0
     if over > TOUCH:
-        wrong.append(f"{room.type} {room.id} is {over:g} ft beyond the setbacks")
-    edge = WRONG if wrong else "#444444"
-    style = {"facecolor": color, "edgecolor": edge, "linewidth": 1.8, "alpha": 0.85, "zorder": 2.5 if wrong else 1}
+        problems.append(f"{room.type} {room.id} is {over:g} ft beyond the setbacks")
+    color = next((color for word, color in ROOM_COLORS.items() if word in room.type.lower()), OTHER_COLOR)
+    edge, order = (WRONG, 2.5) if problems else ("#444444", 1)
+    style = {"facecolor": color, "edgecolor": edge, "linewidth": 1.8, "alpha": 0.85, "zorder": order}
     axes.add_patch(Rectangle((box.x, box.y), box.width, box.height, **style))
     for kind, openings in (("door", room.doors), ("window", room.windows)):
         for opening in openings:
             placed = place_opening(box, opening)
             _draw_opening(axes, placed, kind)
             if not placed.fits:
-                wrong.append(f"a {kind} of {room.type} {room.id} is not on its {placed.wall} wall")
-    return wrong
+                problems.append(f"a {kind} of {room.type} {room.id} is not on its {placed.wall} wall")
+    return problems
 
 
 def _words(name: str) -> str:
@@ -145,49 +187,45 @@ def _write_in(axes: Axes, name: str, size: str, box: Box, points: float) -> None
 
 
 def _beside_stairs(room: Room, level: Level) -> Box:
-    """The room, or the largest part of it beside the stairs that are in its middle."""
-    box = room.bounds
+    """The room, or the largest part of it beside the stairs that come within three feet of its middle."""
+    x, y, width, height = box = _as_box(room.bounds)
     for stair in (stair.bounds for stair in level.stairs if stair.bounds):
-        middle = box.x + box.width / 2, box.y + box.height / 2
-        if all(low - 3 <= at <= low + size + 3 for at, low, size in
-               zip(middle, (stair.x, stair.y), (stair.width, stair.height), strict=True)):  # fmt: skip
-            right, top = stair.x + stair.width, stair.y + stair.height
-            parts = [
-                (box.x, box.y, stair.x - box.x, box.height),
-                (right, box.y, box.x + box.width - right, box.height),
-                (box.x, box.y, box.width, stair.y - box.y),
-                (box.x, top, box.width, box.y + box.height - top),
-            ]
-            largest = max(parts, key=lambda part: max(0, part[2]) * max(0, part[3]))
-            if min(largest[2:]) >= 2:
-                return largest
-    return box.x, box.y, box.width, box.height
+        to_west = stair.x - x
+        to_east = x + width - stair.x - stair.width
+        to_south = stair.y - y
+        to_north = y + height - stair.y - stair.height
+        if max(to_west, to_east) > width / 2 + 3 or max(to_south, to_north) > height / 2 + 3:
+            continue
+        parts = [
+            (x, y, to_west, height),
+            (x + width - to_east, y, to_east, height),
+            (x, y, width, to_south),
+            (x, y + height - to_north, width, to_north),
+        ]
+        largest = max(parts, key=lambda part: max(0, part[2]) * max(0, part[3]))
+        if min(largest[2:]) >= 2:
+            return largest
+    return box
 
 
 def _draw_stair(axes: Axes, box: Bounds) -> None:
     """Treads across the run, and an arrow along it."""
-    axes.add_patch(
-        Rectangle((box.x, box.y), box.width, box.height, facecolor="#ffffff", edgecolor="#777777", zorder=2.7)
-    )
-    lies = box.width >= box.height
-    start, run = (box.x, box.width) if lies else (box.y, box.height)
-    for tread in range(1, min(60, int(run / TREAD))):
-        at = start + tread * TREAD
-        ends = ((at, at), (box.y, box.y + box.height)) if lies else ((box.x, box.x + box.width), (at, at))
-        axes.plot(*ends, color="#aaaaaa", linewidth=0.7, zorder=2.8)
-    middle = box.x + box.width / 2, box.y + box.height / 2
-    head, tail = (
-        ((start + run, middle[1]), (start, middle[1])) if lies else ((middle[0], start + run), (middle[0], start))
-    )
+    corner = (box.x, box.y)
+    axes.add_patch(Rectangle(corner, box.width, box.height, facecolor="#ffffff", edgecolor="#777777", zorder=2.7))
+    x = box.x + box.width / 2
+    y = box.y + box.height / 2
+    tread = NBC["tread"].value
+    lines = {"color": "#aaaaaa", "linewidth": 0.7, "zorder": 2.8}
+    treads = [n * tread for n in range(1, min(60, int(max(box.width, box.height) / tread)))]
+    if box.width >= box.height:
+        axes.vlines([box.x + run for run in treads], box.y, box.y + box.height, **lines)
+        head, tail, turn = (box.x + box.width, y), (box.x, y), 0
+    else:
+        axes.hlines([box.y + run for run in treads], box.x, box.x + box.width, **lines)
+        head, tail, turn = (x, box.y + box.height), (x, box.y), 90
     axes.annotate("", head, tail, arrowprops={"arrowstyle": "->", "color": "#555555"}, zorder=5)
-    axes.text(*middle, "stairs", ha="center", va="center", fontsize=5.5, rotation=0 if lies else 90, zorder=6,
-              bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})  # fmt: skip
-
-
-def _beyond(box, inside: Box) -> float:
-    """Feet that a room reaches beyond what the setbacks leave."""
-    x, y, width, height = inside
-    return max(x - box.x, y - box.y, box.x + box.width - x - width, box.y + box.height - y - height)
+    label = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+    axes.text(x, y, "stairs", ha="center", va="center", fontsize=5.5, rotation=turn, zorder=6, bbox=label)
 
 
 def _draw_opening(axes: Axes, placed: Placed, kind: str) -> None:
@@ -208,30 +246,36 @@ def _draw_opening(axes: Axes, placed: Placed, kind: str) -> None:
 
 
 def specification_card(design: HouseDesign, title: str) -> Picture:
-    """A table of the specification in two columns, for designs without rooms."""
-    area, cost = design.total_area, design.construction_cost
+    """Draws a table of the specification in two columns, for designs without rooms."""
+    area = design.total_area
     house = {"total area": "not given" if area is None else f"{area:,.0f} ft2"}
-    house |= {} if cost is None else {"construction cost": f"{cost:,.0f}"}
-    parts = {"house": house, "materials": design.materials, "exterior": design.exterior_specifications,
-             "climate and site": design.climate_and_site, "building codes": design.building_codes}  # fmt: skip
+    if design.construction_cost is not None:
+        house["construction cost"] = f"{design.construction_cost:,.0f}"
+    parts = {
+        "house": house,
+        "materials": design.materials,
+        "exterior": design.exterior_specifications,
+        "climate and site": design.climate_and_site,
+        "building codes": design.building_codes,
+    }
     blocks = [_rows_of(name, part) for name, part in parts.items() if part]
-    longest = sum(map(len, blocks)) / 2 + 1
-    columns: list[list[tuple[str, str]]] = [[], []]
+    half = sum(map(len, blocks)) / 2 + 3
+    columns: list[list[Row]] = [[]]
     for block in blocks:
-        columns[0 if len(columns[0]) + len(block) <= longest + 2 and not columns[1] else 1] += block
-    columns = [column for column in columns if column]
+        if len(columns) == 1 and columns[0] and len(columns[0]) + len(block) > half:
+            columns.append([])
+        columns[-1] += block
     rows = max(map(len, columns))
     alt = f"{title or 'Specification'}: a table, because this design has no geometry."
     figure = Picture(4 * len(columns), 0.22 * rows + 0.8, alt)
     for axes, column in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
         axes.axis("off")
         _draw_table(axes, column, rows)
-    heading = f"{title}\n" if title else ""
-    figure.suptitle(f"{heading}specification only: this design has no geometry", fontsize=10)
+    figure.suptitle(f"{title}\nspecification only: this design has no geometry".strip(), fontsize=10)
     return figure
 
 
-def _rows_of(heading: str, part: dict) -> list[tuple[str, str]]:
+def _rows_of(heading: str, part: dict[str, Any]) -> list[Row]:
     """A heading with nothing beside it, and a row for each value."""
     rows = [(heading, "")]
     for key, value in part.items():
@@ -246,7 +290,7 @@ def _as_text(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value).replace("_", " ")
 
 
-def _draw_table(axes: Axes, column: list[tuple[str, str]], rows: int) -> None:
+def _draw_table(axes: Axes, column: list[Row], rows: int) -> None:
     table = axes.table(column, cellLoc="left", edges="B", bbox=(0, 1 - len(column) / rows, 1, len(column) / rows))
     table.auto_set_font_size(False)
     table.set_fontsize(8)

@@ -1,7 +1,7 @@
-"""Designs in the structures that people have, as one kind of plan; what is wrong is kept and marked.
+"""Where things are in a design: rooms and openings of every structure that people have, and the plot around them.
 
 Read are our own levels and rooms, openings given by wall name, wall number or point, and drawings in millimetres
-with walls, openings and spaces, also when the design is JSON in a string.
+with walls, openings and spaces, also when the design is JSON in a string. What is wrong is kept and named.
 """
 
 import json
@@ -10,22 +10,26 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from housebrain_core.errors import DataError
-from housebrain_core.house.geometry import TOUCH, is_number
-from housebrain_core.house.schema import Bounds, HouseDesign
+from housebrain_core.house.measures import (
+    FT_PER_M,
+    MM_PER_FT,
+    OPENING_WIDTH,
+    TOUCH,
+    WALL_REACH,
+    Point,
+    extent_of,
+    is_number,
+)
+from housebrain_core.house.schema import Bounds, HouseBrief, HouseDesign, Level, Plot
 
-MM_PER_FT = 304.8
-WALL_NAMES = {
-    "south": ("south", "s", "bottom", "front", "0"),
-    "east": ("east", "e", "right", "1"),
-    "north": ("north", "n", "top", "back", "rear", "2"),
-    "west": ("west", "w", "left", "3"),
-}
-"""Names of walls; numbers count from the south wall against the clock."""
-USUAL_WIDTH = 3.0
-"""Feet of an opening that does not say its width."""
+Box = tuple[float, float, float, float]
+"""x, y, width, height in feet."""
+FACING = {"bottom": "south", "left": "west"}
+"""Which way a plot faces whose street is at this edge of the drawing; north is up."""
+SECTIONS = ("materials", "exterior_specifications", "climate_and_site", "building_codes")
 
 
-class Plan(NamedTuple):
+class Layout(NamedTuple):
     """A design that can be drawn, and what is wrong with it as it was given."""
 
     design: HouseDesign
@@ -33,41 +37,47 @@ class Plan(NamedTuple):
     """Level number -> sentences."""
 
 
-class Placed(NamedTuple):
-    """An opening on a wall: its ends in feet, and whether the wall holds it."""
+class Site(NamedTuple):
+    """A plot as it is drawn."""
 
-    wall: str
-    start: tuple[float, float]
-    end: tuple[float, float]
-    fits: bool
+    plot: Box
+    inside: Box
+    """What the setbacks leave."""
+    labels: dict[str, str]
+    """Edge of the drawing (bottom, top, left, right) -> what is written along it."""
+
+    def beyond(self, box: Bounds) -> float:
+        """Feet that a room reaches beyond what the setbacks leave."""
+        x, y, width, height = self.inside
+        return max(x - box.x, y - box.y, box.x + box.width - x - width, box.y + box.height - y - height)
 
 
-def read_plan(design: dict | HouseDesign | str) -> Plan:
+def read_layout(design: dict | HouseDesign | str) -> Layout:
     """Reads a design of any structure that is known; a dataset's sample stands for its `output`.
 
     Raises:
         DataError: it is none, even with every side of its rooms mended.
     """
     if isinstance(design, HouseDesign):
-        return Plan(design, {})
+        return Layout(design, {})
     value = _load(design)
     if "output" in value and not {"levels", "spaces"} & set(value):
         brief = {"input": value["input"]} if "input" in value else {}
         value = brief | _load(value["output"])
     problems: dict[int, list[str]] = {}
-    value = _from_spaces(value, problems) if isinstance(value.get("spaces"), list) else value
-    levels = value.get("levels") if isinstance(value.get("levels"), list) else []
-    levels = [_mend_level(number, level, problems) for number, level in enumerate(levels, 1) if isinstance(level, dict)]
-    sections = ("materials", "exterior_specifications", "climate_and_site", "building_codes")
-    kept = {key: part for key, part in value.items() if key not in sections or isinstance(part, dict)}
+    if isinstance(value.get("spaces"), list):
+        value = _read_drawing(value, problems)
+    given = value.get("levels") if isinstance(value.get("levels"), list) else []
+    levels = [_mend_level(number, level, problems) for number, level in enumerate(given, 1) if isinstance(level, dict)]
+    kept = {key: part for key, part in value.items() if key not in SECTIONS or isinstance(part, dict)}
     try:
-        return Plan(HouseDesign.model_validate(kept | {"levels": levels}), problems)
+        return Layout(HouseDesign.model_validate(kept | {"levels": levels}), problems)
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()[:10]]
         raise DataError("the design cannot be drawn:\n  " + "\n  ".join(lines)) from None
 
 
-def _load(design: Any) -> dict:
+def _load(design: Any) -> dict[str, Any]:
     try:
         value = json.loads(design) if isinstance(design, str) else design
     except ValueError as error:
@@ -77,58 +87,27 @@ def _load(design: Any) -> dict:
     return value
 
 
-def place_opening(box: Bounds, opening: Any) -> Placed:
-    """Where a door or window is: on the wall it names or is nearest to; in its middle where no position is given."""
-    wall, position = _wall_of(opening), opening.position
-    width = opening.width if is_number(opening.width) and opening.width > 0 else USUAL_WIDTH
-    point = position if isinstance(position, dict) and {"x", "y"} <= set(position) else None
-    if point is not None and all(is_number(point[axis]) for axis in "xy"):
-        distances = {"south": abs(point["y"] - box.y), "north": abs(point["y"] - box.y - box.height),
-                     "west": abs(point["x"] - box.x), "east": abs(point["x"] - box.x - box.width)}  # fmt: skip
-        wall = wall or min(distances, key=distances.get)
-        along = point["x"] - box.x if wall in ("south", "north") else point["y"] - box.y
-        start, near = along - width / 2, distances[wall] <= 1
-    else:
-        wall, near = wall or "south", wall is not None
-        side = box.width if wall in ("south", "north") else box.height
-        if not is_number(position):
-            start = (side - width) / 2
-        elif isinstance(position, float) and 0 < position < 1:  # a share of the wall, to the opening's middle
-            start = position * side - width / 2
-        else:
-            start = position
-    side = box.width if wall in ("south", "north") else box.height
-    fits = near and start >= -TOUCH and start + width <= side + TOUCH
-    if wall in ("south", "north"):
-        y = box.y if wall == "south" else box.y + box.height
-        return Placed(wall, (box.x + start, y), (box.x + start + width, y), fits)
-    x = box.x if wall == "west" else box.x + box.width
-    return Placed(wall, (x, box.y + start), (x, box.y + start + width), fits)
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _wall_of(opening: Any) -> str | None:
-    given = opening.wall if opening.wall is not None else (opening.model_extra or {}).get("wall_index")
-    if given is None and isinstance(opening.position, str):
-        given = opening.position
-    return next((wall for wall, names in WALL_NAMES.items() if str(given).lower() in names), None)
-
-
-def _mend_level(number: int, level: dict, problems: dict[int, list[str]]) -> dict:
-    """A level whose rooms can be drawn; each change is noted as a problem."""
+def _mend_level(number: int, level: dict[str, Any], problems: dict[int, list[str]]) -> dict[str, Any]:
+    """A level whose rooms can be drawn; what had to be changed is noted as a problem."""
     number = level["level_number"] if type(level.get("level_number")) is int else number
     notes = problems.setdefault(number, [])
     given = level.get("rooms") if isinstance(level.get("rooms"), list) else []
     notes += [f"room {index} is none: {_show(room)}" for index, room in enumerate(given, 1) if type(room) is not dict]
     rooms = [_mend_room(index, room, notes) for index, room in enumerate(given, 1) if type(room) is dict]
-    stairs = []
-    for stair in level.get("stairs") if isinstance(level.get("stairs"), list) else []:
-        box = _mend_box(stair.get("bounds"), "stairs", notes) if isinstance(stair, dict) else None
-        stairs += [{"bounds": box}] if box else []
-    height = level.get("height") if is_number(level.get("height")) else None
-    return {"level_number": number, "height": height, "rooms": [room for room in rooms if room], "stairs": stairs}
+    stairs = [_mend_box(stair.get("bounds"), "stairs", notes) for stair in _objects(level.get("stairs"))]
+    return {
+        "level_number": number,
+        "height": level.get("height") if is_number(level.get("height")) else None,
+        "rooms": [room for room in rooms if room],
+        "stairs": [{"bounds": box} for box in stairs if box],
+    }
 
 
-def _mend_room(index: int, room: dict, notes: list[str]) -> dict | None:
+def _mend_room(index: int, room: dict[str, Any], notes: list[str]) -> dict[str, Any] | None:
     kind = str(room.get("type") or room.get("name") or "room")
     name = str(room.get("id") or f"{kind} {index}")
     box = _mend_box(room.get("bounds"), f"{kind} {name}", notes)
@@ -136,17 +115,17 @@ def _mend_room(index: int, room: dict, notes: list[str]) -> dict | None:
     return {"id": name, "type": kind, "bounds": box, **openings} if box else None
 
 
-def _mend_openings(value: Any) -> list:
+def _mend_openings(value: Any) -> list[dict[str, Any]]:
     """Openings whose numbers are numbers; what has no place in the model stays beside it."""
-    result = []
-    for one in value if isinstance(value, list) else [] if value is None else [value]:
-        one = dict(one) if isinstance(one, dict) else {"position": one}
+    mended = []
+    for opening in value if isinstance(value, list) else [] if value is None else [value]:
+        one = dict(opening) if isinstance(opening, dict) else {"position": opening}
         one |= {key: one[key] if is_number(one.get(key)) else None for key in ("width", "height") if key in one}
-        result.append(one | {key: str(one[key]) for key in ("wall", "to_room") if one.get(key) is not None})
-    return result
+        mended.append(one | {key: str(one[key]) for key in ("wall", "to_room") if one.get(key) is not None})
+    return mended
 
 
-def _mend_box(box: Any, name: str, notes: list[str]) -> dict | None:
+def _mend_box(box: Any, name: str, notes: list[str]) -> dict[str, float] | None:
     values = [box.get(key) for key in ("x", "y", "width", "height")] if isinstance(box, dict) else []
     if not values or not all(is_number(value) and abs(value) < 1e6 for value in values):
         notes.append(f"{name} has no place: {_show(box)}")
@@ -154,33 +133,12 @@ def _mend_box(box: Any, name: str, notes: list[str]) -> dict | None:
     x, y, width, height = values
     if width <= 0 or height <= 0:
         notes.append(f"{name} is {width:g} x {height:g} ft")
-    x, y = min(x, x + width), min(y, y + height)
-    return {"x": x, "y": y, "width": abs(width) or 0.5, "height": abs(height) or 0.5}
-
-
-def _from_spaces(design: dict, problems: dict[int, list[str]]) -> dict:
-    """Levels from a drawing in millimetres: a space's bounding box, an opening as a point on its wall."""
-    metadata = design.get("metadata") if isinstance(design.get("metadata"), dict) else {}
-    scale = 1 if metadata.get("units", "mm") in ("ft", "feet") else MM_PER_FT
-    levels: dict[int, list[dict]] = {}
-    for index, space in enumerate(_objects(design["spaces"]), 1):
-        room = {"id": space.get("id", f"S{index}"), "type": space.get("type") or space.get("name")}
-        room |= {"bounds": _box_around(space.get("boundary"), scale), "doors": [], "windows": []}
-        level = space.get("level", 1)
-        levels.setdefault(level if type(level) is int else 1, []).append(room)
-    walls = {str(wall.get("id")): wall for wall in _objects(design.get("walls"))}
-    for index, opening in enumerate(_objects(design.get("openings")), 1):
-        kind = "windows" if "window" in str(opening.get("type")).lower() else "doors"
-        placed = _point_on_wall(opening, walls.get(str(opening.get("wall_id"))), scale)
-        beside = [room for rooms in levels.values() for room in rooms
-                  if placed and room["bounds"] and _touches(room["bounds"], placed["position"])]  # fmt: skip
-        for room in beside:
-            room[kind].append(placed)
-        if not beside:
-            where = f"on wall {opening.get('wall_id')!r}, which " + ("touches no room" if placed else "has no place")
-            problems.setdefault(min(levels, default=1), []).append(f"{kind[:-1]} {opening.get('id', index)} is {where}")
-    rest = {key: value for key, value in design.items() if key not in ("spaces", "walls", "openings")}
-    return rest | {"levels": [{"level_number": n, "rooms": rooms} for n, rooms in sorted(levels.items())]}
+    return {
+        "x": min(x, x + width),
+        "y": min(y, y + height),
+        "width": abs(width) or 0.5,
+        "height": abs(height) or 0.5,
+    }
 
 
 def _show(value: Any) -> str:
@@ -189,40 +147,128 @@ def _show(value: Any) -> str:
     return shown if len(shown) <= 60 else f"{shown[:56]} ..."
 
 
-def _objects(value: Any) -> list[dict]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+def _read_drawing(design: dict[str, Any], problems: dict[int, list[str]]) -> dict[str, Any]:
+    """Levels from a drawing with walls, openings and spaces, in millimetres unless its metadata say feet."""
+    metadata = design.get("metadata")
+    unit = metadata.get("units", "mm") if isinstance(metadata, dict) else "mm"
+    scale = 1 if unit in ("ft", "feet") else MM_PER_FT
+    levels: dict[int, list[dict[str, Any]]] = {}
+    for index, space in enumerate(_objects(design["spaces"]), 1):
+        room = {"id": space.get("id", f"S{index}"), "type": space.get("type") or space.get("name")}
+        room |= {"bounds": _box_around(space.get("boundary"), scale), "doors": [], "windows": []}
+        level = space.get("level", 1)
+        levels.setdefault(level if type(level) is int else 1, []).append(room)
+    rooms = [room for level in levels.values() for room in level]
+    walls = {str(wall.get("id")): wall for wall in _objects(design.get("walls"))}
+    for index, opening in enumerate(_objects(design.get("openings")), 1):
+        problem = _add_opening(opening, walls.get(str(opening.get("wall_id"))), rooms, scale)
+        if problem:
+            name = f"{_kind_of(opening)} {opening.get('id', index)}"
+            problems.setdefault(min(levels, default=1), []).append(f"{name} is {problem}")
+    rest = {key: value for key, value in design.items() if key not in ("spaces", "walls", "openings")}
+    return rest | {"levels": [{"level_number": number, "rooms": levels[number]} for number in sorted(levels)]}
 
 
-def _box_around(boundary: Any, scale: float) -> dict | None:
+def _kind_of(opening: dict[str, Any]) -> str:
+    return "window" if "window" in str(opening.get("type")).lower() else "door"
+
+
+def _add_opening(opening: dict[str, Any], wall: dict | None, rooms: list[dict], scale: float) -> str | None:
+    """Gives an opening, as a point on its wall, to the rooms beside it; returns what is wrong where there are none."""
+    ends = [_point(wall.get(end), scale) for end in ("start", "end")] if wall else [None]
+    name = f"on wall {opening.get('wall_id')!r}, which"
+    if None in ends:
+        return f"{name} has no place"
+    (x0, y0), (x1, y1) = ends
+    share = opening["position"] if is_number(opening.get("position")) else 0.5
+    width = opening["width"] / scale if is_number(opening.get("width")) else OPENING_WIDTH
+    point = {"x": x0 + share * (x1 - x0), "y": y0 + share * (y1 - y0)}
+    beside = [room for room in rooms if room["bounds"] and _is_on_border(room["bounds"], point)]
+    for room in beside:
+        room[f"{_kind_of(opening)}s"].append({"position": point, "width": width})
+    return None if beside else f"{name} touches no room"
+
+
+def _box_around(boundary: Any, scale: float) -> dict[str, float] | None:
     corners = [_point(corner, scale) for corner in boundary] if isinstance(boundary, list) else []
     if not corners or None in corners:
         return None
-    (left, bottom), (right, top) = (tuple(map(pick, zip(*corners, strict=True))) for pick in (min, max))
-    return {"x": left, "y": bottom, "width": right - left, "height": top - bottom}
+    xs, ys = zip(*corners, strict=True)
+    return {"x": min(xs), "y": min(ys), "width": max(xs) - min(xs), "height": max(ys) - min(ys)}
 
 
-def _point_on_wall(opening: dict, wall: dict | None, scale: float) -> dict | None:
-    """Middle and width of an opening in feet; nothing where its wall has no place."""
-    ends = [_point(wall.get(end), scale) for end in ("start", "end")] if wall else [None]
-    if None in ends:
-        return None
-    (x0, y0), (x1, y1) = ends
-    share = opening["position"] if is_number(opening.get("position")) else 0.5
-    width = opening["width"] / scale if is_number(opening.get("width")) else USUAL_WIDTH
-    return {"position": {"x": x0 + share * (x1 - x0), "y": y0 + share * (y1 - y0)}, "width": width}
-
-
-def _point(value: Any, scale: float) -> tuple[float, float] | None:
+def _point(value: Any, scale: float) -> Point | None:
     pair = [value.get("x"), value.get("y")] if isinstance(value, dict) else value
     if not (isinstance(pair, list) and len(pair) >= 2 and all(map(is_number, pair[:2]))):
         return None
     return pair[0] / scale, pair[1] / scale
 
 
-def _touches(box: dict, point: dict) -> bool:
-    """Whether a point is on the border of a box, within a foot: walls have a thickness."""
-    inside = (box["x"] - 1 <= point["x"] <= box["x"] + box["width"] + 1,
-              box["y"] - 1 <= point["y"] <= box["y"] + box["height"] + 1)  # fmt: skip
-    edges = (point["x"] - box["x"], point["x"] - box["x"] - box["width"],
-             point["y"] - box["y"], point["y"] - box["y"] - box["height"])  # fmt: skip
-    return all(inside) and min(map(abs, edges)) <= 1
+def _is_on_border(box: dict[str, float], point: dict[str, float]) -> bool:
+    """Whether a point is within a wall's thickness of the border of a box."""
+    edges = []
+    for axis, size in (("x", "width"), ("y", "height")):
+        low = point[axis] - box[axis]
+        high = low - box[size]
+        if low < -WALL_REACH or high > WALL_REACH:
+            return False
+        edges += [abs(low), abs(high)]
+    return min(edges) <= WALL_REACH
+
+
+def find_site(brief: object, levels: list[Level]) -> Site | None:
+    """Places the plot around a house, which is turned and put into the corner where it does not say where it is.
+
+    The street is at the bottom, or on the left where the house lies across; left and right are seen from it.
+
+    Args:
+        brief: with a plot; anything else gives None.
+        levels: of the house, in feet.
+
+    Returns:
+        Plot and what its setbacks leave, in the coordinates of the rooms; None where brief or rooms do not say.
+    """
+    try:
+        plot = HouseBrief.model_validate(brief).plot
+    except ValidationError:
+        return None
+    boxes = [room.bounds for level in levels for room in level.rooms]
+    if not boxes or plot.length is None or plot.width is None:
+        return None
+    factor = FT_PER_M if plot.unit == "m" else 1
+    high = plot.length * factor
+    wide = plot.width * factor
+    sides = {"bottom": "front", "top": "rear", "left": "left", "right": "right"}
+    house = extent_of(boxes)
+    if (house[0] >= house[1]) != (wide >= high):  # the house lies across
+        high, wide = wide, high
+        sides = {"left": "front", "right": "rear", "top": "left", "bottom": "right"}
+    setback = {edge: getattr(plot.setbacks_ft, side, 0) for edge, side in sides.items()}
+    x = min(box.x for box in boxes)
+    y = min(box.y for box in boxes)
+    if x >= setback["left"] - TOUCH and y >= setback["bottom"] - TOUCH:  # coordinates are the plot's own
+        x = setback["left"]
+        y = setback["bottom"]
+    return Site(
+        (x - setback["left"], y - setback["bottom"], wide, high),
+        (x, y, wide - setback["left"] - setback["right"], high - setback["bottom"] - setback["top"]),
+        _write_labels(plot, sides, f"plot {wide:g} x {high:g} ft"),
+    )
+
+
+def _write_labels(plot: Plot, sides: dict[str, str], size: str) -> dict[str, str]:
+    """What stands along each edge: its side and setback, and at the bottom the plot's size and which way it faces."""
+    labels = {}
+    for edge, side in sides.items():
+        setback = f"setback {getattr(plot.setbacks_ft, side):g} ft" if plot.setbacks_ft else ""
+        seen = " (seen from the street)" if side in ("left", "right") and edge in ("top", "bottom") else ""
+        if side == "front":
+            labels[edge] = f"street side (front)\n{setback}".strip()
+        elif setback:
+            labels[edge] = f"{side}{seen}: {setback}"
+    facing = next(FACING[edge] for edge, side in sides.items() if side == "front")
+    if plot.orientation:
+        same = plot.orientation.strip().lower() in (facing, facing[0])
+        size += f", facing {facing}" if same else f", drawn facing {facing}; the brief says {plot.orientation}"
+    labels["bottom"] = f"{labels.get('bottom', '')}\n{size}".strip()
+    return labels

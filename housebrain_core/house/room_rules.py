@@ -1,22 +1,45 @@
 """Rule checks that look at rooms; each finding names level, room and numbers. Lengths in feet."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from housebrain_core.house.geometry import TOUCH, area, extent, name_levels, name_rooms, overlaps, unreached, where
-from housebrain_core.house.limits import Case, Findings
-from housebrain_core.house.schema import Bounds, Level
+from housebrain_core.house.measures import TOUCH, Case, area_of, extent_of, find_overlaps, is_number
+from housebrain_core.house.schema import Bounds, Door, Level, Room
+
+Findings = list[str] | None
+"""What a rule says: nothing (it holds), sentences (it does not), or None (it does not apply)."""
+NAMED_ROOMS = 3
+"""Rooms of a level that a finding names; the others are counted."""
 
 HABITABLE = ("bedroom", "living", "study", "office", "family")
 BEDROOMS = ("bedroom",)
 BATHROOMS = ("bath", "ensuite", "toilet", "powder", "washroom")
 
 
+def name_room(level: Level, room: Room) -> str:
+    """Level and room as a finding names them."""
+    return f"level {level.level_number}, {room.type} {room.id}"
+
+
+def name_rooms(level: Level, rooms: Iterable[Room] | None = None, named: int = NAMED_ROOMS) -> str:
+    """A level and its rooms, or some of them, as a finding names them: the largest first, with their areas."""
+    ordered = sorted(level.rooms if rooms is None else rooms, key=lambda room: -area_of(room.bounds))
+    names = [f"{room.type} {room.id} ({area_of(room.bounds):g} ft2)" for room in ordered[:named]] or ["no rooms"]
+    more = len(ordered) - named
+    return f"level {level.level_number}, {', '.join(names)}{f' and {more} more' if more > 0 else ''}"
+
+
+def name_levels(levels: Iterable[Level]) -> str:
+    """All levels with their largest rooms, for a finding about the whole house."""
+    return "; ".join(name_rooms(level, named=1) for level in levels)
+
+
 def room_counts(case: Case) -> Findings:
-    """Levels, bedrooms, bathrooms and every other type of room as the brief asks."""
+    """There are as many levels, bedrooms, bathrooms and rooms of every other type as the brief asks for."""
     if not case.design.has_geometry:
         return None
-    details, levels = case.brief.basicDetails, case.design.levels
+    details = case.brief.basicDetails
+    levels = case.design.levels
     findings = []
     if len(levels) != details.floors:
         findings.append(f"{name_levels(levels)}: {len(levels)} levels, the brief asks for {details.floors} floors")
@@ -26,16 +49,16 @@ def room_counts(case: Case) -> Findings:
         if not any(word in row.type.lower() for word in BEDROOMS + BATHROOMS):
             needed[row.type] = needed.get(row.type, 0) + row.count
     for kind, count in needed.items():
-        found = [where(*item) for item in case.rooms() if _is_kind(item[1].type, kind, words.get(kind))]
-        if len(found) < int(count):
-            place = "; ".join(found or map(name_rooms, levels))  # where they are, or where none was found
-            findings.append(f"{place}: {len(found)} {kind}, the brief asks for {count:g}")
+        names = [name_room(*item) for item in case.rooms() if _is_kind(item[1].type, kind, words.get(kind))]
+        if len(names) < int(count):
+            place = "; ".join(names or map(name_rooms, levels))  # the rooms of this kind, else those that are there
+            findings.append(f"{place}: {len(names)} {kind}, the brief asks for {count:g}")
     return findings
 
 
 def habitable_area(case: Case) -> Findings:
     """One habitable room is large, the others large enough."""
-    return _largest_first(case, area, "habitable_main", "habitable_other", "ft2")
+    return _largest_first(case, area_of, "habitable_main", "habitable_other", "ft2")
 
 
 def habitable_width(case: Case) -> Findings:
@@ -61,11 +84,11 @@ def daylight(case: Case) -> Findings:
     share = case.limits.get(f"daylight_{case.design.climate_and_site.get('climate_zone')}", case.limits["daylight"])
     findings = []
     for level, room in rooms:
-        floor = area(room.bounds)
+        floor = area_of(room.bounds)
         glass = sum(window.width * window.height for window in room.windows)
         if glass < share * floor:
             needed = f"needs {share * floor:.1f} ft2 ({share:.3f})"
-            findings.append(f"{where(level, room)}: {glass:g} ft2 of windows for {floor:g} ft2, {needed}")
+            findings.append(f"{name_room(level, room)}: {glass:g} ft2 of windows for {floor:g} ft2, {needed}")
     return findings
 
 
@@ -85,30 +108,34 @@ def stairs(case: Case) -> Findings:
     if not case.design.has_geometry or len(case.design.levels) < 2:
         return None
     levels = sorted(case.design.levels, key=lambda level: level.level_number)
-    return [finding for low, high in zip(levels, levels[1:], strict=False) for finding in _stairs(case, low, high)]
+    return [
+        finding for low, high in zip(levels, levels[1:], strict=False) for finding in _check_stairs(case, low, high)
+    ]
 
 
-def _stairs(case: Case, low: Level, high: Level) -> list[str]:
-    own = [stair.bounds for stair in low.stairs if stair.floor_to in (None, high.level_number)]
-    halls = [room.bounds for room in low.rooms if "stair" in room.type.lower()]
-    if not own and not halls:
+def _check_stairs(case: Case, low: Level, high: Level) -> list[str]:
+    """Stairs between two levels; a room of stairs stands for the stair where there is no other."""
+    stairs_up = [stair.bounds for stair in low.stairs if stair.floor_to in (None, high.level_number)]
+    stair_rooms = [room.bounds for room in low.rooms if "stair" in room.type.lower()]
+    if not stairs_up and not stair_rooms:
         return [f"{name_rooms(low)}: 0 stairs to {name_rooms(high)}"]
     risers = (low.height or case.limits["storey"]) / case.limits["riser"]
     needed = 0.5 * (risers - 1) * case.limits["tread"]  # half of the run where the stair turns
     findings = []
-    for box in filter(None, own or halls):  # a room of stairs stands for the stair where there is no other
+    for box in filter(None, stairs_up or stair_rooms):
         around = [room for room in low.rooms if _holds_middle(room.bounds, box)]
         name = f"{name_rooms(low, around or None)}: its stairs to level {high.level_number} are"
-        wide, run = sorted((box.width, box.height))
-        if wide < case.limits["stair_width"]:
-            findings.append(f"{name} {wide:g} ft wide, need {case.limits['stair_width']:g} ft")
+        width, run = sorted((box.width, box.height))
+        if width < case.limits["stair_width"]:
+            findings.append(f"{name} {width:g} ft wide, need {case.limits['stair_width']:g} ft")
         if run < needed:
             findings.append(f"{name} {run:g} ft long, need {needed:.1f} ft")
     return findings
 
 
 def _holds_middle(outer: Bounds, inner: Bounds) -> bool:
-    x, y = inner.x + inner.width / 2, inner.y + inner.height / 2
+    x = inner.x + inner.width / 2
+    y = inner.y + inner.height / 2
     return outer.x <= x <= outer.x + outer.width and outer.y <= y <= outer.y + outer.height
 
 
@@ -118,12 +145,11 @@ def no_overlap_connected(case: Case) -> Findings:
         return None
     findings = []
     for level in case.design.levels:
-        for one, other, wide, high in overlaps(level, case.limits["overlap"]):
-            both = f"{one.type} {one.id} and {other.type} {other.id}"
-            findings.append(f"level {level.level_number}, {both} overlap by {wide:.4g} x {high:.4g} ft")
-        for room in unreached(level):
-            findings.append(f"{where(level, room)}: none of {len(level.rooms)} rooms leads there")
-    total = sum(area(room.bounds) for _, room in case.rooms())
+        overlaps = find_overlaps(level, case.limits["overlap"])
+        findings += [f"level {level.level_number}, {overlap}" for overlap in overlaps]
+        for room in find_unreached(level):
+            findings.append(f"{name_room(level, room)}: none of {len(level.rooms)} rooms leads there")
+    total = sum(area_of(room.bounds) for _, room in case.rooms())
     if case.total_area and abs(total - case.total_area) > case.limits["area_tolerance"] * case.total_area:
         place = name_levels(case.design.levels)
         findings.append(f"{place}: all rooms together {total:g} ft2, total area is {case.total_area:g} ft2")
@@ -131,22 +157,28 @@ def no_overlap_connected(case: Case) -> Findings:
 
 
 def beyond_envelope(case: Case, length: float, width: float) -> list[str]:
-    """Rooms that a house turned either way and moved into the envelope's corner still has outside of it."""
+    """Rooms that reach out of the envelope even when the house is turned and moved into its corner.
+
+    Args:
+        case: a design with rooms.
+        length: of the envelope in feet, from front to rear.
+        width: of the envelope in feet, from side to side.
+    """
     findings = []
     for level in case.design.levels:
         boxes = [room.bounds for room in level.rooms]
         if not boxes:
             continue
-        left, bottom = min(box.x for box in boxes), min(box.y for box in boxes)
-        wide, high = extent(boxes)
-        limits = (width, length) if (wide >= high) == (width >= length) else (length, width)
+        left = min(box.x for box in boxes)
+        bottom = min(box.y for box in boxes)
+        wide, high = extent_of(boxes)
+        limit_x, limit_y = (width, length) if (wide >= high) == (width >= length) else (length, width)
+        sizes = f"the setbacks leave {limit_x:g} x {limit_y:g} ft, the level is {wide:g} x {high:g} ft"
         for room in level.rooms:
-            over = max(room.bounds.x + room.bounds.width - left - limits[0],
-                       room.bounds.y + room.bounds.height - bottom - limits[1])  # fmt: skip
+            box = room.bounds
+            over = max(box.x + box.width - left - limit_x, box.y + box.height - bottom - limit_y)
             if over > TOUCH:
-                left_over = f"the setbacks leave {limits[0]:g} x {limits[1]:g} ft"
-                findings.append(f"{where(level, room)}: {over:g} ft beyond; {left_over}, the level is {wide:g} x "
-                                f"{high:g} ft")  # fmt: skip
+                findings.append(f"{name_room(level, room)}: {over:g} ft beyond; {sizes}")
     return findings
 
 
@@ -164,7 +196,7 @@ def _largest_first(case: Case, measure: Callable[[Bounds], float], main: str, ot
     for index, (level, room) in enumerate(rooms):
         value, limit = measure(room.bounds), case.limits[other if index else main]
         if value < limit:
-            findings.append(f"{where(level, room)}: {value:g} {unit}, needs {limit:g}")
+            findings.append(f"{name_room(level, room)}: {value:g} {unit}, needs {limit:g}")
     return findings if rooms else None
 
 
@@ -174,10 +206,47 @@ def _sizes(case: Case, kinds: tuple[str, ...], limit_of: Callable[[str], str]) -
     for level, room in rooms:
         name = limit_of(room.type.lower())
         values = (
-            (area(room.bounds), "ft2"),
+            (area_of(room.bounds), "ft2"),
             (min(room.bounds.width, room.bounds.height), "ft wide"),
         )
         for (value, unit), limit in zip(values, (f"{name}_area", f"{name}_width"), strict=True):
             if value < case.limits[limit]:
-                findings.append(f"{where(level, room)}: {value:g} {unit}, needs {case.limits[limit]:g}")
+                findings.append(f"{name_room(level, room)}: {value:g} {unit}, needs {case.limits[limit]:g}")
     return findings if rooms else None
+
+
+def find_unreached(level: Level) -> list[Room]:
+    """Rooms that no door joins to the largest group of rooms; none where the level has no doors at all."""
+    if not any(room.doors for room in level.rooms):
+        return []
+    groups = [{index} for index in range(len(level.rooms))]
+    for index, room in enumerate(level.rooms):
+        for other, neighbour in enumerate(level.rooms):
+            if other != index and any(_joins(room, door, neighbour) for door in room.doors):
+                first, second = (next(group for group in groups if member in group) for member in (index, other))
+                if first is not second:
+                    first |= second
+                    groups.remove(second)
+    groups.sort(key=len, reverse=True)
+    return [level.rooms[index] for group in groups[1:] for index in sorted(group)]
+
+
+def _joins(room: Room, door: Door, neighbour: Room) -> bool:
+    """Whether a door of a room leads into a neighbour: by name, or because its wall touches it there."""
+    if door.to_room is not None:
+        return door.to_room in (neighbour.id, neighbour.type)
+    one = room.bounds
+    other = neighbour.bounds
+    edges = {
+        "north": (one.y + one.height, other.y),
+        "south": (one.y, other.y + other.height),
+        "east": (one.x + one.width, other.x),
+        "west": (one.x, other.x + other.width),
+    }
+    wall = str(door.wall).lower()
+    if wall not in edges or abs(edges[wall][0] - edges[wall][1]) > TOUCH:
+        return False
+    along_x = wall in ("north", "south")
+    start = (one.x if along_x else one.y) + (door.position if is_number(door.position) else 0)
+    low, high = (other.x, other.x + other.width) if along_x else (other.y, other.y + other.height)
+    return start < high and start + (door.width or 0) > low

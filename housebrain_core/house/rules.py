@@ -2,7 +2,7 @@
 
 They are checks of common sense and published guidance, not code compliance: local bye-laws override them. The
 real references break many, so a score is only worth something beside the reference's own. What looks at rooms is
-in room_rules.py, the numbers are in limits.py.
+in room_rules.py, the numbers are in measures.py.
 """
 
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from housebrain_core.house import room_rules
-from housebrain_core.house.geometry import is_number, name_levels, name_rooms
-from housebrain_core.house.limits import NBC, Case, Findings, values_of
+from housebrain_core.house.measures import NBC, Case, is_number, values_of
+from housebrain_core.house.room_rules import Findings, name_levels, name_rooms
 from housebrain_core.house.schema import HouseBrief, HouseDesign
 
 GARAGES = ("garage", "carport", "parking")
@@ -225,6 +225,7 @@ class Score(NamedTuple):
 
     @property
     def share(self) -> float | None:
+        """Of the designs that a rule applies to, in [0, 1]; None where it applies to none."""
         return self.passed / self.applicable if self.applicable else None
 
 

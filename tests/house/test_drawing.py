@@ -5,13 +5,14 @@ import json
 import re
 
 import pytest
+from designs import one_room
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
 
 from housebrain_core import plots
 from housebrain_core.errors import DataError
 from housebrain_core.house.drawing import floor_plan
-from housebrain_core.house.layout import place_opening, read_plan
+from housebrain_core.house.measures import place_opening
 from housebrain_core.house.schema import Bounds, Door
 
 
@@ -26,11 +27,6 @@ def boxes(figure, level=0):
 def texts(figure):
     return "\n".join([text.get_text() for axes in figure.axes for text in axes.texts]
                      + [axes.get_xlabel().replace("\n", " ") for axes in figure.axes])  # fmt: skip
-
-
-def one_room(**room):
-    base = {"id": "A", "type": "living", "bounds": {"x": 0, "y": 0, "width": 12, "height": 10}}
-    return {"levels": [{"level_number": 1, "rooms": [base | room]}]}
 
 
 def test_generated_samples_are_drawn_whole_and_unmarked(samples, tmp_path):
@@ -56,26 +52,6 @@ def test_plot_and_setbacks_surround_the_house():
     brief = {"basicDetails": {"totalArea": 120, "bedrooms": 1}, "plot": plot}
     drawn = boxes(floor_plan(one_room(), brief=brief))
     assert (-2, -5, 40, 30) in drawn and (0, 0, 35, 19) in drawn
-
-
-@pytest.mark.parametrize(
-    ("door", "start", "end"),
-    [
-        ({"wall": "south", "position": 2, "width": 3}, (2, 0), (5, 0)),
-        ({"wall": "East", "position": 1, "width": 3}, (12, 1), (12, 4)),
-        ({"id": "D", "wall_index": 2, "position": 4, "width": 3, "connecting_room_id": "B"}, (4, 10), (7, 10)),
-        ({"position": {"x": 12.1, "y": 5}, "width": 4, "to_room": "B"}, (12, 3), (12, 7)),
-        ({"wall": "north", "position": 0.5, "width": 2}, (5, 10), (7, 10)),
-        ({"wall": "west", "width": 4}, (0, 3), (0, 7)),
-        ({"wall": "north", "position": "center"}, (4.5, 10), (7.5, 10)),
-        ("south", (4.5, 0), (7.5, 0)),
-    ],
-)
-def test_openings_of_every_structure_are_on_their_wall(door, start, end):
-    plan = read_plan(one_room(doors=[door]))
-    room = plan.design.levels[0].rooms[0]
-    placed = place_opening(room.bounds, room.doors[0])
-    assert placed.start == pytest.approx(start) and placed.end == pytest.approx(end) and placed.fits
 
 
 @pytest.mark.parametrize("door", [{"wall": "south", "position": 10, "width": 3}, {"position": {"x": 6, "y": 5}}, {}])
@@ -183,24 +159,6 @@ def test_a_drawing_in_millimetres_that_is_wrong_is_drawn_and_marked():
 def test_levels_without_rooms_are_a_card():
     figure = floor_plan({"levels": [{"level_number": 1}, {"level_number": 2}], "total_area": 100})
     assert "no geometry" in figure.get_suptitle()
-
-
-def test_a_drawing_in_millimetres_is_read_even_as_a_string():
-    drawing = {
-        "metadata": {"units": "mm"},
-        "walls": [{"id": "w", "start": [3048, 0], "end": [3048, 6096], "thickness": 200}],
-        "openings": [{"type": "door", "wall_id": "w", "position": 0.5, "width": 914.4}],
-        "spaces": [
-            {"id": "a", "type": "living", "boundary": [[0, 0], [3048, 0], [3048, 6096], [0, 6096]]},
-            {"id": "b", "type": "kitchen", "boundary": [[3048, 0], [6096, 0], [6096, 6096], [3048, 6096]]},
-        ],
-    }
-    for design in (drawing, json.dumps(drawing)):
-        plan = read_plan(design)
-        kitchen = plan.design.levels[0].rooms[1]
-        assert kitchen.bounds.model_dump() == pytest.approx({"x": 10, "y": 0, "width": 10, "height": 20})
-        placed = place_opening(kitchen.bounds, kitchen.doors[0])
-        assert placed.wall == "west" and placed.start == pytest.approx((10, 8.5)) and placed.fits
 
 
 def test_a_design_without_geometry_is_a_card_with_all_of_its_specification(samples):

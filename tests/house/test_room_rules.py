@@ -4,9 +4,10 @@ import copy
 import re
 
 import pytest
-from designs import BRIEF, brief, good_design, house, room, set_in, stair
+from designs import BRIEF, brief, good_design, house, level_of, room, set_in, stair
 
-from housebrain_core.house.limits import NBC
+from housebrain_core.house.measures import NBC
+from housebrain_core.house.room_rules import find_unreached, name_levels, name_room, name_rooms
 from housebrain_core.house.rules import RULES, check_design
 
 LIVING = room("A", "livingRoom", (0, 0, 11, 10))  # 110 ft2
@@ -215,3 +216,30 @@ def test_where_the_rule_looked_is_what_the_finding_names():
     ):
         (finding,) = check_design(BRIEF, set_in(good_design(), *BREAKS[rule]))[rule]
         assert finding.startswith(place)
+
+
+HALL_ROOM = ("hall", 0, 0, 10, 4, [])
+BEDROOM_ROOM = ("bedroom", 0, 4, 10, 12, [("south", 2, 3)])
+
+
+def test_a_door_joins_the_rooms_on_both_sides_of_its_wall():
+    assert find_unreached(level_of(HALL_ROOM, BEDROOM_ROOM)) == []
+
+
+@pytest.mark.parametrize("door", [("north", 2, 3), ("south", 11, 3), ("west", 0, 3), ("up", 0, 3)])
+def test_a_door_in_another_wall_or_beyond_it_joins_nothing(door):
+    apart = level_of(HALL_ROOM, BEDROOM_ROOM[:5] + ([door],), ("kitchen", 0, -10, 10, 10, [("north", 1, 3)]))
+    assert [room.type for room in find_unreached(apart)] == ["bedroom"]
+
+
+def test_a_level_without_doors_leaves_nobody_out():
+    assert find_unreached(level_of(HALL_ROOM, ("bedroom", 50, 50, 10, 10, []))) == []
+
+
+def test_findings_name_the_largest_rooms_first_and_count_the_others():
+    house = level_of(HALL_ROOM, BEDROOM_ROOM, ("storage", 20, 0, 2, 2, []), ("closet", 30, 0, 1, 1, []), number=2)
+    assert name_room(house, house.rooms[0]) == "level 2, hall L2-1"
+    named = "level 2, bedroom L2-2 (120 ft2), hall L2-1 (40 ft2), storage L2-3 (4 ft2) and 1 more"
+    assert name_rooms(house) == named
+    assert name_rooms(house, [], named=1) == "level 2, no rooms"
+    assert name_levels([house]) == "level 2, bedroom L2-2 (120 ft2) and 3 more"

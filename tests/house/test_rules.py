@@ -138,7 +138,7 @@ def test_square_metres_and_metres_are_converted():
     asked["plot"]["unit"] = "m"
     assert check_design(asked, design)["footprint_in_setbacks"] == []
     asked["roomBreakdown"][0]["minArea"] = 101
-    assert check_design(asked, design)["brief_area_fit"] == ["the brief's rooms need 1087.16 ft2 of 1076.4 ft2"]
+    assert check_design(asked, design)["brief_area_fit"] == ["the brief's rooms need 1087.15 ft2 of 1076.39 ft2"]
 
 
 def test_not_applicable_is_counted_apart():

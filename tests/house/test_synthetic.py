@@ -5,7 +5,8 @@ import math
 from collections import Counter
 
 from housebrain_core.house import codec
-from housebrain_core.house.geometry import overlaps, unreached
+from housebrain_core.house.measures import find_overlaps
+from housebrain_core.house.room_rules import find_unreached
 from housebrain_core.house.schema import HouseDesign
 from housebrain_core.house.synthetic import CHOICES, entropy_nats, make_other_layouts, make_samples, write_dataset
 
@@ -19,8 +20,8 @@ def test_the_same_seed_gives_the_same_samples_and_another_gives_others():
 def test_rooms_do_not_overlap_and_doors_reach_all_of_them(samples):
     for sample in samples:
         for level in HouseDesign.model_validate(sample["output"]).levels:
-            assert overlaps(level) == []
-            assert unreached(level) == []
+            assert find_overlaps(level) == []
+            assert find_unreached(level) == []
 
 
 def test_other_layouts_are_houses_too_and_not_the_demos():

@@ -1,4 +1,4 @@
-"""What design rules compare with: limits as data, each with unit and source, and the case that a rule looks at.
+"""What design rules compare with: limits as data, and a house measured in feet.
 
 NBC is the National Building Code of India 2016, IRC the International Residential Code 2021. Local bye-laws
 override both; a person gives their own numbers by name. Metric limits are given in feet, rounded down.
@@ -7,14 +7,32 @@ override both; a person gives their own numbers by name. Metric limits are given
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from housebrain_core.errors import ConfigError
-from housebrain_core.house.schema import HouseBrief, HouseDesign, Level, Room
+from housebrain_core.house.schema import Bounds, Door, HouseBrief, HouseDesign, Level, Room, Window
 
-SQFT_PER_SQM = 10.764
-FT_PER_M = 3.281
+MM_PER_FT = 304.8
+FT_PER_M = 1000 / MM_PER_FT
+SQFT_PER_SQM = FT_PER_M**2
+TOUCH = 0.05
+"""Feet within which two walls count as the same place."""
+WALL_REACH = 1.0
+"""Feet from a wall within which a point is on it: walls have a thickness."""
+Wall = Literal["south", "east", "north", "west"]
+Point = tuple[float, float]
+"""x and y in feet."""
+WALL_NAMES: dict[Wall, tuple[str, ...]] = {
+    "south": ("south", "s", "bottom", "front", "0"),
+    "east": ("east", "e", "right", "1"),
+    "north": ("north", "n", "top", "back", "rear", "2"),
+    "west": ("west", "w", "left", "3"),
+}
+"""Names of walls; numbers count from the south wall against the clock."""
+OPENING_WIDTH = 3.0
+"""Feet of an opening that does not say its width."""
 
 
 class Limit(NamedTuple):
@@ -45,8 +63,8 @@ NBC = {
     "toilet_width": Limit(2.95, "ft", "NBC Part 3: 0.9 m for a WC alone"),
     "ceiling": Limit(9.02, "ft", "NBC Part 3: 2.75 m"),
     "stair_width": Limit(2.95, "ft", "NBC Part 3 and 4: 0.9 m"),
-    "riser": Limit(190 / 304.8, "ft", "NBC Part 4: 190 mm at most"),
-    "tread": Limit(250 / 304.8, "ft", "NBC Part 4: 250 mm at least"),
+    "riser": Limit(190 / MM_PER_FT, "ft", "NBC Part 4: 190 mm at most"),
+    "tread": Limit(250 / MM_PER_FT, "ft", "NBC Part 4: 250 mm at least"),
     "overlap": Limit(0.05, "ft", "project choice: edges this close are the same"),
     "area_tolerance": Limit(0.10, "share of the total area", "project choice"),
     "daylight_Hot_Dry": Limit(1 / 10, "window area / floor area", "NBC Part 3"),
@@ -81,10 +99,13 @@ SETS = {"NBC": NBC, "IRC": IRC}
 
 
 def read_limits(name: str) -> dict[str, Limit]:
-    """Limits by the name of a set, or from a file of one's own.
+    """Reads limits by the name of a set, or from a person's file.
 
     Args:
         name: "NBC", "IRC", or a JSON file: limit -> number, or [number, unit, source]; the others are NBC's.
+
+    Returns:
+        All limits by name.
 
     Raises:
         ConfigError: listing everything in the file that is no limit.
@@ -92,30 +113,130 @@ def read_limits(name: str) -> dict[str, Limit]:
     if name in SETS:
         return SETS[name]
     try:
-        own = json.loads(Path(name).read_text(encoding="utf-8"))
+        given = json.loads(Path(name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"limits = {name!r}: neither one of {', '.join(SETS)} nor a JSON file ({error}).") from None
-    if not isinstance(own, dict):
+    if not isinstance(given, dict):
         raise ConfigError(f'{name} holds no JSON object of limits; expected such as {{"coverage": 0.5}}.')
-    own = {key: value if isinstance(value, list) else [value, None, name] for key, value in own.items()}
-    problems = [f"{key}: there is no such limit" for key in own if key not in NBC]
-    problems += [
-        f"{key}: expected a number, or a number with unit and source, got {value!r}"
-        for key, value in own.items()
-        if key in NBC and not (len(value) == 3 and type(value[0]) in (int, float) and value[0] >= 0)
-    ]
+    rows = {key: value if isinstance(value, list) else [value, None, name] for key, value in given.items()}
+    problems = [problem for key, row in rows.items() if (problem := _find_problem(key, row))]
     if problems:
         raise ConfigError(f"{name}:\n  " + "\n  ".join(problems) + f"\nLimits are {', '.join(NBC)}.")
-    return NBC | {key: Limit(value, unit or NBC[key].unit, source) for key, (value, unit, source) in own.items()}
+    return NBC | {key: Limit(value, unit or NBC[key].unit, source) for key, (value, unit, source) in rows.items()}
 
 
-Findings = list[str] | None
-"""What a rule found: nothing (it holds), sentences (it does not), or None (it does not apply)."""
+def _find_problem(name: str, row: list) -> str | None:
+    """What is wrong with a limit of a person's file."""
+    if name not in NBC:
+        return f"{name}: there is no such limit"
+    if len(row) != 3 or not is_number(row[0]) or row[0] < 0:
+        return f"{name}: expected a number, or a number with unit and source, got {row!r}"
+    return None
 
 
 def values_of(limits: dict[str, Limit]) -> dict[str, float]:
     """The bare numbers, by name."""
     return {name: limit.value for name, limit in limits.items()}
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number, which True is not."""
+    return type(value) in (int, float)
+
+
+def area_of(box: Bounds) -> float:
+    """Square feet of a rectangle."""
+    return box.width * box.height
+
+
+def extent_of(boxes: list[Bounds]) -> tuple[float, float]:
+    """Width and height of everything together."""
+    return (
+        max(box.x + box.width for box in boxes) - min(box.x for box in boxes),
+        max(box.y + box.height for box in boxes) - min(box.y for box in boxes),
+    )
+
+
+class Overlap(NamedTuple):
+    """Two rooms of a level that share more than a border, and the rectangle that they share."""
+
+    one: Room
+    other: Room
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def __str__(self) -> str:
+        rooms = f"{self.one.type} {self.one.id} and {self.other.type} {self.other.id}"
+        return f"{rooms} overlap by {self.width:.4g} x {self.height:.4g} ft"
+
+
+def find_overlaps(level: Level, tolerance: float = TOUCH) -> list[Overlap]:
+    """Pairs of rooms that overlap by more than a tolerance in feet, both ways."""
+    overlaps = []
+    for one, other in combinations(level.rooms, 2):
+        a = one.bounds
+        b = other.bounds
+        x = max(a.x, b.x)
+        y = max(a.y, b.y)
+        width = min(a.x + a.width, b.x + b.width) - x
+        height = min(a.y + a.height, b.y + b.height) - y
+        if min(width, height) > tolerance:
+            overlaps.append(Overlap(one, other, x, y, width, height))
+    return overlaps
+
+
+class Placed(NamedTuple):
+    """An opening on a wall: its ends in feet, and whether the wall holds it."""
+
+    wall: Wall
+    start: Point
+    end: Point
+    fits: bool
+
+
+def place_opening(box: Bounds, opening: Door | Window) -> Placed:
+    """Where a door or window is: on the wall it names or is nearest to; in its middle where no position is given."""
+    position = opening.position
+    point = position if isinstance(position, dict) and all(is_number(position.get(axis)) for axis in "xy") else None
+    width = opening.width if is_number(opening.width) and opening.width > 0 else OPENING_WIDTH
+    distances = _wall_distances(box, point) if point else {}
+    wall = _named_wall(opening) or min(distances, key=distances.__getitem__, default=None)
+    near = wall is not None and distances.get(wall, 0) <= WALL_REACH
+    wall = wall or "south"
+    along_x = wall in ("south", "north")
+    side = box.width if along_x else box.height
+    if point:
+        start = (point["x"] - box.x if along_x else point["y"] - box.y) - width / 2
+    elif not is_number(position):
+        start = (side - width) / 2
+    elif isinstance(position, float) and 0 < position < 1:  # a share of the wall, to the opening's middle
+        start = position * side - width / 2
+    else:
+        start = position
+    fits = near and start >= -TOUCH and start + width <= side + TOUCH
+    if along_x:
+        y = box.y if wall == "south" else box.y + box.height
+        return Placed(wall, (box.x + start, y), (box.x + start + width, y), fits)
+    x = box.x if wall == "west" else box.x + box.width
+    return Placed(wall, (x, box.y + start), (x, box.y + start + width), fits)
+
+
+def _wall_distances(box: Bounds, point: dict[str, float]) -> dict[Wall, float]:
+    return {
+        "south": abs(point["y"] - box.y),
+        "north": abs(point["y"] - box.y - box.height),
+        "west": abs(point["x"] - box.x),
+        "east": abs(point["x"] - box.x - box.width),
+    }
+
+
+def _named_wall(opening: Door | Window) -> Wall | None:
+    given = opening.wall if opening.wall is not None else (opening.model_extra or {}).get("wall_index")
+    if given is None and isinstance(opening.position, str):
+        given = opening.position
+    return next((wall for wall, names in WALL_NAMES.items() if str(given).lower() in names), None)
 
 
 @dataclass(frozen=True)
@@ -128,6 +249,7 @@ class Case:
 
     @property
     def floors(self) -> int:
+        """Number of floors that the brief asks for."""
         return self.brief.basicDetails.floors
 
     @property
@@ -161,6 +283,7 @@ class Case:
 
     @property
     def codes(self) -> dict[str, Any]:
+        """The design's own building codes."""
         return self.design.building_codes
 
     def rooms(self, *kinds: str) -> Iterator[tuple[Level, Room]]:

@@ -1,12 +1,15 @@
-"""The plot around a drawn house: which side is the street's, what the setbacks are, and that all of it can be read."""
+"""Where things are: openings on their walls, drawings in millimetres, and the plot around a house."""
+
+import json
 
 import pytest
-from designs import house, room
+from designs import house, one_room, room
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from housebrain_core.house import drawing
+from housebrain_core.house.layout import find_site, read_layout
+from housebrain_core.house.measures import place_opening
 from housebrain_core.house.schema import HouseDesign
-from housebrain_core.house.site import find_site
 
 LIVING = [room("A", "living", (0, 0, 12, 10))]
 SETBACKS = {"front": 5, "rear": 6, "left": 2, "right": 3}
@@ -22,6 +25,44 @@ def places(figure) -> dict[str, tuple[float, float]]:
     return {
         text.get_text(): text.xy for text in figure.axes[0].texts if hasattr(text, "xyann") and len(text.get_text()) > 1
     }
+
+
+@pytest.mark.parametrize(
+    ("door", "start", "end"),
+    [
+        ({"wall": "south", "position": 2, "width": 3}, (2, 0), (5, 0)),
+        ({"wall": "East", "position": 1, "width": 3}, (12, 1), (12, 4)),
+        ({"id": "D", "wall_index": 2, "position": 4, "width": 3, "connecting_room_id": "B"}, (4, 10), (7, 10)),
+        ({"position": {"x": 12.1, "y": 5}, "width": 4, "to_room": "B"}, (12, 3), (12, 7)),
+        ({"wall": "north", "position": 0.5, "width": 2}, (5, 10), (7, 10)),
+        ({"wall": "west", "width": 4}, (0, 3), (0, 7)),
+        ({"wall": "north", "position": "center"}, (4.5, 10), (7.5, 10)),
+        ("south", (4.5, 0), (7.5, 0)),
+    ],
+)
+def test_openings_of_every_structure_are_on_their_wall(door, start, end):
+    layout = read_layout(one_room(doors=[door]))
+    room = layout.design.levels[0].rooms[0]
+    placed = place_opening(room.bounds, room.doors[0])
+    assert placed.start == pytest.approx(start) and placed.end == pytest.approx(end) and placed.fits
+
+
+def test_a_drawing_in_millimetres_is_read_even_as_a_string():
+    drawing = {
+        "metadata": {"units": "mm"},
+        "walls": [{"id": "w", "start": [3048, 0], "end": [3048, 6096], "thickness": 200}],
+        "openings": [{"type": "door", "wall_id": "w", "position": 0.5, "width": 914.4}],
+        "spaces": [
+            {"id": "a", "type": "living", "boundary": [[0, 0], [3048, 0], [3048, 6096], [0, 6096]]},
+            {"id": "b", "type": "kitchen", "boundary": [[3048, 0], [6096, 0], [6096, 6096], [3048, 6096]]},
+        ],
+    }
+    for design in (drawing, json.dumps(drawing)):
+        layout = read_layout(design)
+        kitchen = layout.design.levels[0].rooms[1]
+        assert kitchen.bounds.model_dump() == pytest.approx({"x": 10, "y": 0, "width": 10, "height": 20})
+        placed = place_opening(kitchen.bounds, kitchen.doors[0])
+        assert placed.wall == "west" and placed.start == pytest.approx((10, 8.5)) and placed.fits
 
 
 def test_the_edges_of_the_plot_say_which_is_the_streets_and_what_each_setback_is():
@@ -71,3 +112,10 @@ def test_what_stands_at_the_edges_covers_nothing_and_stays_in_the_drawing(size, 
                 inside, frame = shown[text], axes.bbox
                 assert frame.x0 <= inside.x0 and inside.x1 <= frame.x1, text.get_text()
                 assert frame.y0 <= inside.y0 and inside.y1 <= frame.y1, text.get_text()
+
+
+def test_a_plot_in_metres_is_drawn_in_feet():
+    brief = on_plot(12, 9)
+    brief["plot"]["unit"] = "m"
+    site = find_site(brief, HouseDesign.model_validate(house(LIVING)).levels)
+    assert site.plot[2:] == pytest.approx((12 / 0.3048, 9 / 0.3048))

@@ -1,12 +1,12 @@
-"""Limits of the rule checks: data with unit and source, two sets of them, and a person's own."""
+"""Limits with unit and source, two sets of them and a person's own; and rooms measured in feet, by hand."""
 
 import json
 
 import pytest
-from designs import BRIEF, good_design, set_in
+from designs import BRIEF, good_design, level_of, set_in
 
 from housebrain_core.errors import ConfigError
-from housebrain_core.house.limits import IRC, NBC, read_limits, values_of
+from housebrain_core.house.measures import IRC, NBC, area_of, extent_of, find_overlaps, read_limits, values_of
 from housebrain_core.house.rules import check_design
 
 
@@ -34,3 +34,21 @@ def test_all_wrong_limits_are_reported_at_once(tmp_path):
         read_limits(str(path))
     with pytest.raises(ConfigError, match="neither one of NBC, IRC nor"):
         read_limits("NCB")
+
+
+HALL = ("hall", 0, 0, 10, 4, [])
+BEDROOM = ("bedroom", 0, 4, 10, 12, [("south", 2, 3)])
+
+
+def test_rooms_that_touch_do_not_overlap_and_those_that_share_area_do():
+    assert find_overlaps(level_of(HALL, BEDROOM)) == []
+    shifted = ("bedroom", 8, 3, 10, 12, [])
+    (overlap,) = find_overlaps(level_of(HALL, shifted))
+    assert (overlap.one.type, overlap.other.type, overlap.width, overlap.height) == ("hall", "bedroom", 2, 1)
+    assert (overlap.x, overlap.y) == (8, 3) and str(overlap) == "hall L1-1 and bedroom L1-2 overlap by 2 x 1 ft"
+
+
+def test_extent_and_area_are_in_feet():
+    rooms = level_of(HALL, BEDROOM).rooms
+    assert extent_of([room.bounds for room in rooms]) == (10, 16)
+    assert [area_of(room.bounds) for room in rooms] == [40, 120]

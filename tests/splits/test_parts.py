@@ -1,0 +1,47 @@
+"""What a splits folder says of itself is read as it was written."""
+
+import json
+
+import pytest
+
+from housebrain_core.errors import DataError
+from housebrain_core.splits.parts import SUMMARY, SplitPart, SplitSummary, read_splits
+
+
+def test_a_split_is_named_by_its_number_and_platform():
+    part = SplitPart(
+        split_id=7,
+        platform="kaggle",
+        owner=None,
+        train=1,
+        validation=1,
+        bundle="split_07.zip",
+        bundle_bytes=1,
+        bundle_sha256="a",
+        characters=(1, 1),
+        notebook=None,
+    )
+    assert (part.name, part.adapter) == ("split_07", "hb-kaggle-07")
+    written = part.model_dump(mode="json")
+    assert written["name"] == "split_07"
+    assert SplitPart.model_validate(written) == part
+
+
+def test_the_manifest_and_the_summary_hold_the_same_splits(splits):
+    parts = read_splits(splits)
+    assert [part.split_id for part in parts] == [1, 2, 3]
+    assert all((splits / part.bundle).stat().st_size == part.bundle_bytes for part in parts)
+    summary = SplitSummary.model_validate(json.loads((splits / SUMMARY).read_text(encoding="utf-8")))
+    assert summary.parts == parts
+    assert summary.train == sum(part.train for part in parts)
+
+
+def test_a_summary_shows_a_row_for_each_split(splits):
+    summary = SplitSummary.model_validate(json.loads((splits / SUMMARY).read_text(encoding="utf-8")))
+    (table,) = summary.outputs()
+    assert [row[0] for row in table.rows] == ["split_01", "split_02", "split_03"]
+
+
+def test_another_folder_is_refused(tmp_path):
+    with pytest.raises(DataError, match="has no manifest"):
+        read_splits(tmp_path)
