@@ -183,4 +183,5 @@ def write_zip(path: Path, members: Iterable[tuple[str, Path | bytes]]) -> None:
             member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             member.external_attr = 0o644 << 16
             member.compress_type = zipfile.ZIP_STORED if name.endswith(COMPRESSED) else zipfile.ZIP_DEFLATED
-            archive.writestr(member, contents.read_bytes() if isinstance(contents, Path) else contents)
+            data = contents.read_bytes() if isinstance(contents, Path) else contents
+            archive.writestr(member, data, compresslevel=9)

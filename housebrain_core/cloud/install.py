@@ -38,6 +38,10 @@ def install_libraries(platform: Platform, report: Callable[[str], None] = print)
 
     peft refuses to work beside the old torchao that both platforms have, and nothing here needs it.
 
+    Args:
+        platform: where we are.
+        report: gets a line that says what is installed.
+
     Raises:
         MachineError: pip failed, or the session has to be restarted; the message says what to click.
     """

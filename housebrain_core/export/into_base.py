@@ -153,10 +153,9 @@ def _write_better_view(
 def _validation_loss(folder: Path, data: Path) -> float:
     """Nats per token of a full model, which is loaded whole."""
     from housebrain_core.llm.llm import HouseBrainLLM
-    from housebrain_core.llm.losses import Losses
-    from housebrain_core.splits.bundle import read_validation
+    from housebrain_core.splits.encode import read_validation
 
-    return Losses(*HouseBrainLLM(folder).losses(read_validation(data))).mean
+    return HouseBrainLLM(folder).losses(read_validation(data)).mean
 
 
 def stream(base: Path, merge: ComputedMerge, view: str, output: Path, report: Report = print) -> dict[str, float]:

@@ -25,7 +25,7 @@ from housebrain_core.merge.compute import Pair, Recipe, compute_merge
 from housebrain_core.merge.merged_files import write_adapter
 from housebrain_core.merge.result import Evaluation, Validation
 from housebrain_core.merge.strategies import STRATEGIES
-from housebrain_core.splits.bundle import read_validation
+from housebrain_core.splits.encode import read_validation
 
 EVALUATIONS = 40
 """Losses that a search measures at most."""
@@ -90,7 +90,7 @@ class Bench:
         for column in self.columns:
             factors = torch.tensor(weights, dtype=column.original.dtype)[column.adapter]
             column.parameter.data.copy_(column.original * factors.to(column.original.device))
-        return Losses(*self.llm.losses(examples))
+        return self.llm.losses(examples)
 
     def choose(self, strategy: str, weights: list[float], scale: float | str) -> tuple[list[float], float]:
         """Weights (sum 1) and scale with the lowest loss on the choosing half, within 40 evaluations.
@@ -166,7 +166,7 @@ class Bench:
 
     def _measure_folder(self, name: str, folder: Path) -> Losses:
         self.llm.use(folder)
-        return self._report(name, Losses(*self.llm.losses(self.judging)))
+        return self._report(name, self.llm.losses(self.judging))
 
     def _report(self, name: str, losses: Losses) -> Losses:
         self.report(f"validation loss {losses.mean:.4f} nats per token  {name}")

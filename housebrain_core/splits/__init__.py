@@ -5,9 +5,10 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "bundle": ["read_bundle", "read_validation"],
+        "bundle": ["read_bundle"],
         "hours": ["estimate_hours"],
-        "parts": ["read_splits"],
+        "parts": ["read_split"],
+        "encode": ["read_validation"],
         "split": ["split_dataset"],
     },
 )

@@ -74,7 +74,7 @@ def read_training_data(path: Path) -> Bundle:
     """A bundle, or any other dataset as one; DataError when it can be read as neither."""
     if is_bundle(path) or not find_spec("housebrain_core.splits.split"):  # cloud sessions may have no splits
         return read_bundle(path)
-    from housebrain_core.splits.split import bundle_from_dataset
+    from housebrain_core.splits.encode import bundle_from_dataset
 
     return bundle_from_dataset(path)
 
