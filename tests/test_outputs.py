@@ -2,6 +2,9 @@
 
 import json
 import multiprocessing
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -159,3 +162,21 @@ def test_a_file_can_be_locked_too(tmp_path):
     assert left_beside(output) == []
     with lock_output(output):
         assert left_beside(output) == [".evaluation.json.lock"]
+
+
+def test_the_lock_outlives_nothing_not_even_a_killed_process(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from housebrain_core.outputs import lock_output\n"
+        "with lock_output(Path(sys.argv[1])):\n    print('locked', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(ConfigError, match="another process"), lock_output(tmp_path / "out"):
+            pass
+        holder.send_signal(signal.SIGKILL)
+    with lock_output(tmp_path / "out"):
+        pass
+    with lock_output(tmp_path / "out"):
+        pass

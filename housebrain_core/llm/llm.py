@@ -57,7 +57,7 @@ class HouseBrainLLM:
         base_model: str | None = None,
         load_in_4bit: bool = False,
         report: Callable[[str], None] = lambda line: None,
-    ):
+    ) -> None:
         folder = Path(model_path)
         if not folder.is_dir():
             what = "a zip: unpack it first" if folder.is_file() else "there is no such folder"
