@@ -15,6 +15,8 @@ from notebook_checks import CLOUD, run_find_cell
 
 from housebrain_core.splits.source_files import hash_source, read_source
 
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+"""The cell, short as it has to be, leaves closing what it reads to Python."""
 SOURCE = read_source()
 PLACES = {"kaggle": "kaggle/input", "colab": "content"}
 
@@ -59,7 +61,7 @@ def edit_manifest(members: dict, change) -> None:
 def refused(platform: str, monkeypatch, folder: Path, **settings) -> str:
     """What the cell says when it takes no code; it wrote nothing and changed nothing."""
     before = set(sys.modules)
-    with pytest.raises(Exception, match="bundle that came with this notebook is not here") as error:
+    with pytest.raises(Exception, match="split_NN.zip is not here") as error:
         run_find_cell(platform, monkeypatch, folder, **settings)
     assert type(error.value).__name__ == "BundleError"
     assert error.value._render_traceback_() == [str(error.value)]
@@ -319,10 +321,17 @@ def test_drive_is_mounted_only_if_nothing_lies_locally(bundle, tmp_path, monkeyp
     assert colab.mounts == ["/content/drive"]
 
 
+def test_a_given_path_on_drive_is_mounted_first(bundle, tmp_path, monkeypatch, colab):
+    colab.bundle = bundle
+    given = "drive/MyDrive/housebrain/split_02 (1).zip"
+    found = run_find_cell("colab", monkeypatch, tmp_path, bundle=given, drive_folder="housebrain")
+    assert colab.mounts == ["/content/drive"] and written(found) == SOURCE
+
+
 def test_a_drive_that_refuses_or_has_nothing_ends_with_what_to_click(tmp_path, monkeypatch, colab):
-    assert "drag it there" in refused("colab", monkeypatch, tmp_path, drive_folder="housebrain")
+    assert "drag it into the list" in refused("colab", monkeypatch, tmp_path, drive_folder="housebrain")
     for error in (colab.errors.Error("no"), ValueError("mount failed"), NotImplementedError()):
         colab.refuse = error
-        assert "drag it there" in refused("colab", monkeypatch, tmp_path, drive_folder="housebrain")
+        assert "drag it into the list" in refused("colab", monkeypatch, tmp_path, drive_folder="housebrain")
     assert colab.mounts == ["/content/drive"]
     refused("colab", monkeypatch, tmp_path, drive_folder="")
