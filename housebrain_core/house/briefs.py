@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from housebrain_core.errors import DataError
 from housebrain_core.house.brief_text import BEDROOMS
 from housebrain_core.house.measures import FT_PER_M, SQFT_PER_SQM
-from housebrain_core.house.schema import HouseBrief
+from housebrain_core.house.schema import BasicDetails, HouseBrief, Plot, RoomNeed, Setbacks
 
 WHOLE = {"totalArea", "bathrooms", "budget", "minArea", "front", "rear", "left", "right", "is_corner_plot"}
 """Fields that are whole numbers in the dataset, so that 1200.0 and 1200 give the same prompt."""
@@ -120,7 +121,7 @@ def find_doubts(checked: HouseBrief) -> list[str]:
     return doubts
 
 
-def _describe(brief: Any, problem: dict) -> str:
+def _describe(brief: Any, problem: ErrorDetails) -> str:
     """A problem that pydantic found, with the value, its unit, and what was expected."""
     path = ".".join(map(str, problem["loc"])) or "brief"
     if problem["type"] == "missing":
@@ -155,8 +156,8 @@ def _arrange(value: Any, model: Any, field: str = "") -> Any:
 
 
 _MODELS = {
-    "basicDetails": HouseBrief.model_fields["basicDetails"].annotation,
-    "plot": HouseBrief.model_fields["plot"].annotation,
-    "roomBreakdown": HouseBrief.model_fields["roomBreakdown"].annotation.__args__[0],
+    "basicDetails": BasicDetails,
+    "plot": Plot,
+    "roomBreakdown": RoomNeed,
+    "setbacks_ft": Setbacks,
 }
-_MODELS["setbacks_ft"] = _MODELS["plot"].model_fields["setbacks_ft"].annotation.__args__[0]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Arc, Rectangle
+from matplotlib.transforms import Bbox
 
 from housebrain_core.house.layout import Box, Site, find_site, read_layout
 from housebrain_core.house.measures import NBC, TOUCH, Placed, find_overlaps, place_opening
@@ -59,7 +60,7 @@ def floor_plan(design: dict | HouseDesign | str, title: str = "", brief: dict | 
         drawn = _draw_level(axes, level, site, 0.8 * 72 * scale)  # axes take the rest of the paper
         problems = layout.problems.get(level.level_number, []) + drawn
         _finish_axes(axes, frame, f"level {level.level_number}", problems)
-    figure.suptitle(title or None)
+    figure.suptitle(title)
     return figure
 
 
@@ -291,7 +292,9 @@ def _as_text(value: object) -> str:
 
 
 def _draw_table(axes: Axes, column: list[Row], rows: int) -> None:
-    table = axes.table(column, cellLoc="left", edges="B", bbox=(0, 1 - len(column) / rows, 1, len(column) / rows))
+    share = len(column) / rows
+    box = Bbox.from_bounds(0, 1 - share, 1, share)
+    table = axes.table(column, cellLoc="left", edges="B", bbox=box)
     table.auto_set_font_size(False)
     table.set_fontsize(8)
     for (row, place), cell in table.get_celld().items():

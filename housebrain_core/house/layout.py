@@ -67,7 +67,8 @@ def read_layout(design: dict | HouseDesign | str) -> Layout:
     problems: dict[int, list[str]] = {}
     if isinstance(value.get("spaces"), list):
         value = _read_drawing(value, problems)
-    given = value.get("levels") if isinstance(value.get("levels"), list) else []
+    given = value.get("levels")
+    given = given if isinstance(given, list) else []
     levels = [_mend_level(number, level, problems) for number, level in enumerate(given, 1) if isinstance(level, dict)]
     kept = {key: part for key, part in value.items() if key not in SECTIONS or isinstance(part, dict)}
     try:
@@ -95,7 +96,8 @@ def _mend_level(number: int, level: dict[str, Any], problems: dict[int, list[str
     """A level whose rooms can be drawn; what had to be changed is noted as a problem."""
     number = level["level_number"] if type(level.get("level_number")) is int else number
     notes = problems.setdefault(number, [])
-    given = level.get("rooms") if isinstance(level.get("rooms"), list) else []
+    given = level.get("rooms")
+    given = given if isinstance(given, list) else []
     notes += [f"room {index} is none: {_show(room)}" for index, room in enumerate(given, 1) if type(room) is not dict]
     rooms = [_mend_room(index, room, notes) for index, room in enumerate(given, 1) if type(room) is dict]
     stairs = [_mend_box(stair.get("bounds"), "stairs", notes) for stair in _objects(level.get("stairs"))]
@@ -127,10 +129,11 @@ def _mend_openings(value: Any) -> list[dict[str, Any]]:
 
 def _mend_box(box: Any, name: str, notes: list[str]) -> dict[str, float] | None:
     values = [box.get(key) for key in ("x", "y", "width", "height")] if isinstance(box, dict) else []
-    if not values or not all(is_number(value) and abs(value) < 1e6 for value in values):
+    numbers = [value for value in values if is_number(value) and abs(value) < 1e6]
+    if len(numbers) < 4:
         notes.append(f"{name} has no place: {_show(box)}")
         return None
-    x, y, width, height = values
+    x, y, width, height = numbers
     if width <= 0 or height <= 0:
         notes.append(f"{name} is {width:g} x {height:g} ft")
     return {
@@ -175,11 +178,12 @@ def _kind_of(opening: dict[str, Any]) -> str:
 
 def _add_opening(opening: dict[str, Any], wall: dict | None, rooms: list[dict], scale: float) -> str | None:
     """Gives an opening, as a point on its wall, to the rooms beside it; returns what is wrong where there are none."""
-    ends = [_point(wall.get(end), scale) for end in ("start", "end")] if wall else [None]
+    start = _point(wall.get("start"), scale) if wall else None
+    end = _point(wall.get("end"), scale) if wall else None
     name = f"on wall {opening.get('wall_id')!r}, which"
-    if None in ends:
+    if start is None or end is None:
         return f"{name} has no place"
-    (x0, y0), (x1, y1) = ends
+    (x0, y0), (x1, y1) = start, end
     share = opening["position"] if is_number(opening.get("position")) else 0.5
     width = opening["width"] / scale if is_number(opening.get("width")) else OPENING_WIDTH
     point = {"x": x0 + share * (x1 - x0), "y": y0 + share * (y1 - y0)}
@@ -190,8 +194,9 @@ def _add_opening(opening: dict[str, Any], wall: dict | None, rooms: list[dict], 
 
 
 def _box_around(boundary: Any, scale: float) -> dict[str, float] | None:
-    corners = [_point(corner, scale) for corner in boundary] if isinstance(boundary, list) else []
-    if not corners or None in corners:
+    points = [_point(corner, scale) for corner in boundary] if isinstance(boundary, list) else []
+    corners = [point for point in points if point is not None]
+    if not corners or len(corners) < len(points):
         return None
     xs, ys = zip(*corners, strict=True)
     return {"x": min(xs), "y": min(ys), "width": max(xs) - min(xs), "height": max(ys) - min(ys)}
@@ -199,9 +204,10 @@ def _box_around(boundary: Any, scale: float) -> dict[str, float] | None:
 
 def _point(value: Any, scale: float) -> Point | None:
     pair = [value.get("x"), value.get("y")] if isinstance(value, dict) else value
-    if not (isinstance(pair, list) and len(pair) >= 2 and all(map(is_number, pair[:2]))):
+    if not isinstance(pair, list):
         return None
-    return pair[0] / scale, pair[1] / scale
+    numbers = [number for number in pair[:2] if is_number(number)]
+    return (numbers[0] / scale, numbers[1] / scale) if len(numbers) == 2 else None
 
 
 def _is_on_border(box: dict[str, float], point: dict[str, float]) -> bool:

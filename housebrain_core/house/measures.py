@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 from housebrain_core.errors import ConfigError
 from housebrain_core.house.schema import Bounds, Door, HouseBrief, HouseDesign, Level, Room, Window
@@ -139,7 +139,7 @@ def values_of(limits: dict[str, Limit]) -> dict[str, float]:
     return {name: limit.value for name, limit in limits.items()}
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[int | float]:
     """Whether a value is a number, which True is not."""
     return type(value) in (int, float)
 
