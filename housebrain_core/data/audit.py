@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,7 @@ from housebrain_core.data.audit_page import describe, write_page
 from housebrain_core.data.audit_result import AuditResult, Cut, Lengths, RuleCount, conclude
 from housebrain_core.data.columns import make_columns
 from housebrain_core.data.findings import entropy_floor, study_fields
-from housebrain_core.data.samples import Part, ReadLog, Sample, list_items
+from housebrain_core.data.samples import ReadLog, Sample, list_items
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec
 from housebrain_core.house.rules import check_design, score_rules
@@ -98,7 +98,7 @@ class SampleCounts:
     """What reading a dataset counts beside its fields."""
 
     log: ReadLog = field(default_factory=ReadLog)
-    parts: Counter[Part] = field(default_factory=Counter)
+    parts: Counter[str] = field(default_factory=Counter)
     train: set[bytes] = field(default_factory=set)
     """Digests of the content of training samples, without id and metadata."""
     validation: Counter[bytes] = field(default_factory=Counter)
@@ -185,7 +185,7 @@ def measure_lengths(samples: list[Sample], count_tokens: CountTokens) -> dict[st
     return {"original": _measure_form(original, count_tokens), "ours": _measure_form(ours, count_tokens)}
 
 
-def _measure_form(texts: list[tuple[str, str]], count_tokens: CountTokens) -> Lengths:
+def _measure_form(texts: Sequence[tuple[str, str]], count_tokens: CountTokens) -> Lengths:
     prompts = np.array(count_tokens([prompt for prompt, _ in texts]))
     answers = np.array(count_tokens([answer for _, answer in texts])) + 1  # the end-of-text token
     total = prompts + answers

@@ -90,10 +90,10 @@ def cost_in_budget(case: Case) -> Findings:
 
 def brief_area_fit(case: Case) -> Findings:
     """The rooms that the brief asks for fit into total_area."""
-    rooms = [room for room in case.brief.roomBreakdown if room.minArea is not None]
-    if not rooms or case.total_area is None:
+    areas = [room.count * room.minArea for room in case.brief.roomBreakdown if room.minArea is not None]
+    if not areas or case.total_area is None:
         return None
-    needed = sum(room.count * room.minArea for room in rooms) * case.area_factor
+    needed = sum(areas) * case.area_factor
     finding = f"the brief's rooms need {needed:g} ft2 of {case.total_area:g} ft2"
     return _unless(needed <= case.total_area, finding, _house(case))
 
