@@ -14,7 +14,7 @@ TEXT_WIDTH = 36
 
 
 def describe(result: AuditResult, width: int | None = None) -> str:
-    """The audit as text: samples, lengths, every field with all that is known of it, and what follows.
+    """The audit as text: samples, lengths, what every field is, and what follows.
 
     Args:
         result: what `audit_dataset` returns.
