@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from housebrain_core.config import MergeConfig
 from housebrain_core.merge.merge import merge_adapters
+from housebrain_core.merge.result import MergeResult
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 NAME = "base_model.model.model.layers.{}.self_attn.q_proj.lora_{}.weight"
@@ -35,7 +36,7 @@ def make_adapter(folder: Path, values=None, **settings) -> Path:
     return folder
 
 
-def merge(path: Path, output: Path) -> dict:
+def merge(path: Path, output: Path) -> MergeResult:
     config = MergeConfig(models=[path], output=output, accept_plain=True, overwrite=True)
     return merge_adapters(config, report=lambda line: None)
 

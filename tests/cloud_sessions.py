@@ -1,9 +1,11 @@
 """Simulated Kaggle and Colab sessions: their folders, their fake modules, and a Python with what their images have.
 
-The Python is a fresh virtual environment: the image's own versions where they matter, the heavy rest (torch above all)
-by links into the environment that runs the tests, and neither the repository nor the installed package.
+The Python is a fresh virtual environment with just the packages of the image, in the image's versions (tests/images
+lists those that a session imports); what the image lacks is missing. torch is this machine's, by links, and Python 3.11
+stands in for the images' 3.12 and 3.13. The notebook is run by papermill in the environment of the tests.
 """
 
+import ast
 import json
 import os
 import shutil
@@ -17,24 +19,10 @@ from pathlib import Path
 import nbformat
 from conftest import skip_without_index
 
-from housebrain_core.cloud.install import PINS
-
-RENDERED = Path(__file__).parents[1] / "notebooks" / "rendered"
-COMMON = {
-    "datasets": "4.0.0", "pyarrow": "18.1.0", "fsspec": "2025.3.0", "dill": "0.3.8", "multiprocess": "0.70.16",
-    "ipython": "7.34.0", "tokenizers": "0.22.2", "torchao": "0.10.0",
-}  # fmt: skip
-IMAGE = {
-    "kaggle": COMMON | {
-        "accelerate": "1.13.0", "huggingface-hub": "1.11.0", "numpy": "2.0.2", "pandas": "2.2.2", "peft": "0.19.1",
-        "pydantic": "2.12.3", "safetensors": "0.7.0", "transformers": "5.0.0",
-    },
-    "colab": COMMON | {
-        "accelerate": "1.14.0", "huggingface-hub": "1.27.0", "numpy": "2.1.3", "pandas": "2.2.3", "peft": "0.20.0",
-        "pydantic": "2.13.4", "safetensors": "0.8.0", "transformers": "5.15.0",
-    },
-}  # fmt: skip
-"""What each image has of what training uses, in the image's versions; bitsandbytes is in neither."""
+TESTS = Path(__file__).parent
+RENDERED = TESTS.parent / "notebooks" / "rendered"
+ABSENT = ("bitsandbytes", "json-repair", "llguidance", "loky", "papermill", "jupytext", "pytest", "housebrain")
+"""What this project uses or is, and neither image has."""
 TINY = {
     "split_id": 2,
     "require_gpu": False,
@@ -44,29 +32,34 @@ TINY = {
     "max_steps": 4,
 }
 SECRET = "hf_" + "ThisIsNoRealToken" * 2
+QUICK = """
+import time
+pause = time.sleep
+time.sleep = lambda seconds: pause(min(seconds, 0.05))
+"""
+"""What makes waiting for inputs and uploads short in every Python of a session."""
+
+
+def read_image(platform: str) -> dict[str, str]:
+    """Version of each package that a session imports and the image has, by name; torch is not among them."""
+    lines = (TESTS / "images" / f"{platform}.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
 
 
 def make_python(folder: Path, platform: str) -> Path:
-    """A fresh environment with an image's versions; skips the test where no package index can be reached.
+    """A fresh environment with an image's packages; skips the test where no package index can be reached.
 
     Returns:
         Its interpreter.
     """
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
-    wanted = [f"{name}=={version}" for name, version in IMAGE[platform].items()]
-    command = [sys.executable, "-m", "uv", "pip", "install", "-q", "--python", python, *wanted]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    skip_without_index(done)
-    hidden = {"__editable__.housebrain-0.1.0.pth", "__pycache__"}
-    hidden |= {file.parts[0] for name in PINS for file in distribution(name).files if file.parts[0] != ".."}
-    links = folder / "image"
-    links.mkdir()
-    for entry in Path(sysconfig.get_paths()["purelib"]).iterdir():
-        if entry.name not in hidden and "housebrain" not in entry.name:
-            (links / entry.name).symlink_to(entry)
-    own = next((folder / "lib").glob("python3*/site-packages"))
-    (own / "image.pth").write_text(str(links))  # its own .pth files, an editable install for one, are not processed
+    command = [sys.executable, "-m", "uv", "pip", "install", "-q", "--no-deps", "--python", python]
+    command += ["-r", TESTS / "images" / f"{platform}.txt"]
+    skip_without_index(subprocess.run(list(map(str, command)), capture_output=True, text=True))
+    packages = next((folder / "lib").glob("python3*/site-packages"))
+    for name in {file.parts[0] for file in distribution("torch").files or () if file.parts[0] != ".."}:
+        (packages / name).symlink_to(Path(sysconfig.get_paths()["purelib"]) / name)
     return python
 
 
@@ -80,8 +73,10 @@ class Session:
 
     def __init__(self, root: Path, base: Path, python: Path):
         self.root, self.base, self.python = root, base, python
-        (root / "tmp").mkdir(parents=True)
+        for name in ("tmp", "home"):
+            (root / name).mkdir(parents=True)
         self.home.mkdir(parents=True)
+        self.write_module("sitecustomize.py", QUICK)
 
     def run(self, **parameters) -> tuple[bool, str, str]:
         """Runs the notebook: (it went through, all that it printed, its last output)."""
@@ -89,19 +84,40 @@ class Session:
         settings.write_text(json.dumps(TINY | {"base_model": str(self.base)} | parameters))
         self.executed = self.root / "executed.ipynb"
         shipped = RENDERED / self.platform / "02_train.ipynb"
-        command = [self.python, "-m", "papermill", shipped, self.executed, "-f", settings, "--cwd", self.root]
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        environment |= self.marks | {
-            "HOUSEBRAIN_SIMULATED_ROOT": str(self.root),
-            "PYTHONPATH": str(self.root / "fake"),
-            "TMPDIR": str(self.root / "tmp"),
-            "PIP_NO_COMPILE": "1",  # Python compiles what it imports; all of transformers would take half a minute
-        }
-        done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
+        command = [sys.executable, "-m", "papermill", shipped, self.executed, "-f", settings, "--cwd", self.home]
+        environment = os.environ | {"JUPYTER_PATH": str(self.describe_kernel()), "PYTHONPATH": ""}
+        done = subprocess.run([*map(str, command), "-k", "session"], env=environment, capture_output=True, text=True)
         assert self.executed.exists(), done.stderr[-2000:]
-        outputs = [out for cell in nbformat.read(self.executed, 4).cells for out in cell.get("outputs", [])]
-        texts = [read_output(out) for out in outputs]
+        self.outputs = [out for cell in nbformat.read(self.executed, 4).cells for out in cell.get("outputs", [])]
+        texts = [read_output(out) for out in self.outputs]
         return done.returncode == 0, "\n".join(texts), texts[-1]
+
+    def describe_kernel(self) -> Path:
+        """Tells Jupyter how to start a kernel in this session; returns the folder to look in."""
+        folder = self.root / "jupyter"
+        (folder / "kernels" / "session").mkdir(parents=True, exist_ok=True)
+        kernel = {
+            "argv": [str(self.python), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            "display_name": "session",
+            "language": "python",
+            "env": self.environment(),
+        }
+        (folder / "kernels" / "session" / "kernel.json").write_text(json.dumps(kernel))
+        return folder
+
+    def environment(self) -> dict[str, str]:
+        """The variables of the session."""
+        return (
+            self.marks
+            | {
+                "HOUSEBRAIN_SIMULATED_ROOT": str(self.root),
+                "PYTHONPATH": str(self.root / "fake"),
+                "TMPDIR": str(self.root / "tmp"),
+                "HOME": str(self.root / "home"),
+                "PIP_NO_COMPILE": "1",  # Python compiles what it imports; all of transformers would take half a minute
+            }
+            | pip_settings()
+        )
 
     def write_module(self, path: str, text: str) -> None:
         """A module that only the platform has."""
@@ -152,13 +168,13 @@ class Colab(Session):
     def __init__(self, root: Path, base: Path, python: Path, secret: str = "", drive: str = ""):
         self.home = root / "content"
         super().__init__(root, base, python)
-        drive = drive or "os.makedirs(place + '/MyDrive', exist_ok=True)"
+        drive = drive or "os.makedirs(root + place.removeprefix(root) + '/MyDrive', exist_ok=True)"
         answer = f"return {secret!r}" if secret else "raise SecretNotFoundError(key)"
         self.write_module("google/colab/__init__.py", "")
         self.write_module("google/colab/errors.py", "class Error(Exception): pass\n")
         self.write_module(
             "google/colab/drive.py",
-            f"import os\nfrom google.colab import errors\n\ndef mount(place):\n    {drive}\n",
+            f"import os\nfrom google.colab import errors\n\nroot = {str(root)!r}\ndef mount(place):\n    {drive}\n",
         )
         self.write_module(
             "google/colab/userdata.py",
@@ -180,6 +196,14 @@ def get(key):
         """A new machine: all is gone but Drive and the bundle, which the person uploads again."""
         for path in self.home.glob("hb-*"):
             shutil.rmtree(path)
+
+
+def pip_settings() -> dict[str, str]:
+    """Where this user's pip looks for packages, for a session with a home of its own."""
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    pairs = [line.partition("=")[::2] for line in lines if line.startswith("global.")]
+    return {f"PIP_{name[7:].upper().replace('-', '_')}": ast.literal_eval(value) for name, value in pairs}
 
 
 SESSIONS = {"kaggle": Kaggle, "colab": Colab}

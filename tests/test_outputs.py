@@ -2,6 +2,9 @@
 
 import json
 import multiprocessing
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -81,8 +84,8 @@ def read_result(output: Path) -> list[str]:
 
 
 def left_beside(output: Path) -> list[str]:
-    """What is in the folder of the output, but it and its lock."""
-    return sorted({path.name for path in output.parent.iterdir()} - {output.name, f".{output.name}.lock"})
+    """What is in the folder of the output beside it."""
+    return sorted({path.name for path in output.parent.iterdir()} - {output.name})
 
 
 @pytest.mark.parametrize("kind", [threading.Thread, multiprocessing.get_context("spawn").Process])
@@ -156,5 +159,24 @@ def test_a_file_can_be_locked_too(tmp_path):
     refused = pytest.raises(ConfigError, match=r"another process is writing .*evaluation\.json")
     with lock_output(output), refused, lock_output(output):
         pass
+    assert left_beside(output) == []
     with lock_output(output):
-        output.write_text("1")
+        assert left_beside(output) == [".evaluation.json.lock"]
+
+
+def test_the_lock_outlives_nothing_not_even_a_killed_process(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from housebrain_core.outputs import lock_output\n"
+        "with lock_output(Path(sys.argv[1])):\n    print('locked', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(ConfigError, match="another process"), lock_output(tmp_path / "out"):
+            pass
+        holder.send_signal(signal.SIGKILL)
+    with lock_output(tmp_path / "out"):
+        pass
+    with lock_output(tmp_path / "out"):
+        pass

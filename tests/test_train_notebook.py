@@ -1,4 +1,4 @@
-"""The train notebook for a cloud: what it carries, imports, installs and asks for, before anybody runs it."""
+"""The train notebook for a cloud: what it imports, installs and asks for, before anybody runs it."""
 
 import ast
 import importlib
@@ -11,9 +11,9 @@ from importlib.metadata import distribution
 import pytest
 from conftest import skip_without_index
 from datasets import Dataset
-from IPython.core.interactiveshell import InteractiveShell
-from notebook_checks import CLOUD, MODULE, ROOT, embedded, train_notebook
+from notebook_checks import CLOUD, code_cells, train_notebook
 from peft import LoraConfig, PeftModel
+from test_rooms import package_imports, path_of, read_imports
 from transformers import (
     AutoModelForCausalLM,
     BitsAndBytesConfig,
@@ -24,19 +24,37 @@ from transformers import (
 )
 
 from housebrain_core.cloud.install import KEPT, PINS
+from housebrain_core.notebook_settings import NOTEBOOKS
 
 BESIDE = ("diffusers", "sentence-transformers", "gradio", "timm", "torchvision", "kagglehub")
 """Packages of the images that need some of what we install, in versions of their own."""
 IMAGES = {"kaggle": "kaggle_python3.12.txt", "colab": "colab_python3.13.txt"}
 
 
+def session_modules(platform: str) -> set[str]:
+    """Modules of the package that a session loads: what its cells import, what that imports at once, and training."""
+    waiting = ["train.training"]
+    for cell in code_cells(train_notebook(platform)):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("housebrain_core"):
+                values = [getattr(importlib.import_module(node.module), alias.name) for alias in node.names]
+                waiting += [value.__module__.removeprefix("housebrain_core.") for value in values]
+    loaded: set[str] = set()
+    while waiting:
+        module = waiting.pop()
+        if module not in loaded:
+            loaded.add(module)
+            waiting += [name for name, at_once in package_imports(module).items() if at_once]
+    return loaded
+
+
 def third_party_calls(module: str) -> list[tuple[ast.Call, object]]:
-    """The calls of one embedded module into other people's libraries, with what is called."""
+    """The calls of one module into other people's libraries, with what is called."""
     namespace = vars(importlib.import_module(f"housebrain_core.{module}"))
     methods = {"map": Dataset.map, "select": Dataset.select, "with_format": Dataset.with_format}
     methods |= {"save_pretrained": PeftModel.save_pretrained}
     calls = []
-    for node in ast.walk(ast.parse((ROOT / "housebrain_core" / f"{module}.py").read_text())):
+    for node in ast.walk(ast.parse(path_of(module).read_text())):
         if not isinstance(node, ast.Call):
             continue
         try:
@@ -68,9 +86,7 @@ def unknown_keywords(node: ast.Call, called) -> list[str]:
 
 def test_every_keyword_exists_in_the_pinned_version_of_its_library():
     seen = []
-    for module in embedded(train_notebook("kaggle")):
-        if module == "__init__":
-            continue
+    for module in session_modules("kaggle"):
         for node, called in third_party_calls(module):
             seen += [f"{ast.unparse(node.func)}({keyword.arg})" for keyword in node.keywords]
             assert unknown_keywords(node, called) == [], f"{module}.py, line {node.lineno}"
@@ -118,48 +134,28 @@ def test_the_platforms_read_a_gpu_and_the_internet_from_the_metadata(platform):
 
 
 @pytest.mark.parametrize("platform", CLOUD)
-def test_embedded_modules_are_written_in_the_bytes_of_the_package(platform, tmp_path):
-    shell = InteractiveShell()
-    (tmp_path / "housebrain_core").mkdir()
-    shell.user_ns["code_folder"] = str(tmp_path)
-    cells = embedded(train_notebook(platform))
-    for module, cell in cells.items():
-        assert shell.run_cell(cell.source, silent=True).success
-        written = (tmp_path / "housebrain_core" / f"{module}.py").read_bytes()
-        assert written == (ROOT / "housebrain_core" / f"{module}.py").read_bytes()
-        assert cell.metadata == {"jupyter": {"source_hidden": True}, "cellView": "form", "_kg_hide-input": True}
-    assert {"train", "doctor", "cloud"} <= set(cells) and not {"splits", "codec", "schema", "plots"} & set(cells)
-
-
-@pytest.mark.parametrize("platform", CLOUD)
-def test_the_notebook_imports_only_what_it_carries_what_the_image_has_or_what_it_pins(platform, shared):
+def test_the_session_imports_only_what_the_image_has_or_what_is_installed(platform, shared):
     image = (shared / "images" / IMAGES[platform]).read_text().lower().replace("_", "-")
-    available = (
-        set(re.findall(r"^([\w.-]+)==", image, re.MULTILINE)) | set(PINS) | {"ipython", "google", "kaggle-secrets"}
-    )
-    notebook = train_notebook(platform)
-    cells = embedded(notebook)
-    sources = [MODULE.sub("", cell.source) for cell in notebook.cells if cell.cell_type == "code"]
-    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        names += [node.module] if isinstance(node, ast.ImportFrom) else []
-        for name in names:
-            top, _, module = name.partition(".")
-            if top == "housebrain_core":
-                assert not module or module in cells or module == "splits"  # which train.py imports where it is
-            else:
-                assert top in sys.stdlib_module_names or top.lower().replace("_", "-") in available, name
+    available = set(re.findall(r"^([\w.-]+)==", image, re.MULTILINE)) | set(PINS) | {"ipython"}
+    available |= {"google", "kaggle-secrets", "housebrain-core"}
+    modules = session_modules(platform)
+    assert {"train.training", "cloud.session", "cloud.install", "plots", "notebook_cells", "splits.bundle"} <= modules
+    names = {item.name for module in modules for item in read_imports(path_of(module)) if item.at_once}
+    for cell in code_cells(train_notebook(platform)):
+        for node in ast.walk(ast.parse(cell.source)):
+            names |= {alias.name for alias in node.names} if isinstance(node, ast.Import) else set()
+            names |= {node.module} if isinstance(node, ast.ImportFrom) else set()
+    for name in {name.partition(".")[0] for name in names}:
+        assert name in sys.stdlib_module_names or name.lower().replace("_", "-") in available, name
 
 
 @pytest.mark.parametrize("platform", CLOUD)
-def test_settings_are_literals_and_the_next_cell_expects_each_in_its_type(platform):
-    code = [cell for cell in train_notebook(platform).cells if cell.cell_type == "code"]
+def test_settings_are_literals_of_the_types_that_are_checked_and_the_split_comes_first(platform):
+    code = code_cells(train_notebook(platform))
     assert code[0].metadata.tags == ["parameters"]
     given = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(code[0].source).body}
-    checked = next(node for node in ast.parse(code[1].source).body if isinstance(node, ast.Assign))
-    expected = {key.value: value.id for key, value in zip(checked.value.keys, checked.value.values, strict=True)}
-    expected |= {"drive_folder": "str"} if platform == "colab" else {}
-    assert {name: type(value).__name__ for name, value in given.items()} == expected
+    fields = NOTEBOOKS["02_train", platform].model_fields
+    assert given == {name: field.default for name, field in fields.items()}
     assert next(iter(given)) == "split_id"
 
 

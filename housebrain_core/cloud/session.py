@@ -39,6 +39,9 @@ def choose_bundle(split_id: int, paths: Iterable[Path], report: Callable[[str], 
         paths: zips and folders; what is no bundle is passed over.
         report: gets a line about the bundle.
 
+    Returns:
+        The bundle.
+
     Raises:
         DataError: it is not there, or damaged; the message says which splits are there, and how to add it.
     """

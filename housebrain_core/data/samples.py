@@ -137,8 +137,7 @@ class Item(NamedTuple):
         line = self.line
         if line is None:
             try:
-                with open(self.path, "rb") as file:
-                    line = file.read()
+                line = Path(self.path).read_bytes()
             except OSError as error:
                 raise DataError(f"cannot be read ({error.strerror})") from None
         sample = parse_sample(line, partial(_default_id, self.path, self.number))

@@ -35,7 +35,7 @@ from housebrain_core.manifests import sha256_of, to_json, write_atomically
 from housebrain_core.outputs import check_file, lock_output
 from housebrain_core.splits.bundle import is_bundle, read_bundle
 from housebrain_core.splits.parts import read_splits
-from housebrain_core.splits.split import read_validation
+from housebrain_core.splits.encode import read_validation
 
 TRAINING_SAMPLES = 5000
 """Training samples whose free fields are counted."""
@@ -150,7 +150,9 @@ def _answer_questions(
 class ModelRun:
     """One model's losses and answers, taken from the journal as far as they are in it."""
 
-    def __init__(self, llm: HouseBrainLLM, questions: Questions, journal: Journal, report: Callable[[str], None]):
+    def __init__(
+        self, llm: HouseBrainLLM, questions: Questions, journal: Journal, report: Callable[[str], None]
+    ) -> None:
         self.llm = llm
         self.questions = questions
         self.journal = journal

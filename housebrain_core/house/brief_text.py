@@ -1,6 +1,8 @@
 """How a brief becomes short and whole again; `codec` decides which form is written."""
 
 import json
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from housebrain_core.house.json_text import dumps, is_number, same
@@ -17,20 +19,14 @@ BEDROOMS = ("master_bedroom", "bedroom")
 
 
 def shorten_brief(brief: Any) -> dict | None:
-    """The short form of a brief with the fields of house data, else None.
-
-    Args:
-        brief: any JSON value.
-
-    Returns:
-        What `expand_brief` may make the same brief of; whether it does is for the caller to check.
-    """
+    """The short form of a brief where `expand_brief` makes the very same brief of it, else None."""
     if type(brief) is not dict or tuple(brief) != _BRIEF:
         return None
     details, plot, rows = brief.values()
     if not (type(details) is type(plot) is dict and type(rows) is list):
         return None
-    if not (details.keys() <= {*_DETAILS} and plot.keys() <= {*_PLOT}):
+    short_plot = _shorten_plot(plot)
+    if short_plot is None or not _is_selection(details, _DETAILS):
         return None
     short = {key: details[key] for key in ("style", "floors", "budget") if key in details}
     for key, value in _derive_details(plot, rows).items():
@@ -38,9 +34,12 @@ def shorten_brief(brief: Any) -> dict | None:
             return None
         if not same(details[key], value):
             short[key] = details[key]
-    short |= _shorten_plot(plot)
+    short |= short_plot
     rooms = _group_rooms(rows)
-    return short | ({"roomBreakdown": rows} if rooms is None else {"rooms": rooms})
+    if rooms is None:
+        return short | {"roomBreakdown": rows}
+    in_turn = [kind for kind, _ in groupby(rows, itemgetter("type"))]
+    return short | {"rooms": rooms} if [*rooms] == in_turn else None  # rooms of a type come together again
 
 
 def expand_brief(short: dict) -> dict:
@@ -57,15 +56,24 @@ def expand_brief(short: dict) -> dict:
     return {"basicDetails": {k: details[k] for k in _DETAILS if k in details}, "plot": plot, "roomBreakdown": rows}
 
 
-def _shorten_plot(plot: dict) -> dict:
+def _is_selection(value: dict, keys: tuple[str, ...]) -> bool:
+    """Whether an object has some of these keys, in this order, and no others."""
+    return tuple(value) == keys or [*value] == [key for key in keys if key in value]
+
+
+def _shorten_plot(plot: dict) -> dict | None:
+    if not _is_selection(plot, _PLOT) or "unit" not in plot or ("length" in plot) != ("width" in plot):
+        return None
     short = {}
-    if "length" in plot and "width" in plot:
+    if "length" in plot:
         short["plot"] = [plot["length"], plot["width"]]
-    if plot.get("unit") != "ft":
-        short["plot_unit"] = plot.get("unit")
+    if plot["unit"] != "ft":
+        short["plot_unit"] = plot["unit"]
     short |= {new: plot[old] for old, new in _RENAMED.items() if old in plot}
-    setbacks = plot.get("setbacks_ft")
-    if type(setbacks) is dict and tuple(setbacks) == _SETBACKS:
+    if "setbacks_ft" in plot:
+        setbacks = plot["setbacks_ft"]
+        if type(setbacks) is not dict or tuple(setbacks) != _SETBACKS:
+            return None
         short["setbacks"] = list(setbacks.values())
     return short
 
@@ -100,10 +108,15 @@ def _list_rooms(rooms: dict) -> list[dict]:
     """Rows of the room list again."""
     rows = []
     for kind, areas in rooms.items():
-        for area in areas if type(areas) is list else [areas]:
-            count = 1
-            if type(area) is str:
-                times, _, text = area.partition("x")
-                count, area = int(times), json.loads(text)
+        for value in areas if type(areas) is list else [areas]:
+            count, area = _read_area(value)
             rows.append({"type": kind, "count": count, "minArea": area})
     return rows
+
+
+def _read_area(value: str | float) -> tuple[int, float]:
+    """How many rooms of which area are meant: (4, 63) for "4x63", (1, 120) for 120."""
+    if not isinstance(value, str):
+        return 1, value
+    count, _, area = value.partition("x")
+    return int(count), json.loads(area)

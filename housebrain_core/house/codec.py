@@ -8,8 +8,6 @@ other completion is an `Answer` (schema.py).
 """
 
 import json
-from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -17,7 +15,7 @@ from pydantic import ValidationError
 from housebrain_core.errors import DataError, HouseBrainError
 from housebrain_core.house.brief_text import expand_brief, shorten_brief
 from housebrain_core.house.design_text import derive_design, expand_design, shorten_design
-from housebrain_core.house.json_text import dumps, strict_json_parse, to_bytes
+from housebrain_core.house.json_text import dumps, strict_json_parse
 from housebrain_core.house.schema import Answer
 
 __all__ = ["dumps", "strict_json_parse"]  # they belong to the codec, and are imported from here
@@ -34,7 +32,7 @@ class DesignError(HouseBrainError):
         text: the raw answer.
     """
 
-    def __init__(self, message: str, kind: str, text: str):
+    def __init__(self, message: str, kind: str, text: str) -> None:
         super().__init__(message)
         self.kind = kind
         self.text = text
@@ -65,17 +63,13 @@ def encode(sample: dict) -> Example:
 def write_prompt(brief: dict) -> str:
     """The prompt for a brief: the same bytes in training, evaluation, generation and export."""
     short = shorten_brief(brief)
-    if not _is_exact(short, "brief", expand_brief, brief):
-        short = {"brief": brief}
-    return dumps(short) + "\n"
+    return dumps({"brief": brief} if short is None else short) + "\n"
 
 
 def write_completion(brief: Any, design: Any) -> str:
     """The completion for a design: an answer where that gives it back exactly, else the whole design."""
     answer = shorten_design(brief, design)
-    if not _is_exact(answer, "design", partial(expand_design, brief), design):
-        answer = {"design": design}
-    return dumps(answer)
+    return dumps({"design": design} if answer is None else answer)
 
 
 def read_prompt(prompt: str) -> dict:
@@ -123,8 +117,3 @@ def check_version(version: Any, where: str) -> None:
             f"{where} holds text of format version {version!r}; this HouseBrain reads version {VERSION}. "
             "Split the dataset again, or use the version that wrote it."
         )
-
-
-def _is_exact(short: dict | None, name: str, expand: Callable[[dict], Any], value: Any) -> bool:
-    """Whether a short form gives a value back, and cannot be taken for the value itself under `name`."""
-    return short is not None and list(short) != [name] and to_bytes(expand(short)) == to_bytes(value)

@@ -1,11 +1,8 @@
 """How a design becomes an answer without what code can derive, and whole again; `codec` decides what is written."""
 
-from operator import itemgetter
 from typing import Any
 
-from pydantic import ValidationError
-
-from housebrain_core.house.json_text import is_number, same
+from housebrain_core.house.json_text import is_number, same, to_bytes
 from housebrain_core.house.schema import FEATURES, Answer
 
 DESIGN = {
@@ -65,37 +62,26 @@ _FIELDS = tuple(Answer.model_fields)
 
 
 def shorten_design(brief: Any, design: Any) -> dict | None:
-    """The answer for a design with the fields of house data, else None.
+    """The answer for a design where `expand_design` makes the very same design of it, else None.
 
     Args:
         brief: what the design answers; fields that follow from it are left out.
         design: any JSON value.
-
-    Returns:
-        What `expand_design` may make the same design of; whether it does is for the caller to check.
     """
     fields: dict[str, Any] = {}
     try:
-        _DESIGN.read(design, fields)
+        _read(DESIGN, design, fields)
         answer = _write_answer(brief, fields)
         Answer.model_validate(answer)
-    except (KeyError, TypeError, AttributeError, ValidationError):  # a part is missing, or of another type or value
+        rest = _derive_rest(brief, answer)
+    except (LookupError, TypeError, AttributeError, ValueError):  # a part is missing, or of another type or value
         return None
-    return answer
+    return answer if to_bytes(rest) == to_bytes({name: fields[name] for name in rest}) else None
 
 
 def expand_design(brief: Any, answer: dict) -> dict:
     """The design that an answer stands for, with the brief and all that follows from it."""
-    style = _details_of(brief).get("style")
-    fields = derive_design(brief, answer) | answer
-    fields |= {name: name in answer["features"] for name in FEATURES}
-    fields["gas"] = "Available" if fields["gas"] else "Not_Available"
-    fields["electricity"] = "Available"
-    fields["front_view"] = f"renders/{style}_front.png"
-    fields["top_view"] = f"renders/{style}_top.png"
-    fields["input"] = brief
-    fields["levels"] = [_expand_level(number, level) for number, level in enumerate(answer.get("levels", []), 1)]
-    return _DESIGN.fill(fields)
+    return _fill(DESIGN, derive_design(brief, answer) | answer | _derive_rest(brief, answer))
 
 
 def derive_design(brief: Any, answer: dict) -> dict:
@@ -118,42 +104,49 @@ def derive_design(brief: Any, answer: dict) -> dict:
     return derived
 
 
+def _derive_rest(brief: Any, answer: dict) -> dict:
+    """The fields of a design that no answer has under their names."""
+    features = answer["features"]
+    style = _details_of(brief).get("style")
+    rest: dict[str, Any] = {name: name in features for name in FEATURES}
+    rest["gas"] = "Available" if "gas" in features else "Not_Available"
+    rest["electricity"] = "Available"
+    rest["front_view"] = f"renders/{style}_front.png"
+    rest["top_view"] = f"renders/{style}_top.png"
+    rest["levels"] = [_expand_level(number, level) for number, level in enumerate(answer.get("levels", []), 1)]
+    rest["input"] = brief
+    return rest
+
+
 def _write_answer(brief: Any, fields: dict) -> dict:
-    """An answer of all fields of a design, derivable ones included."""
-    present = fields | {"gas": fields["gas"] == "Available"}
-    fields["features"] = [name for name in FEATURES if present[name]]
-    fields["levels"] = [_shorten_level(level) for level in fields["levels"]]
+    """The answer that states the fields of a design, without those that follow from it."""
+    stated = fields | {"gas": fields["gas"] == "Available"}
+    stated["features"] = [name for name in FEATURES if stated[name]]
+    stated["levels"] = [_shorten_level(level) for level in fields["levels"]]
     left_out = {name for name, value in derive_design(brief, fields).items() if same(fields[name], value)}
     if not fields["levels"]:
         left_out.add("levels")
-    return {name: fields[name] for name in _FIELDS if name not in left_out}
+    return {name: stated[name] for name in _FIELDS if name not in left_out}
 
 
-class _Object:
-    """An object of `DESIGN`, prepared for reading and writing; `names` are the fields in the places of its keys."""
+def _read(shape: dict, value: dict, fields: dict) -> None:
+    """Puts the values of a design into `fields`, under the names that `shape` has in their places.
 
-    def __init__(self, shape: dict[str, Any]):
-        self.keys = tuple(shape)
-        self.names = tuple(part if isinstance(part, str) else key for key, part in shape.items())
-        self.inner = [(key, _Object(part)) for key, part in shape.items() if isinstance(part, dict)]
-        self._values_of = itemgetter(*self.names)
-
-    def read(self, value: dict, fields: dict) -> None:
-        """Puts the values of an object of this shape into `fields`, by name."""
-        if tuple(value) != self.keys:
-            raise KeyError(f"expected the keys {self.keys}")
-        fields.update(zip(self.names, value.values(), strict=True))
-        for name, part in self.inner:
-            part.read(fields[name], fields)
-
-    def fill(self, fields: dict) -> dict:
-        """The object of this shape with the values in `fields`."""
-        for name, part in self.inner:
-            fields[name] = part.fill(fields)
-        return dict(zip(self.keys, self._values_of(fields), strict=True))
+    Raises:
+        ValueError: it has other keys, or two values for one name.
+    """
+    if [*value] != [*shape]:
+        raise ValueError(f"expected the keys {', '.join(shape)}")
+    for part, inner in zip(shape.values(), value.values(), strict=True):
+        if type(part) is not str:
+            _read(part, inner, fields)
+        elif not same(fields.setdefault(part, inner), inner):
+            raise ValueError(f"two values for {part}")
 
 
-_DESIGN = _Object(DESIGN)
+def _fill(shape: dict, fields: dict) -> dict:
+    """What `_read` reads: the values of `fields` in the places of `shape`."""
+    return {key: fields[part] if type(part) is str else _fill(part, fields) for key, part in shape.items()}
 
 
 def _details_of(brief: Any) -> dict:

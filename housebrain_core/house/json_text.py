@@ -56,8 +56,8 @@ def to_bytes(value: Any) -> bytes:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values that are no containers are equal in JSON too: 1 is neither 1.0 nor true."""
-    return type(one) is type(other) and one == other
+    """Whether two values that are no containers are equal in JSON too: 1 is neither 1.0 nor true, 0.0 is not -0.0."""
+    return one is other or (type(one) is type(other) and one == other and (one != 0 or str(one) == str(other)))
 
 
 def is_number(value: Any) -> TypeGuard[int | float]:
@@ -104,7 +104,7 @@ def _explain(data: bytes, error: Exception) -> str:
 class StrictJSONError(HouseBrainError, ValueError):
     """Text that is not exactly one JSON object. `kind` says why; see `strict_json_parse`."""
 
-    def __init__(self, kind: str, detail: str = ""):
+    def __init__(self, kind: str, detail: str = "") -> None:
         super().__init__(f"{kind}: {detail}" if detail else kind)
         self.kind = kind
 

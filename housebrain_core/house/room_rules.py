@@ -98,9 +98,8 @@ def ceiling_height(case: Case) -> Findings:
     if not heights:
         return None
     limit = case.limits["ceiling"]
-    return [
-        f"{name_rooms(level)}: {height:g} ft high, needs {limit:g} ft" for level, height in heights if height < limit
-    ]
+    low = [(level, height) for level, height in heights if height < limit]
+    return [f"{name_rooms(level)}: {height:g} ft high, needs {limit:g} ft" for level, height in low]
 
 
 def stairs(case: Case) -> Findings:

@@ -6,6 +6,7 @@ bounded numbers, fixed order, no extra fields. Its JSON schema drives constraine
 schema-valid rates are measured on it.
 """
 
+from collections.abc import Callable
 from itertools import combinations
 from typing import Annotated, Any, Literal
 
@@ -18,10 +19,9 @@ ABSENT: Any = None
 
 
 class Tolerant(BaseModel):
+    """Reads what it knows and keeps all other fields."""
+
     model_config = ConfigDict(extra="allow", populate_by_name=True, defer_build=True)  # most commands use none
-
-
-# --- the brief
 
 
 class Setbacks(Tolerant):
@@ -34,6 +34,8 @@ class Setbacks(Tolerant):
 
 
 class BasicDetails(Tolerant):
+    """The figures of a brief."""
+
     totalArea: Positive
     unit: Literal["sqft", "sqm"] = "sqft"
     bedrooms: int = Field(ge=0, le=20)
@@ -44,6 +46,8 @@ class BasicDetails(Tolerant):
 
 
 class Plot(Tolerant):
+    """The land that the house stands on."""
+
     length: Positive | None = None
     width: Positive | None = None
     unit: Literal["ft", "m"] = "ft"
@@ -55,6 +59,8 @@ class Plot(Tolerant):
 
 
 class RoomNeed(Tolerant):
+    """Rooms of one kind that the client asks for; areas in square feet."""
+
     type: str
     count: int = Field(default=1, ge=1)
     minArea: NotNegative | None = Field(default=None, validation_alias=AliasChoices("minArea", "area", "min_area"))
@@ -68,9 +74,6 @@ class HouseBrief(Tolerant):
     roomBreakdown: list[RoomNeed] = Field(default_factory=list)
 
 
-# --- the design
-
-
 class Bounds(Tolerant):
     """A rectangle in feet: south-west corner, extent to the east (width) and to the north (height)."""
 
@@ -80,23 +83,31 @@ class Bounds(Tolerant):
     height: Positive
 
 
-class Door(Tolerant):
+class Opening(Tolerant):
+    """What doors and windows have in common; lengths in feet."""
+
     wall: str | None = None
     position: Any = None
     width: float | None = None
+
+
+class Door(Opening):
+    """A door, and the room behind it."""
+
     to_room: str | None = Field(
         default=None, validation_alias=AliasChoices("to_room", "room2", "connecting_room_id", "connects_to")
     )
 
 
-class Window(Tolerant):
-    wall: str | None = None
-    position: Any = None
-    width: float | None = None
+class Window(Opening):
+    """A window."""
+
     height: float | None = None
 
 
 class Room(Tolerant):
+    """A room with its openings."""
+
     id: str
     type: str
     bounds: Bounds
@@ -111,6 +122,8 @@ class Room(Tolerant):
 
 
 class Stair(Tolerant):
+    """Stairs between two levels; lengths in feet."""
+
     floor_from: int | None = None
     floor_to: int | None = None
     bounds: Bounds | None = None
@@ -118,6 +131,8 @@ class Stair(Tolerant):
 
 
 class Level(Tolerant):
+    """One floor; heights in feet."""
+
     level_number: int
     height: float | None = None
     rooms: list[Room] = Field(default_factory=list)
@@ -137,21 +152,19 @@ class HouseDesign(Tolerant):
 
     @property
     def has_geometry(self) -> bool:
+        """Whether any level has rooms."""
         return any(level.rooms for level in self.levels)
 
-
-# --- the answer
 
 Three = Literal["Low", "Medium", "High"]
 Feet = Annotated[int, Field(ge=0, le=999)]
 WALLS = ("north", "east", "south", "west")
 FEATURES = ("gas", "solar_ready", "sprinklers", "fire_walls", "ramp", "accessible_bathroom")
 FEATURE_LISTS = [list(some) for size in range(len(FEATURES) + 1) for some in combinations(FEATURES, size)]
-_SELECTIONS = frozenset(map(tuple, FEATURE_LISTS))
 
 
 def _check_features(value: list[str]) -> list[str]:
-    if tuple(value) not in _SELECTIONS:
+    if value != [feature for feature in FEATURES if feature in value]:
         raise ValueError(f"features are a selection of {FEATURES}, in this order")
     return value
 
@@ -164,8 +177,9 @@ def _two_decimals(value: float) -> float:
 
 def _tuple_schema(*items: dict) -> WithJsonSchema:
     """A JSON array of exactly these items; pydantic's own tuple schema has no upper bound in some engines."""
+    size = len(items)
     return WithJsonSchema(
-        {"type": "array", "prefixItems": list(items), "minItems": len(items), "maxItems": len(items), "items": False}
+        {"type": "array", "prefixItems": [*items], "minItems": size, "maxItems": size, "items": False}
     )
 
 
@@ -173,17 +187,16 @@ _FEET = {"type": "integer", "minimum": 0, "maximum": 999}
 _WALL = {"enum": list(WALLS)}
 
 
-def _lengths(value: list) -> list:
-    """Checks a list that begins with a wall, or not, and goes on in whole feet."""
+def _check_lengths(value: list) -> None:
     if not all(type(item) is int and 0 <= item <= 999 for item in value):
         raise ValueError("lengths are whole feet, 0 to 999")
-    return value
 
 
 def _pair(value: list) -> list:
     if len(value) != 2:
         raise ValueError("a size or place is two lengths")
-    return _lengths(value)
+    _check_lengths(value)
+    return value
 
 
 def _size(value: list) -> list:
@@ -192,11 +205,11 @@ def _size(value: list) -> list:
     return value
 
 
-def _opening(size: int):
+def _opening(size: int) -> Callable[[list], list]:
     def check(value: list) -> list:
         if len(value) != size or value[0] not in WALLS:
             raise ValueError(f"an opening is a wall and {size - 1} lengths")
-        _lengths(value[1:])
+        _check_lengths(value[1:])
         return value
 
     return check
@@ -218,10 +231,14 @@ RoomType = Literal[
 
 
 class Strict(BaseModel):
+    """Takes exactly its fields, each of exactly its type."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class AnswerPlace(Strict):
+    """Where stairs are."""
+
     size: Size
     """Width (to the east) and height (to the north) in feet."""
     at: Pair
@@ -229,6 +246,8 @@ class AnswerPlace(Strict):
 
 
 class AnswerRoom(Strict):
+    """A room of an answer."""
+
     room: RoomType
     size: Size
     at: Pair
@@ -239,6 +258,8 @@ class AnswerRoom(Strict):
 
 
 class AnswerLevel(Strict):
+    """A floor of an answer."""
+
     height: Feet
     rooms: Annotated[list[AnswerRoom], Field(max_length=16)]
     stairs: Annotated[list[AnswerPlace], Field(max_length=2)]

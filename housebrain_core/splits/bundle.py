@@ -1,6 +1,10 @@
-"""What a person uploads to train one split: split_04.zip, read as it is, or unpacked, as Kaggle does by itself."""
+"""What a person uploads to train one split: split_04.zip, read as it is, or unpacked, as Kaggle does by itself.
+
+It holds prompts and completions, a manifest, and the source files of this package.
+"""
 
 import io
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -12,7 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from housebrain_core.errors import DataError
-from housebrain_core.manifests import check_files, read_manifest
+from housebrain_core.manifests import check_files, read_manifest, seal, sha256_of
+from housebrain_core.outputs import write_zip
+from housebrain_core.splits.source_files import hash_source, read_source
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "prompt", "completion", "metadata")])
 FORMAT = 2
@@ -20,6 +26,8 @@ FORMAT = 2
 READABLE = (1, FORMAT)
 CODEC = 1
 """Version of prompts and completions (codec.VERSION) that this code trains on."""
+GROUP = 5_000
+"""Rows of a table that are compressed together."""
 MEMBER_LIMIT = 4 * 2**30  # bytes that one unpacked member may have: a guard against zip bombs
 
 
@@ -40,6 +48,12 @@ def is_bundle(path: Path) -> bool:
 def read_bundle(path: Path) -> Bundle:
     """Reads a bundle, packed or unpacked, and checks every file of its data.
 
+    Args:
+        path: a zip or a folder.
+
+    Returns:
+        Its tables, with the columns of `SCHEMA`, and its manifest.
+
     Raises:
         DataError: it is damaged, or of another format.
     """
@@ -48,7 +62,13 @@ def read_bundle(path: Path) -> Bundle:
 
 
 def read_bundle_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a bundle, packed or unpacked; nothing else of it is checked.
+    """Reads the manifest of a bundle, packed or unpacked; nothing else of it is checked.
+
+    Args:
+        path: a zip or a folder.
+
+    Returns:
+        The manifest.
 
     Raises:
         DataError: this is no bundle, or its zip is damaged.
@@ -98,8 +118,50 @@ def _read(place: Path | zipfile.Path) -> Bundle:
             "Use the notebook that came with the bundle, or split the dataset again."
         )
     names = ["train.parquet", "validation.parquet"]
-    check_files(place, {"files": dict.fromkeys(names, {}) | manifest["files"]})
-    train, validation = (pq.read_table(io.BytesIO((place / name).read_bytes())) for name in names)
-    if any(not set(SCHEMA.names) <= set(table.column_names) for table in (train, validation)):
+    check_files(place, {"files": {name: {} for name in names} | manifest["files"]})
+    tables = [pq.read_table(io.BytesIO((place / name).read_bytes())) for name in names]
+    if any(not set(SCHEMA.names) <= set(table.column_names) for table in tables):
         raise DataError(f"{place} lacks one of the columns {', '.join(SCHEMA.names)}. Split the dataset again.")
-    return Bundle(manifest["name"], train, validation, manifest)
+    return Bundle(manifest["name"], *tables, manifest)
+
+
+def write_bundle(folder: Path, name: str, train: pa.Table, validation: pa.Table, **about: Any) -> Path:
+    """Writes folder/name.zip: the samples, the code of this package, and a manifest; same contents, same bytes.
+
+    Args:
+        folder: where the zip will be.
+        name: of the bundle, without .zip.
+        train: training samples, with the columns of `SCHEMA`.
+        validation: validation samples, with the same columns.
+        about: what its manifest says besides.
+
+    Returns:
+        The zip's path.
+    """
+    source = read_source()
+    code: dict[str, Path | bytes] = {file: text.encode() for file, text in source.items()}
+    hashes = {file: sha256_of(data) for file, data in code.items()}
+    plan = {"leg": None, "legs": None, "parent_sha256": None}  # as in run.json; None where there is no plan of rounds
+    inside = folder / f".{name}.contents"
+    inside.mkdir(parents=True)
+    write_table(train, inside / "train.parquet")
+    write_table(validation, inside / "validation.parquet")
+    seal(inside, "bundle", name=name, format=FORMAT, code=hashes, code_sha256=hash_source(source), **plan, **about)
+    members: dict[str, Path | bytes] = {file.name: file for file in sorted(inside.iterdir())}
+    path = folder / f"{name}.zip"
+    write_zip(path, [(f"{name}/{file}", contents) for file, contents in (members | code).items()])
+    shutil.rmtree(inside)
+    return path
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Writes samples as Parquet.
+
+    Level 6 takes two thirds of the time of level 8 for 8 % more bytes; lengths apart from the texts save 3 %.
+    """
+    pq.write_table(
+        table, path, row_group_size=GROUP, compression="zstd", compression_level=6, use_dictionary=False,
+        write_statistics=False, data_page_size=2**26, column_encoding={
+            column: "DELTA_BYTE_ARRAY" if column == "id" else "DELTA_LENGTH_BYTE_ARRAY" for column in SCHEMA.names
+        },
+    )  # fmt: skip

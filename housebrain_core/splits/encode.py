@@ -1,23 +1,27 @@
-"""Reads a whole dataset and encodes every sample, on all cores, into tables in memory."""
+"""Any dataset as prompts and completions: encoded whole, on all cores, as one bundle, or its validation part alone."""
 
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from housebrain_core.config import SplitConfig
 from housebrain_core.data.conditions import Condition
-from housebrain_core.data.files import find_parts
+from housebrain_core.data.files import find_parts, is_validation_part
 from housebrain_core.data.processes import map_chunks
-from housebrain_core.data.samples import Item, Part, ReadLog, list_items
+from housebrain_core.data.samples import Item, Part, ReadLog, list_items, read_parts
 from housebrain_core.errors import DataError
 from housebrain_core.house import codec
+from housebrain_core.manifests import MANIFEST, read_manifest
 from housebrain_core.progress import with_bar
-from housebrain_core.splits.bundle import SCHEMA
+from housebrain_core.splits.bundle import SCHEMA, Bundle, is_bundle, read_bundle
+from housebrain_core.splits.parts import SUMMARY, read_splits
 
 ENCODED = pa.schema([*SCHEMA, ("content", pa.int64()), ("file", pa.string())])
 """Columns of encoded samples: those of a bundle, a hash of prompt and completion, and the .json file of the sample, or
@@ -149,3 +153,62 @@ def to_batch(rows: list[list]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(
         [pa.array(column, kind.type) for column, kind in zip(columns, ENCODED, strict=True)], schema=ENCODED
     )
+
+
+def hash_table(table: pa.Table) -> str:
+    """A hash over the ids, prompts and completions of a table, in order, each followed by a zero byte."""
+    digest = hashlib.sha256()
+    for batch in table.to_batches():
+        for row in zip(*(batch[name].to_pylist() for name in ("id", "prompt", "completion")), strict=True):
+            digest.update("".join(f"{text}\0" for text in row).encode())
+    return digest.hexdigest()
+
+
+def bundle_from_dataset(source: Path) -> Bundle:
+    """Any dataset as the bundle that one split of it would be; nothing is written.
+
+    Raises:
+        DataError: it cannot be read, or has no validation samples.
+    """
+    if (source / SUMMARY).is_file():
+        raise DataError(f"{source} holds all splits; name the bundle of one, such as {source / 'split_01.zip'}.")
+    dataset = encode_dataset(source, ReadLog(strict=True), lambda line: None)
+    train = dataset.tables["train"].select(SCHEMA.names)
+    validation = dataset.tables["validation"].select(SCHEMA.names)
+    validation = validation.slice(0, SplitConfig(source=source).validation_samples)
+    if not train.num_rows or not validation.num_rows:
+        raise DataError(f"{source} needs samples for training and for validation.")
+    digest = hash_table(train)
+    manifest = {"codec_version": codec.VERSION, "dataset": digest, "split_id": None, "splits": 1}
+    if (source / MANIFEST).is_file():  # a folder of a splits folder knows which split it is
+        manifest |= read_manifest(source, "split")
+    manifest["files"] = {"train.parquet": {"sha256": digest}}
+    return Bundle(source.name, train, validation, manifest)
+
+
+def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]:
+    """Validation samples as prompts and completions.
+
+    Args:
+        data: a splits folder (its common validation sample), a bundle, any dataset, or its validation part alone.
+        limit: samples at most.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not data.exists():
+        raise DataError(f"{data} does not exist. Say with --data where validation samples are: splits, or a dataset.")
+    if (data / SUMMARY).is_file():
+        data = data / read_splits(data)[0].bundle
+    if is_bundle(data):
+        bundle = read_bundle(data)
+        codec.check_version(bundle.manifest.get("codec_version"), str(data))
+        columns = [bundle.validation.column(name).to_pylist() for name in ("prompt", "completion")]
+        examples = [codec.Example(*row) for row in zip(*columns, strict=True)][:limit]
+    else:
+        parts = ("train", "validation") if is_validation_part(data) else ("validation",)
+        samples = (sample for _, sample, _ in read_parts(data, parts, ReadLog(strict=True)))
+        examples = [codec.encode(sample) for sample in islice(samples, limit)]
+    if not examples:
+        raise DataError(f"{data} has no validation samples.")
+    return examples

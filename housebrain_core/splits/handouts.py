@@ -5,8 +5,6 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from housebrain_core.manifests import to_json
 from housebrain_core.platforms import TIME_BUDGET_HOURS
 from housebrain_core.splits import costs
@@ -14,6 +12,7 @@ from housebrain_core.splits.assignments import Assignment, Training, notebook_pa
 from housebrain_core.splits.kaggle import CLIENT, push_commands, references, resume_command, write_folders
 from housebrain_core.splits.notebooks import default_settings, fill_in, read_rendered
 from housebrain_core.splits.parts import SplitPart
+from housebrain_core.templates import render
 
 GUIDE = ("base_model", "batch_size", "gradient_accumulation_steps", "max_length", "epochs", "lora_r", "save_steps")
 """Settings that training_configs.json always has; those that were chosen are added."""
@@ -110,15 +109,9 @@ def write_handout(part: SplitPart, splits: int, training: Training, filled_in: d
         training: settings of all splits.
         filled_in: settings that the split's notebook has filled in, by name.
     """
-    templates = Environment(
-        loader=PackageLoader("housebrain_core.splits", "."),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    return templates.get_template("handout.md.jinja").render(
+    return render(
+        "splits",
+        "handout.md.jinja",
         part=part,
         splits=splits,
         size=describe_size(part.bundle_bytes),

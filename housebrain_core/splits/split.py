@@ -2,75 +2,20 @@
 
 import errno
 import random
-import shutil
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 
 from housebrain_core.config import SplitConfig
 from housebrain_core.data.conditions import parse_condition
-from housebrain_core.data.files import is_validation_part
-from housebrain_core.data.samples import ReadLog, read_parts, read_samples
-from housebrain_core.errors import ConfigError, DataError
-from housebrain_core.house import codec
-from housebrain_core.manifests import MANIFEST, read_manifest, seal, sync_folder, to_json
-from housebrain_core.outputs import check_folder
+from housebrain_core.data.samples import ReadLog, read_samples
+from housebrain_core.errors import DataError
+from housebrain_core.manifests import seal, to_json
+from housebrain_core.outputs import check_replaceable, staged_output
 from housebrain_core.splits.assignments import Assignment, assign
-from housebrain_core.splits.bundle import SCHEMA, Bundle, is_bundle, read_bundle
 from housebrain_core.splits.encode import EncodedDataset, encode_dataset
 from housebrain_core.splits.handouts import describe_folder, describe_size, hand_out
-from housebrain_core.splits.parts import SUMMARY, SplitSummary, read_splits
-from housebrain_core.splits.write import hash_table, write_splits
-
-
-def bundle_from_dataset(source: Path) -> Bundle:
-    """Any dataset as the bundle that one split of it would be; nothing is written.
-
-    Raises:
-        DataError: it cannot be read, or has no validation samples.
-    """
-    if (source / SUMMARY).is_file():
-        raise DataError(f"{source} holds all splits; name the bundle of one, such as {source / 'split_01.zip'}.")
-    dataset = encode_dataset(source, ReadLog(strict=True), lambda line: None)
-    train = dataset.tables["train"].select(SCHEMA.names)
-    validation = dataset.tables["validation"].select(SCHEMA.names)
-    validation = validation.slice(0, SplitConfig(source=source).validation_samples)
-    if not train.num_rows or not validation.num_rows:
-        raise DataError(f"{source} needs samples for training and for validation.")
-    digest = hash_table(train)
-    manifest = {"codec_version": codec.VERSION, "dataset": digest, "split_id": None, "splits": 1}
-    if (source / MANIFEST).is_file():  # a folder of a splits folder knows which split it is
-        manifest |= read_manifest(source, "split")
-    manifest["files"] = {"train.parquet": {"sha256": digest}}
-    return Bundle(source.name, train, validation, manifest)
-
-
-def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]:
-    """Validation samples as prompts and completions.
-
-    Args:
-        data: a splits folder (its common validation sample), a bundle, any dataset, or its validation part alone.
-        limit: samples at most.
-
-    Raises:
-        DataError: there are none.
-    """
-    if not data.exists():
-        raise DataError(f"{data} does not exist. Say with --data where validation samples are: splits, or a dataset.")
-    if (data / SUMMARY).is_file():
-        data = data / read_splits(data)[0].bundle
-    if is_bundle(data):
-        bundle = read_bundle(data)
-        codec.check_version(bundle.manifest.get("codec_version"), str(data))
-        columns = [bundle.validation.column(name).to_pylist() for name in ("prompt", "completion")]
-        examples = [codec.Example(*row) for row in zip(*columns, strict=True)][:limit]
-    else:
-        parts = ("train", "validation") if is_validation_part(data) else ("validation",)
-        samples = (sample for _, sample, _ in read_parts(data, parts, ReadLog(strict=True)))
-        examples = [codec.encode(sample) for sample in islice(samples, limit)]
-    if not examples:
-        raise DataError(f"{data} has no validation samples.")
-    return examples
+from housebrain_core.splits.parts import SUMMARY, SplitSummary
+from housebrain_core.splits.write import write_splits
 
 
 def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) -> SplitSummary:
@@ -87,25 +32,21 @@ def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) ->
         DataError: the dataset cannot be read, or too many samples are bad; nothing is written then.
         ConfigError: the output exists, there are fewer samples than splits, or who trains what cannot be used.
     """
-    _refuse_existing(config)
+    check_replaceable(config.output, "splits", config.overwrite)
     assignment = assign(config)
     dataset = choose_samples(config, report)
     picked = choose_validation(dataset.tables["validation"].num_rows, config)
     report(describe_counts(dataset, len(picked)))
-    staging = config.output.with_name(f".{config.output.name}.partial")
-    shutil.rmtree(staging, ignore_errors=True)
     try:
-        staging.mkdir(parents=True)
-        summary = _write_folder(config, dataset, picked, assignment, staging, report)
-    except BaseException as error:
-        shutil.rmtree(staging, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in NO_SPACE:
-            raise DataError(
-                f"{config.output} cannot be written: no space left there. What was written is removed again. "
-                "Free some space, or choose an --output on another disk; beside the source, files are links."
-            ) from None
-        raise
-    _put_in_place(staging, config.output)
+        with staged_output(config.output, "splits", config.overwrite) as staging:
+            summary = _write_folder(config, dataset, picked, assignment, staging, report)
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        raise DataError(
+            f"{config.output} cannot be written: no space left there. What was written is removed again. "
+            "Free some space, or choose an --output on another disk; beside the source, files are links."
+        ) from None
     report(describe_folder(config.output, summary.parts))
     return summary
 
@@ -149,17 +90,6 @@ def describe_counts(dataset: EncodedDataset, picked: int) -> str:
     return f"{train:,} training samples, {validation:,} for validation{held_out}, of them {picked:,} in every bundle"
 
 
-def _put_in_place(staging: Path, output: Path) -> None:
-    """Renames the finished folder; one that it replaces is deleted only after that."""
-    replaced = output.with_name(f".{output.name}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if output.exists():
-        output.rename(replaced)
-    staging.rename(output)
-    sync_folder(output.parent.absolute())
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
 def choose_validation(count: int, config: SplitConfig) -> list[int]:
     """Positions of the validation samples that every bundle carries."""
     if not count:
@@ -168,24 +98,13 @@ def choose_validation(count: int, config: SplitConfig) -> list[int]:
     return sorted(random.Random(config.seed).sample(range(count), min(count, config.validation_samples)))
 
 
-def _refuse_existing(config: SplitConfig) -> None:
-    output = config.output
-    check_folder(output)
-    if not output.exists():
-        return
-    if not config.overwrite:
-        raise ConfigError(f"{output} exists already. Choose another --output, or replace it with --overwrite.")
-    try:
-        read_manifest(output, "splits")  # only a folder that we wrote is ever removed
-    except DataError:
-        raise DataError(
-            f"{output} is not a whole folder of `housebrain split`, and --overwrite replaces nothing else. "
-            "Choose another --output, or move it away yourself."
-        ) from None
-
-
 def _write_folder(
-    config: SplitConfig, dataset: EncodedDataset, picked: list[int], assignment: Assignment, staging: Path, report
+    config: SplitConfig,
+    dataset: EncodedDataset,
+    picked: list[int],
+    assignment: Assignment,
+    staging: Path,
+    report: Callable[[str], None],
 ) -> SplitSummary:
     """All files of a splits folder into `staging`, the manifest last."""
     about, parts = write_splits(config, dataset, picked, assignment.jobs, staging)
@@ -206,7 +125,7 @@ def _write_folder(
         bad=[bad._asdict() for bad in dataset.log.bad],
         parts=parts,
     )
-    written = summary.model_dump(exclude_none=False)
+    written = summary.model_dump()
     (staging / SUMMARY).write_text(to_json(written))
     names = [SUMMARY, *(part.bundle for part in parts), *hand_out(staging, parts, assignment)]
     seal(staging, "splits", names, **about, parts=written["parts"])

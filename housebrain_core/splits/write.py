@@ -1,6 +1,5 @@
 """Cuts an encoded dataset, and writes the tree and the bundle of every split."""
 
-import hashlib
 import json
 import os
 import random
@@ -20,9 +19,8 @@ from housebrain_core.house import codec
 from housebrain_core.manifests import seal, sha256_of
 from housebrain_core.progress import with_bar
 from housebrain_core.splits.assignments import Job
-from housebrain_core.splits.bundle import SCHEMA
-from housebrain_core.splits.bundle_writer import write_bundle
-from housebrain_core.splits.encode import EncodedDataset
+from housebrain_core.splits.bundle import SCHEMA, write_bundle
+from housebrain_core.splits.encode import EncodedDataset, hash_table
 from housebrain_core.splits.parts import SplitPart
 
 FLOOR_SAMPLES = 5_000
@@ -122,15 +120,6 @@ def describe_dataset(config: SplitConfig, dataset: EncodedDataset) -> dict:
     texts = zip(chosen["prompt"].to_pylist(), chosen["completion"].to_pylist(), strict=True)
     samples = (dict(zip(("input", "output"), codec.restore(*pair), strict=True)) for pair in texts)
     return about | {"entropy_nats_per_sample": entropy_floor(study_fields(make_columns(samples)))}
-
-
-def hash_table(table: pa.Table) -> str:
-    """A hash over the ids, prompts and completions of a table, in order, each followed by a zero byte."""
-    digest = hashlib.sha256()
-    for batch in table.to_batches():
-        for row in zip(*(batch[name].to_pylist() for name in ("id", "prompt", "completion")), strict=True):
-            digest.update("".join(f"{text}\0" for text in row).encode())
-    return digest.hexdigest()
 
 
 # --- the tree

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from housebrain_core.adapters.adapter import check_base_settings, read_adapter, try_adapters
+from housebrain_core.adapters.adapter import check_base_settings, read_adapter
 from housebrain_core.adapters.compatibility import check_mergeable
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError, ConfigError
@@ -130,7 +130,7 @@ def test_other_datasets_are_refused_by_name_unless_they_are_accepted(copies):
     for number, (folder, dataset) in enumerate(zip(copies, (own, own, "f" * 64), strict=True), 1):
         assert f"{folder.name} on split {number} of 3 of {dataset[:8]}" in str(refused.value)
     accepted = MergeConfig(models=copies, output=copies[0].parent / "out", accept_mixed_data=True)
-    warnings = merge_adapters(accepted, report=lambda line: None)["warnings"]
+    warnings = merge_adapters(accepted, report=lambda line: None).warnings
     assert any("trained on different datasets" in line for line in warnings)
     assert json.loads((accepted.output / "run.json").read_text())["data"]["dataset"] is None
 
@@ -173,13 +173,3 @@ def test_settings_of_a_base_that_no_model_would_use_are_refused(adapters, base, 
     check_base_settings(adapters, known, False)
     check_base_settings(whole, None, True)
     check_base_settings([tmp_path / "gone"], known, True)  # which is said by who reads it
-
-
-def test_what_adapters_have_in_common_is_held_once_and_what_differs_is_each_ones_own(copies):
-    change_config(copies[2], lora_alpha=64)
-    change_tensors(copies[1], lambda tensors: {name: value.half() for name, value in tensors.items()})
-    alone = [read_adapter(folder) for folder in copies]
-    one, half, other = try_adapters(copies)
-    assert [one, half, other] == alone
-    assert one.shapes is half.shapes is other.shapes and one.entries is other.entries
-    assert half.entries != one.entries and other.scaling != one.scaling == half.scaling

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from housebrain_core.adapters.adapter import read_adapter
 from housebrain_core.adapters.archives import unpacked
 from housebrain_core.adapters.convert import convert_adapters
-from housebrain_core.adapters.tensors import read_header, write_tensors
+from housebrain_core.adapters.tensors import read_header, write_matrices
 from housebrain_core.config import ConvertConfig
 from housebrain_core.errors import AdapterError
 
@@ -51,7 +51,7 @@ def test_a_zip_is_an_adapter_too(inside, tmp_path):
     folder = make_adapter(tmp_path / "a")
     path = zip_of(tmp_path / "hb-kaggle-04.zip", {f"{inside}{p.name}": p.read_bytes() for p in folder.iterdir()})
     result = merge(path, tmp_path / "out")
-    assert result["inputs"][0]["name"] == "hb-kaggle-04"
+    assert result.inputs[0].name == "hb-kaggle-04"
     assert torch.allclose(merged_update(path, tmp_path / "out"), EXPECTED, atol=1e-5)
 
 
@@ -239,8 +239,6 @@ def test_what_cannot_be_converted_is_said_in_one_sentence(tmp_path):
 def test_our_writer_gives_the_bytes_of_the_library(tmp_path):
     values = tensors()
     save_file(values, tmp_path / "theirs", metadata={"format": "pt"})
-    write_tensors(
-        tmp_path / "ours", {n: tuple(values[n].shape) for n in sorted(values)}, [values[n] for n in sorted(values)]
-    )
+    write_matrices(tmp_path / "ours", {name: value.numpy() for name, value in reversed(values.items())})
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
     assert list(read_header(tmp_path / "ours")) == sorted(values)

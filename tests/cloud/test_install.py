@@ -1,4 +1,4 @@
-"""The install cell's decisions; tests/test_notebooks.py lets it run pip in an image as it is."""
+"""The install cell's decisions; tests/test_cloud_sessions.py lets it run pip in an image as it is."""
 
 import subprocess
 import sys

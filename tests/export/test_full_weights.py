@@ -13,10 +13,10 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.export import into_base
-from housebrain_core.export.base_weights import INDEX
 from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.manifests import check_files, read_manifest
 from housebrain_core.merge.merge import merge_adapters
+from housebrain_core.train.base_models import INDEX
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -24,11 +24,13 @@ WEIGHTS = "adapter_model.safetensors"
 @pytest.fixture
 def any_base(monkeypatch):
     """Bases that are no adapter's own."""
-    monkeypatch.setattr(into_base, "find_base_folder", lambda name, adapter: (into_base.Path(name), "of the test"))
+    monkeypatch.setattr(into_base, "find_base_folder", lambda name, adapters: (into_base.Path(name), "of the test"))
 
 
-def merge(models, output, **more) -> dict:
-    return merge_adapters(MergeConfig(models=models, output=output, **more), report=lambda line: None)
+def merge(models, output, **more):
+    config = MergeConfig(models=models, output=output, **more)
+    stage = into_base.merge_into_base if config.into_base else merge_adapters
+    return stage(config, report=lambda line: None)
 
 
 def small_base(folder, width: int = 64, shards: str = "40KB", **more):
@@ -106,7 +108,7 @@ def test_several_adapters_are_merged_first_and_exactly(adapters, base, tmp_path)
 @pytest.mark.parametrize("width", [64, 72])
 def test_the_dequantised_view_keeps_the_blocks_of_nf4_in_any_width(any_base, width, tmp_path, monkeypatch):
     base, adapter = small_base(tmp_path / "base", width), small_adapter(tmp_path / "a", width)
-    monkeypatch.setattr(into_base, "BLOCK", 1000)
+    monkeypatch.setattr(into_base, "ROWS", 7)
     merge([adapter], tmp_path / "full", into_base=str(base), base_view="nf4-dequant", accept_plain=True)
     before, after = weights_of(base), weights_of(tmp_path / "full")
     for name in (name for name in before if "q_proj" in name or "down_proj" in name):
@@ -127,7 +129,8 @@ def test_transformers_and_housebrain_load_it_and_tied_embeddings_stay_tied(adapt
     assert answered.tokens
 
 
-def test_the_index_names_the_file_of_every_tensor_and_the_true_size(any_base, tmp_path):
+def test_the_index_names_the_file_of_every_tensor_and_the_true_size(any_base, tmp_path, monkeypatch):
+    monkeypatch.setattr(into_base, "SHARD_BYTES", 40_000)
     base, adapter = small_base(tmp_path / "base"), small_adapter(tmp_path / "a")
     for path in base.glob("*.safetensors"):  # float32 on disk, so that the size changes
         save_file({name: value.float() for name, value in load_file(path).items()}, path, metadata={"format": "pt"})
@@ -143,7 +146,7 @@ def check_index(folder) -> None:
     assert index["metadata"]["total_size"] == sum(v.numel() * v.element_size() for v in weights_of(folder).values())
 
 
-def test_an_index_of_one_file_is_written_anew_too(any_base, tmp_path):
+def test_one_file_is_written_without_the_index_that_the_base_had(any_base, tmp_path):
     base, adapter = small_base(tmp_path / "base", shards="5GB"), small_adapter(tmp_path / "a")
     name = "model-00001-of-00001.safetensors"
     tensors = {key: value.float() for key, value in load_file(base / "model.safetensors").items()}
@@ -151,8 +154,9 @@ def test_an_index_of_one_file_is_written_anew_too(any_base, tmp_path):
     save_file(tensors, base / name, metadata={"format": "pt"})
     (base / INDEX).write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(tensors, name)}))
     merge([adapter], tmp_path / "full", into_base=str(base), accept_plain=True)
-    check_index(tmp_path / "full")
-    AutoModelForCausalLM.from_pretrained(tmp_path / "full")
+    assert [path.name for path in (tmp_path / "full").glob("model*")] == ["model.safetensors"]
+    _, notes = AutoModelForCausalLM.from_pretrained(tmp_path / "full", output_loading_info=True)
+    assert not any(notes[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
 
 
 def test_a_single_file_beside_a_foreign_index_is_what_transformers_would_load(any_base, tmp_path):
@@ -210,7 +214,7 @@ def test_the_same_inputs_give_the_same_bytes_in_any_order(adapters, base, tmp_pa
 
 
 def test_another_base_than_the_one_trained_on_is_refused(adapters, tmp_path):
-    with pytest.raises(ConfigError, match="the very base model they were trained on"):
+    with pytest.raises(ConfigError, match="the very base model of the training"):
         merge(adapters, tmp_path / "full", into_base=str(small_base(tmp_path / "base")))
     assert not (tmp_path / "full").exists()
 
@@ -225,5 +229,5 @@ def test_a_base_in_the_cache_of_the_hub_is_found_without_network(tmp_path, monke
         monkeypatch.setenv(name, value)
         monkeypatch.setattr(constants, name, str(cache) if name == "HF_HUB_CACHE" else True)
     result = merge([small_adapter(tmp_path / "a")], tmp_path / "full", into_base="some/base", accept_plain=True)
-    assert result["base"]["revision"] == commit
+    assert result.base.revision == commit
     assert set(weights_of(tmp_path / "full")) == set(weights_of(tmp_path / "base"))

@@ -1,55 +1,152 @@
-"""Bundles read as they come: packed, unpacked, zipped again; damaged, unsafe or of another format they are refused."""
+"""Bundles: what is in them, and how they are read in any form that a platform gives them."""
 
 import json
 import shutil
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from housebrain_core.errors import DataError
-from housebrain_core.splits.bundle import FORMAT, is_bundle, read_bundle, read_bundle_manifest
+from housebrain_core.manifests import read_manifest, sha256_of
+from housebrain_core.splits.bundle import FORMAT, SCHEMA, is_bundle, read_bundle, read_bundle_manifest, write_bundle
+from housebrain_core.splits.source_files import hash_source, read_source
 
-OLD = Path(__file__).parents[1] / "samples_0_1_0" / "split_01.zip"
-
-
-@pytest.fixture
-def bundle(splits) -> Path:
-    return splits / "split_02.zip"
+SOURCE = read_source()
+SAMPLE = Path(__file__).parents[1] / "samples_0_1_0" / "split_01.zip"
 
 
-@pytest.fixture
-def unpacked(bundle, tmp_path) -> Path:
-    with zipfile.ZipFile(bundle) as archive:
+def test_a_bundle_that_version_0_1_0_wrote_is_read():
+    bundle = read_bundle(SAMPLE)
+    assert bundle.manifest["format"] == 1 and bundle.manifest["housebrain"] == "0.1.0" and FORMAT == 2
+    assert bundle.name == "split_01" and (bundle.train.num_rows, bundle.validation.num_rows) == (3, 2)
+    assert all(bundle.train["prompt"].to_pylist()) and all(bundle.train["completion"].to_pylist())
+
+
+def test_a_zip_its_folder_and_one_zipped_again_on_a_mac_hold_the_same(splits, tmp_path):
+    bundle = splits / "split_02.zip"
+    with zipfile.ZipFile(bundle) as archive, zipfile.ZipFile(tmp_path / "again.zip", "w") as again:
         archive.extractall(tmp_path)
-    return tmp_path / "split_02"
+        for name in archive.namelist():
+            again.writestr(f"__MACOSX/{name}", b"a shadow")
+            again.writestr(name, archive.read(name))
+    first = read_bundle(bundle)
+    for path in (tmp_path / "split_02", tmp_path / "again.zip"):
+        other = read_bundle(path)
+        assert is_bundle(path) and other.name == "split_02" and other.manifest == first.manifest
+        assert other.train.equals(first.train) and other.validation.equals(first.validation)
+        assert read_bundle_manifest(path) == first.manifest
+
+
+def test_what_is_no_bundle_is_named(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        read_bundle(tmp_path / "split_09.zip")
+    (tmp_path / "photo.zip").write_bytes(b"no zip")
+    for read in (read_bundle, read_bundle_manifest):
+        with pytest.raises(DataError, match="photo.zip is damaged .*again"):
+            read(tmp_path / "photo.zip")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("notes.txt", "")
+    with pytest.raises(DataError, match="holds no train.parquet"):
+        read_bundle_manifest(tmp_path / "other.zip")
+
+
+@pytest.mark.parametrize("name", ["train.parquet", "validation.parquet"])
+def test_a_changed_or_missing_file_is_named(name, splits, tmp_path):
+    with zipfile.ZipFile(splits / "split_02.zip") as archive:
+        archive.extractall(tmp_path)
+    path = tmp_path / "split_02" / name
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(DataError, match=f"{name} has changed"):
+        read_bundle(path.parent)
+    shutil.copy(path, tmp_path)
+    path.unlink()
+    with pytest.raises(DataError, match=f"{name} is missing"):
+        read_bundle(path.parent)
+
+
+@pytest.mark.parametrize("name", ["../split_02/train.parquet", "/split_02/train.parquet", "a/../../train.parquet"])
+def test_a_member_that_would_leave_its_folder_is_refused_and_nothing_is_written(splits, tmp_path, name):
+    evil = tmp_path / "inside" / "split_02.zip"
+    evil.parent.mkdir()
+    with zipfile.ZipFile(splits / "split_02.zip") as good, zipfile.ZipFile(evil, "w") as bad:
+        for member in good.namelist():
+            bad.writestr(name if member.endswith("train.parquet") else member, good.read(member))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DataError, match="unsafe member"):
+        read_bundle(evil)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_unpacked_bundle_whose_manifest_points_elsewhere_is_refused(splits, tmp_path):
+    with zipfile.ZipFile(splits / "split_02.zip") as archive:
+        archive.extractall(tmp_path)
+    manifest = json.loads((tmp_path / "split_02/manifest.json").read_text())
+    manifest["files"]["../outside"] = manifest["files"]["train.parquet"]
+    (tmp_path / "split_02/manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="outside"):
+        read_bundle(tmp_path / "split_02")
+
+
+@pytest.fixture
+def samples() -> pa.Table:
+    return pa.table([[f"{name} {number}" for number in range(5)] for name in SCHEMA.names], SCHEMA)
+
+
+def test_a_bundle_holds_samples_manifest_and_exactly_the_packages_source_files(splits):
+    with zipfile.ZipFile(splits / "split_02.zip") as archive:
+        members = {name: archive.read(name).decode() for name in archive.namelist() if not name.endswith("parquet")}
+        assert {name for name in archive.namelist() if name.endswith("parquet")} == {
+            "split_02/train.parquet",
+            "split_02/validation.parquet",
+        }
+    assert members.pop("split_02/manifest.json")
+    assert members == {f"split_02/{name}": text for name, text in SOURCE.items()}
+
+
+def test_its_manifest_lists_the_code_and_has_the_fields_of_a_plan(splits):
+    manifest = read_bundle_manifest(splits / "split_02.zip")
+    assert manifest["code_sha256"] == hash_source(SOURCE)
+    assert manifest["code"] == {name: sha256_of(text.encode()) for name, text in SOURCE.items()}
+    assert set(manifest["files"]) == {"train.parquet", "validation.parquet"}
+    assert manifest["format"] == 2
+    assert [manifest[name] for name in ("leg", "legs", "parent_sha256")] == [None, None, None]
+
+
+def test_the_code_adds_at_most_250_kilobytes(splits):
+    with zipfile.ZipFile(splits / "split_02.zip") as archive:
+        code = [member for member in archive.infolist() if not member.filename.endswith("parquet")]
+    headers = sum(2 * len(member.filename) + 76 for member in code)
+    assert sum(member.compress_size for member in code) + headers <= 250_000
+
+
+def test_the_same_samples_give_the_same_bytes_and_are_read_back(samples, tmp_path):
+    paths = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        paths.append(write_bundle(tmp_path / name, "split_04", samples, samples.slice(1, 2), split_id=4, seed=7))
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    bundle = read_bundle(paths[0])
+    assert bundle.train.equals(samples) and bundle.validation.equals(samples.slice(1, 2))
+    assert (bundle.name, bundle.manifest["split_id"], bundle.manifest["seed"]) == ("split_04", 4, 7)
+    assert [path.name for path in (tmp_path / "first").iterdir()] == ["split_04.zip"]
+    with zipfile.ZipFile(paths[0]) as archive:
+        assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert read_manifest(zipfile.Path(archive, "split_04/"), "bundle") == bundle.manifest
 
 
 def rewrite(folder: Path, **changes) -> None:
+    """Changes fields of an unpacked bundle's manifest."""
     path = folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_packed_and_unpacked_hold_the_same(bundle, unpacked):
-    one, other = read_bundle(bundle), read_bundle(unpacked)
-    assert one.name == other.name == "split_02"
-    assert one.train.equals(other.train) and one.validation.equals(other.validation)
-    assert one.manifest["format"] == FORMAT and read_bundle_manifest(bundle) == one.manifest
-    assert is_bundle(bundle) and is_bundle(unpacked) and not is_bundle(unpacked.parent)
-
-
-def test_zipped_again_by_a_mac_it_is_read_too(unpacked, tmp_path):
-    path = tmp_path / "again.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("__MACOSX/split_02/._train.parquet", "")
-        for file in ("train.parquet", "validation.parquet", "manifest.json"):
-            archive.write(unpacked / file, f"split_02/{file}")
-    assert read_bundle(path).train.num_rows == read_bundle(unpacked).train.num_rows
-
-
-def test_what_0_1_0_wrote_is_read():
-    old = read_bundle(OLD)
-    assert old.manifest["format"] == 1 and old.train.num_rows > 0
+@pytest.fixture
+def unpacked(splits, tmp_path) -> Path:
+    with zipfile.ZipFile(splits / "split_02.zip") as archive:
+        archive.extractall(tmp_path)
+    return tmp_path / "split_02"
 
 
 @pytest.mark.parametrize("changes", [{"format": 3}, {"format": None}, {"codec_version": 2}])
@@ -59,36 +156,8 @@ def test_another_format_is_refused_with_what_to_do(changes, unpacked):
         read_bundle(unpacked)
 
 
-def test_a_changed_table_is_named(unpacked):
-    with (unpacked / "train.parquet").open("ab") as file:
-        file.write(b"x")
-    with pytest.raises(DataError, match="train.parquet has changed"):
-        read_bundle(unpacked)
-
-
 def test_a_manifest_that_leaves_a_table_out_hides_nothing(unpacked):
     manifest = json.loads((unpacked / "manifest.json").read_text())
     rewrite(unpacked, files={name: entry for name, entry in manifest["files"].items() if name != "train.parquet"})
     with pytest.raises(DataError, match="train.parquet has changed"):
         read_bundle(unpacked)
-
-
-@pytest.mark.parametrize("name", ["../evil.py", "/evil.py"])
-def test_a_member_that_would_leave_the_folder_is_refused(name, bundle, tmp_path):
-    path = Path(shutil.copy(bundle, tmp_path))
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(name, "x")
-    with pytest.raises(DataError, match="unsafe member"):
-        read_bundle(path)
-
-
-def test_half_a_bundle_no_bundle_and_another_zip_are_told_apart(bundle, tmp_path):
-    (tmp_path / "half.zip").write_bytes(bundle.read_bytes()[:-500])
-    with pytest.raises(DataError, match="is damaged"):
-        read_bundle(tmp_path / "half.zip")
-    with pytest.raises(DataError, match="does not exist"):
-        read_bundle(tmp_path / "gone.zip")
-    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
-        archive.writestr("train/1.json", "{}")
-    with pytest.raises(DataError, match=r"holds no train\.parquet"):
-        read_bundle(tmp_path / "other.zip")

@@ -8,9 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from requests import HTTPError
-
 from notebook_checks import run_find_cell
+from requests import HTTPError
 
 from housebrain_core.cloud import session as cloud
 from housebrain_core.cloud.session import choose_bundle

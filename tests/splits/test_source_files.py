@@ -1,32 +1,48 @@
-"""The source that a bundle carries: every file of the package, under one hash that newlines do not change."""
+"""The package's source files and their hash, which is what a notebook trusts."""
 
 import subprocess
+import sys
 from pathlib import Path
 
+from housebrain_core.splits import source_files
 from housebrain_core.splits.source_files import hash_source, read_source
 
-ROOT = Path(__file__).parents[2]
+PACKAGE = Path(source_files.__file__).parents[1]
 
 
-def test_every_file_of_the_package_that_git_tracks_is_in_it_and_nothing_else():
-    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "housebrain_core"]
+def test_every_file_of_the_package_is_there_and_no_test_cache_or_editors_copy(monkeypatch, tmp_path):
+    command = ["git", "-C", PACKAGE, "ls-files", "--cached", "--others", "--exclude-standard", "."]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert set(read_source()) == {name for name in listed if (ROOT / name).is_file()}
-    assert "housebrain_core/constraints.txt" in read_source()
+    kept = {name for name in listed if (PACKAGE / name).is_file()}
+    assert set(read_source()) == {f"housebrain_core/{name}" for name in kept}
+    assert {"housebrain_core/__init__.py", "housebrain_core/constraints.txt", "housebrain_core/train/run.md.jinja"} <= {
+        *read_source()
+    }
+    for name in ("a.py", "page.html", "note.md", "a.pyc", ".hidden.py", "room/b.py", "room/.ipynb_checkpoints/b.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x = 1")
+    monkeypatch.setattr(source_files.resources, "files", lambda package: tmp_path)
+    assert list(read_source()) == ["housebrain_core/a.py", "housebrain_core/page.html", "housebrain_core/room/b.py"]
+
+
+def test_line_ends_make_no_difference_but_every_character_and_name_does(monkeypatch, tmp_path):
+    hashes = []
+    for text in (b"a\nb\n", b"a\r\nb\r\n", b"a\nb"):
+        (tmp_path / "one.py").write_bytes(text)
+        monkeypatch.setattr(source_files.resources, "files", lambda package: tmp_path)
+        hashes.append(hash_source(read_source()))
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert len({hash_source({"a": "bc"}), hash_source({"ab": "c"}), hash_source({"a": "b", "c": ""})}) == 3
+    assert hash_source({"a": "1", "b": "2"}) == hash_source({"b": "2", "a": "1"})
+
+
+def test_the_hash_is_that_of_other_processes():
+    code = "from housebrain_core.splits.source_files import *; print(hash_source(read_source()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == hash_source(read_source())
 
 
 def test_texts_are_those_of_the_files_with_line_feeds():
     files = read_source()
-    assert files["housebrain_core/cli.py"] == (ROOT / "housebrain_core" / "cli.py").read_text(encoding="utf-8")
+    assert files["housebrain_core/cli.py"] == (PACKAGE / "cli.py").read_text(encoding="utf-8")
     assert not [name for name, text in files.items() if "\r" in text]
-
-
-def test_the_hash_depends_on_names_and_texts_and_not_on_their_order():
-    files = {"a.py": "1\n", "b.py": "2\n"}
-    assert hash_source(files) == hash_source(dict(reversed(files.items())))
-    others = [{"a.py": "1\n"}, {"a.py": "1\n", "c.py": "2\n"}, {"a.py": "2\n", "b.py": "1\n"}, {}]
-    assert len({hash_source(one) for one in [files, *others]}) == 5
-
-
-def test_the_code_is_small_beside_the_data():
-    assert sum(map(len, read_source().values())) < 900_000

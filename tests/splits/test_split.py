@@ -15,7 +15,8 @@ from housebrain_core.data.samples import read_samples
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec
 from housebrain_core.splits.bundle import CODEC, read_bundle
-from housebrain_core.splits.split import bundle_from_dataset, read_validation, split_dataset
+from housebrain_core.splits.encode import bundle_from_dataset, read_validation
+from housebrain_core.splits.split import split_dataset
 from housebrain_core.splits.write import cut
 
 
@@ -75,7 +76,7 @@ def test_an_existing_folder_is_refused_and_a_users_folder_never_replaced(dataset
     assert (tmp_path / "out" / "split_03.zip").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("mine")
-    with pytest.raises(DataError, match="mine is not a whole folder of `housebrain split`"):
+    with pytest.raises(ConfigError, match="mine is not a whole folder that this command wrote"):
         quiet(config.model_copy(update={"output": tmp_path / "mine", "overwrite": True}))
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "mine"
 

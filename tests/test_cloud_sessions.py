@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import zipfile
 from pathlib import Path
 
+import nbformat
 import pytest
-from cloud_sessions import IMAGE, SECRET, SESSIONS, Colab, Session, make_python
+from cloud_sessions import ABSENT, SECRET, SESSIONS, Colab, Session, make_python, read_image
+from notebook_outputs import find_problems
 
 from housebrain_core.cloud.install import PINS
 from housebrain_core.manifests import sha256_of
@@ -19,7 +22,7 @@ import importlib.metadata, json
 import datasets, pyarrow
 found = {"loaded": [datasets.__version__, pyarrow.__version__]}
 for one in importlib.metadata.distributions():
-    found.setdefault(one.name.lower().replace("_", "-"), one.version)
+    found.setdefault(one.name.lower().replace("_", "-").replace(".", "-"), one.version)
 print(json.dumps(found))
 import housebrain_core
 """
@@ -54,11 +57,21 @@ def look(python: Path) -> dict:
     return json.loads(done.stdout)
 
 
-def test_the_python_is_the_images_and_does_not_have_the_project(rehearsed):
+def test_the_python_is_the_images_and_has_nothing_else(rehearsed):
     session, _, before = rehearsed
-    image = IMAGE[session.platform]
+    image = read_image(session.platform)
     assert before["loaded"] == ["4.0.0", "18.1.0"]
-    assert all(before[name] == wanted for name, wanted in image.items())
+    assert {name: version for name, version in before.items() if name not in ("loaded", "torch")} == image
+    assert not set(ABSENT) & set(before)
+
+
+def test_the_committed_lists_are_the_images(shared):
+    for platform, python in (("kaggle", "3.12"), ("colab", "3.13")):
+        lines = (shared / "images" / f"{platform}_python{python}.txt").read_text().splitlines()
+        image = dict(line.split("==") for line in lines if "==" in line)
+        image = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in image.items()}
+        assert len(read_image(platform)) > 90 and read_image(platform).items() <= image.items()
+        assert not set(ABSENT) & set(image)
 
 
 def test_the_install_cell_brings_the_pins_and_moves_nothing_else(rehearsed):
@@ -79,6 +92,10 @@ def test_a_rehearsal_trains_saves_stops_resumes_and_packs(rehearsed):
     assert fine, last
     assert "stopped by SIGTERM at step 11 of 20" in printed and "resuming from checkpoint-11" in printed
     assert "rehearsal went well" in last
+    kinds = [kind for output in session.outputs for kind in output.get("data", {})]
+    assert kinds.count("image/png") == 1 and kinds.count("text/markdown") == 2
+    assert find_problems(nbformat.read(session.executed, as_version=4)) == []
+    assert "Warning" not in printed and "<Figure" not in printed and "IProgress" not in printed
     assert (session.home / f"hb-{session.platform}-02-rehearsal.zip").exists()
 
 
@@ -116,22 +133,65 @@ def test_a_run_that_ran_out_of_time_goes_on_in_the_next_session(session, splits)
 def test_without_its_bundle_the_last_output_shows_what_is_there_and_what_to_click(session):
     place = session.input if session.platform == "kaggle" else session.home
     (place / "something-else").mkdir()
-    fine, _, last = session.run()
-    click = {"kaggle": "Add Input > Datasets", "colab": "Click the folder symbol on the left"}[session.platform]
+    fine, printed, last = session.run()
+    click = {"kaggle": "Add Input > Datasets", "colab": "Folder symbol on the left"}[session.platform]
     assert not fine
-    assert "split_02.zip is not here" in last and click in last and "something-else" in last
-    assert "Traceback" not in last
+    assert "split_NN.zip is not here" in last and click in last and "something-else" in last
+    assert "Traceback" not in last and printed == last, "nothing else ran"
 
 
-def test_a_damaged_bundle_is_named_before_training(session, splits):
+def test_with_the_bundle_of_another_split_it_is_said_which_one_is_missing(session, splits):
+    session.add_bundle(splits / "split_03.zip")
+    fine, printed, last = session.run()
+    click = {"kaggle": "Add Input > Datasets", "colab": "Click the folder symbol on the left"}[session.platform]
+    assert not fine and "Traceback" not in last and printed == last
+    assert "split_02.zip is not here" in last and click in last and "split 3: " in last
+
+
+def test_a_bundle_of_another_version_is_not_run_but_named(session, splits, tmp_path):
+    other = tmp_path / "split_02.zip"
+    with zipfile.ZipFile(splits / "split_02.zip") as bundle, zipfile.ZipFile(other, "w") as changed:
+        for name in bundle.namelist():
+            more = b"\nprint('other code ran')" if name.endswith("housebrain_core/__init__.py") else b""
+            changed.writestr(name, bundle.read(name) + more)
+    session.add_bundle(other)
+    fine, printed, last = session.run()
+    assert not fine and "Traceback" not in last and printed == last
+    assert "split_NN.zip is not here" in last and ": code " in last
+    assert "other code ran" not in printed
+
+
+@pytest.mark.parametrize("member", ["train.parquet", "housebrain_core/errors.py"])
+def test_a_damaged_bundle_is_named_before_training(member, session, splits):
     place = session.add_bundle(splits / "split_02.zip")
-    damaged = place / "train.parquet" if place.is_dir() else place
+    damaged = place / member if place.is_dir() else place
     data = bytearray(damaged.read_bytes())
-    data[len(data) // 2] ^= 1
+    data[find_member(place, f"split_02/{member}") if place.is_file() else len(data) // 2] ^= 1
     damaged.write_bytes(data)
     fine, printed, last = session.run()
-    assert not fine and "is damaged" in last and "Traceback" not in last
-    assert "again" in last and "tokens in" not in printed
+    assert not fine and "Traceback" not in last and "tokens in" not in printed and "installing" not in printed
+    if member == "train.parquet":
+        assert "is damaged" in last and "again" in last
+    else:
+        assert "split_NN.zip is not here" in last and str(place) in last
+
+
+def find_member(archive: Path, name: str) -> int:
+    """Where in a zip the middle of a member's data lies."""
+    with zipfile.ZipFile(archive) as members:
+        member = members.getinfo(name)
+    return member.header_offset + 30 + len(name) + member.compress_size // 2
+
+
+@pytest.mark.xdist_group("kaggle")
+@pytest.mark.parametrize("rehearsed", ["kaggle"], indirect=True)
+def test_two_processes_train_from_the_bundle_where_the_package_is_not_installed(session, splits):
+    session.add_bundle(splits / "split_02.zip")
+    fine, printed, last = session.run(gpus=2, max_steps=2)
+    assert fine, last
+    assert "max_steps done at step 2 of 2" in printed and "Done." in last
+    run = json.loads((session.home / "hb-kaggle-02" / "run.json").read_text())
+    assert run["hardware"]["gpus"] == 2
 
 
 def test_without_a_gpu_the_last_output_says_where_to_choose_one(session):
@@ -143,13 +203,20 @@ def test_without_a_gpu_the_last_output_says_where_to_choose_one(session):
     assert menu[session.platform] in last and "Traceback" not in last and "installing" not in printed
 
 
-def test_unknown_settings_and_wrong_types_are_refused_at_once_all_together(session):
-    fine, printed, last = session.run(epoch=3, rehearsal="true", epochs=2.0, load_in_4bit=1)
+def test_unknown_settings_wrong_types_and_ranges_are_refused_at_once_all_together(session, splits):
+    session.add_bundle(splits / "split_02.zip")
+    fine, printed, last = session.run(
+        splitid=2, epoch=3, split_id="1", rehearsal="true", epochs=2.0, load_in_4bit=1, lora_r=True, row_length=5
+    )
     assert not fine and "Traceback" not in last
     assert "epoch: there is no such setting. Did you mean epochs?" in last
+    assert "splitid: there is no such setting. Did you mean split_id?" in last
+    assert "split_id = '1': this has to be int, not str" in last
     assert "rehearsal = 'true': this has to be bool, not str" in last
     assert "epochs = 2.0: this has to be int, not float" in last
     assert "load_in_4bit = 1: this has to be bool, not int" in last
+    assert "lora_r = True: this has to be int, not bool" in last
+    assert "row_length = 5: input should be greater than or equal to 16" in last
     assert printed == last, "nothing else ran"
 
 

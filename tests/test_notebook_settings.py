@@ -1,0 +1,92 @@
+"""The notebooks' settings: taken from the configs of the stages, and what they become."""
+
+from pathlib import Path
+
+import pytest
+
+from housebrain_core.config import EvaluateConfig, FineTuningConfig, MergeConfig, SplitConfig
+from housebrain_core.errors import ConfigError
+from housebrain_core.notebook_settings import (
+    NOTEBOOKS,
+    ColabTrainSettings,
+    EvaluateSettings,
+    KaggleTrainSettings,
+    LocalTrainSettings,
+    MergeSettings,
+    SplitSettings,
+)
+
+CONFIGS = {
+    SplitSettings: SplitConfig,
+    LocalTrainSettings: FineTuningConfig,
+    KaggleTrainSettings: FineTuningConfig,
+    ColabTrainSettings: FineTuningConfig,
+    MergeSettings: MergeConfig,
+    EvaluateSettings: EvaluateConfig,
+}
+OWN_DEFAULTS = {"max_steps", "base_model", "time_budget_hours", "run_validation"}
+"""Settings whose default a notebook chooses itself; None is no literal of their type."""
+
+
+@pytest.mark.parametrize("settings", NOTEBOOKS.values())
+def test_defaults_and_texts_are_those_of_the_config(settings):
+    fields = CONFIGS[settings].model_fields
+    shared = settings.model_fields.keys() & fields.keys()
+    assert len(shared) >= 6
+    for name in shared:
+        field = settings.model_fields[name]
+        text = " ".join((fields[name].description or "").split()).removesuffix(".")
+        if name != "time_budget_hours":
+            assert field.description.startswith(text)
+        if name not in OWN_DEFAULTS and not fields[name].is_required():
+            assert field.default == (str(value) if isinstance(value := fields[name].default, Path) else value)
+
+
+def test_the_settings_of_training_become_its_config_with_the_guides_defaults():
+    config = LocalTrainSettings().config(Path("split_01.zip"), Path("models/hb-colab-01"))
+    assert config == FineTuningConfig(dataset_path="split_01.zip", output_dir="models/hb-colab-01")
+    assert LocalTrainSettings(max_steps=7).config(Path("a"), Path("b")).max_steps == 7
+    assert LocalTrainSettings(gpus=1).config(Path("a"), Path("b")).gpus == 1
+
+
+@pytest.mark.parametrize(("settings", "hours"), [(KaggleTrainSettings, 8.5), (ColabTrainSettings, 11)])
+def test_a_session_ends_before_its_platform_does_unless_told_otherwise(settings, hours):
+    assert settings().config(Path("a"), Path("b")).time_budget_hours == hours
+    assert settings(time_budget_hours=2.5).config(Path("a"), Path("b")).time_budget_hours == 2.5
+
+
+def test_a_rehearsal_takes_20_steps_in_a_folder_of_its_own_whatever_else_is_set():
+    settings = KaggleTrainSettings(split_id=4, rehearsal=True, max_steps=500, save_steps=200)
+    config = settings.config(Path("a"), Path("b"))
+    assert (config.max_steps, config.save_steps) == (20, 10)
+    assert settings.adapter_name == "hb-kaggle-04-rehearsal"
+    assert ColabTrainSettings(split_id=12).adapter_name == "hb-colab-12"
+    assert (settings.drive, ColabTrainSettings().drive) == ("", "housebrain")
+
+
+def test_a_merge_names_data_and_base_model_only_where_something_is_measured():
+    models = [Path("models/hb-colab-01")]
+    measured = MergeSettings(splits_folder="elsewhere", base_model="here").config(models)
+    assert measured.run_validation and measured.compare
+    assert (measured.data, measured.base_model) == (Path("elsewhere"), "here")
+    plain = MergeSettings(run_validation=False, splits_folder="elsewhere", base_model="here").config(models)
+    assert not plain.compare and plain.base_model is None
+    assert MergeSettings(run_validation=False, strategy="greedy", splits_folder="x").config(models).data == Path("x")
+
+
+def test_other_notebooks_give_the_configs_of_their_stage():
+    assert SplitSettings(source="data", splits=3).config() == SplitConfig(source="data", splits=3)
+    assert EvaluateSettings(models=["a", "b"]).config() == EvaluateConfig(models=["a", "b"])
+    assert EvaluateSettings().config().models == [Path("models/housebrain-merged")]
+
+
+@pytest.mark.parametrize("settings", NOTEBOOKS.values())
+def test_settings_that_nobody_changed_can_be_used_and_what_pydantic_would_convert_is_refused(settings):
+    settings().check_ranges()
+    wrong = {int: ("3", True, 3.0, None), bool: ("true", 1, None), str: (1, None), float: ("1.0", True)}
+    for name, field in settings.model_fields.items():
+        for value in wrong.get(field.annotation, ()):
+            with pytest.raises(ConfigError) as refused:
+                settings(**{name: value})
+            kinds = f"this has to be {field.annotation.__name__}, not {type(value).__name__}"
+            assert str(refused.value) == f"{name} = {value!r}: {kinds}"
