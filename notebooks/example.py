@@ -87,7 +87,7 @@ from housebrain_core.results import show
 
 adapters = [Path("models") / name for name in results]
 inspection = inspect_adapters(InspectConfig(models=adapters))
-show(inspection)
+show(*draw_inspection(inspection).values())
 
 # %% [markdown]
 # ## Merge

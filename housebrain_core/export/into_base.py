@@ -80,7 +80,8 @@ def merge_into_base(config: MergeConfig, report: Report = print) -> FullModelRes
             "--into-base adds a merge that is chosen already. Choose it by merging into an adapter first, then: "
             "housebrain merge --models THAT_ADAPTER --into-base BASE --output FOLDER"
         )
-    with merge_output(config, "model") as staging, opened_adapters(config, report) as adapters:
+    output = merge_output(config, "model")
+    with opened_adapters(config, report) as adapters, output as staging:
         result = _write_model(config, adapters, staging, report)
     report(f"done: {config.output}")
     return result

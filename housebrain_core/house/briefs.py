@@ -101,8 +101,11 @@ def _find_overlaps(checked: HouseBrief) -> list[str]:
 
 def find_doubts(checked: HouseBrief) -> list[str]:
     """What is possible in a brief but seldom meant, a line each: its numbers do not go together."""
-    details, plot, rooms = checked.basicDetails, checked.plot, checked.roomBreakdown
-    area, unit = details.totalArea, details.unit
+    details = checked.basicDetails
+    plot = checked.plot
+    rooms = checked.roomBreakdown
+    area = details.totalArea
+    unit = details.unit
     doubts = []
     beds = sum(room.count for room in rooms if room.type in BEDROOMS)
     if rooms and beds != details.bedrooms:

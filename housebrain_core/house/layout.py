@@ -53,7 +53,13 @@ class Site(NamedTuple):
 
 
 def read_layout(design: dict | HouseDesign | str) -> Layout:
-    """Reads a design of any structure that is known; a dataset's sample stands for its `output`.
+    """Reads a design of one of the structures that people have, and mends what would keep it from being drawn.
+
+    Args:
+        design: a design as an object or JSON text; a dataset's sample stands for its `output`.
+
+    Returns:
+        The design in feet, and by level what was wrong with it.
 
     Raises:
         DataError: it is none, even with every side of its rooms mended.

@@ -40,7 +40,8 @@ def merge_adapters(config: MergeConfig, report: Report = print) -> MergeResult:
     """
     if config.into_base:
         raise ConfigError("into_base is for housebrain_core.export.merge_into_base, which writes full weights.")
-    with merge_output(config, "adapter") as staging, opened_adapters(config, report) as adapters:
+    output = merge_output(config, "adapter")  # asked for before the work, made only once the adapters are right
+    with opened_adapters(config, report) as adapters, output as staging:
         result = _write_merge(config, adapters, staging, report)
     report(f"done: {config.output}")
     return result

@@ -1,4 +1,4 @@
-"""A merge's figures: the spectrum always, the losses where they were measured."""
+"""A merge's figures show its spectrum, and the losses where they were measured."""
 
 from types import SimpleNamespace
 
@@ -7,11 +7,22 @@ import pytest
 from housebrain_core.merge import figures
 
 
-@pytest.mark.parametrize(
-    ("validation", "count"), [(None, 1), (SimpleNamespace(losses={"base": 2.0, "merged": 1.0}), 2)]
-)
-def test_the_spectrum_is_shown_and_the_losses_where_they_were_measured(validation, count, monkeypatch):
-    shown = []
-    monkeypatch.setattr(figures, "show", lambda *parts: shown.extend(parts))
-    figures.show_merge(SimpleNamespace(spectrum=[1.0, 0.5, 0.1], rank=2, validation=validation))
-    assert len(shown) == count and all(hasattr(figure, "savefig") for figure in shown)
+@pytest.fixture
+def shown(monkeypatch) -> list:
+    parts = []
+    monkeypatch.setattr(figures, "show", lambda *figures: parts.extend(figures))
+    return parts
+
+
+def test_without_validation_there_is_the_spectrum_and_the_rank(shown):
+    figures.show_merge(SimpleNamespace(spectrum=[1.0, 0.5, 0.25], rank=2, validation=None))
+    (figure,) = shown
+    curve, rank = figure.axes[0].lines
+    assert curve.get_ydata().tolist() == [1.0, 0.5, 0.25] and list(rank.get_xdata()) == [2, 2]
+
+
+def test_with_validation_there_are_the_losses_too(shown):
+    validation = SimpleNamespace(losses={"base": 0.75, "merged": 0.5})
+    figures.show_merge(SimpleNamespace(spectrum=[1.0], rank=1, validation=validation))
+    assert [bar.get_width() for bar in shown[1].axes[0].patches] == [0.5, 0.75]
+    assert shown[1].alt == "Validation loss in nats per token: base 0.7500, merged 0.5000."
