@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from housebrain_core.config import SplitConfig
+from housebrain_core.house import synthetic
+from housebrain_core.splits.split import split_dataset
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -81,8 +85,11 @@ def test_the_error_of_an_estimate_by_hand(load):
 
 
 @pytest.mark.slow
-def test_a_run_that_the_rule_ends_early_branches_off_the_whole_one(splits, base):
-    options = ["--split", splits / "split_01.zip", "--base-model", base, "--epochs", "20", "--lora-r", "4",
+def test_a_run_that_the_rule_ends_early_branches_off_the_whole_one(base, tmp_path):
+    synthetic.write_dataset(tmp_path / "dataset", 8, 4)
+    config = SplitConfig(source=tmp_path / "dataset", output=tmp_path / "splits", splits=2, validation_samples=4)
+    split_dataset(config, report=lambda line: None)
+    options = ["--split", tmp_path / "splits" / "split_01.zip", "--base-model", base, "--epochs", "30", "--lora-r", "4",
                "--gradient-accumulation-steps", "1", "--learning-rate", "0.02"]  # fmt: skip
     text = run("learning_curve.py", *map(str, options))
     assert "resuming from checkpoint-" in text and "of the time saved" in text and "| 100.0% |" in text
