@@ -34,6 +34,7 @@ PUBLIC = {
     "adapters": ["convert_adapters", "draw_inspection", "inspect_adapters"],
     "llm": ["HouseBrainLLM", "generate_designs", "strict_json_parse"],
     "merge": ["merge_adapters", "show_merge"],
+    "export": ["merge_into_base"],
     "evaluate": ["evaluate_models", "show_evaluation"],
     "cloud": [
         "DriveCopies", "bring_back", "check_machine", "choose_bundle", "install_libraries", "interrupt_at_checkpoint",

@@ -8,8 +8,10 @@ import subprocess
 import zipfile
 from pathlib import Path
 
+import nbformat
 import pytest
 from cloud_sessions import ABSENT, SECRET, SESSIONS, Colab, Session, make_python, read_image
+from notebook_outputs import find_problems
 
 from housebrain_core.cloud.install import PINS
 from housebrain_core.manifests import sha256_of
@@ -92,7 +94,7 @@ def test_a_rehearsal_trains_saves_stops_resumes_and_packs(rehearsed):
     assert "rehearsal went well" in last
     kinds = [kind for output in session.outputs for kind in output.get("data", {})]
     assert kinds.count("image/png") == 1 and kinds.count("text/markdown") == 2
-    assert not [output for output in session.outputs if output.get("name") == "stderr"]
+    assert find_problems(nbformat.read(session.executed, as_version=4)) == []
     assert "Warning" not in printed and "<Figure" not in printed and "IProgress" not in printed
     assert (session.home / f"hb-{session.platform}-02-rehearsal.zip").exists()
 
