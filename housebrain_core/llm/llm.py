@@ -63,7 +63,8 @@ class HouseBrainLLM:
         if not folder.is_dir():
             what = "a zip: unpack it first" if folder.is_file() else "there is no such folder"
             raise ConfigError(f"model_path = {str(model_path)!r}: {what}.")
-        self.name, self.weights = folder.name, ""  # sha256 of the adapter in use
+        self.name = folder.name
+        self.weights = ""  # sha256 of the adapter in use
         adapter = read_adapter(folder, accept_plain=True) if (folder / CONFIG).is_file() else None
         if adapter:
             trained_on = f"{folder} was trained on {adapter.base_model} at {adapter.revision}"
@@ -71,10 +72,10 @@ class HouseBrainLLM:
             self.base = find_trained_base(source, adapter.revision, adapter.base_content, trained_on)
         else:
             self.base = resolve_base(base_model or str(folder))
-        self.load_in_4bit = four_bit = adapter.trained_in_4bit if adapter else load_in_4bit
+        self.load_in_4bit = adapter.trained_in_4bit if adapter else load_in_4bit
         self.tokenizer = load_tokenizer(self.base)
         self.tokenizer.padding_side = "left"
-        self.model: Any = load_base(self.base, four_bit, report).eval()
+        self.model: Any = load_base(self.base, self.load_in_4bit, report).eval()
         self.model.generation_config = GenerationConfig()  # a model's own penalties and sampling stay out
         with torch.no_grad():  # bitsandbytes lays 4-bit weights out at the first pass; what comes first must not matter
             self.model(input_ids=torch.tensor([[self.tokenizer.eos_token_id]], device=self.model.device))
@@ -92,7 +93,8 @@ class HouseBrainLLM:
     def use(self, folder: Path | None) -> None:
         """Switches to another adapter of the same base model, or to the base model alone; the base stays loaded."""
         if folder is None:
-            self.name, self.weights = "base", ""
+            self.name = "base"
+            self.weights = ""
             if self._adapters:
                 self.model.base_model.disable_adapter_layers()
             return
@@ -107,7 +109,8 @@ class HouseBrainLLM:
         self._adapters.setdefault(folder.resolve(), number)
         self.model.base_model.enable_adapter_layers()
         self.model.set_adapter(self._adapters[folder.resolve()])
-        self.name, self.weights = folder.name, adapter.sha256
+        self.name = folder.name
+        self.weights = adapter.sha256
         self.model.eval()
 
     def generate_design(
@@ -200,7 +203,8 @@ class HouseBrainLLM:
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         batches = [order[start : start + decoding.batch_size] for start in range(0, len(order), decoding.batch_size)]
         batches = [batch for batch in batches if not all(index in done for index in batch)]
-        finished, total = 0, sum(map(len, batches))
+        total = sum(map(len, batches))
+        finished = 0
         started = reported = time.monotonic()
         for batch in batches:
             begun = time.monotonic()
