@@ -60,7 +60,7 @@ def same(one: Any, other: Any) -> bool:
     return one is other or (type(one) is type(other) and one == other and (one != 0 or str(one) == str(other)))
 
 
-def is_number(value: Any) -> TypeGuard[float]:
+def is_number(value: Any) -> TypeGuard[int | float]:
     """Whether a value is a number in JSON; true is none."""
     return type(value) in (int, float)
 
