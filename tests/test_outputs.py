@@ -105,14 +105,19 @@ def test_of_two_runs_into_one_output_the_second_is_refused_and_nothing_is_mixed(
     assert read_result(output) == ["two", "two"] and left_beside(output) == []
 
 
+def interrupt_halfway(output: Path) -> None:
+    with staged_output(output, "result", overwrite=True) as folder:
+        (folder / "first").write_text("half")
+        raise KeyboardInterrupt
+
+
 def test_after_an_error_the_output_is_what_it_was(tmp_path):
     output = tmp_path / "out"
     for before in (None, "one"):
         if before:
             write_result(output, before)
-        with pytest.raises(KeyboardInterrupt), staged_output(output, "result", overwrite=True) as folder:
-            (folder / "first").write_text("half")
-            raise KeyboardInterrupt
+        with pytest.raises(KeyboardInterrupt):
+            interrupt_halfway(output)
         assert output.exists() == bool(before) and left_beside(output) == []
     assert read_result(output) == ["one", "one"]
 
@@ -142,15 +147,17 @@ def test_only_a_whole_folder_of_the_same_stage_is_replaced(files, tmp_path):
     assert sorted(path.name for path in output.iterdir()) == files and left_beside(output) == []
 
 
-def test_an_output_that_somebody_makes_during_the_work_stays(tmp_path):
-    output = tmp_path / "out"
-    with (
-        pytest.raises(ConfigError, match="was made by somebody else during the work"),
-        staged_output(output, "result") as folder,
-    ):
+def make_meanwhile(output: Path) -> None:
+    with staged_output(output, "result") as folder:
         seal(folder, "result")
         output.mkdir()
         (output / "thesis.txt").write_text("mine")
+
+
+def test_an_output_that_somebody_makes_during_the_work_stays(tmp_path):
+    output = tmp_path / "out"
+    with pytest.raises(ConfigError, match="was made by somebody else during the work"):
+        make_meanwhile(output)
     assert (output / "thesis.txt").read_text() == "mine" and left_beside(output) == []
 
 

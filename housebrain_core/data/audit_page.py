@@ -62,8 +62,10 @@ def _describe_fields(fields: list[Finding], width: int) -> list[str]:
 
 
 def _wrap(text: str, width: int, first: str, others: str) -> str:
-    """A text in lines of at most this width, the first and the other lines indented."""
-    return textwrap.fill(text, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
+    """A text in lines of this width, the first and the other lines indented; names of fields are never broken."""
+    return textwrap.fill(
+        text, width, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def entropy_bars(result: AuditResult) -> Picture:

@@ -20,7 +20,7 @@ try:
     import llguidance.hf
     from llguidance.torch import allocate_token_bitmask, fill_next_token_bitmask
 except ImportError:  # the extra is not installed
-    llguidance = None
+    llguidance: Any = None
 
 COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 

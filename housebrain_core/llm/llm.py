@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -73,7 +74,7 @@ class HouseBrainLLM:
         self.load_in_4bit = four_bit = adapter.trained_in_4bit if adapter else load_in_4bit
         self.tokenizer = load_tokenizer(self.base)
         self.tokenizer.padding_side = "left"
-        self.model = load_base(self.base, four_bit, report).eval()
+        self.model: Any = load_base(self.base, four_bit, report).eval()
         self.model.generation_config = GenerationConfig()  # a model's own penalties and sampling stay out
         with torch.no_grad():  # bitsandbytes lays 4-bit weights out at the first pass; what comes first must not matter
             self.model(input_ids=torch.tensor([[self.tokenizer.eos_token_id]], device=self.model.device))

@@ -8,16 +8,15 @@ import sys
 import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+from full_models import merge
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError, HouseBrainError
 from housebrain_core.export import into_base
 from housebrain_core.llm.llm import HouseBrainLLM, check_sanity
 from housebrain_core.manifests import check_files, read_manifest
-from housebrain_core.merge.merge import merge_adapters
 
 INDEX = "model.safetensors.index.json"
 
@@ -34,12 +33,6 @@ def any_revision(request, monkeypatch):
     if "real_revision" in request.fixturenames:
         return
     monkeypatch.setattr(into_base, "find_base_folder", lambda name, adapters: (into_base.Path(name), "of the test"))
-
-
-def merge(models, output, **more):
-    config = MergeConfig(models=models, output=output, **more)
-    stage = into_base.merge_into_base if config.into_base else merge_adapters
-    return stage(config, report=lambda line: None)
 
 
 def in_half(base, folder, shards: int = 1):
