@@ -185,18 +185,20 @@ def find_member(archive: Path, name: str) -> int:
 
 @pytest.mark.xdist_group("kaggle")
 @pytest.mark.parametrize("rehearsed", ["kaggle"], indirect=True)
-def test_two_processes_train_from_the_bundle_where_the_package_is_not_installed(session, splits):
+def test_two_processes_train_stop_and_resume_from_the_bundle_where_the_package_is_not_installed(session, splits):
     session.add_bundle(splits / "split_02.zip")
-    fine, printed, last = session.run(gpus=2, max_steps=2)
+    fine, printed, last = session.run(gpus=2, rehearsal=True)
     assert fine, last
-    assert "max_steps done at step 2 of 2" in printed and "Done." in last
-    run = json.loads((session.home / "hb-kaggle-02" / "run.json").read_text())
+    assert "stopped by SIGTERM at step 11 of 20" in printed and "resuming from checkpoint-11" in printed
+    assert "max_steps done at step 20 of 20" in printed and "rehearsal went well" in last
+    run = json.loads((session.home / "hb-kaggle-02-rehearsal" / "run.json").read_text())
     assert run["hardware"]["gpus"] == 2
 
 
-def test_without_a_gpu_the_last_output_says_where_to_choose_one(session):
+def test_without_a_gpu_the_last_output_says_where_to_choose_one(session, splits):
     if shutil.which("nvidia-smi"):
         pytest.skip("this machine has a GPU")
+    session.add_bundle(splits / "split_02.zip")
     fine, printed, last = session.run(require_gpu=True)
     menu = {"kaggle": 'Session options > Accelerator > "GPU T4 x2"', "colab": "Runtime > Change runtime type > T4 GPU"}
     assert not fine and f"there is no GPU. {'In the panel on the right: ' * (session.platform == 'kaggle')}" in last

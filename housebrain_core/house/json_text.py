@@ -112,6 +112,9 @@ class StrictJSONError(HouseBrainError, ValueError):
 def strict_json_parse(text: str) -> dict:
     """Reads one JSON object (RFC 8259) and nothing else: no fence, no prose, no repair.
 
+    Args:
+        text: what a model wrote, say.
+
     Returns:
         The object.
 
