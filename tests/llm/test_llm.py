@@ -5,6 +5,7 @@ from peft import PeftModel
 
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import HouseBrainError
+from housebrain_core.export.into_base import merge_into_base
 from housebrain_core.house import codec
 from housebrain_core.house.briefs import check_brief
 from housebrain_core.house.codec import DesignError
@@ -104,7 +105,7 @@ def test_a_merged_full_model_answers_as_its_adapter_does(adapters, base, samples
     merge = MergeConfig(models=adapters[:2], output=tmp_path / "merged", rank="full")
     merge_adapters(merge, report=lambda line: None)
     full = MergeConfig(models=[tmp_path / "merged"], output=tmp_path / "full", into_base=str(base), base_view="fp16")
-    merge_adapters(full, report=lambda line: None)
+    merge_into_base(full, report=lambda line: None)
     whole = HouseBrainLLM(model_path=tmp_path / "full")
     by_hand = HouseBrainLLM(model_path=base)
     by_hand.model = PeftModel.from_pretrained(by_hand.model, tmp_path / "merged").eval()
