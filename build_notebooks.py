@@ -77,13 +77,13 @@ def keep_platform(notebook: NotebookNode, name: str, platform: str) -> NotebookN
     kept = []
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
-        own = [tag for tag in tags if tag in PLATFORMS]
-        if own and platform not in own:
+        platforms = [tag for tag in tags if tag in PLATFORMS]
+        if platforms and platform not in platforms:
             continue
-        rest = [tag for tag in tags if tag not in PLATFORMS]
+        other_tags = [tag for tag in tags if tag not in PLATFORMS]
         cell.metadata.pop("tags", None)
-        if rest:
-            cell.metadata["tags"] = rest
+        if other_tags:
+            cell.metadata["tags"] = other_tags
         cell.metadata.pop("lines_to_next_cell", None)
         kept.append(cell)
     notebook.cells = kept

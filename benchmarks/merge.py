@@ -4,70 +4,66 @@
                                                 PEFT svd, one module of each shape, extrapolated (minutes);
                                                 100 adapters beside 7, 21 modules
     python benchmarks/merge.py --quick          without svd and without the 100 adapters
+    python benchmarks/merge.py --ours-only      without PEFT
     python benchmarks/merge.py --into-base 4    the full weights of a 4-layer base, against merge_and_unload
 
-Synthetic: B ~ T A' + 50 % noise, one A per adapter close to a common one. One torch thread. CPU seconds and memory do
-not count the import of torch; memory counts all other imports. Cold: every file is synced and dropped from the page
-cache (posix_fadvise) before each run. The floor reads all inputs in pieces of 1 MB, and writes and syncs as much as one
-adapter has; `floor-sha` also hashes the inputs; `floor-full` writes as much as the merge at full rank, whose size is
-that of all inputs; ours and `peft-full` sync what they write too. All take turns, three times, and each shows its
-fastest. The load average is that before each table.
+Synthetic: B ~ T A' + 50 % noise, one A per adapter close to a common one. CPU seconds and memory count everything that
+a process does after importing torch; memory is the peak resident one, beyond what importing torch took. Every file is
+dropped from the page cache before each run. All take turns, three times, and each shows its fastest. The floor reads
+all inputs and writes as much as one adapter has.
 """
 
 import argparse
-import hashlib
-import itertools
 import json
-import mmap
 import os
 import platform
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
-from merge_inputs import HIDDEN, INNER, LAYERS, MODULES, drop_cache, make_adapters, make_base, shapes, touch_memory
+from merge_inputs import HIDDEN, INNER, LAYERS, MODULES, drop_cache, make_adapters, make_base, shapes
 
 ROUNDS = 3
+WEIGHTS = "adapter_model.safetensors"
 
 
-def memory(name: str = "VmHWM") -> float:
-    """Peak (or present, VmRSS) resident memory of this process in MB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(name):
-            return int(line.split()[1]) / 1000
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+def memory(name: str) -> float:
+    """Resident memory of this process in MB: VmHWM is its peak, VmRSS what it has now (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1000
 
 
-def floor(paths: list[Path], output: Path, hashed: bool = False, written: int = 1) -> None:
-    """Reads every input once and writes as many bytes as `written` adapters have: what no merge can be faster than.
-
-    With `hashed` also the sha256 of every input, by which a merge names them.
-    """
-    buffer = mmap.mmap(-1, 2**20)  # whole pages: copying into others can be five times slower
+def floor(paths: list[Path], output: Path) -> None:
+    """Reads every input once and writes as many bytes as one adapter has: what no merge can be faster than."""
     for path in paths:
-        digest = hashlib.sha256()
-        with (path / "adapter_model.safetensors").open("rb", buffering=0) as file:
-            while count := file.readinto(buffer):
-                if hashed:
-                    digest.update(memoryview(buffer)[:count])
+        with (path / WEIGHTS).open("rb", buffering=0) as file:
+            while data := file.read(2**20):
+                pass
     output.mkdir()
-    with (output / "adapter_model.safetensors").open("wb") as file:
-        for _ in range(written * (paths[0] / "adapter_model.safetensors").stat().st_size // len(buffer)):
-            file.write(buffer)
+    with (output / WEIGHTS).open("wb") as file:
+        for _ in range((paths[0] / WEIGHTS).stat().st_size // 2**20):
+            file.write(bytes(2**20))
         os.fsync(file.fileno())
+    del data
 
 
-def ours(paths: list[Path], output: Path, rank: str | int = 8, **more) -> None:
+def ours(paths: list[Path], output: Path, rank: str | int) -> None:
     from housebrain_core.config import MergeConfig
     from housebrain_core.merge.merge import merge_adapters
 
-    config = MergeConfig(models=paths, output=output, rank=rank, accept_plain=True, **more)
+    config = MergeConfig(models=paths, output=output, rank=rank, accept_plain=True)
     merge_adapters(config, report=lambda line: None)
+
+
+def full(base: Path, adapter: Path, output: Path, view: str) -> None:
+    from housebrain_core.config import MergeConfig
+    from housebrain_core.export.into_base import merge_into_base
+
+    config = MergeConfig(models=[adapter], output=output, accept_plain=True, into_base=str(base), base_view=view)
+    merge_into_base(config, report=lambda line: None)
 
 
 def peft_model(layers: int):
@@ -123,9 +119,104 @@ def peft_full(base: Path, adapter: Path, output: Path) -> None:
 
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float16)
     PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(output)
-    for path in output.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+
+
+def run_one(options: argparse.Namespace) -> None:
+    """In a process of its own: torch and PEFT, then the clock, then the work."""
+    import torch
+
+    torch.set_num_threads(1)
+    before = memory("VmRSS")
+    root = Path(options.folder)
+    paths = sorted(root.glob("a[0-9][0-9][0-9]"))
+    output = root / f"out-{options.one}"
+    work = {
+        "floor": lambda: floor(paths, output),
+        "ours-8": lambda: ours(paths, output, 8),
+        "ours-auto": lambda: ours(paths, output, "auto"),
+        "ours-full": lambda: ours(paths, output, "full"),
+        "cat": lambda: peft_merge(paths, output, options.layers, "cat"),
+        "linear": lambda: peft_merge(paths, output, options.layers, "linear"),
+        "svd": lambda: peft_svd(options.adapters),
+        "full": lambda: full(root / "base", paths[0], output, "fp16"),
+        "full-nf4": lambda: full(root / "base", paths[0], output, "nf4-dequant"),
+        "peft-full": lambda: peft_full(root / "base", paths[0], output),
+    }[options.one]
+    wall, cpu = time.monotonic(), time.process_time()
+    returned = work()
+    wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+    print(json.dumps({"wall": wall, "cpu": cpu, "peak": memory("VmHWM") - before, "torch": before, "value": returned}))
+
+
+def measure(options: argparse.Namespace, folder: Path, names: list[str]) -> dict[str, dict]:
+    """Everything in turn, a few times; of each the fastest run by wall time, with the largest memory of any."""
+    print(f"load {os.getloadavg()[0]:.1f}", flush=True)
+    runs: dict[str, list[dict]] = {name: [] for name in names}
+    for _ in range(1 if names == ["svd"] else ROUNDS):
+        for name in names:
+            shutil.rmtree(folder / f"out-{name}", ignore_errors=True)
+            drop_cache([folder])
+            command = [sys.executable, "-W", "ignore", __file__, "--one", name, "--folder", str(folder)]
+            command += ["--adapters", str(options.adapters), "--layers", str(options.layers)]
+            quiet = os.environ | {"TRANSFORMERS_VERBOSITY": "error"}
+            ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=quiet)
+            runs[name].append(json.loads(ran.stdout.splitlines()[-1]))
+    fastest = {}
+    for name, results in runs.items():
+        best = min(results, key=lambda result: result["wall"])
+        fastest[name] = best = best | {"peak": max(result["peak"] for result in results)}
+        print(f"{name:10} {best['wall']:8.2f} s wall {best['cpu']:8.2f} s CPU {best['peak']:8.0f} MB", flush=True)
+    return fastest
+
+
+def error_of(folder: Path, paths: list[Path]) -> float:
+    """Relative Frobenius distance of a merged adapter from the float64 mean, in one module of each shape."""
+    from safetensors import safe_open
+
+    def update(path: Path, module: str):
+        config = json.loads((path / "adapter_config.json").read_text())
+        with safe_open(path / WEIGHTS, "pt") as file:
+            b, a = (file.get_tensor(f"base_model.model.{module}.lora_{side}.weight").double() for side in "BA")
+        return config["lora_alpha"] / config["r"] * b @ a
+
+    distance = norm = 0.0
+    for name in ("self_attn.q_proj", "mlp.up_proj"):
+        module = f"model.layers.0.{name}"
+        mean = sum(update(path, module) for path in paths) / len(paths)
+        distance += float((update(folder, module) - mean).square().sum())
+        norm += float(mean.square().sum())
+    return (distance / norm) ** 0.5
+
+
+def compare_adapters(options: argparse.Namespace, folder: Path) -> None:
+    paths = make_adapters(folder, options.adapters, options.layers)
+    print(f"{options.adapters} adapters of rank 8, {len(shapes(options.layers))} modules", flush=True)
+    names = ["ours-8", "ours-auto", "ours-full", *([] if options.ours_only else ["cat", "linear"])]
+    results = measure(options, folder, ["floor", *names])
+    for name in names:
+        output = folder / f"out-{name}"
+        output = output if (output / "adapter_config.json").exists() else output / "merged"
+        times = results[name]["wall"] / results["floor"]["wall"]
+        print(f"{name:10} {times:.2f} times the floor's wall time; error {error_of(output, paths):.3g}", flush=True)
+    if not options.quick and not options.ours_only:
+        seconds = measure(options, folder, ["svd"])["svd"]["value"]
+        total = sum(seconds[f"{out}x{inner}"] for out, inner in shapes(LAYERS).values())
+        print(f"PEFT svd: {seconds}; extrapolated to {len(shapes(LAYERS))} modules: {total:,.0f} s CPU")
+
+
+def compare_counts(options: argparse.Namespace, folder: Path) -> None:
+    """100 adapters beside 7 of them: what grows with their number."""
+    options.layers, peaks = 3, {}
+    made = make_adapters(folder, 100, options.layers)
+    few = folder / "seven"
+    few.mkdir()
+    for path in made[:7]:
+        shutil.copytree(path, few / path.name)
+    for count, place in ((7, few), (100, folder)):
+        print(f"{count} adapters of rank 8, {len(shapes(options.layers))} modules", flush=True)
+        result = measure(options, place, ["ours-8"])["ours-8"]
+        peaks[count] = result["peak"] + result["torch"]
+    print(f"memory of 100 adapters: {peaks[100] / peaks[7]:.2f} times that of 7, torch included")
 
 
 def difference(one: Path, other: Path) -> tuple[float, float]:
@@ -144,136 +235,15 @@ def difference(one: Path, other: Path) -> tuple[float, float]:
     return largest, differing / count
 
 
-def full(base: Path, adapter: Path, output: Path, view: str = "fp16") -> None:
-    ours([adapter], output, "auto", into_base=str(base), base_view=view)
-
-
-def run_one(options: argparse.Namespace) -> None:
-    """In a process of its own: imports, then the clock, then the work."""
-    import torch
-
-    torch.set_num_threads(1)
-    own_memory = memory("VmRSS")
-    root = Path(options.folder)
-    paths = sorted(root.glob("a[0-9][0-9][0-9]"))
-    output = root / f"out-{options.one}"
-    if options.one.startswith(("cat", "linear", "svd", "peft")):
-        import peft  # noqa: F401
-        import transformers  # noqa: F401
-    elif not options.one.startswith("floor"):
-        import housebrain_core.export.into_base
-        import housebrain_core.merge.merge
-    if options.one == "full-nf4":
-        import housebrain_core.export.nf4  # noqa: F401
-    work = {
-        "floor": lambda: floor(paths, output),
-        "floor-sha": lambda: floor(paths, output, hashed=True),
-        "floor-full": lambda: floor(paths, output, written=len(paths)),
-        "ours-8": lambda: ours(paths, output, 8),
-        "ours-auto": lambda: ours(paths, output, "auto"),
-        "ours-full": lambda: ours(paths, output, "full"),
-        "cat": lambda: peft_merge(paths, output, options.layers, "cat"),
-        "linear": lambda: peft_merge(paths, output, options.layers, "linear"),
-        "svd": lambda: peft_svd(options.adapters),
-        "full": lambda: full(root / "base", paths[0], output),
-        "full-nf4": lambda: full(root / "base", paths[0], output, "nf4-dequant"),
-        "peft-full": lambda: peft_full(root / "base", paths[0], output),
-    }[options.one]
-    wall, cpu = time.monotonic(), time.process_time()
-    found = work()
-    wall, cpu = time.monotonic() - wall, time.process_time() - cpu
-    print(json.dumps({"wall": wall, "cpu": cpu, "peak": memory() - own_memory, "torch": own_memory, "found": found}))
-
-
-def measure(options: argparse.Namespace, folder: Path, names: list[str]) -> dict[str, dict]:
-    """Everything in turn, a few times; of each the fastest run by wall time, with the largest memory of any."""
-    print(f"load {os.getloadavg()[0]:.1f}", flush=True)
-    runs: dict[str, list[dict]] = {name: [] for name in names}
-    for _, name in itertools.product(range(1 if names == ["svd"] else ROUNDS), names):
-        shutil.rmtree(folder / f"out-{name}", ignore_errors=True)
-        drop_cache([folder])
-        touch_memory()
-        command = [sys.executable, "-W", "ignore", __file__, "--one", name, "--folder", str(folder)]
-        command += ["--adapters", str(options.adapters), "--layers", str(options.layers)]
-        quiet = os.environ | {"TRANSFORMERS_VERBOSITY": "error"}
-        ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=quiet)
-        runs[name].append(json.loads(ran.stdout.splitlines()[-1]))
-    found = {}
-    for name, results in runs.items():
-        best = min(results, key=lambda result: result["wall"])
-        found[name] = best = best | {"peak": max(result["peak"] for result in results)}
-        print(f"{name:10} {best['wall']:8.2f} s wall {best['cpu']:8.2f} s CPU {best['peak']:8.0f} MB", flush=True)
-    return found
-
-
-def error_of(folder: Path, paths: list[Path]) -> float:
-    """Relative Frobenius distance of a merged adapter from the float64 mean, in one module of each shape."""
-    from safetensors import safe_open
-
-    def update(path: Path, module: str):
-        config = json.loads((path / "adapter_config.json").read_text())
-        with safe_open(path / "adapter_model.safetensors", "pt") as file:
-            b, a = (file.get_tensor(f"base_model.model.{module}.lora_{side}.weight").double() for side in "BA")
-        return config["lora_alpha"] / config["r"] * b @ a
-
-    distance = norm = 0.0
-    for name in ("self_attn.q_proj", "mlp.up_proj"):
-        module = f"model.layers.0.{name}"
-        mean = sum(update(path, module) for path in paths) / len(paths)
-        distance += float((update(folder, module) - mean).square().sum())
-        norm += float(mean.square().sum())
-    return (distance / norm) ** 0.5
-
-
-def compare_adapters(options: argparse.Namespace, folder: Path) -> None:
-    paths = make_adapters(folder, options.adapters, options.layers)
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
-    print(f"{options.adapters} adapters of rank 8, {len(shapes(options.layers))} modules", flush=True)
-    names = ["ours-8", "ours-auto", "ours-full"] if options.adapters < 20 else ["ours-8"]
-    names += [] if options.ours_only else ["cat", "linear"]
-    floors = ["floor", "floor-sha", *(["floor-full"] if "ours-full" in names else [])]
-    found = measure(options, folder, [*floors, *names])
-    for name in names:
-        times = found[name]["wall"] / found["floor-full" if name == "ours-full" else "floor"]["wall"]
-        output = folder / f"out-{name}"
-        output = output if (output / "adapter_config.json").exists() else output / "merged"
-        error = f"error against the float64 mean {error_of(output, paths):.3g}"
-        print(f"{name:10} {times:.2f} times its floor's wall time; {error}", flush=True)
-    print("mergekit: " + ("installed, but a full model per adapter is needed; not timed" if find_spec("mergekit")
-                          else "not installed, so not timed"))  # fmt: skip
-    if not options.quick and not options.ours_only:
-        seconds = measure(options, folder, ["svd"])["svd"]["found"]
-        total = sum(seconds[f"{out}x{inner}"] for out, inner in shapes(LAYERS).values())
-        print(f"PEFT svd: {seconds}; extrapolated to {len(shapes(LAYERS))} modules: {total:,.0f} s CPU")
-
-
-def compare_counts(options: argparse.Namespace, folder: Path) -> None:
-    """100 adapters beside 7 of them: what grows with their number."""
-    options.layers, peaks = 3, {}
-    made = make_adapters(folder, 100, options.layers)
-    few = folder / "seven"
-    few.mkdir()
-    for path in made[:7]:
-        shutil.copytree(path, few / path.name)
-    for count, place in ((7, few), (100, folder)):
-        print(f"{count} adapters of rank 8, {len(shapes(options.layers))} modules", flush=True)
-        found = measure(options, place, ["ours-8"])["ours-8"]
-        peaks[count] = found["peak"], found["peak"] + found["torch"]
-    beyond, whole = (many / few for few, many in zip(peaks[7], peaks[100], strict=True))
-    print(f"memory of 100 adapters: {whole:.2f} times that of 7, {beyond:.2f} times beyond torch's own")
-
-
 def compare_full(options: argparse.Namespace, folder: Path) -> None:
     options.layers = options.into_base
     make_adapters(folder, 1, options.layers)
     make_base(folder / "base", options.layers)
     print(f"a base of {sum(p.stat().st_size for p in folder.glob('base/*.safetensors')) / 1e9:.2f} GB", flush=True)
-    found = measure(options, folder, ["peft-full", "full", "full-nf4"])
-    for name in ("full", "full-nf4"):
-        wall, cpu = (found["peft-full"][what] / found[name][what] for what in ("wall", "cpu"))
-        print(f"{name:10} {wall:.1f} times faster than PEFT, {cpu:.1f} by CPU")
-    largest, share = difference(folder / "out-full", folder / "out-peft-full")
-    print(f"full: {share:.1e} of values differ from PEFT's, at most {largest:g} spacings")
+    measure(options, folder, ["full", "full-nf4", *([] if options.ours_only else ["peft-full"])])
+    if not options.ours_only:
+        largest, share = difference(folder / "out-full", folder / "out-peft-full")
+        print(f"full: {share:.1e} of values differ from PEFT's, at most {largest:g} spacings")
 
 
 def main() -> None:
@@ -282,22 +252,24 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=LAYERS)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--ours-only", action="store_true")
+    parser.add_argument("--counts-only", action="store_true", help="only 100 adapters beside 7")
     parser.add_argument("--into-base", type=int, metavar="LAYERS")
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        return run_one(options)
-    folder = Path(tempfile.mkdtemp(prefix="housebrain-bench-"))
-    try:
-        compare_full(options, folder) if options.into_base else compare_adapters(options, folder)
-        if not (options.into_base or options.quick or options.ours_only):
-            shutil.rmtree(folder)
-            folder.mkdir()
-            compare_counts(options, folder)
-    finally:
-        shutil.rmtree(folder)
-    return None
+        run_one(options)
+        return
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    counts = options.counts_only or not (options.into_base or options.quick or options.ours_only)
+    for compare, wanted in (
+        (compare_full, options.into_base),
+        (compare_adapters, not (options.into_base or options.counts_only)),
+        (compare_counts, counts),
+    ):
+        if wanted:
+            with tempfile.TemporaryDirectory(prefix="housebrain-bench-") as folder:
+                compare(options, Path(folder))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""Synthetic adapters and base models at real shapes for benchmarks/merge.py, and a machine that starts even for all."""
+"""Synthetic adapters and base models at real shapes for benchmarks/merge.py."""
 
 import json
-import mmap
 import os
 from pathlib import Path
 
@@ -33,9 +32,9 @@ def make_adapters(folder: Path, count: int, layers: int) -> list[Path]:
         tensors = {}
         for seed, (module, (out, inner)) in enumerate(shapes(layers).items()):
             common = torch.Generator().manual_seed(seed)
-            own = torch.Generator().manual_seed(1_000_003 * (number + 1) + seed)
-            a = torch.randn(8, inner, generator=common) + 0.15 * torch.randn(8, inner, generator=own)
-            b = torch.randn(out, 8, generator=common) + 0.5 * torch.randn(out, 8, generator=own)
+            particular = torch.Generator().manual_seed(1_000_003 * (number + 1) + seed)
+            a = torch.randn(8, inner, generator=common) + 0.15 * torch.randn(8, inner, generator=particular)
+            b = torch.randn(out, 8, generator=common) + 0.5 * torch.randn(out, 8, generator=particular)
             tensors[f"base_model.model.{module}.lora_A.weight"] = a / inner**0.5
             tensors[f"base_model.model.{module}.lora_B.weight"] = b * 0.01
         path = folder / f"a{number:03d}"
@@ -65,10 +64,3 @@ def drop_cache(folders: list[Path]) -> None:
             os.fsync(file.fileno())
             if hasattr(os, "posix_fadvise"):
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def touch_memory() -> None:
-    """Uses 2 GB once: on a virtual machine the first to touch a page waits for the host, and that must be nobody."""
-    with mmap.mmap(-1, 2**31) as pages:
-        for _ in range(2**11):
-            pages.write(bytes(2**20))

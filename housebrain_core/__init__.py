@@ -29,11 +29,12 @@ PUBLIC = {
     "results": ["Page", "Table", "show"],
     "house": ["DesignError", "check_brief", "decode", "encode", "floor_plan", "read_prompt", "write_dataset"],
     "data": ["audit_dataset", "entropy_bars", "length_histogram", "read_samples"],
-    "splits": ["estimate_hours", "read_bundle", "read_splits", "read_validation", "split_dataset"],
+    "splits": ["estimate_hours", "read_bundle", "read_split", "read_validation", "split_dataset"],
     "train": ["HouseBrainFineTuner", "describe_run", "tiny_base"],
     "adapters": ["convert_adapters", "draw_inspection", "inspect_adapters"],
     "llm": ["HouseBrainLLM", "generate_designs", "strict_json_parse"],
     "merge": ["merge_adapters", "show_merge"],
+    "export": ["merge_into_base"],
     "evaluate": ["evaluate_models", "show_evaluation"],
     "cloud": [
         "DriveCopies", "bring_back", "check_machine", "choose_bundle", "install_libraries", "interrupt_at_checkpoint",

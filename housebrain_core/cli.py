@@ -148,7 +148,7 @@ def run_inspect(settings: Any) -> None:
     """Look at the adapters that came back, as folders or zips: a table with a verdict for each, and two figures."""
     from housebrain_core.adapters.inspection import inspect_adapters
 
-    if not inspect_adapters(settings)["names"]:
+    if not inspect_adapters(settings).names:
         sys.exit(1)  # a script must not go on with nothing
 
 
@@ -161,9 +161,14 @@ def run_convert(settings: Any) -> None:
 
 def run_merge(settings: Any) -> None:
     """Merge adapters into one, exactly, straight from their files."""
-    from housebrain_core.merge.merge import merge_adapters
+    if settings.into_base:
+        from housebrain_core.export.into_base import merge_into_base
 
-    merge_adapters(settings)
+        merge_into_base(settings)
+    else:
+        from housebrain_core.merge.merge import merge_adapters
+
+        merge_adapters(settings)
 
 
 def run_evaluate(settings: Any) -> None:

@@ -133,7 +133,7 @@ class TrainingSettings(NotebookSettings):
         Returns:
             Its settings.
         """
-        values = self.shared_with(FineTuningConfig) | {"max_steps": self.max_steps or None}
+        values: dict[str, Any] = self.shared_with(FineTuningConfig) | {"max_steps": self.max_steps or None}
         return FineTuningConfig(dataset_path=dataset_path, output_dir=output_dir, **values)
 
     def check_ranges(self) -> None:
@@ -276,7 +276,8 @@ class EvaluateSettings(NotebookSettings):
         Returns:
             Its settings.
         """
-        return EvaluateConfig(**self.shared_with(EvaluateConfig) | {"base_model": self.base_model or None})
+        values: dict[str, Any] = self.shared_with(EvaluateConfig) | {"base_model": self.base_model or None}
+        return EvaluateConfig(**values)
 
     def check_ranges(self) -> None:
         """See `NotebookSettings`."""

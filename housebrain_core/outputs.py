@@ -10,7 +10,7 @@ import secrets
 import shutil
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,21 +117,29 @@ def lock_output(output: Path) -> Iterator[None]:
     """Holds an output for this process or thread; the lock ends with the process, however that ends.
 
     Args:
-        output: a file or folder, which need not exist; the lock is a hidden file beside it, which stays: whoever
-            removed it could take it from under a process that is about to lock it.
+        output: a file or folder, which need not exist; the lock is a hidden file beside it while it is held.
 
     Raises:
         ConfigError: another process holds it.
     """
     output.absolute().parent.mkdir(parents=True, exist_ok=True)
+    path = output.with_name(f".{output.name}.lock")
+    lock = FileLock(path)
     try:
-        held = FileLock(output.with_name(f".{output.name}.lock")).acquire(timeout=0)
+        lock.acquire(timeout=0)
+        while not path.exists():  # whoever held it before removed it between our opening and locking it
+            lock.release()
+            lock.acquire(timeout=0)
     except Timeout:
         raise ConfigError(
             f"another process is writing {output}. Wait for it, stop it, or choose another --output."
         ) from None
-    with held:
+    try:
         yield
+    finally:
+        with suppress(OSError):  # Windows does not remove an open file
+            path.unlink()
+        lock.release()
 
 
 def _clean_up(output: Path, aside: Path) -> None:

@@ -50,29 +50,45 @@ class FineTuningConfig(Settings):
 
     dataset_path: Path = Field(description="What to train on: a bundle (zip or unpacked), a split folder, any dataset.")
     output_dir: Path = Field(description="Folder for checkpoints and the adapter, such as models/hb-kaggle-04.")
-    base_model: str = Field("Qwen/Qwen2.5-Coder-1.5B", description="Model to adapt: a Hub id, a folder, or tiny.")
-    revision: str | None = Field(None, description="Commit of the base model on the Hub; the newest when not given.")
-    epochs: Count = Field(2, description="Passes over the split.")
-    max_steps: Count | None = Field(None, description="Optimizer steps, instead of what the epochs need.")
-    batch_size: Count = Field(1, description="Samples per micro-batch, counted as 512 tokens each.")
-    gradient_accumulation_steps: Count = Field(16, description="Micro-batches per step, of batch_size x 512 tokens.")
-    max_length: Length | Literal["auto"] = Field("auto", description="Longest sample in tokens; auto: 512 or more.")
-    row_length: Length = Field(2048, description="Tokens in a packed row.")
-    learning_rate: float = Field(2e-4, gt=0, le=1, description="Peak learning rate; cosine decay after a warm-up.")
-    warmup_share: Share = Field(0.03, description="Share of the optimizer steps that warm up.")
-    lora_r: int = Field(8, ge=1, le=256, description="LoRA rank.")
-    lora_alpha: Count = Field(16, description="LoRA alpha; the update is (alpha / rank) x B @ A.")
-    lora_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the input of A.")
-    seed: int = Field(42, description="Seed of the data order.")
-    lora_seed: int = Field(42, description="Seed of the LoRA initialisation; the same for all splits of one merge.")
-    load_in_4bit: bool = Field(True, description="Quantise the base model to NF4 with double quantisation.")
-    gpus: Processes | Literal["all"] = Field("all", description="GPUs that train together, a process each.")
-    gradient_checkpointing: Switch = Field("auto", description="Less memory, a third more time; auto: when needed.")
-    save_steps: Count = Field(200, description="Optimizer steps between checkpoints.")
-    save_minutes: float = Field(10.0, gt=0, description="Minutes between checkpoints; whichever comes first.")
-    logging_steps: Count = Field(5, description="Optimizer steps between progress lines.")
-    full_epochs: bool = Field(False, description="Train all epochs even when nothing more is learned.")
-    time_budget_hours: float | None = Field(None, gt=0, description="Hours of a session; then training saves and ends.")
+    base_model: str = Field(
+        default="Qwen/Qwen2.5-Coder-1.5B", description="Model to adapt: a Hub id, a folder, or tiny."
+    )
+    revision: str | None = Field(
+        default=None, description="Commit of the base model on the Hub; the newest when not given."
+    )
+    epochs: Count = Field(default=2, description="Passes over the split.")
+    max_steps: Count | None = Field(default=None, description="Optimizer steps, instead of what the epochs need.")
+    batch_size: Count = Field(default=1, description="Samples per micro-batch, counted as 512 tokens each.")
+    gradient_accumulation_steps: Count = Field(
+        default=16, description="Micro-batches per step, of batch_size x 512 tokens."
+    )
+    max_length: Length | Literal["auto"] = Field(
+        default="auto", description="Longest sample in tokens; auto: 512 or more."
+    )
+    row_length: Length = Field(default=2048, description="Tokens in a packed row.")
+    learning_rate: float = Field(
+        default=2e-4, gt=0, le=1, description="Peak learning rate; cosine decay after a warm-up."
+    )
+    warmup_share: Share = Field(default=0.03, description="Share of the optimizer steps that warm up.")
+    lora_r: int = Field(default=8, ge=1, le=256, description="LoRA rank.")
+    lora_alpha: Count = Field(default=16, description="LoRA alpha; the update is (alpha / rank) x B @ A.")
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the input of A.")
+    seed: int = Field(default=42, description="Seed of the data order.")
+    lora_seed: int = Field(
+        default=42, description="Seed of the LoRA initialisation; the same for all splits of one merge."
+    )
+    load_in_4bit: bool = Field(default=True, description="Quantise the base model to NF4 with double quantisation.")
+    gpus: Processes | Literal["all"] = Field(default="all", description="GPUs that train together, a process each.")
+    gradient_checkpointing: Switch = Field(
+        default="auto", description="Less memory, a third more time; auto: when needed."
+    )
+    save_steps: Count = Field(default=200, description="Optimizer steps between checkpoints.")
+    save_minutes: float = Field(default=10.0, gt=0, description="Minutes between checkpoints; whichever comes first.")
+    logging_steps: Count = Field(default=5, description="Optimizer steps between progress lines.")
+    full_epochs: bool = Field(default=False, description="Train all epochs even when nothing more is learned.")
+    time_budget_hours: float | None = Field(
+        default=None, gt=0, description="Hours of a session; then training saves and ends."
+    )
 
     @property
     def rows_per_step(self) -> int:

@@ -45,8 +45,8 @@
 # `time_budget_hours = 0` means 11 hours: Colab ends a session after 12 at most.
 
 # %% [markdown] tags=["kaggle", "colab"]
-# The code comes with the bundle. The next cell, collapsed, looks for it and takes it only when it is the code that this
-# notebook was built with.
+# The code comes with the bundle, `split_NN.zip`. The next cell, collapsed, looks for it and takes it only if it is the
+# code that this notebook was built with: the two belong together.
 
 # %% tags=["kaggle"] jupyter={"source_hidden": true} cellView="form" _kg_hide-input=true
 # @title 2. Find the bundle and the code in it
@@ -59,7 +59,7 @@ from pathlib import Path
 
 code_sha256 = ""  # its code; developers may change it
 BundleError = type("BundleError", (Exception,), {"_render_traceback_": lambda error: [str(error)]})
-click = "The bundle that came with this notebook is not here. Add Input > Datasets > your split_NN.zip, then Run all."
+click = "This notebook's split_NN.zip is not here. Add Input > Datasets > your upload; after a minute, Run all."
 place = Path(str(bundle or "../input")).resolve()
 for _ in range(30):  # an input may take a minute to appear
     paths = [place, *place.rglob("split_*.zip"), *(path.parent for path in place.rglob("train.parquet"))]
@@ -79,9 +79,9 @@ from pathlib import Path
 
 code_sha256 = ""  # its code; developers may change it
 BundleError = type("BundleError", (Exception,), {"_render_traceback_": lambda error: [str(error)]})
-click = "The bundle that came with this notebook is not here. Folder symbol on the left: drag it there, then Run all."
+click = "This notebook's split_NN.zip is not here. Folder symbol on the left: drag it into the list, then Run all."
 place = Path(str(bundle or ".")).resolve()
-if drive_folder and not bundle and not any(place.glob("split_*")):
+if drive_folder and not (place.exists() if bundle else any(place.glob("split_*"))):
     from google.colab import drive, errors
 
     with contextlib.suppress(errors.Error, OSError, ValueError, NotImplementedError):  # refused
@@ -99,7 +99,7 @@ for path in paths:
         files = {name: (manifest.parent / name).open().read(10**6) for name in json.loads(manifest.read_text())["code"]}
         found[f"{path}: code {hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()}"] = files
     except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.error, zipfile.zlib.error) as bad:
-        found[f"{path}: {bad!r}"] = {}
+        found[f"{path}: no whole bundle of this version ({bad!r})"] = {}
 code = next((files for name, files in found.items() if name.endswith(f": code {code_sha256}")), {})
 if not code:
     raise BundleError("\n".join([f"{click} Here is:", *found, *map(str, place.glob("*"))]))
@@ -171,17 +171,13 @@ output = bring_back(settings.adapter_name, platform, drive)
 # %% tags=["local"]
 from pathlib import Path
 
-from housebrain_core.errors import ConfigError
-from housebrain_core.splits import read_splits
-from housebrain_core.train import tiny_base
+from housebrain_core.splits import read_split
 
-parts = {part.split_id: part for part in read_splits(Path(settings.splits_folder))}
-if settings.split_id not in parts:
-    there = ", ".join(map(str, parts))
-    raise ConfigError(f"split_id = {settings.split_id}: {settings.splits_folder} has the splits {there}.")
-part = parts[settings.split_id]
+part = read_split(Path(settings.splits_folder), settings.split_id)
 config = settings.config(Path(settings.splits_folder, part.bundle), Path(settings.models_folder, part.adapter))
 if config.base_model == "tiny":  # the demo's own small model
+    from housebrain_core.train import tiny_base
+
     config = config.model_copy(update={"base_model": str(tiny_base())})
 
 # %% [markdown] tags=["local"]

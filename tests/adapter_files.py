@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from housebrain_core.config import MergeConfig
+from housebrain_core.manifests import read_manifest, seal
 from housebrain_core.merge.merge import merge_adapters
+from housebrain_core.merge.result import MergeResult
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 NAME = "base_model.model.model.layers.{}.self_attn.q_proj.lora_{}.weight"
@@ -35,7 +37,7 @@ def make_adapter(folder: Path, values=None, **settings) -> Path:
     return folder
 
 
-def merge(path: Path, output: Path) -> dict:
+def merge(path: Path, output: Path) -> MergeResult:
     config = MergeConfig(models=[path], output=output, accept_plain=True, overwrite=True)
     return merge_adapters(config, report=lambda line: None)
 
@@ -65,3 +67,24 @@ def zip_of(path: Path, members: dict[str, bytes], links: tuple[str, ...] = ()) -
             info.external_attr = (0o120777 if name in links else 0o100644) << 16
             archive.writestr(info, data)
     return path
+
+
+def change_config(folder, **changes) -> None:
+    """Changes adapter_config.json and seals the folder again, as a person with the code could."""
+    config = json.loads((folder / CONFIG).read_text()) | changes
+    (folder / CONFIG).write_text(json.dumps(config))
+    reseal(folder)
+
+
+def change_tensors(folder, change) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    save_file(change(tensors), folder / WEIGHTS)
+    reseal(folder)
+
+
+def reseal(folder) -> None:
+    about = {
+        k: v for k, v in read_manifest(folder, "adapter").items() if k not in ("kind", "files", "version", "format")
+    }
+    (folder / "manifest.json").unlink()
+    seal(folder, "adapter", **about)

@@ -8,8 +8,10 @@ import subprocess
 import zipfile
 from pathlib import Path
 
+import nbformat
 import pytest
 from cloud_sessions import ABSENT, SECRET, SESSIONS, Colab, Session, make_python, read_image
+from notebook_outputs import find_problems
 
 from housebrain_core.cloud.install import PINS
 from housebrain_core.manifests import sha256_of
@@ -92,7 +94,7 @@ def test_a_rehearsal_trains_saves_stops_resumes_and_packs(rehearsed):
     assert "rehearsal went well" in last
     kinds = [kind for output in session.outputs for kind in output.get("data", {})]
     assert kinds.count("image/png") == 1 and kinds.count("text/markdown") == 2
-    assert not [output for output in session.outputs if output.get("name") == "stderr"]
+    assert find_problems(nbformat.read(session.executed, as_version=4)) == []
     assert "Warning" not in printed and "<Figure" not in printed and "IProgress" not in printed
     assert (session.home / f"hb-{session.platform}-02-rehearsal.zip").exists()
 
@@ -134,7 +136,7 @@ def test_without_its_bundle_the_last_output_shows_what_is_there_and_what_to_clic
     fine, printed, last = session.run()
     click = {"kaggle": "Add Input > Datasets", "colab": "Folder symbol on the left"}[session.platform]
     assert not fine
-    assert "bundle that came with this notebook is not here" in last and click in last and "something-else" in last
+    assert "split_NN.zip is not here" in last and click in last and "something-else" in last
     assert "Traceback" not in last and printed == last, "nothing else ran"
 
 
@@ -155,7 +157,7 @@ def test_a_bundle_of_another_version_is_not_run_but_named(session, splits, tmp_p
     session.add_bundle(other)
     fine, printed, last = session.run()
     assert not fine and "Traceback" not in last and printed == last
-    assert "bundle that came with this notebook is not here" in last and ": code " in last
+    assert "split_NN.zip is not here" in last and ": code " in last
     assert "other code ran" not in printed
 
 
@@ -171,7 +173,7 @@ def test_a_damaged_bundle_is_named_before_training(member, session, splits):
     if member == "train.parquet":
         assert "is damaged" in last and "again" in last
     else:
-        assert "bundle that came with this notebook is not here" in last and str(place) in last
+        assert "split_NN.zip is not here" in last and str(place) in last
 
 
 def find_member(archive: Path, name: str) -> int:

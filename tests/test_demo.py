@@ -118,6 +118,7 @@ def test_notebooks_show_tables_of_splits_hours_models_and_rules(demo):
         shown = [output.data["text/html"] for output in outputs_of(notebook) if "text/html" in output.get("data", {})]
         tables[name] = [table.split("</th>")[0].rpartition(">")[2] for table in shown]
     assert tables["01_split"] == ["split", "split", "figure"]
+    assert tables["03_merge"][0] == "adapter"
     assert tables["04_evaluate"] == ["model", "rule"]
 
 

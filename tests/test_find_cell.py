@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -11,7 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from notebook_checks import CLOUD, run_find_cell
+from notebook_checks import CLOUD, find_cell, run_find_cell, train_notebook
+from test_rooms import find_python
 
 from housebrain_core.splits.source_files import hash_source, read_source
 
@@ -61,7 +63,7 @@ def edit_manifest(members: dict, change) -> None:
 def refused(platform: str, monkeypatch, folder: Path, **settings) -> str:
     """What the cell says when it takes no code; it wrote nothing and changed nothing."""
     before = set(sys.modules)
-    with pytest.raises(Exception, match="bundle that came with this notebook is not here") as error:
+    with pytest.raises(Exception, match="split_NN.zip is not here") as error:
         run_find_cell(platform, monkeypatch, folder, **settings)
     assert type(error.value).__name__ == "BundleError"
     assert error.value._render_traceback_() == [str(error.value)]
@@ -83,6 +85,24 @@ def test_exactly_the_packages_files_are_written_to_a_new_local_folder_that_is_im
     assert "housebrain_core" in sys.modules and not [n for n in first["modules"] if n.startswith("housebrain_core")]
     second = run_find_cell(platform, monkeypatch, tmp_path)
     assert second["folder"] != first["folder"] and written(second) == SOURCE
+
+
+@pytest.mark.parametrize("version", ["3.12", "3.13"])
+def test_it_runs_in_the_images_versions_of_python_with_nothing_installed(version, bundle, tmp_path):
+    python = find_python(version)
+    if python is None:
+        pytest.skip(f"no Python {version} found")
+    shutil.copy(bundle, tmp_path)
+    script = tmp_path / "cell.py"
+    source = find_cell(train_notebook("colab")).source
+    script.write_text(f'bundle = ""\ndrive_folder = ""\n{source}\nprint(folder)\n')
+    environment = {"HOME": str(tmp_path / "home"), "PATH": os.environ["PATH"], "LC_ALL": "C"}
+    done = subprocess.run(
+        [python, "-I", "-W", "error", "-W", "ignore:unclosed file:ResourceWarning", script],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert written({"folder": Path(done.stdout.strip())}) == SOURCE
 
 
 @pytest.mark.parametrize(
@@ -170,7 +190,9 @@ def test_an_upload_that_stopped_long_ago_is_not_waited_for_but_named(bundle, tmp
     place = tmp_path / "content/split_02.zip"
     place.write_bytes(bundle.read_bytes()[:1000])
     os.utime(place, (0, 0))
-    assert f"{place}: BadZipFile('File is not a zip file')" in refused("colab", monkeypatch, tmp_path)
+    assert f"{place}: no whole bundle of this version (BadZipFile('File is not a zip file'))" in refused(
+        "colab", monkeypatch, tmp_path
+    )
 
 
 @pytest.mark.parametrize("platform", CLOUD)
@@ -198,7 +220,7 @@ def test_a_bundle_of_version_0_1_0_is_named_as_one_without_code(tmp_path, monkey
     sample = Path(__file__).parent / "samples_0_1_0" / "split_01.zip"
     (tmp_path / "content").mkdir()
     shutil.copy(sample, tmp_path / "content")
-    assert "split_01.zip: KeyError('code')" in refused("colab", monkeypatch, tmp_path)
+    assert "split_01.zip: no whole bundle of this version (KeyError('code'))" in refused("colab", monkeypatch, tmp_path)
 
 
 def add_module(members):
@@ -238,7 +260,7 @@ def leave_a_module_out(members):
 
 
 def swell(members):
-    members["split_02/housebrain_core/errors.py"] += b" " * 200_000_000
+    members["split_02/housebrain_core/errors.py"] += b" " * 20_000_000
 
 
 def list_nonsense(members):
@@ -283,7 +305,7 @@ def test_a_damaged_zip_is_named(place, bundle, tmp_path, monkeypatch):
     for offset in range(start, start + 200):
         data[offset] ^= 0xFF
     (tmp_path / "content/split_02.zip").write_bytes(data)
-    assert "split_02.zip: " in refused("colab", monkeypatch, tmp_path)
+    assert "split_02.zip: no whole bundle" in refused("colab", monkeypatch, tmp_path)
 
 
 @pytest.fixture
@@ -321,10 +343,17 @@ def test_drive_is_mounted_only_if_nothing_lies_locally(bundle, tmp_path, monkeyp
     assert colab.mounts == ["/content/drive"]
 
 
+def test_a_given_path_on_drive_is_mounted_first(bundle, tmp_path, monkeypatch, colab):
+    colab.bundle = bundle
+    given = "drive/MyDrive/housebrain/split_02 (1).zip"
+    found = run_find_cell("colab", monkeypatch, tmp_path, bundle=given, drive_folder="housebrain")
+    assert colab.mounts == ["/content/drive"] and written(found) == SOURCE
+
+
 def test_a_drive_that_refuses_or_has_nothing_ends_with_what_to_click(tmp_path, monkeypatch, colab):
-    assert "drag it there" in refused("colab", monkeypatch, tmp_path, drive_folder="housebrain")
+    assert "drag it into the list" in refused("colab", monkeypatch, tmp_path, drive_folder="housebrain")
     for error in (colab.errors.Error("no"), ValueError("mount failed"), NotImplementedError()):
         colab.refuse = error
-        assert "drag it there" in refused("colab", monkeypatch, tmp_path, drive_folder="housebrain")
+        assert "drag it into the list" in refused("colab", monkeypatch, tmp_path, drive_folder="housebrain")
     assert colab.mounts == ["/content/drive"]
     refused("colab", monkeypatch, tmp_path, drive_folder="")

@@ -2,6 +2,9 @@
 
 import json
 import multiprocessing
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -81,8 +84,8 @@ def read_result(output: Path) -> list[str]:
 
 
 def left_beside(output: Path) -> list[str]:
-    """What is in the folder of the output, but it and its lock."""
-    return sorted({path.name for path in output.parent.iterdir()} - {output.name, f".{output.name}.lock"})
+    """What is in the folder of the output beside it."""
+    return sorted({path.name for path in output.parent.iterdir()} - {output.name})
 
 
 @pytest.mark.parametrize("kind", [threading.Thread, multiprocessing.get_context("spawn").Process])
@@ -102,14 +105,19 @@ def test_of_two_runs_into_one_output_the_second_is_refused_and_nothing_is_mixed(
     assert read_result(output) == ["two", "two"] and left_beside(output) == []
 
 
+def interrupt_halfway(output: Path) -> None:
+    with staged_output(output, "result", overwrite=True) as folder:
+        (folder / "first").write_text("half")
+        raise KeyboardInterrupt
+
+
 def test_after_an_error_the_output_is_what_it_was(tmp_path):
     output = tmp_path / "out"
     for before in (None, "one"):
         if before:
             write_result(output, before)
-        with pytest.raises(KeyboardInterrupt), staged_output(output, "result", overwrite=True) as folder:
-            (folder / "first").write_text("half")
-            raise KeyboardInterrupt
+        with pytest.raises(KeyboardInterrupt):
+            interrupt_halfway(output)
         assert output.exists() == bool(before) and left_beside(output) == []
     assert read_result(output) == ["one", "one"]
 
@@ -139,15 +147,17 @@ def test_only_a_whole_folder_of_the_same_stage_is_replaced(files, tmp_path):
     assert sorted(path.name for path in output.iterdir()) == files and left_beside(output) == []
 
 
-def test_an_output_that_somebody_makes_during_the_work_stays(tmp_path):
-    output = tmp_path / "out"
-    with (
-        pytest.raises(ConfigError, match="was made by somebody else during the work"),
-        staged_output(output, "result") as folder,
-    ):
+def make_meanwhile(output: Path) -> None:
+    with staged_output(output, "result") as folder:
         seal(folder, "result")
         output.mkdir()
         (output / "thesis.txt").write_text("mine")
+
+
+def test_an_output_that_somebody_makes_during_the_work_stays(tmp_path):
+    output = tmp_path / "out"
+    with pytest.raises(ConfigError, match="was made by somebody else during the work"):
+        make_meanwhile(output)
     assert (output / "thesis.txt").read_text() == "mine" and left_beside(output) == []
 
 
@@ -156,5 +166,24 @@ def test_a_file_can_be_locked_too(tmp_path):
     refused = pytest.raises(ConfigError, match=r"another process is writing .*evaluation\.json")
     with lock_output(output), refused, lock_output(output):
         pass
+    assert left_beside(output) == []
     with lock_output(output):
-        output.write_text("1")
+        assert left_beside(output) == [".evaluation.json.lock"]
+
+
+def test_the_lock_outlives_nothing_not_even_a_killed_process(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from housebrain_core.outputs import lock_output\n"
+        "with lock_output(Path(sys.argv[1])):\n    print('locked', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(ConfigError, match="another process"), lock_output(tmp_path / "out"):
+            pass
+        holder.send_signal(signal.SIGKILL)
+    with lock_output(tmp_path / "out"):
+        pass
+    with lock_output(tmp_path / "out"):
+        pass

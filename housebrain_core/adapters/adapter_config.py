@@ -96,15 +96,15 @@ def _compiled(key: str) -> re.Pattern:
     return re.compile(rf"(.*\.)?({key})$")
 
 
-def check_ranks(folder: Path, config: dict[str, Any], shapes: dict[str, tuple[int, int, int]]) -> None:
-    """Refuses weights whose ranks are not those of the configuration.
+def check_ranks(folder: Path, config: dict[str, Any], ranks: dict[str, int]) -> None:
+    """Refuses weights whose ranks (module -> rank) are not those of the configuration.
 
     Raises:
         AdapterError: naming the first five.
     """
     wrong = [
         f"{module} has rank {rank} instead of {expected:g}"
-        for module, (_, _, rank) in shapes.items()
+        for module, rank in ranks.items()
         if rank != (expected := find_pattern(config, "rank_pattern", module, config["r"]))
     ]
     if wrong:

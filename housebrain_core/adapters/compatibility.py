@@ -5,6 +5,7 @@ from typing import Any
 
 from housebrain_core.adapters.adapter import Adapter
 from housebrain_core.errors import AdapterError
+from housebrain_core.train.base_models import HASH_PREFIX
 
 
 def check_mergeable(
@@ -17,7 +18,7 @@ def check_mergeable(
 
     Args:
         adapters: at least one.
-        accept_unfinished: merge adapters whose training ended before its plan did.
+        accept_unfinished: merge adapters whose training ended before its last step.
         accept_mixed_data: merge adapters that were trained on different datasets.
         accept_mixed_seeds: merge adapters that started from different LoRA initialisations.
 
@@ -25,56 +26,85 @@ def check_mergeable(
         AdapterError: another base model or revision, other target modules, the same split or the same file twice,
             different datasets or LoRA initialisations, an unfinished adapter.
     """
-    problems = []
-    for what, value in (("base model", lambda a: a.base_model), ("revision of it", lambda a: a.revision)):
-        problems += _differences(what, [(adapter.name, value(adapter)) for adapter in adapters])
-    common = usual_sizes(adapters)
-    for adapter in adapters:
-        odd = sorted(set(adapter.sizes.items()) ^ set(common.items()))
-        if odd:
-            (module, (out, inner)), _ = odd[0], odd
-            problems.append(
-                f"{adapter.name} adapts other modules ({len({name for name, _ in odd})} differ, such as {module} "
-                f"of {out}x{inner})"
-            )
-    problems += _repeated("the same split", [(a.name, a.split) for a in adapters if a.split])
-    problems += _repeated("the same weights", [(a.name, a.sha256) for a in adapters])
+    problems = [
+        *_other_bases(adapters),
+        *_other_modules(adapters),
+        *_repeated("the same split", [(a.name, a.split) for a in adapters if a.split]),
+        *_repeated("the same weights", [(a.name, a.sha256) for a in adapters]),
+    ]
     mixed = describe_mixed_data(adapters)
     if mixed and not accept_mixed_data:
         problems.append(f"{mixed}. If their mean is what you want, pass --accept-mixed-data")
     if not accept_mixed_seeds:
-        settings = [(adapter.name, (adapter.run or {}).get("settings") or {}) for adapter in adapters]
-        told = [(name, values["lora_seed"]) for name, values in settings if "lora_seed" in values]
-        problems += [f"{line}; to merge them so, pass --accept-mixed-seeds" for line in _differences("lora_seed", told)]
-    if not accept_unfinished:
-        problems += [
-            f"{a.name} is not finished: {a.run['why_it_ended']}. Let its person start it again, or pass "
-            "--accept-unfinished"
-            for a in adapters
-            if a.run and not a.run["finished"]
-        ]
+        seeds = [(a.name, a.run.settings.lora_seed) for a in adapters if a.run]
+        lines = _differences("lora_seed", [(name, seed) for name, seed in seeds if seed is not None])
+        problems += [f"{line}; to merge them so, pass --accept-mixed-seeds" for line in lines]
+    for adapter in adapters:
+        if adapter.run and not adapter.run.finished and not accept_unfinished:
+            problems.append(
+                f"{adapter.name} is not finished: {adapter.run.why_it_ended}. Let its person start it again, or pass "
+                "--accept-unfinished"
+            )
     if problems:
         raise AdapterError(
             "these adapters cannot be merged:\n  " + "\n  ".join(problems) + "\nLeave the odd ones out with --exclude."
         )
 
 
+def base_keys(adapters: list[Adapter]) -> list[str]:
+    """What tells base models apart, for each adapter: the contents where they are recorded, else name and revision.
+
+    One adapter that recorded commit and contents tells the contents of that commit for all.
+    """
+    contents: dict[str | None, str] = {}
+    for adapter in adapters:
+        if adapter.revision and adapter.base_content:
+            contents[adapter.revision] = adapter.base_content
+    keys = []
+    for adapter in adapters:
+        revision = adapter.revision or ""
+        content = revision if revision.startswith(HASH_PREFIX) else adapter.base_content or contents.get(revision)
+        keys.append(content or f"{adapter.base_model} at {adapter.revision}")
+    return keys
+
+
 def describe_mixed_data(adapters: list[Adapter]) -> str:
     """Which adapter was trained on which dataset, by the first digits of its hash; empty where it is one dataset."""
-    told = [(adapter, adapter.dataset) for adapter in adapters if adapter.dataset]
-    if len({dataset for _, dataset in told}) < 2:
+    if len({adapter.dataset for adapter in adapters if adapter.dataset}) < 2:
         return ""
-    shown = [
-        f"{adapter.name} on " + (f"split {adapter.split[2]} of {adapter.split[1]} of " * bool(adapter.split))
-        + dataset[:8] for adapter, dataset in told
-    ]  # fmt: skip
-    return f"trained on different datasets: {', '.join(shown)}"
+    lines = []
+    for adapter in adapters:
+        if adapter.dataset:
+            split = f"split {adapter.split.number} of {adapter.split.of} of " if adapter.split else ""
+            lines.append(f"{adapter.name} on {split}{adapter.dataset[:8]}")
+    return f"trained on different datasets: {', '.join(lines)}"
 
 
-def usual_sizes(adapters: list[Adapter]) -> dict[str, tuple[int, int]]:
+def most_common_sizes(adapters: list[Adapter]) -> dict[str, tuple[int, int]]:
     """The modules and their sizes that most adapters have."""
     counts = Counter(tuple(adapter.sizes.items()) for adapter in adapters)
     return dict(counts.most_common(1)[0][0])
+
+
+def _other_bases(adapters: list[Adapter]) -> list[str]:
+    if len(set(base_keys(adapters))) < 2:
+        return []
+    lines = _differences("base model", [(a.name, a.base_model) for a in adapters])
+    lines += _differences("revision of it", [(a.name, a.revision) for a in adapters])
+    return lines or _differences("content of it", [(a.name, a.base_content) for a in adapters])
+
+
+def _other_modules(adapters: list[Adapter]) -> list[str]:
+    problems, common = [], most_common_sizes(adapters)
+    for adapter in adapters:
+        differing = sorted(set(adapter.sizes.items()) ^ set(common.items()))
+        if differing:
+            module, (out_features, in_features) = differing[0]
+            problems.append(
+                f"{adapter.name} adapts other modules ({len({name for name, _ in differing})} differ, such as "
+                f"{module} of {out_features}x{in_features})"
+            )
+    return problems
 
 
 def _differences(what: str, values: list[tuple[str, Any]]) -> list[str]:
@@ -82,9 +112,9 @@ def _differences(what: str, values: list[tuple[str, Any]]) -> list[str]:
     distinct = [value for _, value in values]
     if all(value == distinct[0] for value in distinct):
         return []
-    usual = max(distinct, key=distinct.count)
-    odd = [f"{name} has {value}" for name, value in values if value != usual]
-    return [f"another {what}: {', '.join(odd)}; the others have {usual}"]
+    most_common = max(distinct, key=distinct.count)
+    odd = [f"{name} has {value}" for name, value in values if value != most_common]
+    return [f"another {what}: {', '.join(odd)}; the others have {most_common}"]
 
 
 def _repeated(what: str, values: list[tuple[str, Any]]) -> list[str]:

@@ -24,39 +24,41 @@ CAPABILITY = (7, 5)
 """Compute capability needed: that of a T4. Current torch builds have no code for anything older."""
 GPU_MEMORY = 5 * 1024
 """MiB of free GPU memory needed: a 1.5-billion-parameter base in 4 bits with its activations."""
-ROOM = {"working": 1.0, "scratch": 8.0}
-"""GB of disk needed: checkpoints and the adapter; libraries and the base model."""
-PATIENCE = (5, 4)
-"""Seconds that a server has to answer, and how often it is asked: one lost answer is no reason to send people home."""
+DISK = {"working": 1.0, "scratch": 8.0}
+"""GB of free disk needed: checkpoints and the adapter; libraries and the base model."""
+TIMEOUT = 5
+"""Seconds that a server has to answer."""
+ATTEMPTS = 4
+"""How often a server that did not answer in time is asked: a single lost answer does not stop a session."""
 CLICKS = {
     "kaggle": {
         "gpu": 'In the panel on the right: Session options > Accelerator > "GPU T4 x2". Then Run > Run all.',
         "internet": "In the panel on the right: Session options > Internet > on (if it is grey, verify your phone "
         "number at kaggle.com/settings first). Then Run > Run all.",
         "restart": "Run > Restart & clear cell outputs, then Run > Run all.",
-        "room": "Run > Restart & clear cell outputs gives a fresh disk; delete old files in /kaggle/working.",
+        "disk": "Run > Restart & clear cell outputs gives a fresh disk; delete old files in /kaggle/working.",
     },
     "colab": {
         "gpu": "Runtime > Change runtime type > T4 GPU > Save. Then Runtime > Run all. When Colab says that no GPU is "
         "free, try again later or use the Kaggle notebook.",
         "internet": "Runtime > Disconnect and delete runtime, then Runtime > Run all.",
         "restart": "Runtime > Restart session, then Runtime > Run all.",
-        "room": "Runtime > Disconnect and delete runtime gives a fresh disk; then Runtime > Run all.",
+        "disk": "Runtime > Disconnect and delete runtime gives a fresh disk; then Runtime > Run all.",
     },
-    "local": dict.fromkeys(("gpu", "internet", "restart", "room"), "Put it right and start the notebook again."),
+    "local": dict.fromkeys(("gpu", "internet", "restart", "disk"), "Put it right and start the notebook again."),
 }
-"""What to do, by platform and trouble."""
+"""What to do, by platform and problem."""
 
 
 def check_machine(base_model: str, require_gpu: bool, report: Callable[[str], None] = print) -> Platform:
-    """Looks at the whole machine, then names all that is in the way.
+    """Checks Python, GPU, disk and Internet, and names all problems at once.
 
     The base model's files will go to scratch disk.
 
     Args:
         base_model: a folder, or an id on the Hub, which then has to be reachable.
         require_gpu: refuse to train without one.
-        report: gets a line of what was found.
+        report: gets a line that describes the machine.
 
     Returns:
         The platform.
@@ -64,7 +66,8 @@ def check_machine(base_model: str, require_gpu: bool, report: Callable[[str], No
     Raises:
         MachineError: it cannot train; one line per problem.
     """
-    platform, gpus = detect_platform(), list_gpus()
+    platform = detect_platform()
+    gpus = list_gpus()
     os.environ.setdefault("HF_HOME", str(Path(tempfile.gettempdir()) / "huggingface"))
     devices = ", ".join(f"{gpu.name} ({gpu.free:,} MiB free)" for gpu in gpus) or "no GPU"
     report(f"{platform}, Python {python_platform.python_version()}, {devices}")
@@ -82,8 +85,11 @@ def check_machine(base_model: str, require_gpu: bool, report: Callable[[str], No
 def check_python(platform: Platform) -> Iterable[str]:
     """Whether the libraries exist for this Python."""
     if sys.version_info < PYTHON:
-        found, needed = python_platform.python_version(), ".".join(map(str, PYTHON))
-        yield f"Python is {found}; {needed} or newer is needed. Choose the platform's newest environment."
+        needed = ".".join(map(str, PYTHON))
+        yield (
+            f"Python is {python_platform.python_version()}; {needed} or newer is needed. "
+            "Choose the platform's newest environment."
+        )
 
 
 def check_gpu(gpus: list[Gpu], platform: Platform) -> Iterable[str]:
@@ -92,8 +98,8 @@ def check_gpu(gpus: list[Gpu], platform: Platform) -> Iterable[str]:
     if not gpus:
         yield f"there is no GPU. {click}"
     elif gpus[0].capability < CAPABILITY:
-        found, needed = (".".join(map(str, value)) for value in (gpus[0].capability, CAPABILITY))
-        yield f"the GPU is a {gpus[0].name}, compute capability {found}; {needed} or more is needed. {click}"
+        capability, needed = (".".join(map(str, value)) for value in (gpus[0].capability, CAPABILITY))
+        yield f"the GPU is a {gpus[0].name}, compute capability {capability}; {needed} or more is needed. {click}"
     elif gpus[0].free < GPU_MEMORY:
         yield (
             f"{gpus[0].free:,} MiB of GPU memory are free; {GPU_MEMORY:,} are needed: something else is using it. "
@@ -106,36 +112,38 @@ def check_disk(platform: Platform) -> Iterable[str]:
     places = {"working": WORKING[platform], "scratch": Path(tempfile.gettempdir())}
     for name, folder in places.items():
         free = shutil.disk_usage(folder).free / 1e9
-        if free < ROOM[name]:
-            yield f"{folder} has {free:.1f} GB free; {ROOM[name]:.0f} are needed. {CLICKS[platform]['room']}"
+        if free < DISK[name]:
+            yield f"{folder} has {free:.1f} GB free; {DISK[name]:.0f} are needed. {CLICKS[platform]['disk']}"
 
 
 def check_internet(platform: Platform, addresses: list[str]) -> Iterable[str]:
-    """Whether each address answers, whatever it answers; who says nothing in five seconds is asked again."""
+    """Whether each address answers, whatever it answers; after a timeout it is asked again."""
     for address in addresses:
         try:
-            knock(address)
+            request_headers(address)
         except (OSError, ValueError) as error:
             host = urllib.parse.urlsplit(address).hostname  # the rest may hold a password
             yield f"{host} cannot be reached ({error}). {CLICKS[platform]['internet']}"
 
 
-def knock(address: str) -> None:
-    """Returns once the server at an address answers, be it with an error.
+def request_headers(address: str) -> None:
+    """Returns once the server at an address answers, even if it answers with an error.
 
     Raises:
-        OSError: it can't be reached, or was silent every time.
+        OSError: it cannot be reached, or did not answer in time in any attempt.
         ValueError: that is no address.
     """
-    seconds, times = PATIENCE
-    for left in reversed(range(times)):
+    request = urllib.request.Request(address, method="HEAD")
+    for attempt in range(1, ATTEMPTS + 1):
         try:
-            urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=seconds).close()
+            urllib.request.urlopen(request, timeout=TIMEOUT).close()
             return
         except urllib.error.HTTPError:
             return
-        except OSError as error:  # a silent server is a TimeoutError while reading, the reason of a URLError before
-            if not left or not isinstance(getattr(error, "reason", error), TimeoutError):
+        except OSError as error:
+            # A timeout while reading is a TimeoutError; while connecting it is the reason of a URLError.
+            timed_out = isinstance(getattr(error, "reason", error), TimeoutError)
+            if attempt == ATTEMPTS or not timed_out:
                 raise
 
 
@@ -148,8 +156,9 @@ def package_index() -> str:
     """The address of the package index that pip is configured for."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
-    found = [line.partition("=")[2].strip("'\"") for line in lines if line.partition("=")[0].endswith(".index-url")]
-    return found[-1] if found else "https://pypi.org/simple"
+    pairs = [line.partition("=")[::2] for line in lines]
+    configured = [value.strip("'\"") for name, value in pairs if name.endswith(".index-url")]
+    return configured[-1] if configured else "https://pypi.org/simple"
 
 
 def hub_address() -> str:

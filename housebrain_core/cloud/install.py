@@ -62,16 +62,16 @@ def install_libraries(platform: Platform, report: Callable[[str], None] = print)
 
 
 def installed_versions() -> dict[str, str]:
-    """Version on disk by name."""
-    found = {}
+    """The version on disk of every library, by its name; of several, the one that Python would load."""
+    versions: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
         name = (distribution.metadata["Name"] or "").lower().replace("_", "-")
-        found.setdefault(name, distribution.version)
-    return found
+        versions.setdefault(name, distribution.version)
+    return versions
 
 
 def run_pip(platform: Platform, *arguments: str) -> None:
-    """Runs pip in silence; shows the end of what it said only when it failed."""
+    """Runs pip without showing its output; the MachineError of a failure quotes the end of it."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
@@ -80,8 +80,9 @@ def run_pip(platform: Platform, *arguments: str) -> None:
 
 
 def find_stale() -> list[str]:
-    """Libraries whose loaded version is not the one on disk: they were replaced after Python had loaded them."""
-    versions, stale = installed_versions(), []
+    """Libraries that were replaced after Python had loaded them: their loaded version is not the one on disk."""
+    versions = installed_versions()
+    stale: list[str] = []
     for name in ("numpy", "torch", *PINS):
         loaded = getattr(sys.modules.get(name.replace("-", "_")), "__version__", None)
         if loaded and name in versions and loaded.partition("+")[0] != versions[name].partition("+")[0]:

@@ -127,7 +127,7 @@ def mount_drive(folder: str, platform: Platform, report: Callable[[str], None] =
     """
     if platform != "colab" or not folder:
         return None
-    from google.colab import drive, errors  # exist on Colab only
+    from google.colab import drive, errors  # pyright: ignore[reportMissingImports] - exist on Colab only
 
     try:
         drive.mount(str(DRIVE.parent))
@@ -157,13 +157,13 @@ def use_token(platform: Platform, report: Callable[[str], None] = print) -> None
 def _read_secret(name: str, platform: Platform) -> str | None:
     """A secret's value; None where there is none, or the notebook was not given access to it."""
     if platform == "colab":
-        from google.colab import errors, userdata
+        from google.colab import errors, userdata  # pyright: ignore[reportMissingImports]
 
         slow = getattr(userdata, "TimeoutException", errors.Error)  # newer versions, outside their own page
         refused = (errors.Error, userdata.NotebookAccessError, userdata.SecretNotFoundError, slow)
         ask = userdata.get
     elif platform == "kaggle":
-        import kaggle_secrets
+        import kaggle_secrets  # pyright: ignore[reportMissingImports]
 
         refused = (kaggle_secrets.CredentialError, kaggle_secrets.BackendError, OSError)
 

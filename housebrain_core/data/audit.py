@@ -8,24 +8,23 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from textwrap import shorten
 
 import numpy as np
-from pydantic import ValidationError
 
 from housebrain_core.config import AuditConfig
 from housebrain_core.data.audit_page import describe, write_page
 from housebrain_core.data.audit_result import AuditResult, Cut, Lengths, RuleCount, conclude
 from housebrain_core.data.columns import make_columns
 from housebrain_core.data.findings import entropy_floor, study_fields
-from housebrain_core.data.samples import Part, ReadLog, Sample, list_items
+from housebrain_core.data.samples import ReadLog, Sample, list_items
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec
-from housebrain_core.house.rules import check_design, score_rules
+from housebrain_core.house.rules import check_or_none, score_rules
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.outputs import check_file
 
@@ -54,10 +53,20 @@ def audit_dataset(config: AuditConfig, report: Callable[[str], None] = print) ->
         DataError: there is no dataset, or none of its samples can be read.
         ConfigError: the tokenizer cannot be loaded, or the report would replace somebody's file.
     """
-    start = time.monotonic()
     json_path = config.output.with_suffix(".json")
     check_file(config.output)
     check_file(json_path, {"entropy_nats_per_sample", "conclusions"})
+    result = study_dataset(config, report)
+    report(describe(result))
+    write_page(result, config.output)
+    write_atomically(json_path, to_json(result.model_dump()))
+    report(f"wrote {config.output} and {json_path} in {result.seconds:.0f} s")
+    return result
+
+
+def study_dataset(config: AuditConfig, report: Callable[[str], None] = print) -> AuditResult:
+    """Reads a dataset and measures all that the report says, without writing it; see `audit_dataset`."""
+    start = time.monotonic()
     count_tokens = load_token_counter(config.tokenizer)
     counts = SampleCounts()
     columns = make_columns(read_all(config.source, counts, report))
@@ -67,7 +76,7 @@ def audit_dataset(config: AuditConfig, report: Callable[[str], None] = print) ->
     examples = list(pick_samples(config.source, sum(counts.parts.values()), RULE_SAMPLES))
     lengths = measure_lengths(examples[:: max(1, len(examples) // LENGTH_SAMPLES)], count_tokens)
     per_token = entropy_floor(fields) / lengths["ours"].answer_mean if config.tokenizer else None
-    result = AuditResult(
+    return AuditResult(
         source=config.source.name,
         samples=dict(counts.parts),
         bad=len(counts.log.bad),
@@ -86,11 +95,6 @@ def audit_dataset(config: AuditConfig, report: Callable[[str], None] = print) ->
         conclusions=conclude(fields, per_token),
         seconds=time.monotonic() - start,
     )
-    report(describe(result))
-    write_page(result, config.output)
-    write_atomically(json_path, to_json(result.model_dump()))
-    report(f"wrote {config.output} and {json_path} in {result.seconds:.0f} s")
-    return result
 
 
 @dataclass
@@ -98,7 +102,7 @@ class SampleCounts:
     """What reading a dataset counts beside its fields."""
 
     log: ReadLog = field(default_factory=ReadLog)
-    parts: Counter[Part] = field(default_factory=Counter)
+    parts: Counter[str] = field(default_factory=Counter)
     train: set[bytes] = field(default_factory=set)
     """Digests of the content of training samples, without id and metadata."""
     validation: Counter[bytes] = field(default_factory=Counter)
@@ -185,7 +189,7 @@ def measure_lengths(samples: list[Sample], count_tokens: CountTokens) -> dict[st
     return {"original": _measure_form(original, count_tokens), "ours": _measure_form(ours, count_tokens)}
 
 
-def _measure_form(texts: list[tuple[str, str]], count_tokens: CountTokens) -> Lengths:
+def _measure_form(texts: Sequence[tuple[str, str]], count_tokens: CountTokens) -> Lengths:
     prompts = np.array(count_tokens([prompt for prompt, _ in texts]))
     answers = np.array(count_tokens([answer for _, answer in texts])) + 1  # the end-of-text token
     total = prompts + answers
@@ -209,13 +213,8 @@ def _cut(prompts: np.ndarray, answers: np.ndarray, limit: int) -> Cut:
 
 def measure_rules(samples: list[Sample]) -> dict[str, RuleCount]:
     """Counts how often the references break each rule; nothing for data that is no house design."""
-    results = []
-    for sample in samples:
-        try:
-            results.append(check_design(sample["input"], sample["output"]))
-        except ValidationError:
-            continue
-    scores = score_rules(results) if results else {}
+    results = [check_or_none(sample["input"], sample["output"]) for sample in samples]
+    scores = score_rules([result for result in results if result is not None])
     return {
         name: RuleCount(broken=score.applicable - score.passed, applicable=score.applicable)
         for name, score in scores.items()

@@ -14,7 +14,7 @@ TEXT_WIDTH = 36
 
 
 def describe(result: AuditResult, width: int | None = None) -> str:
-    """The audit as text: samples, lengths, every field with all that is known of it, and what follows.
+    """The audit as text: samples, lengths, what every field is, and what follows.
 
     Args:
         result: what `audit_dataset` returns.
@@ -62,7 +62,7 @@ def _describe_fields(fields: list[Finding], width: int) -> list[str]:
 
 
 def _wrap(text: str, width: int, first: str, others: str) -> str:
-    """A text in lines of at most this width, the first and the other lines indented; no word is broken."""
+    """A text in lines of this width, the first and the other lines indented; names of fields are never broken."""
     return textwrap.fill(
         text, width, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
     )
@@ -82,7 +82,7 @@ def entropy_bars(result: AuditResult) -> Picture:
     alt = f"Nats per sample that no model can know, for each of {len(free)} fields; together {total:.1f}."
     figure = Picture(8, 0.24 * len(free) + 1.2, alt)
     axes = figure.subplots()
-    axes.barh([field.short_name for field in free], [field.free for field in free], color="#7a9cc6")
+    axes.barh([field.short_name for field in free], [field.free or 0.0 for field in free], color="#7a9cc6")
     axes.set_xlabel(f"nats per sample that no model can know; together {total:.1f}")
     axes.tick_params(axis="y", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -48,19 +48,22 @@ class Column:
         """Whether the values are few enough to be a vocabulary."""
         return len(self.values) <= VOCABULARY
 
+    @property
+    def numeric(self) -> bool:
+        """Whether all values are numbers, and not text or booleans."""
+        return type(self.values[0]) in (int, float)
+
     @cached_property
-    def numbers(self) -> np.ndarray | None:
-        """(samples,) of float64; None where the values are text or booleans."""
-        if type(self.values[0]) not in (int, float):
-            return None
+    def numbers(self) -> np.ndarray:
+        """(samples,) of float64; only for a numeric column."""
         return np.array(self.values, np.float64)[self.codes]
 
     @cached_property
     def bins(self) -> np.ndarray:
         """(samples,) codes of few values: many numbers are put into bins of equal count, open text into one."""
-        if len(self.values) <= BINS or (self.closed and self.numbers is None):
+        if len(self.values) <= BINS or (self.closed and not self.numeric):
             return self.codes
-        if self.numbers is None:
+        if not self.numeric:
             return np.zeros_like(self.codes)
         edges = np.unique(np.quantile(self.numbers, np.linspace(0, 1, BINS + 1)[1:-1]))
         return np.searchsorted(edges, self.numbers, side="right")

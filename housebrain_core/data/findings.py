@@ -134,7 +134,7 @@ def _finding(target: Column, **more: Any) -> Finding:
 
 def _measure(target: Column, sources: list[Column]) -> Finding:
     """The finding for a field that nothing decides: how free it is, and what it depends on."""
-    binned = [source for source in sources if source.closed or source.numbers is not None]
+    binned = [source for source in sources if source.closed or source.numeric]
     dependences = [
         Dependence(source, *mutual_information(target.bins, source.bins)) for source in binned if len(source.values) > 1
     ]
@@ -159,7 +159,7 @@ def _free_entropy(target: Column, information: float, sources: list[Column]) -> 
     """The kind of a field that nothing decides, and the nats that are left of it."""
     if target.closed:
         return "choice", max(0.0, entropy_of_codes(target.codes) - information)
-    if target.numbers is None:
+    if not target.numeric:
         return "free text", None
     return "number", _number_entropy(target, [source for source in sources if source.in_brief])
 
@@ -183,7 +183,7 @@ def _number_entropy(target: Column, brief: list[Column]) -> float:
     unit = 1.0 if target.whole else 10.0 ** -_decimals(target.values)
     estimates = [differential_entropy(values)]
     for source in brief:
-        if source.numbers is not None and source.numbers.min() > 0 and len(source.values) > BINS:
+        if source.numeric and source.numbers.min() > 0 and len(source.values) > BINS:
             estimates.append(differential_entropy(values / source.numbers) + float(np.log(source.numbers).mean()))
     least = min(estimates) - math.log(unit)
     if len(values) >= REPEATS * len(target.values):  # else it would be ln(samples), far too little

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import permutations
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,8 @@ NEAR = 0.6
 """Share of the samples above which a formula counts at all."""
 FIRST = slice(0, 2000)
 """Samples on which a formula is tried before it is tried on all."""
+SHOWN_CHARACTERS = 60
+"""Of each value in the text of a lookup."""
 MAX_SPREAD = 0.05
 """Width of the middle 80 % of ratios over their median, up to which they may be one factor."""
 
@@ -41,9 +43,9 @@ def _find_formulas(target: Column, sources: list[Column]) -> Iterator[Formula]:
         yield from _equal(target, source)
         if source.closed and _decides(source, target):
             yield Formula(1.0, _describe_lookup(target, source), 0.0, "derivable")
-    if target.numbers is None or len(target.values) < 3:
+    if not target.numeric or len(target.values) < 3:
         return
-    numeric = [source for source in varying if source.numbers is not None and len(source.values) > 2]
+    numeric = [source for source in varying if source.numeric and len(source.values) > 2]
     for source in numeric:
         yield from _multiples(target, source.numbers, source.name)
     for one, other in permutations(numeric, 2):
@@ -59,7 +61,7 @@ def _equal(target: Column, source: Column) -> Iterator[Formula]:
     value_type = type(target.values[0])
     if value_type is bool or value_type is not type(source.values[0]):
         return
-    if target.numbers is not None:
+    if target.numeric:
         hits = target.numbers == source.numbers
     elif max(len(target.values), len(source.values)) > 10 * min(len(target.values), len(source.values)):
         return
@@ -85,8 +87,14 @@ def _describe_lookup(target: Column, source: Column) -> str:
     templates = {str(value).replace(str(key), "{}") for key, value in shown.items()}
     if len(templates) == 1:
         return f"{templates.pop()!r} with {source.name}"
-    table = ", ".join(f"{key}: {value}" for key, value in sorted(shown.items(), key=str)[:8])
+    table = ", ".join(f"{_short(key)}: {_short(value)}" for key, value in sorted(shown.items(), key=str)[:8])
     return f"follows from {source.name} ({table}{', ...' if len(shown) > 8 else ''})"
+
+
+def _short(value: Any) -> str:
+    """A value in a table; nested ones are long."""
+    text = str(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 4]} ..."
 
 
 def _multiples(target: Column, base: np.ndarray, name: str) -> Iterator[Formula]:

@@ -150,7 +150,9 @@ def _answer_questions(
 class ModelRun:
     """One model's losses and answers, taken from the journal as far as they are in it."""
 
-    def __init__(self, llm: HouseBrainLLM, questions: Questions, journal: Journal, report: Callable[[str], None]):
+    def __init__(
+        self, llm: HouseBrainLLM, questions: Questions, journal: Journal, report: Callable[[str], None]
+    ) -> None:
         self.llm = llm
         self.questions = questions
         self.journal = journal

@@ -1,104 +1,145 @@
-"""The merged update added to the full weights of the base model, streamed: a few megabytes at a time.
+"""The merged update added to the full weights of the base model, streamed: half a gigabyte at a time.
 
 Each weight is W + s B A in float32, rounded once to float16. Everything else is copied. A 4-bit base is refused:
-re-quantising keeps 0.2 to 6 % of a typical update (research: merging, section 4).
+re-quantising keeps 0.2 to 6 % of a typical update (measured).
 """
 
 import json
-import math
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from housebrain_core.adapters.adapter import Adapter
-from housebrain_core.adapters.algebra import Pair
 from housebrain_core.adapters.archives import CONFIG, RUN
-from housebrain_core.adapters.parallel import map_ahead
-from housebrain_core.adapters.tensors import Entry, HashedFile, TensorFile, layout
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError
-from housebrain_core.export.base_weights import FLOATS, find_base_folder, read_shards, write_index
+from housebrain_core.export.base_weights import StoredTensor, find_base_folder, read_base
+from housebrain_core.export.nf4 import dequantised
 from housebrain_core.manifests import MANIFEST, seal, to_json, write_atomically
-from housebrain_core.merge.merge_card import describe_full_model
-from housebrain_core.merge.planning import Plan, Recipe, merged_factors, plan_merge, trained_in_4bit
+from housebrain_core.merge.compute import ComputedMerge, Pair, Recipe, compute_merge
+from housebrain_core.merge.merge import merge_output, needs_choice, opened_adapters, report_computed
+from housebrain_core.merge.merge_card import describe_recipe, merge_card
+from housebrain_core.merge.result import MergeRecord, describe_inputs
 from housebrain_core.merge.strategies import STRATEGIES
+from housebrain_core.train.base_models import INDEX, SINGLE
 
-BLOCK = 2**18
-"""Elements that are worked on at once."""
+SHARD_BYTES = 400_000_000
+"""Of a file of weights, at most, unless one tensor is larger: so much is in memory at once."""
+ROWS = 512
+"""Rows of a matrix that are in float32 at once."""
 NOT_COPIED = (MANIFEST, CONFIG, RUN, "merge.json", "trainer_state.json")
 """Files of a base folder that tell of an adapter or of how that folder was made, which is not how this one was."""
 LARGEST = torch.finfo(torch.float16).max
+VIEWS = {"fp16": "the base as it is", "nf4-dequant": "the base as 4-bit training saw it (NF4, dequantised)"}
+Report = Callable[[str], None]
 
 
-def merge_into_base(config: MergeConfig, adapters: list[Adapter], staging: Path, report: Callable[[str], None]) -> dict:
+@dataclass(frozen=True)
+class BaseView:
+    """Which base model the update was added to."""
+
+    name: str
+    revision: str
+    view: str
+    """A key of `VIEWS`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullModelResult(MergeRecord):
+    """The merge.json of a full model."""
+
+    base: BaseView
+    rounding: dict[str, float]
+    """Module -> norm of what rounding to float16 changed, as a share of the update's norm, in its first rows."""
+    validation_losses: dict[str, float]
+    """View -> nats per token, where they were measured."""
+
+
+def merge_into_base(config: MergeConfig, report: Report = print) -> FullModelResult:
     """Writes a full model: the base plus the merged update, in float16.
 
     Args:
         config: `into_base` names the base; rank auto means full here, which costs nothing.
-        adapters: checked, of one base.
-        staging: an empty folder for the model.
         report: gets lines of progress.
 
     Returns:
         The contents of merge.json.
 
     Raises:
-        AdapterError: a module is not in the base exactly once, or has another shape.
+        AdapterError: an adapter is damaged, they do not belong together, or do not fit the base.
         ConfigError: the base is another one, is quantised, has no safetensors, or does not fit into float16.
     """
-    if STRATEGIES[config.strategy].measured or config.scale == "auto":
+    if needs_choice(config):
         raise ConfigError(
             "--into-base adds a merge that is chosen already. Choose it by merging into an adapter first, then: "
             "housebrain merge --models THAT_ADAPTER --into-base BASE --output FOLDER"
         )
-    base, revision = find_base_folder(config.into_base, adapters[0])
-    recipe = Recipe(config.strategy, STRATEGIES[config.strategy].weigh(adapters, config), config.scale, config.density)
-    plan = plan_merge(adapters, recipe, "full" if config.rank == "auto" else config.rank)
-    for line in (recipe.describe(adapters), *plan.describe_distance()):
-        report(line)
-    view, shares, written, losses = _write_better_view(base, adapters, plan, config, staging, report)
-    result = {
-        "strategy": config.strategy,
-        "scale": config.scale,
-        "density": config.density if config.strategy == "ties" else None,
-        "error_of_strategy": plan.mean_error,
-        "rank": plan.rank,
-        "base": {"name": adapters[0].base_model, "revision": revision, "view": view},
-        "inputs": [{"name": a.name, "sha256": a.sha256, "weight": w}
-                   for a, w in zip(adapters, recipe.weights, strict=True)],
-        "rounding": shares,
-        "validation_losses": losses,
-    }  # fmt: skip
-    worst = max(shares, key=shares.get)
-    report(f"rounding to float16 is at most {shares[worst]:.1%} of the update ({worst})")
-    if shares[worst] > 0.1:
-        report("WARNING: float16 rounds off more than a tenth of an update; serving base and adapter apart keeps it.")
-    write_atomically(staging / "merge.json", to_json(result))
-    write_atomically(staging / "README.md", describe_full_model(adapters[0].base_model, result))
-    seal(staging, "model", known=written, merged_from=[a.sha256 for a in adapters], base=result["base"])
+    output = merge_output(config, "model")
+    with opened_adapters(config, report) as adapters, output as staging:
+        result = _write_model(config, adapters, staging, report)
+    report(f"done: {config.output}")
     return result
 
 
-def _write_better_view(base: Path, adapters, plan: Plan, config: MergeConfig, staging: Path, report):
+def _write_model(config: MergeConfig, adapters: list[Adapter], staging: Path, report: Report) -> FullModelResult:
+    folder, revision = find_base_folder(str(config.into_base), adapters)
+    weights = STRATEGIES[config.strategy].weigh(adapters, config)
+    recipe = Recipe(config.strategy, weights, float(config.scale), config.density)
+    merge = compute_merge(adapters, recipe, "full" if config.rank == "auto" else config.rank)
+    report_computed(merge, report)
+    view, rounding, losses = _write_better_view(folder, merge, config, staging, report)
+    result = FullModelResult(
+        **describe_inputs(config, merge),
+        base=BaseView(adapters[0].base_model, revision, view),
+        rounding=rounding,
+        validation_losses=losses,
+    )
+    worst = max(rounding, key=lambda module: rounding[module])
+    report(f"rounding to float16 is at most {rounding[worst]:.1%} of the update ({worst})")
+    if rounding[worst] > 0.1:
+        report("WARNING: float16 rounds off more than a tenth of an update; serving base and adapter apart keeps it.")
+    write_atomically(staging / "merge.json", to_json(result.to_dict()))
+    write_atomically(staging / "README.md", describe_full_model(result))
+    seal(staging, "model", merged_from=[adapter.sha256 for adapter in adapters], base=asdict(result.base))
+    return result
+
+
+def describe_full_model(result: FullModelResult) -> str:
+    """README.md of a base model with a merge in its weights."""
+    text = (
+        f"{describe_recipe(result)}. Added at rank {result.rank} to {VIEWS[result.base.view]}, revision "
+        f"{result.base.revision}, and rounded once to float16: rounding changed at most "
+        f"{max(result.rounding.values()):.1%} of an update. Load it as any other model; no adapter is needed."
+    )
+    return merge_card(result.base.name, "transformers", text, result.inputs)
+
+
+def _write_better_view(
+    base: Path, merge: ComputedMerge, config: MergeConfig, staging: Path, report: Report
+) -> tuple[str, dict[str, float], dict[str, float]]:
     """Writes the model of the view asked for; with validation and view auto both, and the one of lower loss stays.
 
     Returns:
-        The view, the two results of `stream` for it, and the validation loss of each view measured.
+        The view, what rounding changed in it, and the validation loss of each view measured.
     """
     views = [config.base_view]
     if config.base_view == "auto":
-        views = ["nf4-dequant", "fp16"] if trained_in_4bit(adapters) else ["fp16"]
+        in_4bit = all(adapter.trained_in_4bit for adapter in merge.adapters)
+        views = ["nf4-dequant", "fp16"] if in_4bit else ["fp16"]
         views = views if config.run_validation else views[:1]
-        report(f"base view {' and '.join(views)}: what the adapters were trained on" + ", and the better of them stays"
-               * (len(views) > 1))  # fmt: skip
-    streamed, losses = {}, {}
+        better = ", and the better of them stays" if len(views) > 1 else ""
+        report(f"base view {' and '.join(views)}: what the adapters were trained on{better}")
+    rounding, losses = {}, {}
     for view in views:
         folder = staging / f".{view}"
         folder.mkdir()
-        streamed[view] = stream(base, adapters, plan, view, folder, report)
+        rounding[view] = stream(base, merge, view, folder, report)
         if config.run_validation:
             losses[view] = _validation_loss(folder, config.data)
             report(f"validation loss {losses[view]:.4f} nats per token  base view {view}")
@@ -107,7 +148,7 @@ def _write_better_view(base: Path, adapters, plan: Plan, config: MergeConfig, st
         path.rename(staging / path.name)
     for view in views:
         shutil.rmtree(staging / f".{view}")
-    return kept, *streamed[kept], losses
+    return kept, rounding[kept], losses
 
 
 def _validation_loss(folder: Path, data: Path) -> float:
@@ -115,104 +156,96 @@ def _validation_loss(folder: Path, data: Path) -> float:
     from housebrain_core.llm.llm import HouseBrainLLM
     from housebrain_core.splits.encode import read_validation
 
-    sums, tokens = HouseBrainLLM(folder).losses(read_validation(data))
-    return sum(sums) / sum(tokens)
+    return HouseBrainLLM(folder).losses(read_validation(data)).mean
 
 
-def stream(
-    base: Path, adapters: list[Adapter], plan: Plan, view: str, output: Path, report=print
-) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
+def stream(base: Path, merge: ComputedMerge, view: str, output: Path, report: Report = print) -> dict[str, float]:
     """Copies a base model with the update in it.
 
     Returns:
-        Module -> norm of what rounding to float16 changed, as a share of the update's norm, in its first rows; and
-        file -> its size and sha256.
+        Module -> norm of what rounding to float16 changed, as a share of the update's norm, in its first rows.
     """
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    shards = read_shards(base, config, adapters[0])
-    write_index(shards, output)
-    shares: dict[str, float] = {}
-    written: dict[str, dict[str, Any]] = {}
-    for number, (name, entries) in enumerate(shards.items(), 1):
-        kept = {key: _new_type(entry) for key, entry in entries.items()}
-        source = TensorFile(base / name)
-        with HashedFile(output / name) as target:
-            target.write(layout(kept, {"format": "pt"})[0])
-            for key, entry in entries.items():
-                module = key.removesuffix(".weight")
-                if key.endswith(".weight") and module in plan.spectra:
-                    factors = merged_factors(adapters, plan, module)
-                    for block, share in _merged(source, entry, factors, view):
-                        target.write(_bytes(block))
-                        shares.setdefault(module, share)
-                else:
-                    for block in _copied(source, entry, key):
-                        target.write(_bytes(block))
-        written[name] = target.description
-        report(f"wrote {name}, {number} of {len(shards)}")
+    tensors = read_base(base, config, merge.adapters[0])
+    rounding: dict[str, float] = {}
+    _write_shards(_changed(tensors, merge, view, rounding), output, report)
     config.pop("torch_dtype", None)
     write_atomically(output / "config.json", to_json(config | {"dtype": "float16"}))
     for path in sorted(base.iterdir()):
         other = path.name in NOT_COPIED or path.name.endswith(".index.json") or (output / path.name).exists()
         if path.suffix in (".json", ".txt", ".model", ".jinja") and not other:
             shutil.copyfile(path, output / path.name)
-    return shares, written
+    return rounding
 
 
-def _merged(file: TensorFile, entry: Entry, factors: Pair, view: str) -> Iterator[tuple[torch.Tensor, float]]:
-    """W + B A in float16, some rows at a time, each with rounding's share of the update in the first."""
-    b, a = factors
-    height, width = entry.shape
-    rows, scales, share = max(1, BLOCK // width), None, 0.0
-    if view == "nf4-dequant":
-        from housebrain_core.export import nf4  # bitsandbytes, which the other view need not load
-
-        whole = nf4.whole_rows(width)
-        rows = max(1, rows // whole) * whole
-        scales = nf4.read_scales(_parts(file, entry, rows * width))
-
-    def one(start: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        block = file.read_part(entry, start, min(start + rows, height), dim=0)
-        weight = block.float()
-        if scales is not None:
-            first = start * width // nf4.BLOCK
-            weight = nf4.dequantise(block, scales[first : first + -(-weight.numel() // nf4.BLOCK)])
-        summed = torch.addmm(weight, b[start : start + rows], a)
-        rounded = _to_half(summed, "a merged weight")
-        if start:  # measuring it in every block would take longer than the merge
-            return rounded, None
-        size = (summed - weight).norm()
-        return rounded, (rounded.float() - summed).norm() / size if size else size
-
-    for rounded, found in map_ahead(one, range(0, height, rows)):
-        share = share if found is None else float(found)
-        yield rounded, share
+def _changed(
+    tensors: dict[str, StoredTensor], merge: ComputedMerge, view: str, rounding: dict[str, float]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """All tensors in turn, floating-point ones in float16, with the update where there is one."""
+    for name, stored in tensors.items():
+        with safe_open(stored.file, "pt") as file:
+            weight = file.get_tensor(name)
+        module = name.removesuffix(".weight")
+        if name.endswith(".weight") and module in merge.modules:
+            weight, rounding[module] = _merged(weight, merge.factors(module), view)
+        elif weight.is_floating_point():
+            weight = _to_half(weight, name)
+        yield name, weight
 
 
-def _copied(file: TensorFile, entry: Entry, name: str) -> Iterator[torch.Tensor]:
-    """A tensor that no adapter changes, in float16 where it has floating point."""
-    return _parts(file, entry, BLOCK, lambda part: _to_half(part, name) if entry.dtype in FLOATS else part)
+def _merged(weight: torch.Tensor, factors: Pair, view: str) -> tuple[torch.Tensor, float]:
+    """W + B A in float16, and rounding's share of the update in the first rows."""
+    b, a = (torch.from_numpy(factor) for factor in factors)
+    weight = dequantised(weight) if view == "nf4-dequant" else weight
+    merged = torch.empty(weight.shape, dtype=torch.float16)
+    share = 0.0
+    for start in range(0, len(weight), ROWS):
+        rows = slice(start, start + ROWS)
+        before = weight[rows].float()
+        exact = torch.addmm(before, b[rows], a)
+        merged[rows] = _to_half(exact, "a merged weight")
+        if start == 0:
+            size = float((exact - before).norm())
+            share = float((merged[rows].float() - exact).norm()) / size if size else 0.0
+    return merged, share
 
 
-def _parts(file: TensorFile, entry: Entry, step: int, change: Callable = lambda part: part) -> Iterator[torch.Tensor]:
-    """A tensor of a file in pieces of `step` values, flat, each changed."""
-    count = math.prod(entry.shape)
-    starts = range(0, count, step)
-    return map_ahead(lambda start: change(file.read(entry, start, min(start + step, count))), starts)
+def _write_shards(tensors: Iterator[tuple[str, torch.Tensor]], output: Path, report: Report) -> None:
+    """Writes tensors into files of at most `SHARD_BYTES`, and their index unless one file is enough."""
+    shards: list[list[str]] = []
+    held: dict[str, torch.Tensor] = {}
+    size = total = 0
+    for name, tensor in tensors:
+        if held and size + tensor.nbytes > SHARD_BYTES:
+            shards.append(_write_shard(held, output, len(shards) + 1, report))
+            held, size = {}, 0
+        held[name] = tensor
+        size += tensor.nbytes
+        total += tensor.nbytes
+        del tensor  # or the next one would be read beside it
+    shards.append(_write_shard(held, output, len(shards) + 1, report))
+    places = {}
+    for number, names in enumerate(shards, 1):
+        file = SINGLE if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        (output / f"{number}.safetensors").rename(output / file)
+        places |= dict.fromkeys(names, file)
+    if len(shards) > 1:
+        write_atomically(output / INDEX, to_json({"metadata": {"total_size": total}, "weight_map": places}))
 
 
-def _to_half(block: torch.Tensor, name: str) -> torch.Tensor:
-    if block.dtype == torch.float16:
-        return block
-    half, (low, high) = block.half(), torch.aminmax(block)
+def _write_shard(tensors: dict[str, torch.Tensor], output: Path, number: int, report: Report) -> list[str]:
+    path = output / f"{number}.safetensors"
+    save_file(tensors, path, metadata={"format": "pt"})
+    with path.open("rb") as file:
+        os.fsync(file.fileno())  # the manifest promises these bytes, also after a power cut
+    report(f"wrote file {number} of weights, {len(tensors)} tensors")
+    return list(tensors)
+
+
+def _to_half(tensor: torch.Tensor, name: str) -> torch.Tensor:
+    if tensor.dtype == torch.float16 or not tensor.numel():
+        return tensor.half()
+    low, high = torch.aminmax(tensor)
     if not max(-low, high) <= LARGEST:
         raise ConfigError(f"{name} has values beyond {LARGEST:g}, the largest of float16; keep base and adapter apart.")
-    return half
-
-
-def _bytes(tensor: torch.Tensor) -> memoryview:
-    return memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy())
-
-
-def _new_type(entry: Entry) -> tuple[str, tuple[int, ...]]:
-    return ("F16" if entry.dtype in FLOATS else entry.dtype, entry.shape)
+    return tensor.half()

@@ -85,8 +85,9 @@ def _derive_details(plot: dict, rows: list) -> dict:
         if type(row) is dict and row.get("type") in BEDROOMS and type(row.get("count")) is int:
             beds += row["count"]
     length, width = plot.get("length"), plot.get("width")
-    measured = is_number(length) and is_number(width) and abs(length) < 1e6 and abs(width) < 1e6
-    area = int(length * width) if measured else 0
+    area = 0
+    if is_number(length) and is_number(width) and abs(length) < 1e6 and abs(width) < 1e6:
+        area = int(length * width)
     return {"totalArea": area, "unit": "sqft", "bedrooms": beds, "bathrooms": max(1, beds // 2)}
 
 

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from housebrain_core.errors import DataError
 from housebrain_core.house.brief_text import BEDROOMS
 from housebrain_core.house.measures import FT_PER_M, SQFT_PER_SQM
-from housebrain_core.house.schema import HouseBrief
+from housebrain_core.house.schema import BasicDetails, HouseBrief, Plot, RoomNeed, Setbacks
 
 WHOLE = {"totalArea", "bathrooms", "budget", "minArea", "front", "rear", "left", "right", "is_corner_plot"}
 """Fields that are whole numbers in the dataset, so that 1200.0 and 1200 give the same prompt."""
@@ -100,8 +101,11 @@ def _find_overlaps(checked: HouseBrief) -> list[str]:
 
 def find_doubts(checked: HouseBrief) -> list[str]:
     """What is possible in a brief but seldom meant, a line each: its numbers do not go together."""
-    details, plot, rooms = checked.basicDetails, checked.plot, checked.roomBreakdown
-    area, unit = details.totalArea, details.unit
+    details = checked.basicDetails
+    plot = checked.plot
+    rooms = checked.roomBreakdown
+    area = details.totalArea
+    unit = details.unit
     doubts = []
     beds = sum(room.count for room in rooms if room.type in BEDROOMS)
     if rooms and beds != details.bedrooms:
@@ -120,7 +124,7 @@ def find_doubts(checked: HouseBrief) -> list[str]:
     return doubts
 
 
-def _describe(brief: Any, problem: dict) -> str:
+def _describe(brief: Any, problem: ErrorDetails) -> str:
     """A problem that pydantic found, with the value, its unit, and what was expected."""
     path = ".".join(map(str, problem["loc"])) or "brief"
     if problem["type"] == "missing":
@@ -142,21 +146,17 @@ def _given_unit(brief: Any, section: str, default: str) -> str:
 
 
 def _arrange(value: Any, model: Any, field: str = "") -> Any:
-    """The known fields in the model's order, then the others; whole numbers as integers."""
+    """The model's fields in its order, then the others; whole numbers as integers."""
     if isinstance(value, list):
         return [_arrange(item, model, field) for item in value]
     if isinstance(value, dict):
-        known = model.model_fields if model else {}
-        order = [name for name in known if name in value] + [name for name in value if name not in known]
+        fields = model.model_fields if model else {}
+        order = [name for name in fields if name in value] + [name for name in value if name not in fields]
         return {name: _arrange(value[name], _MODELS.get(name), name) for name in order}
     if field in WHOLE and isinstance(value, bool | float) and float(value).is_integer():
         return int(value)
     return float(value) if field in DECIMAL and type(value) is int else value
 
 
-_MODELS = {
-    "basicDetails": HouseBrief.model_fields["basicDetails"].annotation,
-    "plot": HouseBrief.model_fields["plot"].annotation,
-    "roomBreakdown": HouseBrief.model_fields["roomBreakdown"].annotation.__args__[0],
-}
-_MODELS["setbacks_ft"] = _MODELS["plot"].model_fields["setbacks_ft"].annotation.__args__[0]
+_MODELS = {"basicDetails": BasicDetails, "plot": Plot, "roomBreakdown": RoomNeed, "setbacks_ft": Setbacks}
+"""Field of a brief -> the model of what is in it."""

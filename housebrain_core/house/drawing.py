@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Arc, Rectangle
+from matplotlib.transforms import Bbox
 
 from housebrain_core.house.layout import Box, Site, find_site, read_layout
 from housebrain_core.house.measures import NBC, TOUCH, Placed, find_overlaps, place_opening
@@ -26,8 +27,7 @@ ROOM_COLORS = {
 }
 OTHER_COLOR = "#e6dcef"
 WRONG = "#c62828"
-Row = tuple[str, str]
-"""Name and value in the table of a specification; a heading has no value."""
+Row = tuple[str, str]  # name and value in the table of a specification; a heading has no value
 
 
 def floor_plan(design: dict | HouseDesign | str, title: str = "", brief: dict | None = None) -> Picture:
@@ -56,10 +56,10 @@ def floor_plan(design: dict | HouseDesign | str, title: str = "", brief: dict | 
     figure = Picture(max(5, scale * sum(widths) + 1.2), height, _describe(levels, title))
     columns = figure.subplots(1, len(levels), squeeze=False, width_ratios=widths)[0]
     for axes, level, frame in zip(columns, levels, frames, strict=True):
-        drawn = _draw_level(axes, level, site, 0.8 * 72 * scale)  # axes take the rest of the paper
-        problems = layout.problems.get(level.level_number, []) + drawn
+        problems = layout.problems.get(level.level_number, [])
+        problems = problems + _draw_level(axes, level, site, 0.8 * 72 * scale)  # axes take the rest of the paper
         _finish_axes(axes, frame, f"level {level.level_number}", problems)
-    figure.suptitle(title or None)
+    figure.suptitle(title)
     return figure
 
 
@@ -132,9 +132,9 @@ def _draw_site(axes: Axes, site: Site) -> None:
     """The plot, the setbacks as a dashed line, and along the edges what they are."""
     x, y, width, height = site.plot
     axes.add_patch(Rectangle((x, y), width, height, facecolor="#f7f7f2", edgecolor="#888888", zorder=0))
-    inside_x, inside_y, inside_width, inside_height = site.inside
+    left, bottom, wide, high = site.inside
     style = {"fill": False, "edgecolor": "#888888", "linestyle": "--", "zorder": 0.5}
-    axes.add_patch(Rectangle((inside_x, inside_y), max(0, inside_width), max(0, inside_height), **style))
+    axes.add_patch(Rectangle((left, bottom), max(0, wide), max(0, high), **style))
     places = {
         "bottom": ((x + width / 2, y), (0, -2), {"va": "top", "ha": "center"}),
         "top": ((x + width / 2, y + height), (0, 2), {"va": "bottom", "ha": "center"}),
@@ -210,8 +210,8 @@ def _beside_stairs(room: Room, level: Level) -> Box:
 
 def _draw_stair(axes: Axes, box: Bounds) -> None:
     """Treads across the run, and an arrow along it."""
-    corner = (box.x, box.y)
-    axes.add_patch(Rectangle(corner, box.width, box.height, facecolor="#ffffff", edgecolor="#777777", zorder=2.7))
+    style = {"facecolor": "white", "edgecolor": "#777777", "zorder": 2.7}
+    axes.add_patch(Rectangle((box.x, box.y), box.width, box.height, **style))
     x = box.x + box.width / 2
     y = box.y + box.height / 2
     tread = NBC["tread"].value
@@ -238,11 +238,10 @@ def _draw_opening(axes: Axes, placed: Placed, kind: str) -> None:
         return
     reach = 2 * max(abs(x1 - x0), abs(y1 - y0))
     quarter = {"south": (0, 90), "north": (270, 360), "west": (0, 90), "east": (90, 180)}[placed.wall]
-    style = {"linewidth": 0.8, "zorder": 3}
-    line = color if not placed.fits else "#999999"
-    axes.add_patch(Arc((x0, y0), reach, reach, theta1=quarter[0], theta2=quarter[1], edgecolor=line, **style))
+    style = {"color": "#999999" if placed.fits else WRONG, "linewidth": 0.8, "zorder": 3}
+    axes.add_patch(Arc((x0, y0), reach, reach, theta1=quarter[0], theta2=quarter[1], **style))
     inwards = {"south": (0, 0.5), "north": (0, -0.5), "west": (0.5, 0), "east": (-0.5, 0)}[placed.wall]
-    axes.plot((x0, x0 + inwards[0] * reach), (y0, y0 + inwards[1] * reach), color=line, **style)  # the open door
+    axes.plot((x0, x0 + inwards[0] * reach), (y0, y0 + inwards[1] * reach), **style)  # the open door
 
 
 def specification_card(design: HouseDesign, title: str) -> Picture:
@@ -291,7 +290,8 @@ def _as_text(value: object) -> str:
 
 
 def _draw_table(axes: Axes, column: list[Row], rows: int) -> None:
-    table = axes.table(column, cellLoc="left", edges="B", bbox=(0, 1 - len(column) / rows, 1, len(column) / rows))
+    share = len(column) / rows
+    table = axes.table(column, cellLoc="left", edges="B", bbox=Bbox.from_bounds(0, 1 - share, 1, share))
     table.auto_set_font_size(False)
     table.set_fontsize(8)
     for (row, place), cell in table.get_celld().items():

@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from textwrap import shorten
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import orjson
 from json_repair import repair_json
@@ -60,7 +60,7 @@ def same(one: Any, other: Any) -> bool:
     return one is other or (type(one) is type(other) and one == other and (one != 0 or str(one) == str(other)))
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[int | float]:
     """Whether a value is a number in JSON; true is none."""
     return type(value) in (int, float)
 

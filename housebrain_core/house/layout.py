@@ -53,7 +53,13 @@ class Site(NamedTuple):
 
 
 def read_layout(design: dict | HouseDesign | str) -> Layout:
-    """Reads a design of any structure that is known; a dataset's sample stands for its `output`.
+    """Reads a design of one of the structures that people have, and mends what would keep it from being drawn.
+
+    Args:
+        design: a design as an object or JSON text; a dataset's sample stands for its `output`.
+
+    Returns:
+        The design in feet, and by level what was wrong with it.
 
     Raises:
         DataError: it is none, even with every side of its rooms mended.
@@ -67,8 +73,8 @@ def read_layout(design: dict | HouseDesign | str) -> Layout:
     problems: dict[int, list[str]] = {}
     if isinstance(value.get("spaces"), list):
         value = _read_drawing(value, problems)
-    given = value.get("levels") if isinstance(value.get("levels"), list) else []
-    levels = [_mend_level(number, level, problems) for number, level in enumerate(given, 1) if isinstance(level, dict)]
+    given = enumerate(_list(value.get("levels")), 1)
+    levels = [_mend_level(number, level, problems) for number, level in given if isinstance(level, dict)]
     kept = {key: part for key, part in value.items() if key not in SECTIONS or isinstance(part, dict)}
     try:
         return Layout(HouseDesign.model_validate(kept | {"levels": levels}), problems)
@@ -87,15 +93,19 @@ def _load(design: Any) -> dict[str, Any]:
     return value
 
 
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _objects(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    return [item for item in _list(value) if isinstance(item, dict)]
 
 
 def _mend_level(number: int, level: dict[str, Any], problems: dict[int, list[str]]) -> dict[str, Any]:
     """A level whose rooms can be drawn; what had to be changed is noted as a problem."""
     number = level["level_number"] if type(level.get("level_number")) is int else number
     notes = problems.setdefault(number, [])
-    given = level.get("rooms") if isinstance(level.get("rooms"), list) else []
+    given = _list(level.get("rooms"))
     notes += [f"room {index} is none: {_show(room)}" for index, room in enumerate(given, 1) if type(room) is not dict]
     rooms = [_mend_room(index, room, notes) for index, room in enumerate(given, 1) if type(room) is dict]
     stairs = [_mend_box(stair.get("bounds"), "stairs", notes) for stair in _objects(level.get("stairs"))]
@@ -127,10 +137,11 @@ def _mend_openings(value: Any) -> list[dict[str, Any]]:
 
 def _mend_box(box: Any, name: str, notes: list[str]) -> dict[str, float] | None:
     values = [box.get(key) for key in ("x", "y", "width", "height")] if isinstance(box, dict) else []
-    if not values or not all(is_number(value) and abs(value) < 1e6 for value in values):
+    numbers = [value for value in values if is_number(value) and abs(value) < 1e6]
+    if len(numbers) < 4:
         notes.append(f"{name} has no place: {_show(box)}")
         return None
-    x, y, width, height = values
+    x, y, width, height = numbers
     if width <= 0 or height <= 0:
         notes.append(f"{name} is {width:g} x {height:g} ft")
     return {
@@ -175,14 +186,14 @@ def _kind_of(opening: dict[str, Any]) -> str:
 
 def _add_opening(opening: dict[str, Any], wall: dict | None, rooms: list[dict], scale: float) -> str | None:
     """Gives an opening, as a point on its wall, to the rooms beside it; returns what is wrong where there are none."""
-    ends = [_point(wall.get(end), scale) for end in ("start", "end")] if wall else [None]
     name = f"on wall {opening.get('wall_id')!r}, which"
-    if None in ends:
+    start = _point(wall.get("start"), scale) if wall else None
+    end = _point(wall.get("end"), scale) if wall else None
+    if start is None or end is None:
         return f"{name} has no place"
-    (x0, y0), (x1, y1) = ends
     share = opening["position"] if is_number(opening.get("position")) else 0.5
     width = opening["width"] / scale if is_number(opening.get("width")) else OPENING_WIDTH
-    point = {"x": x0 + share * (x1 - x0), "y": y0 + share * (y1 - y0)}
+    point = {axis: one + share * (other - one) for axis, one, other in zip("xy", start, end, strict=True)}
     beside = [room for room in rooms if room["bounds"] and _is_on_border(room["bounds"], point)]
     for room in beside:
         room[f"{_kind_of(opening)}s"].append({"position": point, "width": width})
@@ -190,8 +201,9 @@ def _add_opening(opening: dict[str, Any], wall: dict | None, rooms: list[dict], 
 
 
 def _box_around(boundary: Any, scale: float) -> dict[str, float] | None:
-    corners = [_point(corner, scale) for corner in boundary] if isinstance(boundary, list) else []
-    if not corners or None in corners:
+    points = [_point(corner, scale) for corner in _list(boundary)]
+    corners = [point for point in points if point]
+    if not corners or len(corners) < len(points):
         return None
     xs, ys = zip(*corners, strict=True)
     return {"x": min(xs), "y": min(ys), "width": max(xs) - min(xs), "height": max(ys) - min(ys)}
@@ -199,9 +211,10 @@ def _box_around(boundary: Any, scale: float) -> dict[str, float] | None:
 
 def _point(value: Any, scale: float) -> Point | None:
     pair = [value.get("x"), value.get("y")] if isinstance(value, dict) else value
-    if not (isinstance(pair, list) and len(pair) >= 2 and all(map(is_number, pair[:2]))):
+    if not isinstance(pair, list) or len(pair) < 2:
         return None
-    return pair[0] / scale, pair[1] / scale
+    x, y = pair[:2]
+    return (x / scale, y / scale) if is_number(x) and is_number(y) else None
 
 
 def _is_on_border(box: dict[str, float], point: dict[str, float]) -> bool:

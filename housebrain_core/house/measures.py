@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 from housebrain_core.errors import ConfigError
 from housebrain_core.house.schema import Bounds, Door, HouseBrief, HouseDesign, Level, Room, Window
@@ -139,7 +139,7 @@ def values_of(limits: dict[str, Limit]) -> dict[str, float]:
     return {name: limit.value for name, limit in limits.items()}
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value is a number, which True is not."""
     return type(value) in (int, float)
 
@@ -200,7 +200,7 @@ def place_opening(box: Bounds, opening: Door | Window) -> Placed:
     """Where a door or window is: on the wall it names or is nearest to; in its middle where no position is given."""
     position = opening.position
     point = position if isinstance(position, dict) and all(is_number(position.get(axis)) for axis in "xy") else None
-    width = opening.width if is_number(opening.width) and opening.width > 0 else OPENING_WIDTH
+    width = opening.width if opening.width and opening.width > 0 else OPENING_WIDTH
     distances = _wall_distances(box, point) if point else {}
     wall = _named_wall(opening) or min(distances, key=distances.__getitem__, default=None)
     near = wall is not None and distances.get(wall, 0) <= WALL_REACH
@@ -209,18 +209,23 @@ def place_opening(box: Bounds, opening: Door | Window) -> Placed:
     side = box.width if along_x else box.height
     if point:
         start = (point["x"] - box.x if along_x else point["y"] - box.y) - width / 2
-    elif not is_number(position):
-        start = (side - width) / 2
-    elif isinstance(position, float) and 0 < position < 1:  # a share of the wall, to the opening's middle
-        start = position * side - width / 2
     else:
-        start = position
+        start = _start_on_wall(position, side, width)
     fits = near and start >= -TOUCH and start + width <= side + TOUCH
     if along_x:
         y = box.y if wall == "south" else box.y + box.height
         return Placed(wall, (box.x + start, y), (box.x + start + width, y), fits)
     x = box.x if wall == "west" else box.x + box.width
     return Placed(wall, (x, box.y + start), (x, box.y + start + width), fits)
+
+
+def _start_on_wall(position: Any, side: float, width: float) -> float:
+    """Feet from the wall's south or west end; a share of the wall is where the opening's middle is."""
+    if not is_number(position):
+        return (side - width) / 2
+    if isinstance(position, float) and 0 < position < 1:
+        return position * side - width / 2
+    return position
 
 
 def _wall_distances(box: Bounds, point: dict[str, float]) -> dict[Wall, float]:

@@ -85,7 +85,7 @@ def daylight(case: Case) -> Findings:
     findings = []
     for level, room in rooms:
         floor = area_of(room.bounds)
-        glass = sum(window.width * window.height for window in room.windows)
+        glass = sum((window.width or 0) * (window.height or 0) for window in room.windows)
         if glass < share * floor:
             needed = f"needs {share * floor:.1f} ft2 ({share:.3f})"
             findings.append(f"{name_room(level, room)}: {glass:g} ft2 of windows for {floor:g} ft2, {needed}")
@@ -94,13 +94,12 @@ def daylight(case: Case) -> Findings:
 
 def ceiling_height(case: Case) -> Findings:
     """A level is high enough."""
-    levels = [level for level in case.design.levels if level.height is not None]
-    if not levels:
+    heights = [(level, level.height) for level in case.design.levels if level.height is not None]
+    if not heights:
         return None
     limit = case.limits["ceiling"]
-    return [
-        f"{name_rooms(level)}: {level.height:g} ft high, needs {limit:g} ft" for level in levels if level.height < limit
-    ]
+    low = [(level, height) for level, height in heights if height < limit]
+    return [f"{name_rooms(level)}: {height:g} ft high, needs {limit:g} ft" for level, height in low]
 
 
 def stairs(case: Case) -> Findings:

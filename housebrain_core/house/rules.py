@@ -22,7 +22,8 @@ DRAINED = (*room_rules.BATHROOMS, "kitchen", "utility", "laundry")
 
 def far_limit(case: Case) -> Findings:
     """The total area stays within the floor area ratio."""
-    far, limit = case.codes.get("floor_area_ratio"), case.codes.get("max_buildable_area")
+    far = case.codes.get("floor_area_ratio")
+    limit = case.codes.get("max_buildable_area")
     if case.total_area is None or case.sides is None or not (is_number(far) and is_number(limit)):
         return None
     allowed = min(limit, far * case.sides[0] * case.sides[1] * case.limits["far_tolerance"])
@@ -73,7 +74,8 @@ def parking(case: Case) -> Findings:
 def garage_consistent(case: Case) -> Findings:
     """No garage means no spaces, and a garage has at least one."""
     outside = case.design.exterior_specifications
-    kind, spaces = outside.get("garage_type"), outside.get("garage_spaces")
+    kind = outside.get("garage_type")
+    spaces = outside.get("garage_spaces")
     if kind is None or not is_number(spaces):
         return None
     finding = f"garage type {kind} with {spaces} spaces"
@@ -82,7 +84,8 @@ def garage_consistent(case: Case) -> Findings:
 
 def cost_in_budget(case: Case) -> Findings:
     """The house costs no more than the budget."""
-    budget, cost = case.brief.basicDetails.budget, case.design.construction_cost
+    budget = case.brief.basicDetails.budget
+    cost = case.design.construction_cost
     if budget is None or cost is None:
         return None
     return _unless(cost <= budget, f"cost {cost:,.0f}, budget {budget:,.0f}", _house(case))
@@ -90,31 +93,34 @@ def cost_in_budget(case: Case) -> Findings:
 
 def brief_area_fit(case: Case) -> Findings:
     """The rooms that the brief asks for fit into total_area."""
-    rooms = [room for room in case.brief.roomBreakdown if room.minArea is not None]
-    if not rooms or case.total_area is None:
+    areas = [room.count * room.minArea for room in case.brief.roomBreakdown if room.minArea is not None]
+    if not areas or case.total_area is None:
         return None
-    needed = sum(room.count * room.minArea for room in rooms) * case.area_factor
+    needed = sum(areas) * case.area_factor
     finding = f"the brief's rooms need {needed:g} ft2 of {case.total_area:g} ft2"
     return _unless(needed <= case.total_area, finding, _house(case))
 
 
 def climate_consistent(case: Case) -> Findings:
     """A hot or tropical climate has no snow, and heavy snow no flat roof."""
-    site, roof = case.design.climate_and_site, case.design.exterior_specifications.get("roofing")
-    climate, snow = site.get("climate_zone"), site.get("snow_load")
+    climate = case.design.climate_and_site.get("climate_zone")
+    snow = case.design.climate_and_site.get("snow_load")
+    roof = case.design.exterior_specifications.get("roofing")
     if climate is None or snow is None:
         return None
-    warm, under = climate in ("Hot_Dry", "Hot_Humid", "Tropical"), _floor(case, -1)
+    warm = climate in ("Hot_Dry", "Hot_Humid", "Tropical")
+    top_floor = _floor(case, -1)
     return [
-        *_unless(not warm or snow == "None", f"snow load {snow} in a {climate} climate", under),
-        *_unless(snow != "Heavy" or roof != "Flat_Roof", "a flat roof under heavy snow", under),
+        *_unless(not warm or snow == "None", f"snow load {snow} in a {climate} climate", top_floor),
+        *_unless(snow != "Heavy" or roof != "Flat_Roof", "a flat roof under heavy snow", top_floor),
     ]
 
 
 def septic_water_table(case: Case) -> Findings:
     """No septic tank where the water table is high."""
     site = case.design.climate_and_site
-    sewer, table = _section(site, "utilities").get("sewer"), site.get("water_table")
+    sewer = _section(site, "utilities").get("sewer")
+    table = site.get("water_table")
     if sewer is None or table is None:
         return None
     finding = f"sewer {sewer}, water table {table}"
@@ -145,18 +151,18 @@ class Rule(NamedTuple):
     source: str
 
 
-_OWN = "the design's own building codes"
+DESIGN_CODES = "the design's own building codes"
 RULES = [
     Rule("far_limit", far_limit, "total_area <= min(max_buildable_area, floor_area_ratio x plot area x 1.01)",
-         "ft2", "hard", "flat", _OWN),
+         "ft2", "hard", "flat", DESIGN_CODES),
     Rule("footprint_in_setbacks", footprint_in_setbacks,
          "total_area / floors, or the rooms' extent, <= (length - front - rear) x (width - left - right)",
          "ft2, ft", "hard", "either", "brief; NBC Part 3, open spaces"),
     Rule("ground_coverage", ground_coverage, "total_area / floors <= coverage x plot area",
          "share", "soft", "flat", "local bye-laws"),
     Rule("height_limit", height_limit, "sum of level heights, or floors x storey, <= max_height_ft",
-         "ft", "hard", "either", _OWN),
-    Rule("parking", parking, "garage_spaces >= parking_required", "spaces", "hard", "flat", _OWN),
+         "ft", "hard", "either", DESIGN_CODES),
+    Rule("parking", parking, "garage_spaces >= parking_required", "spaces", "hard", "flat", DESIGN_CODES),
     Rule("garage_consistent", garage_consistent, "(garage_type = None) <=> (garage_spaces = 0)",
          "spaces", "hard", "flat", "logic"),
     Rule("cost_in_budget", cost_in_budget, "construction_cost <= budget", "currency", "hard", "flat", "brief"),
@@ -234,7 +240,7 @@ def score_rules(results: list[dict[str, Findings]]) -> dict[str, Score]:
     scores = {}
     for rule in RULES:
         findings = [result[rule.name] for result in results if result[rule.name] is not None]
-        kept = sum(not found for found in findings)
+        kept = findings.count([])
         scores[rule.name] = Score(kept, len(findings), len(results) - len(findings))
     return scores
 

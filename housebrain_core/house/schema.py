@@ -14,6 +14,8 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field,
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+ABSENT: Any = None
+"""Default of a field that may be left out, but may not be null."""
 
 
 class Tolerant(BaseModel):
@@ -37,8 +39,8 @@ class BasicDetails(Tolerant):
     totalArea: Positive
     unit: Literal["sqft", "sqm"] = "sqft"
     bedrooms: int = Field(ge=0, le=20)
-    bathrooms: float | None = Field(None, ge=0, le=20)
-    floors: int = Field(1, ge=1, le=6)
+    bathrooms: float | None = Field(default=None, ge=0, le=20)
+    floors: int = Field(default=1, ge=1, le=6)
     budget: NotNegative | None = None
     style: str = "Modern"
 
@@ -51,7 +53,7 @@ class Plot(Tolerant):
     unit: Literal["ft", "m"] = "ft"
     shape: str = "Rectangle"
     orientation: str | None = None
-    slope_degrees: float = Field(0, ge=0, le=45)
+    slope_degrees: float = Field(default=0, ge=0, le=45)
     is_corner_plot: bool = False
     setbacks_ft: Setbacks | None = None
 
@@ -60,8 +62,8 @@ class RoomNeed(Tolerant):
     """Rooms of one kind that the client asks for; areas in square feet."""
 
     type: str
-    count: int = Field(1, ge=1)
-    minArea: NotNegative | None = Field(None, validation_alias=AliasChoices("minArea", "area", "min_area"))
+    count: int = Field(default=1, ge=1)
+    minArea: NotNegative | None = Field(default=None, validation_alias=AliasChoices("minArea", "area", "min_area"))
 
 
 class HouseBrief(Tolerant):
@@ -93,7 +95,7 @@ class Door(Opening):
     """A door, and the room behind it."""
 
     to_room: str | None = Field(
-        None, validation_alias=AliasChoices("to_room", "room2", "connecting_room_id", "connects_to")
+        default=None, validation_alias=AliasChoices("to_room", "room2", "connecting_room_id", "connects_to")
     )
 
 
@@ -266,8 +268,8 @@ class AnswerLevel(Strict):
 class Answer(Strict):
     """A completion. Fields with a default are written only where code cannot derive them (see `codec`)."""
 
-    total_area: Annotated[int, Field(ge=0, le=10**7)] = Field(default=None)
-    construction_cost: Annotated[int, Field(ge=0, le=10**9)] = Field(default=None)
+    total_area: Annotated[int, Field(ge=0, le=10**7)] = Field(default=ABSENT)
+    construction_cost: Annotated[int, Field(ge=0, le=10**9)] = Field(default=ABSENT)
     wall: Literal["Brick", "Stone", "Stucco", "Wood", "Vinyl", "Fiber_Cement", "Concrete"]
     wall_color: Literal["White", "Beige", "Gray", "Brown", "Blue", "Green", "Red", "Yellow"]
     roof: Literal["Asphalt_Shingles", "Wood_Shingles", "Slate", "Tile", "Metal", "Flat_Roof"]
@@ -286,15 +288,15 @@ class Answer(Strict):
     water_table: Three
     water: Literal["City", "Well"]
     sewer: Literal["City", "Septic"]
-    cooling: Three = Field(default=None)
-    heating: Three = Field(default=None)
-    insulation: Three = Field(default=None)
+    cooling: Three = Field(default=ABSENT)
+    heating: Three = Field(default=ABSENT)
+    insulation: Three = Field(default=ABSENT)
     max_area: Annotated[int, Field(ge=0, le=10**6)]
-    floor_area_ratio: Ratio = Field(default=None)
+    floor_area_ratio: Ratio = Field(default=ABSENT)
     max_height: Feet
     parking: Annotated[int, Field(ge=0, le=9)]
     fire_exits: Annotated[int, Field(ge=0, le=9)]
     features: Annotated[
         list[str], AfterValidator(_check_features), WithJsonSchema({"enum": [list(some) for some in FEATURE_LISTS]})
     ]
-    levels: Annotated[list[AnswerLevel], Field(max_length=4)] = Field(default=None)
+    levels: Annotated[list[AnswerLevel], Field(max_length=4)] = Field(default=ABSENT)

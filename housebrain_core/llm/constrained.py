@@ -20,7 +20,7 @@ try:
     import llguidance.hf
     from llguidance.torch import allocate_token_bitmask, fill_next_token_bitmask
 except ImportError:  # the extra is not installed
-    llguidance = None
+    llguidance: Any = None
 
 COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 
@@ -95,7 +95,7 @@ class AnswerProcessor(LogitsProcessor):
         needs_cost: for each row, see `answer_schema`.
     """
 
-    def __init__(self, tokenizer, vocabulary: int, max_new_tokens: int, needs_cost: list[bool]):
+    def __init__(self, tokenizer: Any, vocabulary: int, max_new_tokens: int, needs_cost: list[bool]) -> None:
         self.grammar = _load_grammar(tokenizer, vocabulary)
         self.rows = [llguidance.LLMatcher(self.grammar.tokenizer, self.grammar.texts[needed]) for needed in needs_cost]
         self.mask = allocate_token_bitmask(len(self.rows), vocabulary)
@@ -127,7 +127,7 @@ def unpack_bits(mask: torch.Tensor, width: int) -> torch.Tensor:
 class Grammar:
     """What all rows of a tokenizer share: llguidance's tokenizer, grammars, and the tokens that close a text."""
 
-    def __init__(self, tokenizer, vocabulary: int):
+    def __init__(self, tokenizer: Any, vocabulary: int) -> None:
         self.tokenizer = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary)
         make = llguidance.LLMatcher.grammar_from_json_schema
         self.texts = {needed: make(answer_schema(needed), overrides=COMPACT) for needed in (False, True)}
@@ -160,7 +160,7 @@ class Grammar:
 _GRAMMARS: dict[tuple[int, int], tuple[Any, Grammar]] = {}
 
 
-def _load_grammar(tokenizer, vocabulary: int) -> Grammar:
+def _load_grammar(tokenizer: Any, vocabulary: int) -> Grammar:
     """The grammar of a tokenizer, made once: it takes seconds."""
     if llguidance is None:
         raise ConfigError("constrained decoding needs llguidance. Install it: pip install 'housebrain[constrained]'")

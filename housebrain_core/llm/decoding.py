@@ -51,7 +51,7 @@ class SamplingProcessor(LogitsProcessor):
     greedy generation with this processor samples.
     """
 
-    def __init__(self, temperature: float, seed: int, numbers: list[int], device: torch.device):
+    def __init__(self, temperature: float, seed: int, numbers: list[int], device: torch.device) -> None:
         self.temperature = temperature
         self.dice = [torch.Generator(device).manual_seed(seed * 1_000_003 + number) for number in numbers]
 
@@ -91,6 +91,7 @@ def last_key(text: str) -> str:
 
 
 def design_or_error(brief: dict, answer: Answered) -> HouseDesign | DesignError:
+    """The design of an answer, or the error that says why it is none."""
     try:
         return HouseDesign.model_validate(read_answer(brief, answer))
     except DesignError as error:

@@ -14,7 +14,7 @@ class Journal:
         key_of: the key of a row; it raises ValueError, KeyError or TypeError for a row that is none.
     """
 
-    def __init__(self, path: Path, key_of: Callable[[Any], Any]):
+    def __init__(self, path: Path, key_of: Callable[[Any], Any]) -> None:
         self.path = path
         self.key_of = key_of
         self.rows: dict[Any, Any] = {}

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -30,7 +31,8 @@ from housebrain_core.llm.decoding import (
     read_answer,
 )
 from housebrain_core.llm.losses import Losses
-from housebrain_core.train.model import load_base, load_tokenizer, resolve_base
+from housebrain_core.train.base_models import find_trained_base, is_same_base, resolve_base
+from housebrain_core.train.model import load_base, load_tokenizer
 from housebrain_core.train.packing import PackedRows, collate_row, completion_losses, tokenise
 
 ROW_LENGTHS = {"cpu": 512, "cuda": 2048}
@@ -56,28 +58,23 @@ class HouseBrainLLM:
         base_model: str | None = None,
         load_in_4bit: bool = False,
         report: Callable[[str], None] = lambda line: None,
-    ):
+    ) -> None:
         folder = Path(model_path)
         if not folder.is_dir():
             what = "a zip: unpack it first" if folder.is_file() else "there is no such folder"
             raise ConfigError(f"model_path = {str(model_path)!r}: {what}.")
         self.name, self.weights = folder.name, ""  # sha256 of the adapter in use
         adapter = read_adapter(folder, accept_plain=True) if (folder / CONFIG).is_file() else None
-        run = adapter.run if adapter and adapter.run else {}
-        source = base_model or (find_base(adapter.base_model) if adapter else str(folder))
-        own = None if adapter is None or Path(source).expanduser().is_dir() else adapter.revision
-        self.base = resolve_base(source, own)
-        if adapter and adapter.revision and self.base.revision != adapter.revision:
-            raise ConfigError(
-                f"{folder} was trained on {adapter.base_model} at {adapter.revision}; {source} is "
-                f"{self.base.revision}. "
-                "Give the very base model it was trained on."
-            )
-        four_bit = (run.get("settings") or {}).get("load_in_4bit", True) if adapter else load_in_4bit
-        self.load_in_4bit = four_bit
+        if adapter:
+            trained_on = f"{folder} was trained on {adapter.base_model} at {adapter.revision}"
+            source = base_model or find_base(adapter.base_model)
+            self.base = find_trained_base(source, adapter.revision, adapter.base_content, trained_on)
+        else:
+            self.base = resolve_base(base_model or str(folder))
+        self.load_in_4bit = four_bit = adapter.trained_in_4bit if adapter else load_in_4bit
         self.tokenizer = load_tokenizer(self.base)
         self.tokenizer.padding_side = "left"
-        self.model = load_base(self.base, four_bit, report).eval()
+        self.model: Any = load_base(self.base, four_bit, report).eval()
         self.model.generation_config = GenerationConfig()  # a model's own penalties and sampling stay out
         with torch.no_grad():  # bitsandbytes lays 4-bit weights out at the first pass; what comes first must not matter
             self.model(input_ids=torch.tensor([[self.tokenizer.eos_token_id]], device=self.model.device))
@@ -89,8 +86,8 @@ class HouseBrainLLM:
     def can_use(self, folder: Path) -> bool:
         """Whether an adapter belongs on the base model as it is loaded."""
         adapter = read_adapter(folder, accept_plain=True)
-        settings = (adapter.run or {}).get("settings") or {}
-        return adapter.revision == self.base.revision and settings.get("load_in_4bit", True) == self.load_in_4bit
+        fits = adapter.revision is not None and is_same_base(self.base, adapter.revision, adapter.base_content)
+        return fits and adapter.trained_in_4bit == self.load_in_4bit
 
     def use(self, folder: Path | None) -> None:
         """Switches to another adapter of the same base model, or to the base model alone; the base stays loaded."""
@@ -100,7 +97,7 @@ class HouseBrainLLM:
                 self.model.base_model.disable_adapter_layers()
             return
         adapter = read_adapter(folder, accept_plain=True)
-        if adapter.revision not in (None, self.base.revision):
+        if not is_same_base(self.base, adapter.revision, adapter.base_content):
             raise ConfigError(f"{folder} was trained on another base model: {adapter.base_model} {adapter.revision}.")
         number = str(len(self._adapters))
         if not self._adapters:

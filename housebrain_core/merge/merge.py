@@ -1,45 +1,34 @@
 """Many adapters into one, exactly, straight from the files and without the base model.
 
-An adapter's update of a module is D = s B A, with s = alpha / rank. The merge is a mean of these updates, never of
-A and B apart: mean(B) mean(A) is another matrix. First each module's factors are read and brought into small core
-matrices (algebra.py), where the merge, its rank and its error are worked out; then they are read again and the
-merged factors are written one module at a time. Memory does not grow with the number of
-modules, and by a tenth from 7 adapters to 100.
+Adapters are checked (`read_adapters`), the merge is computed in small matrices (compute.py) and written
+(merged_files.py). Where weights or scale are chosen by validation loss, the base model is needed (validation.py).
 """
 
 import contextlib
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from housebrain_core.adapters.adapter import Adapter, try_adapters
 from housebrain_core.adapters.archives import name_of, unpacked
-from housebrain_core.adapters.compatibility import check_mergeable, describe_mixed_data
-from housebrain_core.adapters.inspection import judge_updates, mean_spectrum, missing_splits
-from housebrain_core.adapters.parallel import settle_process
+from housebrain_core.adapters.compatibility import check_mergeable
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.manifests import MANIFEST, seal, to_json, write_atomically
+from housebrain_core.merge.compute import ComputedMerge, Recipe, compute_merge
 from housebrain_core.merge.merge_card import describe_merged_adapter
-from housebrain_core.merge.planning import (
-    Plan,
-    Recipe,
-    merged_factors,
-    merged_run,
-    plan_merge,
-    trained_in_4bit,
-    write_adapter,
-)
+from housebrain_core.merge.merged_files import reference_adapter, write_adapter
+from housebrain_core.merge.result import MergeResult, describe_merge
 from housebrain_core.merge.strategies import STRATEGIES
 from housebrain_core.outputs import check_replaceable, staged_output
 
+Report = Callable[[str], None]
 
-def merge_adapters(config: MergeConfig, report: Callable[[str], None] = print) -> dict[str, Any]:
-    """Merges adapter folders into one adapter folder, or with `into_base` into a full model.
+
+def merge_adapters(config: MergeConfig, report: Report = print) -> MergeResult:
+    """Merges adapter folders into one adapter folder.
 
     Args:
-        config: which adapters, how, and where to.
+        config: which adapters, how, and where to. `into_base` is for `export.merge_into_base`.
         report: gets lines of progress.
 
     Returns:
@@ -49,22 +38,28 @@ def merge_adapters(config: MergeConfig, report: Callable[[str], None] = print) -
         AdapterError: an adapter is damaged, or they do not belong together; with all reasons.
         ConfigError: the output exists, or nothing is left to merge.
     """
-    _refuse_existing(config)
-    settle_process()
+    if config.into_base:
+        raise ConfigError("into_base is for housebrain_core.export.merge_into_base, which writes full weights.")
+    output = merge_output(config, "adapter")  # asked for before the work, made only once the adapters are right
+    with opened_adapters(config, report) as adapters, output as staging:
+        result = _write_merge(config, adapters, staging, report)
+    report(f"done: {config.output}")
+    return result
+
+
+@contextlib.contextmanager
+def opened_adapters(config: MergeConfig, report: Report) -> Iterator[list[Adapter]]:
+    """The checked adapters of a merge, those in zips unpacked until the end of the block.
+
+    Raises:
+        AdapterError: naming everything that is wrong with any of them.
+        ConfigError: nothing is left to merge.
+    """
     paths = _without_excluded(config)
     for path in sorted({path for path in paths if paths.count(path) > 1}):
         report(f"WARNING: {path} is given {paths.count(path)} times; it counts once")
     with unpacked(paths) as folders:
-        adapters = read_adapters(folders, config)
-        with staged_output(config.output, _kind(config), config.overwrite) as staging:
-            if config.into_base:
-                from housebrain_core.export.into_base import merge_into_base
-
-                result = merge_into_base(config, adapters, staging, report)
-            else:
-                result = _merge_to_adapter(config, adapters, staging, report)
-    report(f"done: {config.output}")
-    return result
+        yield read_adapters(folders, config)
 
 
 def read_adapters(folders: dict[Path, Path | AdapterError], config: MergeConfig) -> list[Adapter]:
@@ -73,9 +68,12 @@ def read_adapters(folders: dict[Path, Path | AdapterError], config: MergeConfig)
     Raises:
         AdapterError: naming everything that is wrong with any of them.
     """
-    read = list(try_adapters(folders.values(), config.accept_plain))
-    adapters = [found for found in read if isinstance(found, Adapter)]
-    problems = [str(found) for found in read if isinstance(found, AdapterError)]
+    adapters, problems = [], []
+    for result in try_adapters(folders.values(), config.accept_plain):
+        if isinstance(result, Adapter):
+            adapters.append(result)
+        else:
+            problems.append(str(result))
     given: dict[str, list[str]] = {}
     for path in folders:
         given.setdefault(name_of(path), []).append(str(path))
@@ -91,94 +89,79 @@ def read_adapters(folders: dict[Path, Path | AdapterError], config: MergeConfig)
     return sorted(adapters, key=lambda adapter: (str(adapter.split or ""), adapter.sha256))
 
 
-def describe_merge(config: MergeConfig, adapters: list[Adapter], plan: Plan) -> dict[str, Any]:
-    """merge.json: inputs by sha256, weights, rank, and what truncation cost in each module."""
-    energy = sum(spectrum.energy for spectrum in plan.spectra.values())
-    lost = sum(spectrum.lost(plan.rank) for spectrum in plan.spectra.values())
-    names = [adapter.name for adapter in adapters]
-    _, odd = judge_updates(names, plan.geometry)
-    return {
-        "strategy": config.strategy,
-        "rank": plan.rank,
-        "rank_setting": config.rank,
-        "scale": plan.recipe.scale,
-        "inputs": [
-            {"name": a.name, "sha256": a.sha256, "weight": weight, "split": a.split, "checked": a.run is not None,
-             "norm": norm, "cosine_to_others": cosine}
-            for a, weight, norm, cosine in zip(
-                adapters, plan.recipe.weights, plan.geometry.norms, plan.geometry.cosines_to_others, strict=True)
-        ],
-        "cosines": plan.geometry.cosines.tolist(),
-        "warnings": _warnings(adapters, odd),
-        "retained_energy": 1 - lost / energy if energy else 1.0,
-        "relative_error": math.sqrt(lost / energy) if energy else 0.0,
-        "error_of_strategy": plan.mean_error,
-        "density": config.density if config.strategy == "ties" else None,
-        "spectrum": mean_spectrum(list(plan.spectra.values())),
-        "modules": {
-            module: {
-                "norm": math.sqrt(spectrum.energy),
-                "retained_energy": 1 - spectrum.share_lost(plan.rank),
-                "relative_error": math.sqrt(spectrum.share_lost(plan.rank)),
-            }
-            for module, spectrum in plan.spectra.items()
-        },
-    }  # fmt: skip
+def merge_output(config: MergeConfig, kind: str) -> contextlib.AbstractContextManager[Path]:
+    """A staged folder for the result of a merge; see `outputs.staged_output`.
+
+    Raises:
+        ConfigError: the output is there and must stay.
+    """
+    check_output(config, kind)
+    return staged_output(config.output, kind, config.overwrite)
 
 
-def find_recipe(config: MergeConfig, adapters: list[Adapter], bench) -> Recipe:
-    """Weights and scale as the settings say, measured on the validation sample where they ask for it."""
-    strategy = STRATEGIES[config.strategy]
-    weights, scale = strategy.weigh(adapters, config), 1.0 if config.scale == "auto" else config.scale
-    if strategy.measured or config.scale == "auto":
-        weights, scale = bench.choose(config.strategy, weights, config.scale)
-    return Recipe(config.strategy, weights, scale, config.density)
+def check_output(config: MergeConfig, kind: str) -> None:
+    """Refuses an output unless it is new, or a whole folder that an earlier merge wrote, with nothing else in it.
+
+    Raises:
+        ConfigError: naming what is in the way.
+    """
+    output = config.output
+    manifest = check_replaceable(output, kind, config.overwrite)
+    if manifest is None:
+        return
+    if output.resolve() in [path.resolve() for path in config.models]:
+        raise ConfigError(f"{output} is one of the models to merge. Choose another --output.")
+    if "merged_from" not in manifest:
+        raise ConfigError(f"{output} is not what an earlier merge wrote, so it stays. Choose another --output.")
+    strange = sorted(path.name for path in output.iterdir() if path.name not in {MANIFEST, *manifest["files"]})
+    if strange:
+        raise ConfigError(f"{output} holds {', '.join(strange[:5])}, which no merge wrote. Choose another --output.")
 
 
-def _merge_to_adapter(config: MergeConfig, adapters: list[Adapter], staging: Path, report) -> dict[str, Any]:
-    """Plan, write and, where it is asked for, measure; the folder is sealed and complete at the end."""
-    measured = STRATEGIES[config.strategy].measured or config.scale == "auto"
+def needs_choice(config: MergeConfig) -> bool:
+    """Whether weights or scale are to be chosen by validation loss."""
+    return STRATEGIES[config.strategy].measured or config.scale == "auto"
+
+
+def report_computed(merge: ComputedMerge, report: Report) -> None:
+    """Says what was computed: the recipe, and how far it is from the exact mean where it is none."""
+    report(merge.recipe.describe(merge.adapters))
+    if not STRATEGIES[merge.recipe.strategy].is_sum:
+        report(f"{merge.recipe.strategy} is {merge.mean_error:.1%} away from the exact mean of the updates")
+
+
+def _write_merge(config: MergeConfig, adapters: list[Adapter], staging: Path, report: Report) -> MergeResult:
+    """Computes, writes and, where it is asked for, measures; the folder is sealed and complete at the end."""
+    weights = STRATEGIES[config.strategy].weigh(adapters, config)
+    scale = 1.0 if config.scale == "auto" else config.scale
     bench = None
     with contextlib.ExitStack() as cleanup:
-        if config.run_validation or measured:
+        if config.run_validation or needs_choice(config):
             from housebrain_core.merge.validation import Bench
 
-            bench = cleanup.enter_context(Bench(config, adapters, measured, report))
-        recipe = find_recipe(config, adapters, bench)
-        report(recipe.describe(adapters))
-        plan = plan_merge(adapters, recipe, config.rank)
-        result = describe_merge(config, adapters, plan)
-        for line in result["warnings"]:
+            bench = cleanup.enter_context(Bench(config, adapters, needs_choice(config), report))
+            if needs_choice(config):
+                weights, scale = bench.choose(config.strategy, weights, config.scale)
+        merge = compute_merge(adapters, Recipe(config.strategy, weights, scale, config.density), config.rank)
+        report_computed(merge, report)
+        write_adapter(staging, adapters, merge.rank, merge.factors)
+        result = describe_merge(config, merge)
+        for line in result.warnings:
             report(f"WARNING: {line}")
-        written = write_adapter(staging, adapters, plan.rank, lambda module: merged_factors(adapters, plan, module))
-        more = isinstance(config.rank, int) and config.rank > plan.rank
-        all_there_are = f"; {config.rank} were asked for, but the sum has no more directions" if more else ""
-        report(f"rank {plan.rank}: {result['retained_energy']:.4%} of the energy kept{all_there_are}")
-        for line in plan.describe_distance():
-            report(line)
+        report(_describe_rank(config, result))
         if bench:
-            result["validation"] = bench.judge(staging, recipe)
-    write_atomically(staging / "merge.json", to_json(result))
-    write_atomically(staging / "run.json", to_json(merged_run(adapters)))
-    write_atomically(staging / "README.md", describe_merged_adapter(adapters[0].base_model, result))
-    seal(staging, "adapter", known=written, finished=True, merged_from=[adapter.sha256 for adapter in adapters])
+            result = describe_merge(config, merge, bench.judge(staging, merge.recipe))
+    write_atomically(staging / "merge.json", to_json(result.to_dict()))
+    write_atomically(staging / "README.md", describe_merged_adapter(reference_adapter(adapters).base_model, result))
+    seal(staging, "adapter", finished=True, merged_from=[adapter.sha256 for adapter in adapters])
     return result
 
 
-def _warnings(adapters: list[Adapter], odd: list[list[str]]) -> list[str]:
-    """What a person should look at though it does not stop the merge."""
-    lines = [f"{adapter.name}: {why}" for adapter, reasons in zip(adapters, odd, strict=True) for why in reasons]
-    plain = [adapter.name for adapter in adapters if not adapter.run]
-    if plain:
-        lines.append(f"{', '.join(plain)}: no manifest, so split, data, tokens and 4-bit settings were not checked")
-    if missing := missing_splits(adapters):
-        lines.append(f"nothing of split {', '.join(map(str, missing))} is in this merge")
-    if mixed := describe_mixed_data(adapters):
-        lines.append(mixed)
-    in_4bit = [a.name for a in adapters if trained_in_4bit([a])]
-    if 0 < len(in_4bit) < len(adapters):
-        lines.append(f"{', '.join(in_4bit)}: trained on the base in 4 bits, the others on the base as it is")
-    return lines
+def _describe_rank(config: MergeConfig, result: MergeResult) -> str:
+    line = f"rank {result.rank}: {result.retained_energy:.4%} of the energy kept"
+    if isinstance(config.rank, int) and config.rank > result.rank:
+        line += f"; {config.rank} were asked for, but the sum has no more directions"
+    return line
 
 
 def _without_excluded(config: MergeConfig) -> list[Path]:
@@ -193,23 +176,3 @@ def _without_excluded(config: MergeConfig) -> list[Path]:
     if not left:
         raise ConfigError("every adapter is excluded, so nothing is left to merge.")
     return left
-
-
-def _refuse_existing(config: MergeConfig) -> None:
-    """Only a whole folder that an earlier merge wrote, with nothing else in it, is ever replaced."""
-    output = config.output
-    manifest = check_replaceable(output, _kind(config), config.overwrite)
-    if manifest is None:
-        return
-    if output.resolve() in [path.resolve() for path in config.models]:
-        raise ConfigError(f"{output} is one of the models to merge. Choose another --output.")
-    if "merged_from" not in manifest:
-        raise ConfigError(f"{output} is not what an earlier merge wrote, so it stays. Choose another --output.")
-    strange = sorted(path.name for path in output.iterdir() if path.name not in {MANIFEST, *manifest["files"]})
-    if strange:
-        raise ConfigError(f"{output} holds {', '.join(strange[:5])}, which no merge wrote. Choose another --output.")
-
-
-def _kind(config: MergeConfig) -> str:
-    """What the manifest of the output says that it is."""
-    return "model" if config.into_base else "adapter"

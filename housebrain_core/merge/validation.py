@@ -1,32 +1,47 @@
 """What a merge is worth, measured: losses of many weightings with the base model loaded once.
 
-All adapters are loaded as one, their factors stacked: its update is B_cat diag(c) A_cat, so that another weighting
-is another factor for each column of B, set in place. Where weights are chosen by loss, they are chosen on one half
-of the validation sample and everything is judged on the other.
+All adapters are loaded as one, their factors side by side: its update is B diag(c) A, so that another weighting is
+another factor for each column of B, set in place. Where weights are chosen by loss, they are chosen on one half of the
+validation sample and everything is judged on the other.
 """
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Self
 
+import numpy as np
 import torch
 
 from housebrain_core.adapters.adapter import Adapter
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError
+from housebrain_core.house.codec import Example
 from housebrain_core.llm.llm import HouseBrainLLM, check_sanity
-from housebrain_core.manifests import seal, to_json, write_atomically
-from housebrain_core.merge.planning import Recipe, merged_factors, merged_run, plan_merge, write_adapter
+from housebrain_core.llm.losses import Difference, Losses, compare_losses
+from housebrain_core.manifests import seal
+from housebrain_core.merge.compute import Pair, Recipe, compute_merge
+from housebrain_core.merge.merged_files import write_adapter
+from housebrain_core.merge.result import Evaluation, Validation
 from housebrain_core.merge.strategies import STRATEGIES
 from housebrain_core.splits.encode import read_validation
 
 EVALUATIONS = 40
 """Losses that a search measures at most."""
-SCALES = (0.6, 0.8, 1.2, 1.4, 1.6)
-RESAMPLES = 2000
+SCALES = (1.0, 0.6, 0.8, 1.2, 1.4, 1.6)
 NEGLIGIBLE = 0.01
 """Share of the best split's gain over the base up to which a merge that is worse counts as equal."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """B of one module, as the base model holds it, with the columns of all adapters."""
+
+    parameter: torch.nn.Parameter
+    original: torch.Tensor
+    adapter: torch.Tensor
+    """The number of the adapter that each column belongs to."""
 
 
 class Bench:
@@ -37,10 +52,17 @@ class Bench:
         adapters: in the order of the weights.
         choosing: whether weights or scale are going to be chosen by loss.
         report: gets lines of progress.
+
+    Raises:
+        ConfigError: there are too few samples to choose by.
     """
 
-    def __init__(self, config: MergeConfig, adapters: list[Adapter], choosing: bool, report: Callable[[str], None]):
-        self.config, self.adapters, self.report = config, adapters, report
+    def __init__(
+        self, config: MergeConfig, adapters: list[Adapter], choosing: bool, report: Callable[[str], None]
+    ) -> None:
+        self.config = config
+        self.adapters = adapters
+        self.report = report
         examples = read_validation(config.data)
         if choosing and len(examples) < 4:
             raise ConfigError(f"{config.data} has {len(examples)} validation samples; choosing by loss needs 4.")
@@ -50,136 +72,148 @@ class Bench:
             report(f"chosen by loss on {len(self.choosing)} samples, judged on the other {len(self.judging)}")
         self._scratch = tempfile.TemporaryDirectory(prefix="housebrain-")
         self.scratch = Path(self._scratch.name)
-        self.stacked = self._write_stack()
-        self.llm = HouseBrainLLM(self.stacked, config.base_model, report=report)
+        self.widths = [max(shape.rank for shape in adapter.shapes.values()) for adapter in adapters]
+        self.together = self._write_together()
+        self.llm = HouseBrainLLM(self.together, config.base_model, report=report)
         self.columns = self._find_columns()
-        self.evaluations: list[dict[str, Any]] = []
+        self.evaluations: list[Evaluation] = []
 
-    def __enter__(self) -> "Bench":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         self._scratch.cleanup()
 
-    def losses(self, weights: list[float], examples: list) -> tuple[list[float], list[int]]:
-        """Summed nats and learned tokens of each example, under sum of w_i D_i."""
-        self.llm.use(self.stacked)
-        for parameter, original, owner in self.columns:
-            parameter.data.copy_(original * torch.tensor(weights, dtype=original.dtype)[owner].to(original.device))
+    def losses(self, weights: list[float], examples: list[Example]) -> Losses:
+        """Loss of each example under the sum of w_i D_i."""
+        self.llm.use(self.together)
+        for column in self.columns:
+            factors = torch.tensor(weights, dtype=column.original.dtype)[column.adapter]
+            column.parameter.data.copy_(column.original * factors.to(column.original.device))
         return self.llm.losses(examples)
 
     def choose(self, strategy: str, weights: list[float], scale: float | str) -> tuple[list[float], float]:
-        """Weights (sum 1) and scale with the lowest loss on the choosing half, within 40 evaluations."""
+        """Weights (sum 1) and scale with the lowest loss on the choosing half, within 40 evaluations.
 
-        def loss(coefficients: list[float]) -> float:
-            sums, tokens = self.losses(coefficients, self.choosing)
-            value = sum(sums) / sum(tokens)
-            self.evaluations.append({"coefficients": coefficients, "loss": value})
-            shown = " ".join(f"{c:.3f}" for c in coefficients)
-            self.report(f"evaluation {len(self.evaluations)}: {value:.4f} nats per token with {shown}")
-            return value
+        Args:
+            strategy: its name.
+            weights: to start from.
+            scale: a number, or "auto".
 
-        if strategy == "greedy":
-            weights = greedy_soup(loss, len(weights))
+        Raises:
+            ConfigError: the scale of this strategy cannot be chosen.
+        """
+        start = 1.0 if isinstance(scale, str) else scale
         if strategy == "search":
-            coefficients = minimise([weight * (1.0 if scale == "auto" else scale) for weight in weights], loss)
+            coefficients = minimise([weight * start for weight in weights], self._evaluate)
             return [c / sum(coefficients) for c in coefficients], sum(coefficients)
-        if scale == "auto":
-            if STRATEGIES[strategy].combine is not STRATEGIES["average"].combine:
-                raise ConfigError(f"--scale auto is for sums of updates, not for {strategy}. Give a number.")
-            found = {s: loss([s * w for w in weights]) for s in (1.0, *SCALES)}
-            scale = min(found, key=found.get)
-            if scale in (min(found), max(found)):
-                self.report(
-                    f"WARNING: {scale} is the last scale that was tried; the best may lie beyond. Try --scale N."
-                )
-        return weights, scale
+        if strategy == "greedy":
+            weights = greedy_soup(self._evaluate, len(weights))
+        return weights, self._choose_scale(strategy, weights) if scale == "auto" else start
 
-    def judge(self, merged: Path, recipe: Recipe) -> dict[str, Any]:
+    def judge(self, merged: Path, recipe: Recipe) -> Validation:
         """Whether merging was better than the best split, and by how much.
 
-        Returns:
-            losses: model -> nats per token on the judging samples; difference: merge minus best split, with its 95 %
-            interval; verdict in words; answer: what a generated design parsed to.
+        Args:
+            merged: the folder of the merged adapter.
+            recipe: how it was made.
         """
-        alone = torch.eye(len(self.adapters)).tolist()
-        measured = {"base": self._measure("base", lambda: self.losses([0.0] * len(alone), self.judging))}
-        for adapter, weights in zip(self.adapters, alone, strict=True):
-            measured[adapter.name] = self._measure(adapter.name, lambda w=weights: self.losses(w, self.judging))
-        for name, folder in self._others(recipe):
-            measured[name] = self._measure(name, lambda f=folder: self._losses_of(f))
-        measured["merged"] = self._measure("merged", lambda: self._losses_of(merged))
+        measured = self._measure_all(merged, recipe)
         answer = check_sanity(self.llm)
         self.report("a generated design " + ("parses" if answer == "ok" else f"does not parse ({answer})"))
-        losses = {name: sum(sums) / sum(tokens) for name, (sums, tokens) in measured.items()}
-        best = min((adapter.name for adapter in self.adapters), key=losses.get)
-        difference = bootstrap(measured["merged"], measured[best])
+        losses = {name: found.mean for name, found in measured.items()}
+        best = min((adapter.name for adapter in self.adapters), key=lambda name: losses[name])
+        difference = compare_losses(measured["merged"], measured[best])
         verdict = describe_difference(best, difference, losses["base"] - losses[best])
         self.report(verdict)
-        return {
-            "losses": losses,
-            "best_split": best,
-            "difference": difference,
-            "verdict": verdict,
-            "answer": answer,
-            "samples": len(self.judging),
-            "chosen_on": len(self.choosing),
-            "evaluations": self.evaluations,
-        }
+        return Validation(
+            losses=losses,
+            best_split=best,
+            difference=difference,
+            verdict=verdict,
+            answer=answer,
+            samples=len(self.judging),
+            chosen_on=len(self.choosing),
+            evaluations=self.evaluations,
+        )
 
-    def _measure(self, name: str, losses: Callable) -> tuple[list[float], list[int]]:
-        sums, tokens = losses()
-        self.report(f"validation loss {sum(sums) / sum(tokens):.4f} nats per token  {name}")
-        return sums, tokens
+    def _evaluate(self, coefficients: list[float]) -> float:
+        """Validation loss on the choosing half."""
+        value = self.losses(coefficients, self.choosing).mean
+        self.evaluations.append(Evaluation(coefficients, value))
+        shown = " ".join(f"{c:.3f}" for c in coefficients)
+        self.report(f"evaluation {len(self.evaluations)}: {value:.4f} nats per token with {shown}")
+        return value
 
-    def _losses_of(self, folder: Path) -> tuple[list[float], list[int]]:
+    def _choose_scale(self, strategy: str, weights: list[float]) -> float:
+        if not STRATEGIES[strategy].is_sum:
+            raise ConfigError(f"--scale auto is for sums of updates, not for {strategy}. Give a number.")
+        losses = {scale: self._evaluate([scale * weight for weight in weights]) for scale in SCALES}
+        scale = min(losses, key=lambda scale: losses[scale])
+        if scale in (min(SCALES), max(SCALES)):
+            self.report(f"WARNING: {scale} is the last scale that was tried; the best may lie beyond. Try --scale N.")
+        return scale
+
+    def _measure_all(self, merged: Path, recipe: Recipe) -> dict[str, Losses]:
+        """Losses on the judging samples: of the base, each adapter, the other strategies, and the merge."""
+        measured = {"base": self._report("base", self.losses([0.0] * len(self.adapters), self.judging))}
+        for adapter, weights in zip(self.adapters, np.eye(len(self.adapters)).tolist(), strict=True):
+            measured[adapter.name] = self._report(adapter.name, self.losses(weights, self.judging))
+        for name in self._other_strategies(recipe) if self.config.compare else ():
+            measured[name] = self._measure_folder(name, self._merge_by(name))
+        measured["merged"] = self._measure_folder("merged", merged)
+        return measured
+
+    def _measure_folder(self, name: str, folder: Path) -> Losses:
         self.llm.use(folder)
-        return self.llm.losses(self.judging)
+        return self._report(name, self.llm.losses(self.judging))
 
-    def _others(self, recipe: Recipe) -> list[tuple[str, Path]]:
-        """Adapters merged by the other strategies that need no search, for comparison."""
-        made = []
-        for name in ("average", "weighted", "ties", "ab-average") if self.config.compare else ():
-            ranks = {rank for a in self.adapters for _, _, rank in a.shapes.values()}
-            if name == recipe.strategy or (name == "ab-average" and len(ranks) > 1):
-                continue
-            if name == "weighted" and not all((a.run or {}).get("tokens") for a in self.adapters):
-                continue
-            plain = MergeConfig(models=self.config.models, strategy=name)
-            other = Recipe(name, STRATEGIES[name].weigh(self.adapters, plain), 1.0, self.config.density)
-            plan = plan_merge(self.adapters, other, self.config.rank)
-            folder = self.scratch / name
-            folder.mkdir()
-            write_adapter(folder, self.adapters, plan.rank, lambda m, p=plan: merged_factors(self.adapters, p, m))
-            made.append((name, folder))
-        return made
+    def _report(self, name: str, losses: Losses) -> Losses:
+        self.report(f"validation loss {losses.mean:.4f} nats per token  {name}")
+        return losses
 
-    def _write_stack(self) -> Path:
-        """All adapters as one, padded with zeros to the same rank in every module."""
-        folder = self.scratch / "stacked"
+    def _other_strategies(self, recipe: Recipe) -> list[str]:
+        """Strategies that need no search, to compare with."""
+        names = ["average", "ties"]
+        if all(adapter.run and adapter.run.tokens for adapter in self.adapters):
+            names.append("weighted")
+        if len({shape.rank for adapter in self.adapters for shape in adapter.shapes.values()}) == 1:
+            names.append("ab-average")
+        return [name for name in names if name != recipe.strategy]
+
+    def _merge_by(self, name: str) -> Path:
+        """The folder of an adapter merged by another strategy."""
+        plain = MergeConfig(models=self.config.models, strategy=name)
+        recipe = Recipe(name, STRATEGIES[name].weigh(self.adapters, plain), 1.0, self.config.density)
+        merge = compute_merge(self.adapters, recipe, self.config.rank)
+        folder = self.scratch / name
         folder.mkdir()
-        self.widths = [max(rank for _, _, rank in adapter.shapes.values()) for adapter in self.adapters]
-
-        def factors(module: str) -> tuple[torch.Tensor, torch.Tensor]:
-            pad = torch.nn.functional.pad
-            pairs = [adapter.factors(module) for adapter in self.adapters]
-            missing = [width - b.shape[1] for width, (b, _) in zip(self.widths, pairs, strict=True)]
-            return (
-                torch.cat([pad(b, (0, m)) for m, (b, _) in zip(missing, pairs, strict=True)], dim=1),
-                torch.cat([pad(a, (0, 0, 0, m)) for m, (_, a) in zip(missing, pairs, strict=True)]),
-            )
-
-        write_adapter(folder, self.adapters, sum(self.widths), factors)
-        write_atomically(folder / "run.json", to_json(merged_run(self.adapters)))
+        write_adapter(folder, self.adapters, merge.rank, merge.factors)
         seal(folder, "adapter", finished=True)
         return folder
 
-    def _find_columns(self) -> list[tuple[torch.nn.Parameter, torch.Tensor, torch.Tensor]]:
-        """(B of a module as loaded, its original values, the adapter that owns each column)."""
+    def _write_together(self) -> Path:
+        """All adapters as one, padded with zeros to the same rank in every module."""
+        folder = self.scratch / "together"
+        folder.mkdir()
+        write_adapter(folder, self.adapters, sum(self.widths), self._padded_factors)
+        seal(folder, "adapter", finished=True)
+        return folder
+
+    def _padded_factors(self, module: str) -> Pair:
+        sides_b, sides_a = [], []
+        for adapter, width in zip(self.adapters, self.widths, strict=True):
+            b, a = adapter.factors(module)
+            missing = width - b.shape[1]
+            sides_b.append(np.pad(b, ((0, 0), (0, missing))))
+            sides_a.append(np.pad(a, ((0, missing), (0, 0))))
+        return np.concatenate(sides_b, axis=1), np.concatenate(sides_a)
+
+    def _find_columns(self) -> list[Column]:
         name = self.llm.model.active_adapter
-        owner = torch.arange(len(self.widths)).repeat_interleave(torch.tensor(self.widths))
+        adapter = torch.arange(len(self.widths)).repeat_interleave(torch.tensor(self.widths))
         return [
-            (parameter, parameter.detach().clone(), owner)
+            Column(parameter, parameter.detach().clone(), adapter)
             for key, parameter in self.llm.model.named_parameters()
             if f".lora_B.{name}." in key
         ]
@@ -215,8 +249,11 @@ def minimise(start: list[float], loss: Callable[[list[float]], float], evaluatio
     Multiplicative steps keep them positive; the step halves when no direction helps. Cheap and deterministic, in the
     spirit of LoRAHub (Huang et al. 2023, arXiv 2307.13269).
     """
-    best, lowest, step, left = start, loss(start), 0.4, evaluations - 1
-    directions = [set(range(len(start))), *({index} for index in range(len(start)))][: None if len(start) > 1 else 1]
+    best, lowest = start, loss(start)
+    step, left = 0.4, evaluations - 1
+    directions = [set(range(len(start)))]
+    if len(start) > 1:
+        directions += [{index} for index in range(len(start))]
     while left > 0 and step > 0.02:
         improved = False
         for members in directions:
@@ -232,37 +269,24 @@ def minimise(start: list[float], loss: Callable[[list[float]], float], evaluatio
     return best
 
 
-def bootstrap(one: tuple[list[float], list[int]], other: tuple[list[float], list[int]]) -> dict[str, float]:
-    """Loss of one model minus another's on the same samples, nats per token, with its 95 % interval.
-
-    Paired bootstrap over samples, 2,000 resamples, fixed seed (Efron 1979).
-    """
-    gaps = torch.tensor(one[0], dtype=torch.float64) - torch.tensor(other[0], dtype=torch.float64)
-    tokens = torch.tensor(one[1], dtype=torch.float64)
-    drawn = torch.randint(len(gaps), (RESAMPLES, len(gaps)), generator=torch.Generator().manual_seed(0))
-    means = gaps[drawn].sum(1) / tokens[drawn].sum(1)
-    low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return {"mean": float(gaps.sum() / tokens.sum()), "low": low, "high": high}
-
-
-def describe_difference(best: str, difference: dict[str, float], gain: float) -> str:
+def describe_difference(best: str, difference: Difference, gain: float) -> str:
     """The verdict in one line; a merge that is worse by more than a hundredth of what training gained is said loudly.
 
     Args:
         best: name of the best split.
-        difference: loss of the merge minus that of the best split; see `bootstrap`.
+        difference: loss of the merge minus that of the best split, in nats per token.
         gain: loss of the base minus that of the best split.
     """
-    size = f"{abs(difference['mean']):.4f} nats per token"
-    interval = f"95 % interval of the difference {difference['low']:+.4f} to {difference['high']:+.4f}"
-    if difference["high"] < 0:
+    size = f"{abs(difference.mean):.4f} nats per token"
+    interval = f"95 % interval of the difference {difference.low:+.4f} to {difference.high:+.4f}"
+    if difference.high < 0:
         return f"the merge is better than the best split, {best}, by {size} ({interval})"
-    if difference["low"] > 0 and difference["mean"] <= NEGLIGIBLE * gain:
+    if difference.low > 0 and difference.mean <= NEGLIGIBLE * gain:
         return (
             f"the merge is practically equal to the best split, {best}: its loss is {size} higher, "
-            f"{difference['mean'] / gain:.1%} of the {gain:.4f} that {best} gained over the base ({interval})"
+            f"{difference.mean / gain:.1%} of the {gain:.4f} that {best} gained over the base ({interval})"
         )
-    if difference["low"] > 0:
+    if difference.low > 0:
         return (
             f"WARNING: THE MERGE IS WORSE than the best split, {best}, by {size} ({interval}). "
             f"Use {best} alone, or --strategy greedy, or look for a bad adapter with: housebrain inspect"

@@ -44,7 +44,7 @@ class EncodedDataset:
     leaks: int = 0
     """Validation samples with the content of a training sample."""
 
-    def narrow(self, part: Part, rows: Sequence[int]) -> None:
+    def narrow(self, part: Part, rows: Sequence[int] | np.ndarray) -> None:
         """Keeps these rows of a part, given in ascending order."""
         self.tables[part] = self.tables[part].take(pa.array(rows, pa.int64()))
 
@@ -55,7 +55,7 @@ class EncodedDataset:
             The rows of each part without repeats and without training samples that are in validation too.
         """
         train, validation = (self.tables[part]["content"].to_numpy() for part in ("train", "validation"))
-        first = {
+        first: dict[Part, np.ndarray] = {
             "train": np.unique(train, return_index=True)[1],
             "validation": np.unique(validation, return_index=True)[1],
         }

@@ -35,7 +35,7 @@ def write_folders(folder: Path, part: SplitPart) -> list[str]:
     for name, fields in metadata.items():
         inside = place / name
         inside.mkdir(parents=True)
-        file = part.bundle if name == "dataset" else part.notebook
+        file = part.bundle if name == "dataset" else str(part.notebook)
         link_or_copy(folder / file, inside / file)
         kind = "dataset" if name == "dataset" else "kernel"
         (inside / f"{kind}-metadata.json").write_text(to_json(fields), encoding="utf-8")
@@ -50,7 +50,8 @@ def titles(part: SplitPart) -> tuple[str, str]:
 
 def references(part: SplitPart) -> tuple[str, str]:
     """OWNER/SLUG of a split's dataset and notebook; the slugs are what the client makes of the titles."""
-    return tuple(f"{part.owner}/{title.lower().replace(' ', '-')}" for title in titles(part))
+    dataset, notebook = (f"{part.owner}/{title.lower().replace(' ', '-')}" for title in titles(part))
+    return dataset, notebook
 
 
 def dataset_metadata(part: SplitPart) -> dict:

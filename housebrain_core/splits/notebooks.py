@@ -46,7 +46,8 @@ def read_rendered(platform: str) -> dict:
 def default_settings(notebook: dict) -> dict[str, Any]:
     """Names and values of the cell tagged `parameters`, which holds literals only."""
     cell = next(cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", []))
-    return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse("".join(cell["source"])).body}
+    lines = [node for node in ast.parse("".join(cell["source"])).body if isinstance(node, ast.Assign)]
+    return {ast.unparse(line.targets[0]): ast.literal_eval(line.value) for line in lines}
 
 
 def name_code(notebook: dict) -> None:
@@ -72,7 +73,7 @@ def fill_in(notebook: dict, parameters: dict[str, Any]) -> str:
     import nbformat
     from papermill.parameterize import parameterize_notebook
 
-    made = nbformat.from_dict(copy.deepcopy(notebook))
+    made: Any = nbformat.from_dict(copy.deepcopy(notebook))
     metadata = copy.deepcopy(made.metadata)
     for cell in made.cells:
         cell.metadata.setdefault("tags", [])  # papermill's own reader does that, and the next line

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
+from housebrain_core.errors import ConfigError
 from housebrain_core.manifests import read_manifest
 from housebrain_core.results import Shown, Table
 
@@ -104,3 +105,23 @@ def read_splits(folder: Path) -> list[SplitPart]:
         DataError: it is unfinished, or no splits folder.
     """
     return [SplitPart.model_validate(part) for part in read_manifest(folder, "splits")["parts"]]
+
+
+def read_split(folder: Path, split_id: int) -> SplitPart:
+    """Reads what a splits folder says of one split.
+
+    Args:
+        folder: what `split_dataset` wrote.
+        split_id: from 1.
+
+    Returns:
+        The split.
+
+    Raises:
+        ConfigError: there is no such split.
+        DataError: the folder is unfinished, or no splits folder.
+    """
+    parts = {part.split_id: part for part in read_splits(folder)}
+    if split_id not in parts:
+        raise ConfigError(f"split_id = {split_id}: {folder} has the splits {', '.join(map(str, parts))}.")
+    return parts[split_id]

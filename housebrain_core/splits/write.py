@@ -105,7 +105,8 @@ def _write_split(
 
 def count_characters(texts: pa.ChunkedArray) -> int:
     """Characters of all texts of a column."""
-    return pc.sum(pc.utf8_length(texts)).as_py()
+    lengths = pc.utf8_length(texts)  # pyright: ignore[reportAttributeAccessIssue] - pyarrow makes it when imported
+    return pc.sum(lengths).as_py()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def describe_dataset(config: SplitConfig, dataset: EncodedDataset) -> dict:

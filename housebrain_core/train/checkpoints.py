@@ -1,18 +1,19 @@
-"""Checkpoints that can be trusted: sealed by a manifest, used when every file matches it; one trainer per folder."""
+"""Checkpoints that can be trusted: sealed by a manifest written last, used when every file matches it."""
 
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import AcquireReturnProxy, FileLock, Timeout
-
 from housebrain_core.errors import CheckpointError, DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, sha256_of, sync_folder, to_json
 
-KEEP = 2  # sealed checkpoints; the second is for when the newest is damaged
-SET_ASIDE = "invalid"  # folder for damaged checkpoints: nothing is deleted silently
-SEALED_ONCE = ".sealed-once"  # marks that there was one: a run that lost them all stops instead of starting over
+KEEP = 2
+"""Sealed checkpoints that are kept; the second is for when the newest is damaged."""
+SET_ASIDE = "invalid"
+"""Folder for damaged checkpoints: nothing is deleted silently."""
+SEALED_ONCE = ".sealed-once"
+"""File that says that there was a sealed checkpoint: a run that lost them all stops instead of starting over."""
 
 
 def seal_checkpoint(folder: Path, step: int, fingerprint: dict) -> None:
@@ -26,9 +27,18 @@ def seal_checkpoint(folder: Path, step: int, fingerprint: dict) -> None:
 
 
 def find_checkpoint(output: Path, fingerprint: dict, report: Callable[[str], None] = print) -> Path | None:
-    """The newest sealed, whole checkpoint, if there is one yet; unsealed and damaged ones are moved to `invalid/`.
+    """Finds the newest sealed, whole checkpoint; unsealed and damaged ones are moved to `invalid/`.
 
-    CheckpointError when every sealed one is damaged, or the newest belongs to another run.
+    Args:
+        output: the run's folder.
+        fingerprint: what has to be equal in all sessions of a run.
+        report: gets a line for each checkpoint that is moved.
+
+    Returns:
+        Its folder; None where there is none yet.
+
+    Raises:
+        CheckpointError: every sealed one is damaged, or the newest belongs to another run.
     """
     lost = (output / SEALED_ONCE).exists()
     for folder in reversed(list_checkpoints(output)):
@@ -40,9 +50,7 @@ def find_checkpoint(output: Path, fingerprint: dict, report: Callable[[str], Non
         except DataError as error:
             lost = lost or (folder / MANIFEST).exists()
             report(f"{error} It is moved to {SET_ASIDE}/; going back to the one before.")
-            place = output / SET_ASIDE
-            place.mkdir(exist_ok=True)
-            folder.rename(place / f"{folder.name}.{len(list(place.iterdir())) + 1}")
+            _set_aside(folder)
         else:
             refuse_other_run(manifest["fingerprint"], fingerprint, folder)
             return folder
@@ -54,8 +62,15 @@ def find_checkpoint(output: Path, fingerprint: dict, report: Callable[[str], Non
     return None
 
 
+def _set_aside(folder: Path) -> None:
+    """Moves a checkpoint to `invalid/`, under a name that is not taken."""
+    place = folder.parent / SET_ASIDE
+    place.mkdir(exist_ok=True)
+    folder.rename(place / f"{folder.name}.{len(list(place.iterdir())) + 1}")
+
+
 def _digest(step: int, fingerprint: dict | None) -> str:
-    """Of what a manifest says beside its files: one bit may leave it JSON, and look like another run."""
+    """Hash of what a manifest says beside its files: with one flipped bit it may still be JSON, of another run."""
     return sha256_of(to_json([step, fingerprint]).encode())
 
 
@@ -86,14 +101,3 @@ def list_checkpoints(output: Path) -> list[Path]:
 def checkpoint_step(folder: Path) -> int:
     """The optimizer step in a checkpoint's name."""
     return int(folder.name.rpartition("-")[2])
-
-
-def lock_folder(output: Path) -> AcquireReturnProxy:
-    """Holds a folder for one trainer, or raises CheckpointError; the lock ends with the process, however that ends."""
-    output.mkdir(parents=True, exist_ok=True)
-    try:
-        return FileLock(output / ".lock").acquire(timeout=0)
-    except Timeout:
-        raise CheckpointError(
-            f"another process is training into {output}. Wait for it, stop it, or choose another output folder."
-        ) from None

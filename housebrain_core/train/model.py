@@ -3,11 +3,12 @@
 import os
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import transformers
 from bitsandbytes.nn import Linear4bit
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.integrations import sdpa_attention
 
@@ -37,7 +38,7 @@ def choose_dtype(device_name: str, capability: tuple[int, int] | None) -> tuple[
     return "float16", f"float16: {device_name} is compute capability {dotted}, bfloat16 needs 8.0"
 
 
-def load_tokenizer(base: Base):
+def load_tokenizer(base: Base) -> Any:
     """The base model's tokenizer; one without padding token pads with its EOS, which it must have (ConfigError)."""
     tokenizer = AutoTokenizer.from_pretrained(base.source, revision=base.commit)
     if tokenizer.eos_token_id is None:
@@ -76,8 +77,12 @@ def load_base(base: Base, load_in_4bit: bool, report: Callable[[str], None] = pr
     return model
 
 
-def add_lora(model: PreTrainedModel, base: Base, config: FineTuningConfig):
-    """Puts a fresh LoRA adapter on a base model, the same for every split."""
+def add_lora(model: PreTrainedModel, base: Base, config: FineTuningConfig) -> PeftModel:
+    """Puts a fresh LoRA adapter on a base model, the same for every split.
+
+    Raises:
+        TrainingError: its weights are not float32.
+    """
     for module in model.modules():  # norms in float32; embeddings stay as they are, they are gigabytes
         if module.__class__.__name__.lower().endswith(("rmsnorm", "layernorm")):
             module.float()
@@ -90,7 +95,8 @@ def add_lora(model: PreTrainedModel, base: Base, config: FineTuningConfig):
         task_type="CAUSAL_LM",
     )
     model = get_peft_model(model, settings)
-    settings.base_model_name_or_path, settings.revision = base.name, base.revision  # not this machine's path
+    settings.base_model_name_or_path = base.name  # not this machine's path
+    settings.revision = base.revision
     if any(weight.dtype != torch.float32 for weight in model.parameters() if weight.requires_grad):
         raise TrainingError("the LoRA weights are not float32, which the gradient scaler of float16 needs.")
     return model

@@ -7,7 +7,7 @@ a border, so that no sample sees another.
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import datasets
 import pyarrow as pa
@@ -16,23 +16,40 @@ from datasets import Dataset
 
 from housebrain_core.errors import DataError
 
-GUIDE_LENGTH = 512  # tokens per sample in the guide; `max_length="auto"` starts from it
-IGNORED = -100  # label of a token that is not learned
-MANY = 5_000  # samples from which tokenising takes long enough for a progress bar
+GUIDE_LENGTH = 512
+"""Tokens per sample in the guide; `max_length="auto"` starts from it."""
+IGNORED = -100
+"""Label of a token that is not learned."""
+PROGRESS_FROM = 5_000
+"""Samples from which tokenising takes long enough for a progress bar."""
 
 
 class Tokenised(NamedTuple):
-    """Samples as token ids, and how many were refused because they do not fit."""
+    """Samples as token ids."""
 
-    samples: Dataset  # columns input_ids, prompt_length (tokens that are not learned), length
+    samples: Dataset
+    """Columns input_ids, prompt_length (tokens that are not learned) and length."""
     refused: int
+    """Samples that were left out because they are longer than max_length."""
     max_length: int
-    note: str  # which max_length, why, and what it refused
+    """In tokens."""
+    note: str
+    """Which max_length, why, and how many it refused; for a person."""
 
 
-def tokenise(table: pa.Table, tokenizer, max_length: int | str) -> Tokenised:
-    """Prompts and completions as token ids with the EOS; those too long are left out, never cut: DataError if all."""
-    (datasets.enable_progress_bars if table.num_rows >= MANY else datasets.disable_progress_bars)()
+def tokenise(table: pa.Table, tokenizer: Any, max_length: int | str) -> Tokenised:
+    """Turns prompts and completions into token ids with the end-of-text token; none is cut.
+
+    Args:
+        table: columns prompt and completion.
+        tokenizer: of the base model.
+        max_length: tokens of the longest sample that is kept; "auto" keeps all, and names 512 or more.
+
+    Raises:
+        DataError: no sample fits.
+    """
+    switch_bar = datasets.enable_progress_bars if table.num_rows >= PROGRESS_FROM else datasets.disable_progress_bars
+    switch_bar()
     samples = Dataset(table.select(["prompt", "completion"])).map(
         partial(_tokenise_batch, tokenizer),
         batched=True,
@@ -42,19 +59,20 @@ def tokenise(table: pa.Table, tokenizer, max_length: int | str) -> Tokenised:
         desc="tokenise",
     )
     lengths = samples["length"][:] if len(samples) else []
-    longest, chosen = max(lengths, default=0), "as given"
-    if max_length == "auto":
-        max_length, chosen = max(GUIDE_LENGTH, longest), "chosen"
-    fitting = [index for index, length in enumerate(lengths) if length <= max_length]
+    longest = max(lengths, default=0)
+    limit = max(GUIDE_LENGTH, longest) if max_length == "auto" else int(max_length)
+    fitting = [index for index, length in enumerate(lengths) if length <= limit]
     if not fitting:
-        raise DataError(f"none of {len(lengths)} samples fits into {max_length} tokens; the longest has {longest}.")
-    note = f"max_length {max_length} {chosen}; the longest sample has {longest} tokens"
-    if refused := len(lengths) - len(fitting):
+        raise DataError(f"none of {len(lengths)} samples fits into {limit} tokens; the longest has {longest}.")
+    chosen = "chosen" if max_length == "auto" else "as given"
+    note = f"max_length {limit} {chosen}; the longest sample has {longest} tokens"
+    refused = len(lengths) - len(fitting)
+    if refused:
         note += f"; {refused} samples are longer and left out"
-    return Tokenised(samples.select(fitting), refused, max_length, note)
+    return Tokenised(samples.select(fitting), refused, limit, note)
 
 
-def _tokenise_batch(tokenizer, batch: dict) -> dict:
+def _tokenise_batch(tokenizer: Any, batch: dict[str, Any]) -> dict[str, Any]:
     """Prompt and completion apart, so that no token crosses the border between them."""
     prompts = tokenizer(batch["prompt"]).input_ids
     completions = tokenizer(batch["completion"], add_special_tokens=False).input_ids
@@ -62,8 +80,16 @@ def _tokenise_batch(tokenizer, batch: dict) -> dict:
     return {"input_ids": ids, "prompt_length": [len(p) for p in prompts], "length": [len(i) for i in ids]}
 
 
-def pack(lengths: Sequence[int], row_length: int) -> list[list[int]]:
-    """Rows of sample indices, as few as best-fit decreasing finds; a sample that is too long is a row of its own."""
+def pack_rows(lengths: Sequence[int], row_length: int) -> list[list[int]]:
+    """Puts samples together into few rows, by best-fit decreasing (Johnson 1973).
+
+    Args:
+        lengths: tokens of each sample.
+        row_length: tokens of a row; a longer sample is alone in one.
+
+    Returns:
+        The indices of the samples in each row, ascending.
+    """
     rows: list[list[int]] = []
     free: list[tuple[int, int]] = []  # (free tokens, row), ascending
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
@@ -78,13 +104,18 @@ def pack(lengths: Sequence[int], row_length: int) -> list[list[int]]:
 
 
 class PackedRows(torch.utils.data.Dataset):
-    """Packed rows as tensors: input_ids, position_ids, labels, each (row_tokens,)."""
+    """Packed rows as tensors: input_ids, position_ids, labels, each (row_tokens,).
 
-    def __init__(self, samples: Dataset, row_length: int):
+    Args:
+        samples: as `tokenise` makes them.
+        row_length: tokens of a row.
+    """
+
+    def __init__(self, samples: Dataset, row_length: int) -> None:
         self.samples = samples.with_format("numpy")
         self.lengths = samples["length"][:]
         self.learned = [whole - prompt for whole, prompt in zip(self.lengths, samples["prompt_length"][:], strict=True)]
-        self.rows = pack(self.lengths, row_length)
+        self.rows = pack_rows(self.lengths, row_length)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -94,8 +125,9 @@ class PackedRows(torch.utils.data.Dataset):
         ids = [torch.as_tensor(sample["input_ids"], dtype=torch.long) for sample in samples]
         prompts = torch.cat([torch.arange(len(sample["input_ids"])) < sample["prompt_length"] for sample in samples])
         positions = [torch.arange(len(one)) for one in ids]
-        row = {"input_ids": torch.cat(ids), "position_ids": torch.cat(positions)}
-        return row | {"labels": row["input_ids"].masked_fill(prompts, IGNORED)}
+        whole = torch.cat(ids)
+        labels = whole.masked_fill(prompts, IGNORED)
+        return {"input_ids": whole, "position_ids": torch.cat(positions), "labels": labels}
 
 
 def collate_row(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -104,7 +136,7 @@ def collate_row(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     return {name: values[None] for name, values in row.items()}
 
 
-def completion_losses(model, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def completion_losses(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Cross-entropy in nats of each learned token of a packed row, and its index in the row, both (learned_tokens,).
 
     Logits are computed at the learned positions only: the prompt's share of the output layer, which is large
@@ -112,6 +144,7 @@ def completion_losses(model, batch: dict[str, torch.Tensor]) -> tuple[torch.Tens
     """
     targets = batch["labels"][0, 1:]
     learned = (targets != IGNORED).nonzero()[:, 0]
-    ids, positions = batch["input_ids"], batch["position_ids"]
-    logits = model(input_ids=ids, position_ids=positions, logits_to_keep=learned, use_cache=False).logits[0]
+    logits = model(
+        input_ids=batch["input_ids"], position_ids=batch["position_ids"], logits_to_keep=learned, use_cache=False
+    ).logits[0]
     return torch.nn.functional.cross_entropy(logits.float(), targets[learned], reduction="none"), learned

@@ -6,39 +6,56 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from housebrain_core.errors import TrainingError
 from housebrain_core.platforms import catch_signals
 from housebrain_core.train.processes import gather
 
-LEAST_GAIN = 0.005  # relative fall of the validation loss over WINDOW measurements; below, nothing more is learned
-WINDOW = 4  # measurements: on real samples (benchmarks/learning_curve.py) three that did not fall were a plateau
-LEAST_SHARE = 0.2  # of the plan that is always done: warm-up and the first plateau, where the form is learned
-NEAR_FLOOR = 0.01  # relative distance to the data's known entropy at which there is nothing left to learn
-COOL_DOWN = 0.1  # steps, as a share of those done, in which the learning rate falls to zero when all is learned
-MEASURING_SHARE = 0.02  # of the training time that measuring may cost
-FORWARD_SHARE = 0.5  # of a training step of a frozen base that a forward pass takes at most
+LEAST_GAIN = 0.005
+"""Relative fall of the validation loss over `WINDOW` measurements below which nothing more is learned."""
+WINDOW = 4
+"""Measurements; three that did not fall were a plateau on real samples (benchmarks/learning_curve.py)."""
+LEAST_SHARE = 0.2
+"""Share of the planned steps that is always done: warm-up and the first plateau, where the form is learned."""
+NEAR_FLOOR = 0.01
+"""Relative distance to the data's known entropy at which there is nothing left to learn."""
+COOL_DOWN = 0.1
+"""Steps, as a share of those done, in which the learning rate falls to zero when all is learned."""
+MEASURING_SHARE = 0.02
+"""Share of the training time that measuring may take."""
+FORWARD_SHARE = 0.5
+"""Share of a training step of a frozen base that a forward pass takes at most."""
 ADVICE = "The last checkpoint is intact. Use a lower learning rate and another folder; with float16, try another base."
-FALLS = 10  # of the gradient scaler in a row that end a run: from its start at 65,536 the first few are routine
+FALLS = 10
+"""Falls of the gradient scaler in a row that end a run: from its start at 65,536 the first few are routine."""
 
 
 class Schedule:
-    """Learning rate as a share of its peak: warm-up, cosine over the plan, and a short cool-down when learned.
+    """Learning rate as a share of its peak: warm-up, cosine over all steps, and a short cool-down when learned.
 
-    Ended halfway, a cosine leaves a model shaken by a high rate. The attributes are saved with the scheduler.
+    A model that was stopped in the middle of a cosine still has the noise of a high rate. The attributes are saved
+    with the scheduler.
+
+    Args:
+        warmup: steps in which the rate rises.
+        total: planned steps.
     """
 
-    def __init__(self, warmup: int, total: int):
-        self.warmup, self.total, self.learned_at = warmup, total, 0
+    def __init__(self, warmup: int, total: int) -> None:
+        self.warmup = warmup
+        self.total = total
+        self.learned_at = 0  # the step at which nothing more was learned; 0 before
 
     @property
     def end(self) -> int:
         """The last step."""
-        cool_down = max(1, round(COOL_DOWN * self.learned_at))
-        return min(self.total, self.learned_at + cool_down) if self.learned_at else self.total
+        if not self.learned_at:
+            return self.total
+        return min(self.total, self.learned_at + max(1, round(COOL_DOWN * self.learned_at)))
 
     def __call__(self, step: int) -> float:
+        """The share of the peak learning rate, in [0, 1], at a step."""
         if step < self.warmup:
             return step / self.warmup
         progress = (step - self.warmup) / max(1, self.total - self.warmup)
@@ -49,84 +66,150 @@ class Schedule:
 
 
 def measuring_interval(validation_rows: int, rows_per_step: int) -> int:
-    """Optimizer steps between measurements that cost 2 % of the time: by counts, so that a resumed run does as much."""
+    """Optimizer steps between measurements, which then take 2 % of the time.
+
+    Worked out from counts and not from clocks, so that a resumed run measures at the same steps.
+    """
     return max(1, math.ceil(FORWARD_SHARE * validation_rows / rows_per_step / MEASURING_SHARE))
 
 
 def why_learned(losses: list[float], floor: float | None, share_done: float) -> str:
-    """Why there is nothing more to learn after this share of the planned steps, or "".
+    """Why there is nothing more to learn, or "".
 
-    Validation losses, oldest first, and the floor, the data's entropy where known, are in nats per learned token.
+    Args:
+        losses: validation losses so far, oldest first, in nats per learned token.
+        floor: the data's entropy in nats per learned token, where it is known.
+        share_done: share of the planned steps that are done.
     """
     if floor and losses[-1] <= floor * (1 + NEAR_FLOOR):
         return f"learned: validation loss {losses[-1]:.4f} is within {NEAR_FLOOR:.0%} of the data's floor {floor:.4f}"
     if share_done < LEAST_SHARE or len(losses) <= WINDOW:
         return ""
-    before, after = min(losses[:-WINDOW]), min(losses[-WINDOW:])
-    learned = f"learned: validation loss {before:.4f} fell by less than {LEAST_GAIN:.1%} in {WINDOW} measurements"
-    return "" if before - after >= LEAST_GAIN * before else learned
+    before = min(losses[:-WINDOW])
+    after = min(losses[-WINDOW:])
+    if before - after >= LEAST_GAIN * before:
+        return ""
+    return f"learned: validation loss {before:.4f} fell by less than {LEAST_GAIN:.1%} in {WINDOW} measurements"
 
 
 class StopWhenLearned(TrainerCallback):
-    """Measures the validation loss every few steps; when it has stopped falling, cools down and ends."""
+    """Measures the validation loss every few steps; when it has stopped falling, cools down and ends.
 
-    def __init__(self, measure: Callable[[], float], every: int, floor: float | None, report: Callable[[str], None]):
-        self.measure, self.every, self.floor, self.report = measure, every, floor, report
+    Args:
+        measure: gives the validation loss.
+        every: optimizer steps between measurements.
+        floor: the data's entropy in nats per learned token, where it is known.
+        report: gets a line for each measurement.
+    """
 
-    def on_step_end(self, args, state, control, lr_scheduler, **kwargs):
-        schedule, step = lr_scheduler.lr_lambdas[0], state.global_step
+    def __init__(
+        self, measure: Callable[[], float], every: int, floor: float | None, report: Callable[[str], None]
+    ) -> None:
+        self.measure = measure
+        self.every = every
+        self.floor = floor
+        self.report = report
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        lr_scheduler: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Measures when it is time, or ends when the cool-down is over."""
+        schedule = lr_scheduler.lr_lambdas[0]
+        step = state.global_step
         if schedule.learned_at:
             if step >= schedule.end:  # no checkpoint of the very end: a resumed one would take a step too many
-                control.should_save, control.should_training_stop = False, True
+                control.should_save = False
+                control.should_training_stop = True
             return
         if step % self.every or step >= state.max_steps:
             return
-        losses = [e["validation_loss"] for e in state.log_history if "validation_loss" in e] + [self.measure()]
-        learned = why_learned(losses, self.floor, step / state.max_steps)
-        state.log_history.append({"step": step, "validation_loss": losses[-1], "learned": learned})
-        self.report(f"step {step} of {state.max_steps}  validation loss {losses[-1]:.4f}")
+        earlier = [entry["validation_loss"] for entry in state.log_history if "validation_loss" in entry]
+        loss = self.measure()
+        learned = why_learned([*earlier, loss], self.floor, step / state.max_steps)
+        state.log_history.append({"step": step, "validation_loss": loss, "learned": learned})
+        self.report(f"step {step} of {state.max_steps}  validation loss {loss:.4f}")
         if learned:
             schedule.learned_at = step
             self.report(f"{learned}; the learning rate falls to zero until step {schedule.end}, then it ends")
 
 
 class StopOnGarbage(TrainerCallback):
-    """Ends a run whose numbers are no numbers any more, before it spends hours on them."""
+    """Ends a run whose loss or gradients are no finite numbers any more, before it spends hours on them."""
 
-    scale, falls = math.inf, 0
+    scale = math.inf
+    falls = 0
 
-    def on_step_end(self, args, state, control, optimizer=None, **kwargs):
-        if scaler := getattr(optimizer, "scaler", None):  # with float16 only
-            before, self.scale = self.scale, scaler.get_scale()
-            self.falls = self.falls + 1 if self.scale < before < math.inf else 0
-            if self.falls == FALLS or self.scale < 1:
-                raise TrainingError(f"the gradient scaler fell to {self.scale} at step {state.global_step}. {ADVICE}")
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        optimizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Watches the gradient scaler, which there is with float16 only: it falls when gradients overflow."""
+        scaler = getattr(optimizer, "scaler", None)
+        if not scaler:
+            return
+        before = self.scale
+        self.scale = scaler.get_scale()
+        self.falls = self.falls + 1 if self.scale < before < math.inf else 0
+        if self.falls == FALLS or self.scale < 1:
+            raise TrainingError(f"the gradient scaler fell to {self.scale} at step {state.global_step}. {ADVICE}")
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        # With a scaler one overflow of float16 gradients is routine: that step is skipped.
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Looks at loss and gradients; with a scaler one overflow of gradients is routine, that step is skipped."""
         for name in ("loss", "grad_norm") if self.scale == math.inf else ("loss",):
-            if not math.isfinite(logs.get(name, 0.0)):
-                raise TrainingError(f"the {name} is {logs[name]} at step {state.global_step}. {ADVICE}")
+            value = (logs or {}).get(name, 0.0)
+            if not math.isfinite(value):
+                raise TrainingError(f"the {name} is {value} at step {state.global_step}. {ADVICE}")
 
 
 class KeepTime(TrainerCallback):
-    """Saves every few minutes; saves and stops, all processes in one step, at a signal or when `time.time()` is up."""
+    """Saves every few minutes; saves and stops, all processes in one step, at a signal or when the time is over.
 
-    def __init__(self, save_minutes: float, deadline: float | None):
-        self.every, self.deadline, self.asked, self.stopped = save_minutes * 60, deadline, "", ""
+    Args:
+        save_minutes: minutes between checkpoints.
+        deadline: when the session's time is over, in seconds of `time.time()`; None for no end.
+    """
 
-    def on_train_begin(self, args, state, control, **kwargs):
-        self.step_began, self.saved, self.longest = time.time(), time.time(), 0.0
+    def __init__(self, save_minutes: float, deadline: float | None) -> None:
+        self.every = save_minutes * 60
+        self.deadline = deadline
+        self.asked = ""  # why this process wants to stop
+        self.stopped = ""  # why all of them stop
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Starts the clock, and takes over the signals."""
+        self.step_began = time.time()
+        self.saved = self.step_began
+        self.longest = 0.0  # seconds of a step
         self.signals = catch_signals(self._ask)
 
     def _ask(self, number: int, frame: Any) -> None:
         self.asked = f"stopped by {signal.Signals(number).name}"
 
-    def on_step_end(self, args, state, control, **kwargs):
-        if control.should_training_stop:  # it is the last step anyhow
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Decides, together with the other processes, whether to save and whether to stop."""
+        if control.should_training_stop:  # another callback ends the run with this step
             return
         now = time.time()
-        self.longest, self.step_began = max(self.longest, now - self.step_began), now
+        self.longest = max(self.longest, now - self.step_began)
+        self.step_began = now
         if self.deadline and now + 2 * self.longest + 30 > self.deadline:
             self.asked = self.asked or "the time budget ended"
         decisions = gather((self.asked, now - self.saved > self.every))
@@ -134,8 +217,12 @@ class KeepTime(TrainerCallback):
         control.should_training_stop = bool(self.stopped)
         control.should_save |= bool(self.stopped) or any(due for _, due in decisions)
 
-    def on_save(self, args, state, control, **kwargs):
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Starts the minutes to the next checkpoint."""
         self.saved = time.time()
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Gives the signals back."""
         self.signals.close()

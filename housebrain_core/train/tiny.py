@@ -96,7 +96,9 @@ def _train_tokenizer(texts: list[str], vocabulary: int) -> PreTrainedTokenizerFa
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=EOS, pad_token=EOS)
 
 
-def _pretrain(tokenizer, examples: list, recipe: TinyRecipe, report: Callable[[str], None]) -> LlamaForCausalLM:
+def _pretrain(
+    tokenizer: PreTrainedTokenizerFast, examples: list, recipe: TinyRecipe, report: Callable[[str], None]
+) -> LlamaForCausalLM:
     """One sample a step: for so small a model many steps teach more than large batches. All tokens are learned."""
     torch.manual_seed(recipe.seed)
     model = LlamaForCausalLM(

@@ -8,10 +8,11 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from housebrain_core.errors import CheckpointError, TrainingError
 from housebrain_core.platforms import estimate_finish, format_duration
@@ -22,9 +23,12 @@ from housebrain_core.train.packing import PackedRows, collate_row, completion_lo
 from housebrain_core.train.processes import gather, rank, world_size
 from housebrain_core.train.stopping import Schedule
 
-FIRST_STEPS = 20  # after which the first estimate of the whole time is made
-WARM_UP = 2  # steps of a session that it leaves out: they load kernels and fill caches
-FAILED_SAVES = 3  # in a row, after which a run ends
+FIRST_STEPS = 20
+"""Steps of a session after which it says when all will be done."""
+WARM_UP = 2
+"""Steps of a session that this estimate leaves out: they load kernels and fill caches."""
+FAILED_SAVES = 3
+"""Failed saves in a row after which a run ends."""
 
 
 def training_arguments(config: FineTuningConfig, accumulation: int) -> TrainingArguments:
@@ -56,23 +60,31 @@ def training_arguments(config: FineTuningConfig, accumulation: int) -> TrainingA
         remove_unused_columns=False,
         disable_tqdm=True,
     )
-    arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs are several processes, never threads of one
+    arguments._n_gpu = min(1, arguments.n_gpu)  # noqa: SLF001 - several GPUs are several processes, never threads of one
     return arguments
 
 
 class RowTrainer(Trainer):
     """transformers' Trainer with the loss of a packed row, our schedule, and checkpoints that are sealed."""
 
-    def __init__(self, fingerprint: dict, report: Callable[[str], None], **kwargs):
+    def __init__(self, fingerprint: dict[str, Any], report: Callable[[str], None], **kwargs: Any) -> None:
         super().__init__(data_collator=collate_row, **kwargs)
-        self.fingerprint, self.report, self.loss_is_scaled_for_ga, self.failed_saves = fingerprint, report, True, 0
+        self.fingerprint = fingerprint
+        self.report = report
+        self.failed_saves = 0
+        self.loss_is_scaled_for_ga = True  # compute_loss divides by the tokens of the whole step
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Sum over the learned tokens of this row, divided by those of the whole step in all processes."""
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """Sum over the learned tokens of this row, divided by those of the whole step in all processes.
+
+        Gradients are averaged over the processes afterwards, hence the factor.
+        """
         losses, _ = completion_losses(model, inputs)
-        return losses.sum() / num_items_in_batch * self.args.world_size  # gradients are averaged over the processes
+        return losses.sum() / num_items_in_batch * self.args.world_size
 
-    def create_scheduler(self, num_training_steps: int, optimizer=None):
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> torch.optim.lr_scheduler.LambdaLR:
         """Warm-up, cosine, and a cool-down when there is nothing more to learn."""
         self.schedule = Schedule(self.args.get_warmup_steps(num_training_steps), num_training_steps)
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, self.schedule)
@@ -80,31 +92,35 @@ class RowTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         settings = self.model.peft_config["default"]
-        settings.target_modules = sorted(settings.target_modules)  # a set: the same adapter gives the same bytes
+        settings.target_modules = sorted(settings.target_modules)  # a set, which has no order of its own
         self.model.save_pretrained(output_dir, save_embedding_layers=False)
 
-    def _save_checkpoint(self, model, trial) -> None:
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Saves, seals and prunes; a failed write is cleaned up and training goes on, but not three times in a row."""
-        output, step = Path(self.args.output_dir), self.state.global_step
+        output = Path(self.args.output_dir)
+        step = self.state.global_step
         folder = output / f"checkpoint-{step}"
         if not all(weight.isfinite().all() for weight in self.model.parameters() if weight.requires_grad):
             raise TrainingError(f"the adapter holds NaN or inf at step {step}; it is not saved. Lower learning_rate.")
-
-        def seal_and_prune() -> None:
-            if rank() == 0:
-                seal_checkpoint(folder, step, self.fingerprint)
-                prune_checkpoints(output)
-
         save = partial(super()._save_checkpoint, model, trial)
-        problem = failed_write(save) or failed_write(seal_and_prune)
-        if not problem:
+        problem = failed_write(save) or failed_write(partial(self._seal_and_prune, folder, step))
+        if problem:
+            self._clean_up(folder, problem)
+        else:
             self.failed_saves = 0
             self.report(f"saved {folder.name}")
-            return
+
+    def _seal_and_prune(self, folder: Path, step: int) -> None:
+        if rank() == 0:
+            seal_checkpoint(folder, step, self.fingerprint)
+            prune_checkpoints(folder.parent)
+
+    def _clean_up(self, folder: Path, problem: str) -> None:
+        """Removes what was half written; CheckpointError when it is the third time in a row."""
         self.failed_saves += 1
         if rank() == 0:
             shutil.rmtree(folder, ignore_errors=True)
-        free = shutil.disk_usage(output).free / 2**20
+        free = shutil.disk_usage(folder.parent).free / 2**20
         reason = f"{folder.name} could not be written ({problem}); {free:,.0f} MiB are free. Make room on the disk"
         if self.failed_saves == FAILED_SAVES:
             raise CheckpointError(f"{reason} and start again: it is the third in a row, the last good one is whole.")
@@ -126,51 +142,88 @@ def failed_write(write: Callable[[], None]) -> str:
 class Progress(TrainerCallback):
     """One plain line per logging interval: loss, speed, time left. Progress bars flood papermill's output.
 
-    A session has so many `hours`. One `measurement` of the validation loss takes as long as so many optimizer steps;
-    `every` so many steps there is one, or with None only after the last.
+    Args:
+        report: gets the lines.
+        hours: length of a session; None for one without end.
+        measurement: optimizer steps that one measurement of the validation loss takes as long as.
+        every: optimizer steps between such measurements; None when there is only the last one.
     """
 
-    def __init__(self, report: Callable[[str], None], hours: float | None, measurement: float, every: int | None):
-        self.report, self.hours, self.measurement, self.every = report, hours, measurement, every
+    def __init__(
+        self, report: Callable[[str], None], hours: float | None, measurement: float, every: int | None
+    ) -> None:
+        self.report = report
+        self.hours = hours
+        self.measurement = measurement
+        self.every = every
 
-    def on_train_begin(self, args, state, control, **kwargs):
-        self.tokens, self.rate, self.seconds_per_step = state.num_input_tokens_seen, 0.0, 0.0
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Starts the clock."""
+        self.tokens_before = state.num_input_tokens_seen
+        self.rate = 0.0  # tokens per second
+        self.seconds_per_step = 0.0
         self.ends = [time.time()]  # of all steps, and the beginning of the first
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Updates the speed; after the first steps of a session, says when all will be done."""
         self.ends.append(time.time())
-        done, seconds = len(self.ends) - 1, self.ends[-1] - self.ends[0]
-        self.rate, self.seconds_per_step = (state.num_input_tokens_seen - self.tokens) / seconds, seconds / done
-        if done == FIRST_STEPS:  # the median: rows are equally full, a step that takes longer was held up
-            step_seconds = median(end - start for start, end in pairwise(self.ends[WARM_UP:]))
-            rate = state.num_input_tokens_seen / state.global_step / step_seconds
-            steps = steps_left(state.global_step, state.max_steps, self.measurement, self.every)
-            finish = estimate_finish(steps * step_seconds, self.hours, self.ends[-1])
-            earlier = "; it ends earlier when nothing more is learned" if self.every else ""
-            self.report(f"after {done} steps: {rate:,.0f} tokens/s: {finish}{earlier}")
+        done = len(self.ends) - 1
+        seconds = self.ends[-1] - self.ends[0]
+        self.rate = (state.num_input_tokens_seen - self.tokens_before) / seconds
+        self.seconds_per_step = seconds / done
+        if done == FIRST_STEPS:
+            self._report_finish(state.global_step, state.max_steps, state.num_input_tokens_seen)
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if "loss" in logs and self.rate:
+    def _report_finish(self, step: int, planned: int, tokens: int) -> None:
+        """Says when training will be done. Rows are equally full, so a step above the median was held up."""
+        step_seconds = median(end - start for start, end in pairwise(self.ends[WARM_UP:]))
+        rate = tokens / step / step_seconds
+        seconds = steps_left(step, planned, self.measurement, self.every) * step_seconds
+        finish = estimate_finish(seconds, self.hours, self.ends[-1])
+        earlier = "; it ends earlier when nothing more is learned" if self.every else ""
+        self.report(f"after {len(self.ends) - 1} steps: {rate:,.0f} tokens/s: {finish}{earlier}")
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Reports the loss."""
+        if logs and "loss" in logs and self.rate:
             left = format_duration((state.max_steps - state.global_step) * self.seconds_per_step)
             done = f"step {state.global_step} of {state.max_steps}  loss {logs['loss']:.4f}"
             self.report(f"{done}  {self.rate:,.0f} tokens/s  {left} left")
 
 
 def steps_left(step: int, planned: int, measurement: float, every: int | None) -> float:
-    """Optimizer steps that the rest of a plan takes as long as, its measurements and the last one included."""
+    """Remaining time in optimizer steps, measurements of the validation loss included.
+
+    Args:
+        step: steps done.
+        planned: steps in all.
+        measurement: steps that one measurement takes as long as.
+        every: steps between measurements; None when there is only the last one.
+    """
     measurements = 1 + (planned // every - step // every if every else 0)
     return planned - step + measurements * measurement
 
 
 @torch.no_grad()
-def mean_loss(model, rows: PackedRows) -> float:
+def mean_loss(model: Any, rows: PackedRows) -> float:
     """Mean cross-entropy over all learned tokens of packed rows, in nats per token; processes share the rows."""
     model.eval()
-    total, count = 0.0, 0
+    total = 0.0
+    count = 0
     for index in range(rank(), len(rows), world_size()):
         batch = {name: values.to(model.device) for name, values in collate_row([rows[index]]).items()}
         losses, _ = completion_losses(model, batch)
-        total, count = total + losses.double().sum().item(), count + len(losses)
+        total += losses.double().sum().item()
+        count += len(losses)
     model.train()
-    totals, counts = zip(*gather((total, count)), strict=True)
-    return sum(totals) / sum(counts)
+    parts = gather((total, count))
+    return sum(part_total for part_total, _ in parts) / sum(part_count for _, part_count in parts)

@@ -24,11 +24,12 @@ from transformers import PrinterCallback
 
 from housebrain_core.errors import HouseBrainError, TrainingError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, to_json, write_atomically
+from housebrain_core.outputs import lock_output
 from housebrain_core.platforms import session_start
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.splits.bundle import Bundle, is_bundle, read_bundle
 from housebrain_core.train.base_models import Base, resolve_base, save_tokenizer
-from housebrain_core.train.checkpoints import find_checkpoint, lock_folder, prune_checkpoints, refuse_other_run
+from housebrain_core.train.checkpoints import find_checkpoint, prune_checkpoints, refuse_other_run
 from housebrain_core.train.memory import ADVICE, decide_checkpointing
 from housebrain_core.train.model import add_lora, load_base, load_tokenizer, training_device
 from housebrain_core.train.packing import PackedRows, Tokenised, tokenise
@@ -63,7 +64,7 @@ def train_here(config: FineTuningConfig, report: Callable[[str], None], started:
     speak = report if rank() == 0 else lambda line: None
     bundle = read_training_data(config.dataset_path)  # before the folder is made: a wrong path leaves nothing behind
     base = resolve_base(config.base_model, config.revision)
-    with lock_folder(config.output_dir) if rank() == 0 else nullcontext():
+    with lock_output(config.output_dir) if rank() == 0 else nullcontext():
         run = Training(config, speak, started, bundle, base).run()
     if not run.finished:
         speak("To go on, start it again with the same settings: it resumes from the last checkpoint.")
@@ -84,7 +85,7 @@ class Training:
 
     def __init__(
         self, config: FineTuningConfig, report: Callable[[str], None], started: float, bundle: Bundle, base: Base
-    ):
+    ) -> None:
         self.config = config
         self.report = report
         self.started = started
@@ -135,7 +136,7 @@ class Training:
                 return read_run((output / FILE).read_bytes()), None
         return None, find_checkpoint(output, fingerprint, self.report)
 
-    def _make_trainer(self, tokenizer, samples: Tokenised, fingerprint: dict[str, Any]) -> RowTrainer:
+    def _make_trainer(self, tokenizer: Any, samples: Tokenised, fingerprint: dict[str, Any]) -> RowTrainer:
         """Model, packed rows and callbacks, put together."""
         config = self.config
         model = add_lora(load_base(self.base, config.load_in_4bit, self.report), self.base, config)
@@ -170,7 +171,7 @@ class Training:
             self.report(f"{wanted} rows per step do not divide by {world_size()} GPUs: it is {rows}")
         return accumulation
 
-    def _callbacks(self, model, rows_per_step: int) -> list:
+    def _callbacks(self, model: Any, rows_per_step: int) -> list:
         """What reports training and what ends it. KeepTime is last: it must see whether another one ends the run."""
         config = self.config
         every = None
@@ -229,7 +230,7 @@ class Training:
             return learned[0]
         return "max_steps done" if self.config.max_steps else "all epochs done"
 
-    def _write_folder(self, tokenizer, trainer: RowTrainer, run: Run) -> None:
+    def _write_folder(self, tokenizer: Any, trainer: RowTrainer, run: Run) -> None:
         """Writes the adapter folder; the manifest comes last."""
         output = self.config.output_dir
         (output / MANIFEST).unlink(missing_ok=True)

@@ -22,7 +22,7 @@ class HouseBrainFineTuner:
         report: gets each line of progress.
     """
 
-    def __init__(self, config: FineTuningConfig, report: Callable[[str], None] = print):
+    def __init__(self, config: FineTuningConfig, report: Callable[[str], None] = print) -> None:
         self.config = config
         self.report = report
         self.started = time.time()
@@ -35,8 +35,8 @@ class HouseBrainFineTuner:
 
         Raises:
             DataError: the data cannot be read or no sample fits.
-            ConfigError: the base model cannot be found.
-            CheckpointError: the folder belongs to another run or another process, or all checkpoints are damaged.
+            ConfigError: the base model cannot be found, or another process trains into the folder.
+            CheckpointError: the folder belongs to another run, or all checkpoints are damaged.
             MachineError: the run began with more GPUs than there are.
             TrainingError: the loss is not a number, or the GPU's memory is too small.
         """

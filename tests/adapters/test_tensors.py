@@ -1,61 +1,48 @@
-"""Pieces of a safetensors file: what is read is what was written, on any system, and a file hashed as it is written."""
+"""Matrices of a safetensors file: what is read is what was written, and a file that changes meanwhile is refused."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from housebrain_core.adapters.tensors import HashedFile, TensorFile, read_header
+from housebrain_core.adapters.tensors import TensorInfo, read_header, read_json, read_matrices, write_matrices
 from housebrain_core.errors import AdapterError
-from housebrain_core.manifests import describe_file, read_manifest, seal
 
 
-@pytest.fixture(params=["read at a position", "opened for every piece"])
-def written(request, tmp_path, monkeypatch):
+@pytest.fixture
+def written(tmp_path):
     """A file with a tensor of each type an adapter may have, and the tensors."""
-    if request.param == "opened for every piece":
-        monkeypatch.delattr(os, "preadv", raising=False)
     tensors = {str(dtype)[6:]: torch.randn(9, 14).to(dtype) for dtype in (torch.float32, torch.float16, torch.bfloat16)}
     save_file(tensors, tmp_path / "file")
     return tmp_path / "file", tensors
 
 
-def test_pieces_are_those_of_the_whole(written):
+def test_matrices_of_any_type_come_in_float32(written):
     path, tensors = written
-    file, entries = TensorFile(path), read_header(path)
-    for name, tensor in tensors.items():
-        assert torch.equal(file.read(entries[name]), tensor)
-        assert torch.equal(file.read(entries[name], 5, 40), tensor.flatten()[5:40])
-        assert torch.equal(file.read_part(entries[name], 2, 7, dim=0), tensor[2:7])
-        assert torch.equal(file.read_part(entries[name], 3, 11, dim=1), tensor[:, 3:11])
-        assert torch.equal(file.read_part(entries[name], 0, 14, dim=1), tensor)
-
-
-def test_many_threads_share_a_file(written):
-    path, tensors = written
-    file, entry = TensorFile(path), read_header(path)["float32"]
-    with ThreadPoolExecutor(8) as pool:
-        rows = list(pool.map(lambda row: file.read_part(entry, row, row + 1, dim=0), [*range(9)] * 50))
-    assert torch.equal(torch.cat(rows), tensors["float32"].repeat(50, 1))
+    assert read_header(path)["bfloat16"] == TensorInfo("BF16", (9, 14))
+    for names in (["float32"], ["float32", "float16"], list(tensors)):
+        for name, matrix in zip(names, read_matrices(path, names), strict=True):
+            assert matrix.dtype == np.float32 and np.array_equal(matrix, tensors[name].float().numpy())
 
 
 def test_a_file_that_becomes_shorter_is_said(written):
-    path, _ = written
-    file, entries = TensorFile(path), read_header(path)
+    path, tensors = written
     os.truncate(path, path.stat().st_size - 1)
-    with pytest.raises(AdapterError, match="shorter"):
-        for entry in entries.values():
-            file.read(entry)
+    with pytest.raises(AdapterError, match="has changed while it was read"):
+        read_matrices(path, list(tensors))
 
 
-def test_a_file_hashed_as_it_is_written_is_sealed_without_reading_it(tmp_path):
-    with HashedFile(tmp_path / "weights") as file:
-        for piece in (b"one", memoryview(b"two"), memoryview(torch.arange(5).numpy()).cast("B")):
-            file.write(piece)
-    assert file.description == describe_file(tmp_path / "weights")
-    (tmp_path / "other").write_bytes(b"x")
-    seal(tmp_path, "adapter", known={"weights": file.description | {"size": -1}})
-    files = read_manifest(tmp_path, "adapter")["files"]
-    assert files == {"other": describe_file(tmp_path / "other"), "weights": file.description | {"size": -1}}
+def test_what_is_written_is_read_by_the_library(tmp_path):
+    matrices = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones((1, 4), np.float32)}
+    write_matrices(tmp_path / "file", matrices)
+    found = load_file(tmp_path / "file")
+    assert {name: value.tolist() for name, value in found.items()} == {n: m.tolist() for n, m in matrices.items()}
+
+
+def test_a_json_object_is_read_as_two_readers_would_both_understand_it():
+    assert read_json(b'{"a": [1, {"b": null}]}') == {"a": [1, {"b": None}]}
+    for data in (b'{"a": 1, "a": 2}', b'{"a": NaN}', b"[1]", b"{", b"\xff", b'{"a":' + b"[" * 99_999):
+        with pytest.raises(ValueError, match=r"."):
+            read_json(data)

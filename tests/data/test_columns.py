@@ -20,7 +20,7 @@ def test_leaves_become_columns_by_their_paths():
     assert read(columns["input.a.b"]) == [1, 2, 1] and read(columns["output.c"]) == ["x", "y", "x"]
     assert columns["input.a.b"].values == [1, 2] and columns["input.a.b"].codes.tolist() == [0, 1, 0]
     assert columns["input.a.b"].in_brief and not columns["output.c"].in_brief
-    assert columns["input.a.b"].numbers.tolist() == [1.0, 2.0, 1.0] and columns["output.c"].numbers is None
+    assert columns["input.a.b"].numbers.tolist() == [1.0, 2.0, 1.0] and not columns["output.c"].numeric
 
 
 def test_a_field_that_a_sample_lacks_is_absent_wherever_it_lacks():
@@ -43,7 +43,7 @@ def test_a_part_of_the_design_that_is_the_brief_is_one_value():
 
 def test_values_that_python_calls_equal_stay_apart():
     columns = columns_of(({"a": 1}, {"x": 1}), ({"a": True}, {"x": 1.0}), ({"a": "1"}, {"x": 2}))
-    assert read(columns["input.a"]) == ["1", "true", "1"] and columns["input.a"].numbers is None
+    assert read(columns["input.a"]) == ["1", "true", "1"] and not columns["input.a"].numeric
     assert read(columns["output.x"]) == [1.0, 1.0, 2.0] and not columns["output.x"].whole
     assert columns["output.x"].values == [1.0, 2.0]
 

@@ -8,16 +8,15 @@ import sys
 import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+from full_models import merge
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError, HouseBrainError
 from housebrain_core.export import into_base
 from housebrain_core.llm.llm import HouseBrainLLM, check_sanity
 from housebrain_core.manifests import check_files, read_manifest
-from housebrain_core.merge.merge import merge_adapters
 
 INDEX = "model.safetensors.index.json"
 
@@ -33,11 +32,7 @@ def any_revision(request, monkeypatch):
     """The bases below are rewritten copies of the tiny base, so that their hashes differ."""
     if "real_revision" in request.fixturenames:
         return
-    monkeypatch.setattr(into_base, "find_base_folder", lambda name, adapter: (into_base.Path(name), "of the test"))
-
-
-def merge(models, output, **more) -> dict:
-    return merge_adapters(MergeConfig(models=models, output=output, **more), report=lambda line: None)
+    monkeypatch.setattr(into_base, "find_base_folder", lambda name, adapters: (into_base.Path(name), "of the test"))
 
 
 def in_half(base, folder, shards: int = 1):
@@ -54,7 +49,7 @@ def test_a_card_says_what_the_model_is_made_of_and_the_manifest_lists_it(base, a
     front, _, text = card.removeprefix("---\n").partition("\n---\n")
     assert "library_name: transformers" in front.splitlines() and "3 adapters, strategy average" in text
     assert "as 4-bit training saw it" in text and "of the test" in text
-    assert all(f"| {entry['name']} | 0.3333 | `{entry['sha256']}` |" in text for entry in result["inputs"])
+    assert all(f"| {entry.name} | 0.3333 | `{entry.sha256}` |" in text for entry in result.inputs)
     assert "README.md" in read_manifest(tmp_path / "full", "model")["files"]
 
 
@@ -97,7 +92,7 @@ def load_all(folder) -> dict[str, torch.Tensor]:
 
 
 def test_the_dequantised_view_is_what_bitsandbytes_computes_with(base, merged, tmp_path, monkeypatch):
-    monkeypatch.setattr(into_base, "BLOCK", 2**11)  # several blocks of rows in each matrix
+    monkeypatch.setattr(into_base, "ROWS", 7)  # several blocks of rows in each matrix
     half = in_half(base, tmp_path / "base")
     merge([merged], tmp_path / "full", into_base=str(half))
     report = json.loads((tmp_path / "full" / "merge.json").read_text())
@@ -152,8 +147,8 @@ import os, signal, sys
 from pathlib import Path
 from housebrain_core.export import into_base
 from housebrain_core.config import MergeConfig
-from housebrain_core.merge.merge import merge_adapters
-into_base.find_base_folder = lambda name, adapter: (Path(name), "x")
+into_base.find_base_folder = lambda name, adapters: (Path(name), "x")
+into_base.SHARD_BYTES = 60_000
 folder, seen = Path(sys.argv[2]).parent, 0
 
 def die_before(number):
@@ -176,7 +171,7 @@ while True:
         sys.addaudithook(die_before(number))
         config = MergeConfig(models=[sys.argv[1]], output=sys.argv[2], into_base=sys.argv[3], base_view="fp16",
                              overwrite=True)
-        merge_adapters(config, report=lambda line: None)
+        into_base.merge_into_base(config, report=lambda line: None)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     output = Path(sys.argv[2])
@@ -214,7 +209,7 @@ def test_with_validation_both_views_are_measured_and_the_better_one_stays(adapte
     for number, view in enumerate(("fp16", "nf4-dequant")):
         output = tmp_path / view
         result = merge(adapters, output, into_base=str(base), run_validation=True, data=splits)
-        assert result["base"]["view"] == view and set(result["validation_losses"]) == {"nf4-dequant", "fp16"}
+        assert result.base.view == view and set(result.validation_losses) == {"nf4-dequant", "fp16"}
         found, (other, one) = load_all(output), (measured[2 * number + side][0] for side in (0, 1))
         kept, dropped = (one, other) if view == "fp16" else (other, one)
         assert all(torch.equal(found[name], kept[name]) for name in kept)
@@ -231,12 +226,12 @@ def real_revision():
 def test_the_base_that_the_adapters_were_trained_on_is_accepted_and_named(base, adapters, tmp_path, real_revision):
     result = merge(adapters, tmp_path / "full", into_base=str(base))
     trained_on = json.loads((adapters[0] / "adapter_config.json").read_text())["revision"]
-    assert result["base"]["revision"] == trained_on and trained_on.startswith("sha256:")
+    assert result.base.revision == trained_on and trained_on.startswith("sha256:")
 
 
 def test_another_base_than_the_adapters_were_trained_on_is_refused(base, adapters, tmp_path, real_revision):
     half = in_half(base, tmp_path / "base")
-    with pytest.raises(ConfigError, match="Give the very base model they were trained on"):
+    with pytest.raises(ConfigError, match="Give the very base model of the training"):
         merge(adapters, tmp_path / "full", into_base=str(half))
     assert not (tmp_path / "full").exists()
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError, HouseBrainError
 from housebrain_core.manifests import seal
 from housebrain_core.merge.merge import merge_adapters
+from housebrain_core.merge.result import MergeResult
 
 WEIGHTS = "adapter_model.safetensors"
 MODULE = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -23,7 +26,7 @@ def quiet(line: str) -> None:
     pass
 
 
-def merge(models, output, **more) -> dict:
+def merge(models, output, **more) -> MergeResult:
     return merge_adapters(MergeConfig(models=models, output=output, **more), report=quiet)
 
 
@@ -70,7 +73,7 @@ def test_a_rank_beyond_all_directions_gives_those_and_says_so(tmp_path):
     lines = []
     config = MergeConfig(models=folders, output=tmp_path / "out", rank=500, accept_plain=True)
     result = merge_adapters(config, lines.append)
-    assert (result["rank"], result["rank_setting"]) == (4, 500)
+    assert (result.rank, result.rank_setting) == (4, 500)
     assert any(
         "rank 4: " in line and "500 were asked for, but the sum has no more directions" in line for line in lines
     )
@@ -99,7 +102,7 @@ def test_many_adapters_that_need_more_than_64_directions_merge_to_the_mean_by_au
     (mean,) = (sum(updates(folder)[name] for folder in folders) / 40 for name in updates(folders[0]))
     (merged,) = updates(tmp_path / "out").values()
     assert (merged - mean).norm() / mean.norm() < 1e-6
-    assert (result["rank"], result["rank_setting"], result["relative_error"]) == (320, "auto", 0.0)
+    assert (result.rank, result.rank_setting, result.relative_error) == (320, "auto", 0.0)
 
 
 def test_full_merge_equals_the_float64_mean_of_trained_adapters(adapters, tmp_path):
@@ -145,7 +148,7 @@ def test_weighted_counts_tokens_and_best_takes_the_lowest_validation_loss(adapte
     runs = [json.loads((folder / "run.json").read_text()) for folder in adapters]
     total = sum(run["tokens"] for run in runs)
     weighted = merge(adapters, tmp_path / "weighted", strategy="weighted")
-    found = {entry["name"]: entry["weight"] for entry in weighted["inputs"]}
+    found = {entry.name: entry.weight for entry in weighted.inputs}
     expected = [pytest.approx(run["tokens"] / total) for run in runs]
     assert [found[folder.name] for folder in adapters] == expected
     merge(adapters, tmp_path / "best", strategy="best", rank="full")
@@ -163,7 +166,7 @@ def test_ab_average_is_measurably_not_the_average(adapters, tmp_path):
 
 def test_validation_measures_base_adapters_and_merge(adapters, splits, base, tmp_path):
     more = {"run_validation": True, "data": splits, "base_model": str(base)}
-    losses = merge(adapters, tmp_path / "out", **more)["validation"]["losses"]
+    losses = merge(adapters, tmp_path / "out", **more).validation.losses
     assert set(losses) == {"base", "merged", *(folder.name for folder in adapters)}
     recorded = json.loads((adapters[0] / "run.json").read_text())["validation_loss"]
     assert losses[adapters[0].name] == pytest.approx(recorded, abs=1e-4)
@@ -209,7 +212,7 @@ def run_of(folder) -> dict:
 
 def weights_of(result, folders) -> list[float]:
     """Weights in the order of the folders."""
-    found = {entry["name"]: entry["weight"] for entry in result["inputs"]}
+    found = {entry.name: entry.weight for entry in result.inputs}
     return [found[folder.name] for folder in folders]
 
 
@@ -239,7 +242,7 @@ def test_an_excluded_adapter_is_not_in_the_merge(adapters, tmp_path):
 
 def test_what_is_excluded_may_be_named_as_in_the_table_and_must_be_there(adapters, tmp_path):
     result = merge(adapters, tmp_path / "out", exclude=[Path(adapters[1].name)])
-    assert [entry["name"] for entry in result["inputs"]] == [adapters[0].name, adapters[2].name]
+    assert [entry.name for entry in result.inputs] == [adapters[0].name, adapters[2].name]
     with pytest.raises(ConfigError, match="--exclude hb-typo is none of the models"):
         merge(adapters, tmp_path / "other", exclude=[Path("hb-typo")])
     with pytest.raises(ConfigError, match="nothing is left"):
@@ -262,3 +265,18 @@ def test_an_unfinished_adapter_needs_accept_unfinished(adapters, tmp_path):
         merge([cut, adapters[1]], tmp_path / "out")
     result = merge([cut, adapters[1]], tmp_path / "out", accept_unfinished=True)
     assert weights_of(result, [cut, adapters[1]]) == [0.5, 0.5]
+
+
+def test_a_merge_loads_neither_torch_nor_matplotlib(tmp_path):
+    """Without a validation it needs no model and draws nothing."""
+    folders = [plain_adapter(tmp_path / f"{n}", 2, 4, n) for n in range(2)]
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom housebrain_core.config import MergeConfig\n"
+        "from housebrain_core.merge.merge import merge_adapters\n"
+        "merge_adapters(MergeConfig(models=sys.argv[2:], output=sys.argv[1], accept_plain=True))\n"
+        "assert not {'torch', 'matplotlib', 'transformers', 'pyarrow'} & set(sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "out"), *map(str, folders)]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "out" / WEIGHTS).is_file()

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from housebrain_core.config import MergeConfig
+from housebrain_core.llm.losses import Difference, Losses, compare_losses
 from housebrain_core.merge import validation
 from housebrain_core.merge.merge import merge_adapters
-from housebrain_core.merge.validation import bootstrap, describe_difference, greedy_soup, minimise
+from housebrain_core.merge.validation import describe_difference, greedy_soup, minimise
 
 
 def quadratic(best: list[float]):
@@ -31,10 +32,10 @@ def test_greedy_leaves_out_the_adapter_that_raises_the_loss():
 
 def test_the_interval_of_equal_models_holds_zero_and_of_a_constant_gap_is_the_gap():
     tokens = [10, 20, 30]
-    same = bootstrap(([1.0, 2.0, 3.0], tokens), ([1.0, 2.0, 3.0], tokens))
-    assert same == {"mean": 0.0, "low": 0.0, "high": 0.0}
-    gap = bootstrap(([1.5, 3.0, 4.5], tokens), ([1.0, 2.0, 3.0], tokens))
-    assert all(value == pytest.approx(0.05) for value in gap.values())
+    same = compare_losses(Losses([1.0, 2.0, 3.0], tokens), Losses([1.0, 2.0, 3.0], tokens))
+    assert same == Difference(mean=0.0, low=0.0, high=0.0)
+    gap = compare_losses(Losses([1.5, 3.0, 4.5], tokens), Losses([1.0, 2.0, 3.0], tokens))
+    assert all(value == pytest.approx(0.05) for value in gap)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_the_interval_of_equal_models_holds_zero_and_of_a_constant_gap_is_the_ga
     ],
 )
 def test_the_verdict_is_as_loud_as_the_difference_matters(low, high, gain, said):
-    text = describe_difference("hb-1", {"mean": (low + high) / 2, "low": low, "high": high}, gain)
+    text = describe_difference("hb-1", Difference((low + high) / 2, low, high), gain)
     assert said in text
     assert ("WARNING" in text) == ("WARNING" in said)
 
@@ -87,15 +88,15 @@ def test_measured_strategies_load_the_base_once_and_judge_on_other_samples(
         ),
         report=lines.append,
     )
-    measured = result["validation"]
+    measured = result.validation
     assert len(loads) == 1
-    assert measured["samples"] + measured["chosen_on"] == 12 and 3 <= len(measured["evaluations"]) <= 6
-    weights = [entry["weight"] for entry in result["inputs"]]
+    assert measured.samples + measured.chosen_on == 12 and 3 <= len(measured.evaluations) <= 6
+    weights = [entry.weight for entry in result.inputs]
     assert sum(weights) == pytest.approx(1)
-    assert measured["difference"]["low"] <= measured["difference"]["mean"] <= measured["difference"]["high"]
-    assert any(line == measured["verdict"] for line in lines)
+    assert measured.difference.low <= measured.difference.mean <= measured.difference.high
+    assert any(line == measured.verdict for line in lines)
     if strategy == "greedy":
-        assert {"average", "weighted", "ties", "ab-average"} <= set(measured["losses"])
+        assert {"average", "weighted", "ties", "ab-average"} <= set(measured.losses)
 
 
 def test_the_loss_of_a_weighting_in_place_is_that_of_the_merged_file(loads, adapters, splits, base, tmp_path):
@@ -118,11 +119,11 @@ def test_the_loss_of_a_weighting_in_place_is_that_of_the_merged_file(loads, adap
 def test_scale_auto_takes_the_scale_of_the_lowest_loss_and_writes_it(loads, adapters, splits, base, tmp_path):
     config = {"models": adapters, "rank": "full", "data": splits, "base_model": str(base)}
     result = merge_adapters(MergeConfig(output=tmp_path / "auto", scale="auto", **config), report=lambda line: None)
-    fixed = merge_adapters(MergeConfig(output=tmp_path / "fixed", scale=result["scale"], models=adapters, rank="full"))
-    evaluations = result["validation"]["evaluations"]
-    assert result["scale"] in (1.0, *validation.SCALES) and len(evaluations) == 1 + len(validation.SCALES)
-    lowest = min(evaluations, key=lambda evaluation: evaluation["loss"])
-    assert sum(lowest["coefficients"]) == pytest.approx(result["scale"])
-    assert [entry["weight"] for entry in result["inputs"]] == [entry["weight"] for entry in fixed["inputs"]]
+    fixed = merge_adapters(MergeConfig(output=tmp_path / "fixed", scale=result.scale, models=adapters, rank="full"))
+    evaluations = result.validation.evaluations
+    assert result.scale in validation.SCALES and len(evaluations) == len(validation.SCALES) == 6
+    lowest = min(evaluations, key=lambda evaluation: evaluation.loss)
+    assert sum(lowest.coefficients) == pytest.approx(result.scale)
+    assert [entry.weight for entry in result.inputs] == [entry.weight for entry in fixed.inputs]
     name = "adapter_model.safetensors"
     assert (tmp_path / "auto" / name).read_bytes() == (tmp_path / "fixed" / name).read_bytes()

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from housebrain_core.errors import DataError
-from housebrain_core.splits.parts import SUMMARY, SplitPart, SplitSummary, read_splits
+from housebrain_core.errors import ConfigError, DataError
+from housebrain_core.splits.parts import SUMMARY, SplitPart, SplitSummary, read_split, read_splits
 
 
 def test_a_split_is_named_by_its_number_and_platform():
@@ -45,3 +45,9 @@ def test_a_summary_shows_a_row_for_each_split(splits):
 def test_another_folder_is_refused(tmp_path):
     with pytest.raises(DataError, match="has no manifest"):
         read_splits(tmp_path)
+
+
+def test_one_split_is_read_by_its_number_and_one_that_is_not_there_is_named(splits):
+    assert read_split(splits, 2) == read_splits(splits)[1]
+    with pytest.raises(ConfigError, match=r"split_id = 4: .*housebrain_splits has the splits 1, 2, 3\."):
+        read_split(splits, 4)

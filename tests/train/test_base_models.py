@@ -1,4 +1,4 @@
-"""Which base model: the same one is known by its contents or its commit wherever it lies, and another one is refused."""
+"""Which base model: one is known by its contents or its commit wherever it lies, and another one is refused."""
 
 import json
 import shutil

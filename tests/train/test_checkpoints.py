@@ -1,10 +1,7 @@
-"""Checkpoints as folders: sealed, verified, set aside, pruned, locked. What a trainer makes of it: test_survival.py."""
+"""Checkpoints as folders: sealed, verified, set aside, pruned. What a trainer makes of it: test_survival.py."""
 
 import os
 import shutil
-import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -14,7 +11,6 @@ from housebrain_core.train import checkpoints
 from housebrain_core.train.checkpoints import (
     find_checkpoint,
     list_checkpoints,
-    lock_folder,
     prune_checkpoints,
     refuse_other_run,
     seal_checkpoint,
@@ -151,22 +147,6 @@ def test_the_manifest_is_the_last_file_of_a_seal(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", watch)
     seal_checkpoint(folder, 2, RUN)
     assert not any(synced[: len(NAMES) + 1]) and synced[-1], "all files and the manifest's bytes, then the rename"
-
-
-def test_the_lock_outlives_nothing_not_even_a_killed_process(tmp_path):
-    code = (
-        "import sys, time; from pathlib import Path; from housebrain_core.train.checkpoints import lock_folder\n"
-        "with lock_folder(Path(sys.argv[1])):\n    print('locked', flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout.readline() == "locked\n"
-        with pytest.raises(CheckpointError, match="another process"), lock_folder(tmp_path):
-            pass
-        holder.send_signal(signal.SIGKILL)
-    with lock_folder(tmp_path):
-        pass
-    with lock_folder(tmp_path):
-        pass
 
 
 def test_a_manifest_with_any_one_bit_flipped_is_damaged_or_as_good_as_before(tmp_path):

@@ -8,7 +8,7 @@ from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import DataError
 from housebrain_core.splits.bundle import read_bundle
 from housebrain_core.train.model import add_lora, load_base, resolve_base
-from housebrain_core.train.packing import IGNORED, PackedRows, collate_row, completion_losses, pack, tokenise
+from housebrain_core.train.packing import IGNORED, PackedRows, collate_row, completion_losses, pack_rows, tokenise
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +62,9 @@ def test_auto_length_is_the_guides_512_or_what_the_longest_sample_needs(table, t
 
 
 def test_pack_wastes_nothing_that_fits_by_hand():
-    assert pack([6, 4, 5, 5], 10) == [[0, 1], [2, 3]]
-    assert pack([12, 3], 10) == [[0], [1]]
-    assert pack([], 10) == []
+    assert pack_rows([6, 4, 5, 5], 10) == [[0, 1], [2, 3]]
+    assert pack_rows([12, 3], 10) == [[0], [1]]
+    assert pack_rows([], 10) == []
 
 
 def test_packed_logits_and_losses_equal_those_of_each_sample_alone(table, tokenizer, base):

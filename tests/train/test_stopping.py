@@ -10,14 +10,15 @@ from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import TrainingError
 from housebrain_core.manifests import sha256_of
 from housebrain_core.train import stopping
-from housebrain_core.train import tuner as train
+from housebrain_core.train import training as train
 from housebrain_core.train.stopping import FALLS, Schedule, StopOnGarbage, measuring_interval, why_learned
+from housebrain_core.train.tuner import HouseBrainFineTuner
 
 
 def run(splits, base, output, **more):
     values = {"dataset_path": splits / "split_01.zip", "output_dir": output, "base_model": str(base), "epochs": 10,
               "gradient_accumulation_steps": 1, "row_length": 512, "learning_rate": 5e-3}  # fmt: skip
-    return train.HouseBrainFineTuner(FineTuningConfig(**values | more), report=lambda line: None).train()
+    return HouseBrainFineTuner(FineTuningConfig(**values | more), report=lambda line: None).train()
 
 
 def test_a_loss_that_still_falls_goes_on_and_one_that_stands_still_ends():

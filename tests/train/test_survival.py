@@ -11,9 +11,10 @@ import pytest
 from transformers import TrainingArguments
 
 from housebrain_core.config import FineTuningConfig
-from housebrain_core.errors import CheckpointError
+from housebrain_core.errors import CheckpointError, ConfigError
 from housebrain_core.manifests import read_manifest, sha256_of
-from housebrain_core.train.checkpoints import find_checkpoint, lock_folder
+from housebrain_core.outputs import lock_output
+from housebrain_core.train.checkpoints import find_checkpoint
 from housebrain_core.train.trainer import RowTrainer
 from housebrain_core.train.tuner import HouseBrainFineTuner
 
@@ -159,7 +160,7 @@ def fail_saves(monkeypatch, steps):
 
 
 def test_a_second_trainer_of_one_folder_is_refused(splits, base, tmp_path):
-    with lock_folder(tmp_path / "hb"), pytest.raises(CheckpointError, match="another process"):
+    with lock_output(tmp_path / "hb"), pytest.raises(ConfigError, match="another process"):
         train(settings(splits, base, tmp_path / "hb"))
 
 

@@ -1,0 +1,192 @@
+"""merge.json: what was merged, how, and what it cost, as a typed record."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from housebrain_core.adapters.adapter import SplitOf
+from housebrain_core.adapters.comparison import missing_splits
+from housebrain_core.adapters.compatibility import describe_mixed_data
+from housebrain_core.adapters.updates import mean_spectrum
+from housebrain_core.config import MergeConfig
+from housebrain_core.llm.losses import Difference
+from housebrain_core.merge.compute import ComputedMerge
+
+FORMAT = 2
+"""Version of merge.json. 0.1.0 wrote files without one, which count as format 1."""
+
+
+@dataclass(frozen=True)
+class MergeInput:
+    """An adapter of the merge."""
+
+    name: str
+    sha256: str
+    """Of its weights."""
+    weight: float
+    split: SplitOf | None
+    checked: bool
+    """Whether it came with a manifest of our trainer."""
+    norm: float
+    """Frobenius norm of its whole update."""
+    cosine_to_others: float | None
+    """Between its update and the mean of the others; None for one alone."""
+
+
+@dataclass(frozen=True)
+class MergedModule:
+    """What truncation to the rank did to one module."""
+
+    norm: float
+    """Frobenius norm of the update before."""
+    retained_energy: float
+    """Share of the squared norm, in [0, 1]."""
+    relative_error: float
+    """Relative Frobenius distance."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A validation loss that was measured to choose weights or scale."""
+
+    coefficients: list[float]
+    """Weight times scale of each adapter."""
+    loss: float
+    """Nats per token."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Whether merging was better than the best split."""
+
+    losses: dict[str, float]
+    """Model -> validation loss in nats per token, on the samples that judge."""
+    best_split: str
+    difference: Difference
+    """Merge minus best split."""
+    verdict: str
+    """In words."""
+    answer: str
+    """How a generated design parsed: "ok", or the kind of failure."""
+    samples: int
+    """Samples that judge."""
+    chosen_on: int
+    """Other samples, on which weights or scale were chosen."""
+    evaluations: list[Evaluation]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeRecord:
+    """What merge.json says of any merge."""
+
+    format: int = FORMAT
+    strategy: str
+    rank: int
+    scale: float
+    density: float | None
+    """For the strategy ties."""
+    error_of_strategy: float
+    """Relative Frobenius distance of the strategy's update from the exact weighted mean."""
+    inputs: list[MergeInput]
+    leg: int | None
+    """Leg of a plan that the inputs were trained in, where they agree."""
+    legs: int | None
+    """Legs of that plan."""
+    parent_sha256: str | None
+    """sha256 of the adapter that the inputs started from, where they agree."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contents of merge.json."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeResult(MergeRecord):
+    """The merge.json of a merged adapter."""
+
+    rank_setting: int | str
+    cosines: list[list[float]]
+    """Between the updates of the inputs, in their order."""
+    warnings: list[str]
+    """What a person should look at though it does not stop the merge."""
+    retained_energy: float
+    """Share of the squared norm of all modules that truncation to the rank kept."""
+    relative_error: float
+    """Relative Frobenius distance that truncation made."""
+    spectrum: list[float]
+    """Singular values over all modules, relative to the first."""
+    modules: dict[str, MergedModule]
+    validation: Validation | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contents of merge.json; without a validation there is no such key."""
+        contents = asdict(self)
+        if self.validation is None:
+            del contents["validation"]
+        else:
+            contents["validation"]["difference"] = self.validation.difference._asdict()
+        return contents
+
+
+def describe_merge(config: MergeConfig, merge: ComputedMerge, validation: Validation | None = None) -> MergeResult:
+    """Puts together what a merge did: inputs by sha256, weights, rank, and what truncation cost in each module."""
+    modules = {}
+    for module, decomposition in merge.modules.items():
+        spectrum = decomposition.spectrum
+        lost = spectrum.share_lost(merge.rank)
+        modules[module] = MergedModule(math.sqrt(spectrum.energy), 1 - lost, math.sqrt(lost))
+    return MergeResult(
+        **describe_inputs(config, merge),
+        rank_setting=config.rank,
+        cosines=merge.geometry.cosines.tolist(),
+        warnings=find_warnings(merge),
+        retained_energy=1 - merge.lost_share,
+        relative_error=math.sqrt(merge.lost_share),
+        spectrum=mean_spectrum(merge.spectra),
+        modules=modules,
+        validation=validation,
+    )
+
+
+def describe_inputs(config: MergeConfig, merge: ComputedMerge) -> dict[str, Any]:
+    """The fields of a `MergeRecord`."""
+    adapters, geometry = merge.adapters, merge.geometry
+    columns = zip(adapters, merge.recipe.weights, geometry.norms, geometry.cosines_to_others, strict=True)
+    runs = [adapter.run for adapter in adapters if adapter.run]
+    return {
+        "strategy": config.strategy,
+        "rank": merge.rank,
+        "scale": merge.recipe.scale,
+        "density": config.density if config.strategy == "ties" else None,
+        "error_of_strategy": merge.mean_error,
+        "inputs": [
+            MergeInput(adapter.name, adapter.sha256, weight, adapter.split, adapter.run is not None, norm, cosine)
+            for adapter, weight, norm, cosine in columns
+        ],
+        "leg": common_value([run.leg for run in runs]),
+        "legs": common_value([run.legs for run in runs]),
+        "parent_sha256": common_value([run.parent_sha256 for run in runs]),
+    }
+
+
+def common_value(values: list[Any]) -> Any:
+    """The value that all have; None where they differ, or where there are none."""
+    return values[0] if values and all(value == values[0] for value in values) else None
+
+
+def find_warnings(merge: ComputedMerge) -> list[str]:
+    """What a person should look at though it does not stop the merge."""
+    adapters = merge.adapters
+    pairs = zip(adapters, merge.verdicts, strict=True)
+    lines = [f"{adapter.name}: {why}" for adapter, verdict in pairs for why in verdict.odd]
+    plain = [adapter.name for adapter in adapters if not adapter.run]
+    if plain:
+        lines.append(f"{', '.join(plain)}: no manifest, so split, data, tokens and 4-bit settings were not checked")
+    if missing := missing_splits(adapters):
+        lines.append(f"nothing of split {', '.join(map(str, missing))} is in this merge")
+    if mixed := describe_mixed_data(adapters):
+        lines.append(mixed)
+    in_4bit = [adapter.name for adapter in adapters if adapter.trained_in_4bit]
+    if 0 < len(in_4bit) < len(adapters):
+        lines.append(f"{', '.join(in_4bit)}: trained on the base in 4 bits, the others on the base as it is")
+    return lines

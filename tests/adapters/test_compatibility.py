@@ -1,0 +1,89 @@
+"""Whether adapters belong together: every reason is named, and one base model is known by its contents or commit."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+from adapter_files import change_config, change_tensors, reseal
+
+from housebrain_core.adapters.adapter import read_adapter
+from housebrain_core.adapters.compatibility import base_keys, check_mergeable
+from housebrain_core.config import MergeConfig
+from housebrain_core.errors import AdapterError
+from housebrain_core.merge.merge import merge_adapters
+
+COMMIT = "df3ce67c0e24480f20468b6ef2894622d69eb73b"
+
+
+def test_all_reasons_are_reported_at_once(copies):
+    change_config(copies[0], revision="sha256:other", base_model_name_or_path="another/base")
+    shutil.rmtree(copies[2])
+    shutil.copytree(copies[1], copies[2])
+    with pytest.raises(AdapterError) as refused:
+        check_mergeable([read_adapter(folder) for folder in copies])
+    text = str(refused.value)
+    for reason in ("another base model", "another revision", "the same split twice", "the same weights twice"):
+        assert reason in text
+    assert "another/base" in text and copies[0].name in text
+
+
+def test_other_targets_are_refused(copies):
+    def drop(tensors):
+        return {name: value for name, value in tensors.items() if "layers.0.mlp.up_proj" not in name}
+
+    change_tensors(copies[1], drop)
+    with pytest.raises(AdapterError, match=f"{copies[1].name} adapts other modules.*up_proj"):
+        check_mergeable([read_adapter(folder) for folder in copies])
+
+
+def test_other_datasets_are_refused_by_name_unless_they_are_accepted(copies):
+    run = json.loads((copies[2] / "run.json").read_text())
+    own, run["data"]["dataset"] = run["data"]["dataset"], "f" * 64
+    (copies[2] / "run.json").write_text(json.dumps(run))
+    reseal(copies[2])
+    with pytest.raises(AdapterError, match="--accept-mixed-data") as refused:
+        merge_adapters(MergeConfig(models=copies, output=copies[0].parent / "out"), report=lambda line: None)
+    for number, (folder, dataset) in enumerate(zip(copies, (own, own, "f" * 64), strict=True), 1):
+        assert f"{folder.name} on split {number} of 3 of {dataset[:8]}" in str(refused.value)
+    accepted = MergeConfig(models=copies, output=copies[0].parent / "out", accept_mixed_data=True)
+    warnings = merge_adapters(accepted, report=lambda line: None).warnings
+    assert any("trained on different datasets" in line for line in warnings)
+    assert json.loads((accepted.output / "run.json").read_text())["data"]["dataset"] is None
+
+
+def test_another_lora_initialisation_is_refused_unless_it_is_wanted(copies):
+    run = json.loads((copies[1] / "run.json").read_text())
+    run["settings"]["lora_seed"] = 7
+    (copies[1] / "run.json").write_text(json.dumps(run))
+    reseal(copies[1])
+    read = [read_adapter(folder) for folder in copies]
+    with pytest.raises(AdapterError, match=f"another lora_seed: {copies[1].name} has 7; the others have 42"):
+        check_mergeable(read)
+    check_mergeable(read, accept_mixed_seeds=True)
+
+
+def on_base(adapter, name, revision, content):
+    """The same adapter, as if it had been trained on another base model."""
+    base = adapter.run.base.model_copy(update={"name": name, "revision": revision, "content": content})
+    return replace(adapter, base_model=name, revision=revision, run=adapter.run.model_copy(update={"base": base}))
+
+
+def test_a_base_from_the_hub_and_the_same_one_in_a_folder_belong_together(adapters):
+    one, two, three = map(read_adapter, adapters)
+    content = one.revision
+    assert content.startswith("sha256:") and one.base_content == content
+    hub = on_base(two, "some/base", COMMIT, content)
+    old = on_base(three, "some/base", COMMIT, None)
+    check_mergeable([one, hub, old])
+    assert base_keys([one, hub, old]) == [content] * 3, "one that recorded both tells what the commit holds"
+    assert base_keys([one, old]) == [content, f"some/base at {COMMIT}"]
+
+
+def test_other_contents_of_one_name_and_revision_are_refused(adapters):
+    one, two, three = map(read_adapter, adapters)
+    others = [on_base(adapter, "some/base", COMMIT, one.revision) for adapter in (two, three)]
+    with pytest.raises(AdapterError, match=f"another content of it: {one.name} has sha256:other"):
+        check_mergeable([on_base(one, "some/base", COMMIT, "sha256:other"), *others])
+    with pytest.raises(AdapterError, match=f"another revision of it: {one.name} has {'0' * 40}"):
+        check_mergeable([on_base(one, "some/base", "0" * 40, None), *others])

@@ -1,0 +1,64 @@
+"""A base model's folder: found by name or path, whole, and the very one that the adapters were trained on."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from full_models import merge, rewrite_index, small_adapter, small_base, weights_of
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from housebrain_core.errors import ConfigError
+from housebrain_core.train.base_models import INDEX
+
+
+def test_a_single_file_beside_a_foreign_index_is_what_transformers_would_load(any_base, tmp_path):
+    base, adapter = small_base(tmp_path / "base"), small_adapter(tmp_path / "a")
+    other = small_base(tmp_path / "other", shards="5GB")
+    tensors = load_file(other / "model.safetensors")
+    tensors["model.norm.weight"] += 1
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    merge([adapter], tmp_path / "full", into_base=str(base), base_view="fp16", accept_plain=True)
+    loaded = AutoModelForCausalLM.from_pretrained(base).state_dict()["model.norm.weight"]
+    assert torch.equal(weights_of(tmp_path / "full")["model.norm.weight"], loaded)
+    assert [path.name for path in (tmp_path / "full").glob("model*")] == ["model.safetensors"]
+
+
+def test_a_tensor_that_the_index_lists_and_no_file_holds_is_refused_by_name(any_base, tmp_path):
+    base, adapter = small_base(tmp_path / "base"), small_adapter(tmp_path / "a")
+    rewrite_index(base, lambda files: files.update({"model.layers.0.lost.weight": files["model.norm.weight"]}))
+    with pytest.raises(ConfigError, match="model.layers.0.lost.weight is in it 0 times"):
+        merge([adapter], tmp_path / "full", into_base=str(base), accept_plain=True)
+    assert not (tmp_path / "full").exists()
+
+
+def test_a_tensor_in_two_files_is_refused_by_name_even_if_no_update_goes_into_it(any_base, tmp_path):
+    base, adapter = small_base(tmp_path / "base"), small_adapter(tmp_path / "a")
+    files = json.loads((base / INDEX).read_text())["weight_map"]
+    other = next(name for name in files.values() if name != files["model.norm.weight"])
+    tensors = load_file(base / other) | {"model.norm.weight": torch.zeros(64).half()}
+    save_file(tensors, base / other, metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match="model.norm.weight is in it 2 times"):
+        merge([adapter], tmp_path / "full", into_base=str(base), accept_plain=True)
+
+
+def test_a_base_in_the_cache_of_the_hub_is_found_without_network(tmp_path, monkeypatch):
+    commit, cache = "1" * 40, tmp_path / "hub"
+    snapshot = cache / "models--some--base" / "snapshots" / commit
+    shutil.copytree(small_base(tmp_path / "base"), snapshot)
+    (cache / "models--some--base" / "refs").mkdir()
+    (cache / "models--some--base" / "refs" / "main").write_text(commit)
+    for name, value in {"HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}.items():  # here and in child processes
+        monkeypatch.setenv(name, value)
+        monkeypatch.setattr(constants, name, str(cache) if name == "HF_HUB_CACHE" else True)
+    result = merge([small_adapter(tmp_path / "a")], tmp_path / "full", into_base="some/base", accept_plain=True)
+    assert result.base.revision == commit
+    assert set(weights_of(tmp_path / "full")) == set(weights_of(tmp_path / "base"))
+
+
+def test_another_base_than_the_one_trained_on_is_refused(adapters, tmp_path):
+    with pytest.raises(ConfigError, match="the very base model of the training"):
+        merge(adapters, tmp_path / "full", into_base=str(small_base(tmp_path / "base")))
+    assert not (tmp_path / "full").exists()
