@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
+from unittest import mock
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -58,27 +59,30 @@ class Error(NamedTuple):
 
     @property
     def share(self) -> float:
+        """Relative error, 0 for none."""
         return abs(self.estimated - self.real) / self.real
 
 
 def measure(config: FineTuningConfig, clock) -> Error:
     """Trains, and compares."""
     marks: dict[str, float] = {}
-    estimate, begin = trainer.estimate_finish, trainer.Progress.on_train_begin
+    begin = trainer.Progress.on_train_begin
+    estimate = trainer.estimate_finish
 
-    def watched_begin(self, *arguments, **more):
+    def watched_begin(self, *arguments, **more) -> None:
         begin(self, *arguments, **more)
         marks["begin"] = clock.time()
 
-    def watched_estimate(seconds, hours, now):
+    def watched_estimate(seconds: float, hours: float | None, now: float) -> str:
         marks["estimated"] = clock.time() + seconds - marks["begin"]
         return estimate(seconds, hours, now)
 
-    trainer.Progress.on_train_begin, trainer.estimate_finish, trainer.time = watched_begin, watched_estimate, clock
-    try:
+    with (
+        mock.patch.object(trainer.Progress, "on_train_begin", watched_begin),
+        mock.patch.object(trainer, "estimate_finish", watched_estimate),
+        mock.patch.object(trainer, "time", clock),
+    ):
         result = HouseBrainFineTuner(config, report=lambda line: None).train()
-    finally:
-        trainer.Progress.on_train_begin, trainer.estimate_finish, trainer.time = begin, estimate, time
     return Error(result.steps, marks["estimated"], clock.time() - marks["begin"])
 
 

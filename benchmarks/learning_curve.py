@@ -1,4 +1,4 @@
-"""How much of the two epochs still teaches anything: validation loss along a whole plan, against the data's floor.
+"""How much of the two epochs still teaches anything: validation loss along all steps, against the data's floor.
 
     housebrain split --source housebrain_dataset_v5_350k --output housebrain_splits --splits 6
     python benchmarks/learning_curve.py --split housebrain_splits/split_01.zip --figure docs/learning_curve.png
@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -24,15 +25,16 @@ import torch
 from transformers import TrainerCallback
 
 from housebrain_core.config import FineTuningConfig
-from housebrain_core.train import stopping
-from housebrain_core.train import tuner as train
+from housebrain_core.train import stopping, training
+from housebrain_core.train.packing import pack_rows
 from housebrain_core.train.run import Run
-from housebrain_core.train.stopping import StopWhenLearned, why_learned
+from housebrain_core.train.stopping import why_learned
 from housebrain_core.train.tiny import tiny_base
+from housebrain_core.train.training import Training
 from housebrain_core.train.tuner import HouseBrainFineTuner
 
 MEASUREMENTS = 20
-"""In a plan: as many as training makes for 52,500 samples of 253 tokens, each 157 steps of 3,240."""
+"""In a run: as many as training makes for 52,500 samples of 253 tokens, each 157 steps of 3,240."""
 SHOWN = 24
 """Rows of the table at most."""
 
@@ -40,76 +42,73 @@ SHOWN = 24
 class Brancher(TrainerCallback):
     """Keeps the checkpoint of the step before each measurement until the rule says "learned" for the first time."""
 
-    def __init__(self, place: Path, stopper: StopWhenLearned):
-        self.place, self.stopper, self.reason, self.at = place, stopper, "", 0
+    def __init__(self, place: Path, every: int):
+        self.place = place
+        self.every = every
+        self.reason = ""
+        self.at = 0
 
     def would_end(self, losses: list[float], floor: float | None, share_done: float) -> str:
         """Stands in for the rule: takes note of what it says, and lets training go on."""
         self.reason = self.reason or why_learned(losses, floor, share_done)
         return ""
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        """Asks for a checkpoint before each measurement."""
         if self.reason and not self.at:
             self.at = state.global_step
-        if not self.at and (state.global_step + 1) % self.stopper.every == 0:
+        if not self.at and (state.global_step + 1) % self.every == 0:
             control.should_save = True
 
-    def on_save(self, args, state, control, **kwargs):
-        if not self.at and (state.global_step + 1) % self.stopper.every == 0:
+    def on_save(self, args, state, control, **kwargs) -> None:
+        """Copies that checkpoint."""
+        if not self.at and (state.global_step + 1) % self.every == 0:
             shutil.rmtree(self.place, ignore_errors=True)
             name = f"checkpoint-{state.global_step}"
             shutil.copytree(Path(args.output_dir) / name, self.place / name)
 
 
-class Watched(HouseBrainFineTuner):
-    """The trainer with a `Brancher`."""
-
-    def _trainer(self, model, rows, *arguments):
-        trainer = super()._trainer(model, rows, *arguments)
-        stopper = next(c for c in trainer.callback_handler.callbacks if isinstance(c, StopWhenLearned))
-        self.brancher = Brancher(self.config.output_dir.with_name("branch"), stopper)
-        trainer.add_callback(self.brancher)
-        stopping.why_learned = self.brancher.would_end
-        return trainer
-
-
-def measure_as_often_as_a_whole_split(config: FineTuningConfig) -> None:
-    """MEASUREMENTS in a plan, whatever its size: for a small one that costs more than the 2 % that training allows."""
-
-    class Rows(train.PackedRows):
-        def __init__(self, samples, row_length):
-            super().__init__(samples, row_length)
-            steps.append(len(self) // config.rows_per_step * config.epochs)
-
-    steps: list[int] = []
-    train.PackedRows = Rows
-    train.measuring_interval = lambda rows, per_step: max(1, steps[0] // MEASUREMENTS)
-
-
 def run_both(config: FineTuningConfig) -> tuple[Run, Run | None, str]:
     """Every epoch, then the branch with the rule on; the second is None where the rule never ends it."""
-    measure_as_often_as_a_whole_split(config)
-    watched = Watched(config)
-    try:
-        whole = watched.train()
-    finally:
-        stopping.why_learned = why_learned
-    branch = watched.brancher.place
-    if not watched.brancher.at:
+    branchers = []
+
+    class Measured(Training):
+        """Measures MEASUREMENTS times, whatever the size: for a small run more than the 2 % that training allows."""
+
+        def _make_trainer(self, tokenizer, samples, fingerprint):
+            rows = len(pack_rows(samples.samples["length"][:], self.config.row_length))
+            steps = rows // self.config.rows_per_step * self.config.epochs
+            self.every = max(1, steps // MEASUREMENTS)
+            with mock.patch.object(training, "measuring_interval", return_value=self.every):
+                return super()._make_trainer(tokenizer, samples, fingerprint)
+
+    class Watched(Measured):
+        """The same with a `Brancher`."""
+
+        def _callbacks(self, *arguments):
+            branchers.append(Brancher(self.config.output_dir.with_name("branch"), self.every))
+            stopping.why_learned = branchers[0].would_end
+            return [*super()._callbacks(*arguments), *branchers]
+
+    with mock.patch.object(training, "Training", Watched), mock.patch.object(stopping, "why_learned", why_learned):
+        whole = HouseBrainFineTuner(config).train()
+    (brancher,) = branchers
+    if not brancher.at:
         return whole, None, ""
-    ended = HouseBrainFineTuner(config.model_copy(update={"output_dir": branch})).train()
-    return whole, ended, watched.brancher.reason
+    with mock.patch.object(training, "Training", Measured):
+        ended = HouseBrainFineTuner(config.model_copy(update={"output_dir": brancher.place})).train()
+    return whole, ended, brancher.reason
 
 
 def table(result: Run) -> str:
-    """Share of the plan, samples seen, loss, and distance to the floor."""
-    lines = ["| share of the plan | samples seen | validation loss | above the floor |", "|---|---|---|---|"]
+    """Share of the steps, samples seen, loss, and distance to the floor."""
+    lines = ["| share of the steps | samples seen | validation loss | above the floor |", "|---|---|---|---|"]
     points = [*result.validation_curve, (result.steps, result.validation_loss)]
     keep = max(1, -(-len(points) // SHOWN))
     for number, (step, loss) in enumerate(points):
         if number % keep == 0 or number == len(points) - 1:
             share = step / result.planned_steps
-            seen = share * result.settings["epochs"] * result.samples
+            seen = share * result.settings.epochs * result.samples
             above = f"{loss / result.floor - 1:.1%}" if result.floor else "unknown"
             lines.append(f"| {share:.1%} | {seen:,.0f} | {loss:.4f} | {above} |")
     return "\n".join(lines)
@@ -118,7 +117,7 @@ def table(result: Run) -> str:
 def describe_end(whole: Run, ended: Run | None, reason: str) -> str:
     """What ending early costs, and what it saves."""
     if ended is None:
-        return "The rule does not end this run before its plan does."
+        return "The rule does not end this run before its last step."
     lost = ended.validation_loss - whole.validation_loss
     return (
         f"{reason}\nWith the rule on it ends at step {ended.steps} of {whole.steps}, cooled down: validation loss "
@@ -143,7 +142,7 @@ def draw(whole: Run, ended: Run | None, path: Path) -> None:
             axes.plot(shares, losses, marker="o", markersize=3, label=name)
     if whole.floor:
         axes.axhline(whole.floor, color="black", linestyle="--", linewidth=1, label="floor of the data")
-    axes.set(xlabel="share of the plan", ylabel="validation loss, nats per token", xlim=(0, 1.02))
+    axes.set(xlabel="share of the steps", ylabel="validation loss, nats per token", xlim=(0, 1.02))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     figure.tight_layout()

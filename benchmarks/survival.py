@@ -11,7 +11,6 @@ power cut does to the page cache; for that every file is fsynced before its rena
 """
 
 import argparse
-import json
 import os
 import platform
 import resource
@@ -42,10 +41,6 @@ from survival_runs import (
     start,
     wait_for,
 )
-
-from housebrain_core.config import SplitConfig
-from housebrain_core.splits.split import split_dataset
-from housebrain_core.train.tiny import TinyRecipe, tiny_base
 
 KILLS = 100
 """SIGKILLs at random times."""
@@ -140,7 +135,7 @@ def fill_the_disk(whole: Whole, most: int | None) -> Iterator[Outcome]:
 
 
 def end_the_budget(whole: Whole, most: int | None) -> Iterator[Outcome]:
-    """Sessions follow one another until the plan is done; 30 s before its end a session saves and stops."""
+    """Sessions follow one another until all steps are done; 30 s before its end a session saves and stops."""
     for seconds in spread([2, 3, 5, *(30 + whole.seconds * steps for steps in range(1, STEPS))], most):
         config = folder_for(whole, "budget", time_budget_hours=seconds / 3600)
         problem, sealed = "", 0
@@ -180,69 +175,12 @@ def start_twice(whole: Whole, most: int | None) -> Iterator[Outcome]:
         wait_for(config, f"step {step} of" if step else "rows of")
         config.output_dir.with_suffix(".lines").rename(config.output_dir.with_suffix(".first"))
         code, lines = finish(start(config)), lines_of(config)
-        as_told = code == 1 and "another process is training" in lines[-1]
+        as_told = code == 1 and "another process is writing" in lines[-1]
         if step % 2:
             os.kill(child, signal.SIGKILL)
         finish(child)
         config.output_dir.with_suffix(".first").rename(config.output_dir.with_suffix(".lines"))
         yield go_on(whole, config, f"second at step {step}", "" if as_told else f"{code}: {lines[-1:]}")
-
-
-CHANGES = {"epochs": 3, "max_steps": 9, "batch_size": 8, "gradient_accumulation_steps": 3, "row_length": 256,
-           "learning_rate": 1e-3, "warmup_share": 0.5, "lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "seed": 7,
-           "lora_seed": 7, "load_in_4bit": False, "max_length": 1000}  # fmt: skip
-
-
-def change_a_setting(whole: Whole, most: int | None) -> Iterator[Outcome]:
-    """Refused with the field, old and new, and nothing is touched; with the old settings it goes on."""
-    config, copy = cut_run(whole)
-    changes = [(name, config.model_copy(update={name: value})) for name, value in CHANGES.items()]
-    other = config.dataset_path.with_name("split_02.zip")
-    changes.append(("data", config.model_copy(update={"dataset_path": other})))
-    base = str(tiny_base(TinyRecipe(samples=121, intermediate_size=64), lambda line: None))
-    changes += [(name, config.model_copy(update={"base_model": base})) for name in ("base_model", "revision")]
-    for name, changed in spread(changes, most):
-        shutil.copytree(copy, config.output_dir)
-        code, lines = finish(start(changed)), lines_of(config)
-        refusal = [line for line in lines if line.startswith("CheckpointError")][-1:]
-        as_told = code == 1 and refusal and f"{name} was " in refusal[0]
-        yield go_on(whole, config, f"{name} changed", "" if as_told else f"{code}: {lines[-1:]}", sealed=CUT)
-
-
-BAD_ROWS = {
-    "invalid JSON": b'{"id": "x", ',
-    "missing key": b'{"id": "x", "input": {}}',
-    "not an object": b"[1, 2, 3]",
-    "text instead of a design": b'{"id": "x", "input": {}, "output": "a house", "metadata": {}}',
-    "NUL": b"\x00" * 100,
-    "invalid UTF-8": b'{"id": "\xff\xfe"}',
-    "10 MB": b'{"id": "' + b"x" * 10_000_000,
-    "an id twice": None,
-}
-
-
-def train_beside_bad_rows(whole: Whole, most: int | None) -> Iterator[Outcome]:
-    """A dataset is split without its bad row, in the order of the clean one; its run is killed and goes on."""
-    folder = whole.config.output_dir.parent
-    good = {
-        part: [
-            json.dumps(json.loads(path.read_bytes())).encode() for path in sorted((folder / "dataset" / part).iterdir())
-        ]
-        for part in ("train", "validation")
-    }
-    for number, (what, row) in enumerate(spread(list(BAD_ROWS.items()), most)):
-        source, output = folder / f"bad-{number}", folder / f"bad-splits-{number}"
-        source.mkdir()
-        rows = list(good["train"])
-        rows.insert(5 * number + 1, good["train"][0] if row is None else row)
-        (source / "train.jsonl").write_bytes(b"\xef\xbb\xbf"[: 3 * (number % 2)] + b"\r\n".join(rows) + b"\n\n")
-        (source / "validation.jsonl").write_bytes(b"\n".join(good["validation"]))
-        said: list[str] = []
-        split_dataset(SplitConfig(source=source, output=output, splits=3, max_bad=0.05), said.append)
-        named = any(f"train.jsonl:{5 * number + 2}" in line for line in said)
-        config = folder_for(whole, "bad", dataset_path=output / "split_01.zip")
-        finish(start(config, on_line=lambda line: os.kill(os.getpid(), 9) if line == "saved checkpoint-4" else None))
-        yield go_on(whole, config, what, "" if named else f"not named: {said}")
 
 
 KINDS = {
@@ -253,8 +191,6 @@ KINDS = {
     "budget": ("time budget", end_the_budget),
     "signals": ("SIGTERM, SIGINT", ask_to_stop),
     "twice": ("two trainers at once", start_twice),
-    "settings": ("changed setting", change_a_setting),
-    "rows": ("bad row in the dataset", train_beside_bad_rows),
 }
 
 

@@ -25,7 +25,10 @@ from housebrain_core.train.tuner import HouseBrainFineTuner
 
 WEIGHTS = "adapter_model.safetensors"
 EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"}
-STEPS, SAVE_STEPS, CUT = 8, 2, 4
+STEPS = 8
+SAVE_STEPS = 2
+CUT = 4
+"""Step at which the run is cut off that several cases start from."""
 
 
 class Outcome(NamedTuple):
@@ -46,6 +49,7 @@ class Outcome(NamedTuple):
 
     @property
     def passed(self) -> bool:
+        """Whether the next run went on at the right step and ended with the same adapter."""
         return (
             self.identical
             and not self.problem

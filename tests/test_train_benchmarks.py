@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from housebrain_core.config import SplitConfig
+from housebrain_core.house import synthetic
+from housebrain_core.splits.split import split_dataset
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -80,10 +84,21 @@ def test_the_error_of_an_estimate_by_hand(load):
     assert estimate.Error(200, estimated=90.0, real=100.0).share == pytest.approx(0.10)
 
 
+@pytest.mark.slow
+def test_a_run_that_the_rule_ends_early_branches_off_the_whole_one(base, tmp_path):
+    synthetic.write_dataset(tmp_path / "dataset", 8, 4)
+    config = SplitConfig(source=tmp_path / "dataset", output=tmp_path / "splits", splits=2, validation_samples=4)
+    split_dataset(config, report=lambda line: None)
+    options = ["--split", tmp_path / "splits" / "split_01.zip", "--base-model", base, "--epochs", "30", "--lora-r", "4",
+               "--gradient-accumulation-steps", "1", "--learning-rate", "0.02"]  # fmt: skip
+    text = run("learning_curve.py", *map(str, options))
+    assert "resuming from checkpoint-" in text and "of the time saved" in text and "| 100.0% |" in text
+
+
 def test_the_curves_table_counts_samples_seen_and_the_distance_to_the_floor(load):
     from types import SimpleNamespace
 
     result = SimpleNamespace(validation_curve=[(10, 2.0)], steps=40, validation_loss=1.1, planned_steps=40,
-                             settings={"epochs": 2}, samples=100, floor=1.0)  # fmt: skip
+                             settings=SimpleNamespace(epochs=2), samples=100, floor=1.0)  # fmt: skip
     lines = load("learning_curve").table(result).splitlines()
     assert lines[2] == "| 25.0% | 50 | 2.0000 | 100.0% |" and lines[3] == "| 100.0% | 200 | 1.1000 | 10.0% |"

@@ -119,10 +119,10 @@ def _read(place: Path | zipfile.Path) -> Bundle:
         )
     names = ["train.parquet", "validation.parquet"]
     check_files(place, {"files": {name: {} for name in names} | manifest["files"]})
-    tables = [pq.read_table(io.BytesIO((place / name).read_bytes())) for name in names]
-    if any(not set(SCHEMA.names) <= set(table.column_names) for table in tables):
+    train, validation = (pq.read_table(io.BytesIO((place / name).read_bytes())) for name in names)
+    if any(not set(SCHEMA.names) <= set(table.column_names) for table in (train, validation)):
         raise DataError(f"{place} lacks one of the columns {', '.join(SCHEMA.names)}. Split the dataset again.")
-    return Bundle(manifest["name"], *tables, manifest)
+    return Bundle(manifest["name"], train, validation, manifest)
 
 
 def write_bundle(folder: Path, name: str, train: pa.Table, validation: pa.Table, **about: Any) -> Path:
