@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from housebrain_core.errors import DataError
+from housebrain_core.house.json_text import is_number
 from housebrain_core.house.measures import (
     FT_PER_M,
     MM_PER_FT,
@@ -18,7 +19,6 @@ from housebrain_core.house.measures import (
     WALL_REACH,
     Point,
     extent_of,
-    is_number,
 )
 from housebrain_core.house.schema import Bounds, HouseBrief, HouseDesign, Level, Plot
 

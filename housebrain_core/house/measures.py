@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeGuard
+from typing import Any, Literal, NamedTuple
 
 from housebrain_core.errors import ConfigError
+from housebrain_core.house.json_text import is_number
 from housebrain_core.house.schema import Bounds, Door, HouseBrief, HouseDesign, Level, Room, Window
 
 MM_PER_FT = 304.8
@@ -137,11 +138,6 @@ def _find_problem(name: str, row: list) -> str | None:
 def values_of(limits: dict[str, Limit]) -> dict[str, float]:
     """The bare numbers, by name."""
     return {name: limit.value for name, limit in limits.items()}
-
-
-def is_number(value: Any) -> TypeGuard[float]:
-    """Whether a value is a number, which True is not."""
-    return type(value) in (int, float)
 
 
 def area_of(box: Bounds) -> float:

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Callable, Iterable
 
-from housebrain_core.house.measures import TOUCH, Case, area_of, extent_of, find_overlaps, is_number
+from housebrain_core.house.json_text import is_number
+from housebrain_core.house.measures import TOUCH, Case, area_of, extent_of, find_overlaps
 from housebrain_core.house.schema import Bounds, Door, Level, Room
 
 Findings = list[str] | None

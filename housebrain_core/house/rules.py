@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from housebrain_core.house import room_rules
-from housebrain_core.house.measures import NBC, Case, is_number, values_of
+from housebrain_core.house.json_text import is_number
+from housebrain_core.house.measures import NBC, Case, values_of
 from housebrain_core.house.room_rules import Findings, name_levels, name_rooms
 from housebrain_core.house.schema import HouseBrief, HouseDesign
 
