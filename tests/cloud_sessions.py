@@ -21,7 +21,7 @@ from conftest import skip_without_index
 
 TESTS = Path(__file__).parent
 RENDERED = TESTS.parent / "notebooks" / "rendered"
-ABSENT = ("bitsandbytes", "json-repair", "llguidance", "loky", "papermill", "jupytext", "pytest", "housebrain")
+ABSENT = ("bitsandbytes", "housebrain", "json-repair", "llguidance", "loky", "papermill")
 """What this project uses or is, and neither image has."""
 TINY = {
     "split_id": 2,

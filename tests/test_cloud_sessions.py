@@ -194,9 +194,10 @@ def test_two_processes_train_from_the_bundle_where_the_package_is_not_installed(
     assert run["hardware"]["gpus"] == 2
 
 
-def test_without_a_gpu_the_last_output_says_where_to_choose_one(session):
+def test_without_a_gpu_the_last_output_says_where_to_choose_one(session, splits):
     if shutil.which("nvidia-smi"):
         pytest.skip("this machine has a GPU")
+    session.add_bundle(splits / "split_02.zip")
     fine, printed, last = session.run(require_gpu=True)
     menu = {"kaggle": 'Session options > Accelerator > "GPU T4 x2"', "colab": "Runtime > Change runtime type > T4 GPU"}
     assert not fine and f"there is no GPU. {'In the panel on the right: ' * (session.platform == 'kaggle')}" in last
