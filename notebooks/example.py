@@ -103,7 +103,8 @@ merged = merge_adapters(MergeConfig(models=adapters, output="models/housebrain-m
 # %% [markdown]
 # ## Evaluate
 #
-# The same briefs for every model. The reference's own score stands beside them, because references break rules too.
+# The same briefs for every model; `tiny-...` is the base model alone. The reference's own score stands beside them,
+# because references break rules too.
 
 # %%
 from housebrain_core import EvaluateConfig
