@@ -1,7 +1,7 @@
 """The settings of every stage: typed, each field with its meaning and unit, all problems reported at once."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -87,7 +87,7 @@ class PlanConfig(Settings):
     """A rate that a run has printed; replaces the range estimated from the GPU."""
 
     @model_validator(mode="after")
-    def _check_use(self):
+    def _check_use(self) -> Self:
         refuse_idle(self, {"row_length": (not self.tokens_per_second, "a given --tokens-per-second has it in it")})
         return self
 
@@ -160,7 +160,7 @@ class MergeConfig(Settings):
     """Replace an output folder that an earlier merge wrote."""
 
     @model_validator(mode="after")
-    def _check_together(self):
+    def _check_together(self) -> Self:
         searched = self.strategy in ("greedy", "search") or self.scale == "auto"
         validated, compared = self.run_validation or searched, self.compare and not self.into_base
         problem = ""
@@ -211,7 +211,7 @@ class EvaluateConfig(Settings):
     """Seed of the answers at temperature 1."""
 
     @model_validator(mode="after")
-    def _check_use(self):
+    def _check_use(self) -> Self:
         refuse_idle(self, {"seed": (self.sampled > 0, "it is for answers at temperature 1, and --sampled is 0")})
         return self
 

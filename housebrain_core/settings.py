@@ -1,7 +1,8 @@
 """What all settings share, and those of training, which travel with the cloud notebooks."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -20,13 +21,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
     @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs):
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         """Tells messages which of the settings are switches, so that a notebook reads `overwrite = True`."""
         SWITCHES.update(name for name, field in cls.model_fields.items() if field.annotation is bool)
 
     @model_validator(mode="wrap")
     @classmethod
-    def _explain(cls, values, handler):
+    def _explain(cls, values: Any, handler: Callable[[Any], Self]) -> Self:
         try:
             return handler(values)
         except ValidationError as error:

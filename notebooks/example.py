@@ -64,7 +64,7 @@ for part in summary.parts:
     )
     result = HouseBrainFineTuner(config, report=lambda line: None).train()
     results[part.adapter] = result
-    print(f"{part['adapter']}: {result.steps} steps, {result.tokens:,} tokens, {result.why_it_ended}")
+    print(f"{part.adapter}: {result.steps} steps, {result.tokens:,} tokens, {result.why_it_ended}")
 
 # %% [markdown]
 # The loss falls steeply while a model learns the form of a design, then slowly while it learns what is in it.
@@ -103,7 +103,8 @@ merged = merge_adapters(MergeConfig(models=adapters, output="models/housebrain-m
 # %% [markdown]
 # ## Evaluate
 #
-# The same briefs for every model. The reference's own score stands beside them, because references break rules too.
+# The same briefs for every model; `tiny-...` is the base model alone. The reference's own score stands beside them,
+# because references break rules too.
 
 # %%
 from housebrain_core import EvaluateConfig

@@ -1,6 +1,7 @@
 """What every rendered notebook has to keep: one function per promise, each giving the problems that it finds."""
 
 import ast
+import functools
 import io
 import re
 import subprocess
@@ -48,6 +49,12 @@ def find_cell(notebook):
     return next(cell for cell in code_cells(notebook) if "code_sha256 =" in cell.source)
 
 
+@functools.cache
+def find_source(platform: str) -> str:
+    """The source of the cell that finds the bundle."""
+    return find_cell(train_notebook(platform)).source
+
+
 def run_find_cell(platform: str, monkeypatch, folder: Path, **settings) -> dict:
     """Runs the shipped cell that finds the bundle, in this process, as a session whose machine is a folder would.
 
@@ -69,7 +76,7 @@ def run_find_cell(platform: str, monkeypatch, folder: Path, **settings) -> dict:
         session.setenv("HOME", str(folder / "home"))
         session.setattr(sys, "modules", dict(sys.modules))
         session.setattr(sys, "path", list(sys.path))
-        exec(find_cell(train_notebook(platform)).source, variables)
+        exec(find_source(platform), variables)
         variables["modules"] = set(sys.modules)
         variables["import_path"] = list(sys.path)
     return variables

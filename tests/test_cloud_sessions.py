@@ -185,12 +185,13 @@ def find_member(archive: Path, name: str) -> int:
 
 @pytest.mark.xdist_group("kaggle")
 @pytest.mark.parametrize("rehearsed", ["kaggle"], indirect=True)
-def test_two_processes_train_from_the_bundle_where_the_package_is_not_installed(session, splits):
+def test_two_processes_train_stop_and_resume_from_the_bundle_where_the_package_is_not_installed(session, splits):
     session.add_bundle(splits / "split_02.zip")
-    fine, printed, last = session.run(gpus=2, max_steps=2)
+    fine, printed, last = session.run(gpus=2, rehearsal=True)
     assert fine, last
-    assert "max_steps done at step 2 of 2" in printed and "Done." in last
-    run = json.loads((session.home / "hb-kaggle-02" / "run.json").read_text())
+    assert "stopped by SIGTERM at step 11 of 20" in printed and "resuming from checkpoint-11" in printed
+    assert "max_steps done at step 20 of 20" in printed and "rehearsal went well" in last
+    run = json.loads((session.home / "hb-kaggle-02-rehearsal" / "run.json").read_text())
     assert run["hardware"]["gpus"] == 2
 
 

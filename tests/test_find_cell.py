@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from notebook_checks import CLOUD, find_cell, run_find_cell, train_notebook
+from notebook_checks import CLOUD, find_source, run_find_cell
 from test_rooms import find_python
 
 from housebrain_core.splits.source_files import hash_source, read_source
@@ -94,7 +94,7 @@ def test_it_runs_in_the_images_versions_of_python_with_nothing_installed(version
         pytest.skip(f"no Python {version} found")
     shutil.copy(bundle, tmp_path)
     script = tmp_path / "cell.py"
-    source = find_cell(train_notebook("colab")).source
+    source = find_source("colab")
     script.write_text(f'bundle = ""\ndrive_folder = ""\n{source}\nprint(folder)\n')
     environment = {"HOME": str(tmp_path / "home"), "PATH": os.environ["PATH"], "LC_ALL": "C"}
     done = subprocess.run(

@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,8 +113,8 @@ def test_a_public_function_documents_its_arguments_results_and_errors(name):
     if inspect.isfunction(function):
         assert signature.return_annotation is not inspect.Signature.empty
         assert ("Returns:" in text) == (signature.return_annotation is not None)
-        raised = any(isinstance(node, ast.Raise) for node in ast.walk(ast.parse(inspect.getsource(function).strip())))
-        assert "Raises:" in text or not raised
+        nodes = ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function))))
+        assert "Raises:" in text or not any(isinstance(node, ast.Raise) for node in nodes)
 
 
 @pytest.mark.parametrize("name", housebrain_core.PUBLIC["config"])

@@ -37,6 +37,10 @@ save_file({str(k): v.contiguous().clone() for k, v in tensors.items()}, target, 
 def convert_adapters(config: ConvertConfig, report: Callable[[str], None] = print) -> None:
     """Writes adapter_model.safetensors beside adapter_model.bin, which stays and is never read again.
 
+    Args:
+        config: folders, and the limits of the process that reads them.
+        report: gets a line for each folder.
+
     Raises:
         AdapterError: there is none, the result is there already, it needs more than its limits, is no table of
             tensors, or what it holds is no adapter that could be merged; nothing is written then.

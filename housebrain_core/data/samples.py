@@ -85,6 +85,9 @@ def read_samples(source: Path | str, part: Part, log: ReadLog | None = None) -> 
         part: which part.
         log: takes note of bad samples; without it the first bad one raises.
 
+    Returns:
+        Samples: dictionaries with `id`, `input`, `output` and `metadata`.
+
     Raises:
         DataError: there is no dataset at `source`, or a sample is bad and no log was given.
     """

@@ -27,7 +27,7 @@ def tabulate_models(result: Evaluation) -> Table:
     Args:
         result: of `evaluate_models`.
     """
-    rows = [("reference", "", "", "", "", "", percent(result.reference.rule_score))]
+    rows: list[tuple[str, ...]] = [("reference", "", "", "", "", "", percent(result.reference.rule_score))]
     for name, model in result.models.items():
         above = "-" if model.loss_above_floor is None else f"{model.loss_above_floor:+.4f}"
         shares = (model.rates.strict_parse, model.rates.repaired_parse, model.rates.schema_valid, model.rule_score)

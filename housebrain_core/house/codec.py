@@ -73,7 +73,14 @@ def write_completion(brief: Any, design: Any) -> str:
 
 
 def read_prompt(prompt: str) -> dict:
-    """The brief that `write_prompt` wrote."""
+    """The brief of a prompt.
+
+    Args:
+        prompt: as `write_prompt` or `encode` wrote it.
+
+    Returns:
+        The brief, equal to the one that was written.
+    """
     short = json.loads(prompt)
     return short["brief"] if list(short) == ["brief"] else expand_brief(short)
 
@@ -84,6 +91,9 @@ def decode(brief: dict, completion: str) -> dict:
     Args:
         brief: the brief that the completion answers.
         completion: text written by `encode`, or by a model.
+
+    Returns:
+        The design, as the dataset has it.
 
     Raises:
         StrictJSONError: the text is not one JSON object.

@@ -112,6 +112,9 @@ class StrictJSONError(HouseBrainError, ValueError):
 def strict_json_parse(text: str) -> dict:
     """Reads one JSON object (RFC 8259) and nothing else: no fence, no prose, no repair.
 
+    Args:
+        text: what a model wrote, say.
+
     Returns:
         The object.
 
@@ -205,7 +208,7 @@ def _depth(bare: str) -> int:
     return bare.count("{") + bare.count("[") - bare.count("}") - bare.count("]")
 
 
-def _classify(text: str, error: json.JSONDecodeError) -> str:
+def _classify(text: str, error: json.JSONDecodeError) -> str:  # noqa: C901, PLR0911 - one line a kind of failure
     """Why text is not JSON, from its shape and the place where the decoder stopped."""
     if "{" not in text:
         return "no_json"

@@ -14,8 +14,7 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field,
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
-ABSENT: Any = None
-"""Default of a field that may be left out, but may not be null."""
+ABSENT: Any = None  # default of a field that may be left out and may not be null
 
 
 class Tolerant(BaseModel):

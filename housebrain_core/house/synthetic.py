@@ -83,7 +83,14 @@ def make_other_layouts(count: int, seed: int) -> Iterator[dict]:
 
 
 def write_dataset(folder: Path, train: int, validation: int, seed: int = 7) -> None:
-    """Writes generated samples as a dataset folder: train/*.json and validation/*.json, one sample each."""
+    """Writes generated samples as a dataset folder: train/*.json and validation/*.json, one sample each.
+
+    Args:
+        folder: made if it does not exist.
+        train: training samples.
+        validation: validation samples.
+        seed: the same seed gives the same samples.
+    """
     for part, count, part_seed in (("train", train, seed), ("validation", validation, seed + 1)):
         (folder / part).mkdir(parents=True, exist_ok=True)
         for sample in make_samples(count, part_seed):

@@ -1,6 +1,7 @@
 """How answers are generated, and how an answer is read: as a design, or as an error that says why not."""
 
 import re
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -60,6 +61,17 @@ class SamplingProcessor(LogitsProcessor):
         scores = scores.float() / self.temperature
         noise = [torch.empty_like(scores[0]).exponential_(generator=dice) for dice in self.dice]
         return scores - torch.stack(noise).clamp_min(1e-30).log()
+
+
+def in_order(
+    batches: Iterable[Batch], count: int, advance: Callable[[Batch], None] = lambda batch: None
+) -> list[Answered]:
+    """The answers of batches in the order of their briefs; `advance` is called after each batch."""
+    answers = {}
+    for batch in batches:
+        answers |= dict(zip(batch.indices, batch.answers, strict=True))
+        advance(batch)
+    return [answers[index] for index in range(count)]
 
 
 def read_answer(brief: dict, answer: Answered) -> dict[str, Any]:

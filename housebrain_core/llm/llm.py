@@ -15,7 +15,7 @@ from transformers import GenerationConfig, LogitsProcessorList
 from housebrain_core.adapters.adapter import CONFIG, read_adapter
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec
-from housebrain_core.house.briefs import SANITY_BRIEF, check_brief, check_briefs
+from housebrain_core.house.briefs import check_brief, check_briefs
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.json_text import strict_json_parse  # noqa: F401 - the guide's import path
 from housebrain_core.house.schema import HouseBrief, HouseDesign
@@ -27,11 +27,12 @@ from housebrain_core.llm.decoding import (
     Decoding,
     SamplingProcessor,
     design_or_error,
+    in_order,
     lacks_budget,
     read_answer,
 )
 from housebrain_core.llm.losses import Losses
-from housebrain_core.train.base_models import find_trained_base, is_same_base, resolve_base
+from housebrain_core.train.base_models import find_recorded_base, find_trained_base, is_same_base, resolve_base
 from housebrain_core.train.model import load_base, load_tokenizer
 from housebrain_core.train.packing import PackedRows, collate_row, completion_losses, tokenise
 
@@ -63,18 +64,19 @@ class HouseBrainLLM:
         if not folder.is_dir():
             what = "a zip: unpack it first" if folder.is_file() else "there is no such folder"
             raise ConfigError(f"model_path = {str(model_path)!r}: {what}.")
-        self.name, self.weights = folder.name, ""  # sha256 of the adapter in use
+        self.name = folder.name
+        self.weights = ""  # sha256 of the adapter in use
         adapter = read_adapter(folder, accept_plain=True) if (folder / CONFIG).is_file() else None
         if adapter:
             trained_on = f"{folder} was trained on {adapter.base_model} at {adapter.revision}"
-            source = base_model or find_base(adapter.base_model)
+            source = base_model or find_recorded_base(adapter.base_model)
             self.base = find_trained_base(source, adapter.revision, adapter.base_content, trained_on)
         else:
             self.base = resolve_base(base_model or str(folder))
-        self.load_in_4bit = four_bit = adapter.trained_in_4bit if adapter else load_in_4bit
+        self.load_in_4bit = adapter.trained_in_4bit if adapter else load_in_4bit
         self.tokenizer = load_tokenizer(self.base)
         self.tokenizer.padding_side = "left"
-        self.model: Any = load_base(self.base, four_bit, report).eval()
+        self.model: Any = load_base(self.base, self.load_in_4bit, report).eval()
         self.model.generation_config = GenerationConfig()  # a model's own penalties and sampling stay out
         with torch.no_grad():  # bitsandbytes lays 4-bit weights out at the first pass; what comes first must not matter
             self.model(input_ids=torch.tensor([[self.tokenizer.eos_token_id]], device=self.model.device))
@@ -84,15 +86,30 @@ class HouseBrainLLM:
         self.model.eval()
 
     def can_use(self, folder: Path) -> bool:
-        """Whether an adapter belongs on the base model as it is loaded."""
+        """Whether an adapter belongs on the base model as it is loaded.
+
+        Args:
+            folder: of the adapter.
+
+        Returns:
+            True where base model, its content and its quantisation are those of its training.
+        """
         adapter = read_adapter(folder, accept_plain=True)
         fits = adapter.revision is not None and is_same_base(self.base, adapter.revision, adapter.base_content)
         return fits and adapter.trained_in_4bit == self.load_in_4bit
 
     def use(self, folder: Path | None) -> None:
-        """Switches to another adapter of the same base model, or to the base model alone; the base stays loaded."""
+        """Switches to another adapter of the same base model, or to the base model alone; the base stays loaded.
+
+        Args:
+            folder: of the adapter; None for the base model alone.
+
+        Raises:
+            ConfigError: the adapter was trained on another base model.
+        """
         if folder is None:
-            self.name, self.weights = "base", ""
+            self.name = "base"
+            self.weights = ""
             if self._adapters:
                 self.model.base_model.disable_adapter_layers()
             return
@@ -107,7 +124,8 @@ class HouseBrainLLM:
         self._adapters.setdefault(folder.resolve(), number)
         self.model.base_model.enable_adapter_layers()
         self.model.set_adapter(self._adapters[folder.resolve()])
-        self.name, self.weights = folder.name, adapter.sha256
+        self.name = folder.name
+        self.weights = adapter.sha256
         self.model.eval()
 
     def generate_design(
@@ -119,6 +137,9 @@ class HouseBrainLLM:
             brief: see schema.HouseBrief; feet and square feet.
             max_new_tokens: tokens at most.
             constrained: allow only tokens that keep the answer a design (extra `constrained`).
+
+        Returns:
+            The design, in feet and square feet.
 
         Raises:
             DataError: the brief is not one; all its problems at once.
@@ -156,13 +177,10 @@ class HouseBrainLLM:
             raise DataError("these briefs cannot be used:\n  " + "\n  ".join(problems))
         checked = [brief.plain for brief in usable]
         decoding = Decoding(batch_size, max_new_tokens, constrained)
-        answers: list[Answered] = [Answered("", 0, False)] * len(checked)
         with Progress(console=Console(stderr=True), disable=not progress) as bar:
             task = bar.add_task(self.name, total=len(checked))
-            for batch in self.answer_batches(checked, decoding):
-                for index, answer in zip(batch.indices, batch.answers, strict=True):
-                    answers[index] = answer
-                bar.advance(task, len(batch.indices))
+            batches = self.answer_batches(checked, decoding)
+            answers = in_order(batches, len(checked), lambda batch: bar.advance(task, len(batch.indices)))
         return [design_or_error(brief, answer) for brief, answer in zip(checked, answers, strict=True)]
 
     def answer(
@@ -173,12 +191,20 @@ class HouseBrainLLM:
         report: Callable[[str], None] = lambda line: None,
         constrained: bool = False,
     ) -> list[Answered]:
-        """Greedy answers for many checked briefs, in their order."""
-        answers: list[Answered] = [Answered("", 0, False)] * len(briefs)
-        for batch in self.answer_batches(briefs, Decoding(batch_size, max_new_tokens, constrained), report=report):
-            for index, answer in zip(batch.indices, batch.answers, strict=True):
-                answers[index] = answer
-        return answers
+        """Greedy answers for many checked briefs, as texts.
+
+        Args:
+            briefs: checked ones.
+            batch_size: answers at once.
+            max_new_tokens: tokens at most per answer.
+            report: gets a line of progress every ten seconds.
+            constrained: as for `generate_design`.
+
+        Returns:
+            The answers, in the order of the briefs.
+        """
+        decoding = Decoding(batch_size, max_new_tokens, constrained)
+        return in_order(self.answer_batches(briefs, decoding, report=report), len(briefs))
 
     @torch.no_grad()
     def answer_batches(
@@ -195,12 +221,16 @@ class HouseBrainLLM:
             decoding: how.
             done: numbers of briefs whose answers are known; a batch is left out when all of its are.
             report: gets a line of progress every ten seconds.
+
+        Returns:
+            The batches as they are done, the shortest prompts first.
         """
         prompts = [codec.write_prompt(brief) for brief in briefs]
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         batches = [order[start : start + decoding.batch_size] for start in range(0, len(order), decoding.batch_size)]
         batches = [batch for batch in batches if not all(index in done for index in batch)]
-        finished, total = 0, sum(map(len, batches))
+        total = sum(map(len, batches))
+        finished = 0
         started = reported = time.monotonic()
         for batch in batches:
             begun = time.monotonic()
@@ -245,7 +275,14 @@ class HouseBrainLLM:
 
     @torch.no_grad()
     def losses(self, examples: Iterable[codec.Example]) -> Losses:
-        """Loss of each known completion, in the order of the examples."""
+        """Loss of each known completion.
+
+        Args:
+            examples: prompts and completions.
+
+        Returns:
+            Nats and learned tokens of each completion, in the order of the examples.
+        """
         examples = list(examples)
         columns = {name: [getattr(e, name) for e in examples] for name in ("prompt", "completion")}
         rows = PackedRows(
@@ -261,21 +298,3 @@ class HouseBrainLLM:
                 losses.nats[members[owner]] += loss
                 losses.tokens[members[owner]] += 1
         return losses
-
-
-def check_sanity(llm: HouseBrainLLM) -> str:
-    """Generates a design for the guide's own brief and says how its answer parsed: "ok", or the kind of failure."""
-    try:
-        llm.generate_design(SANITY_BRIEF)
-    except DesignError as error:
-        return error.kind
-    return "ok"
-
-
-def find_base(name: str) -> str:
-    """Where a recorded base model is on this machine: the demo's tiny one by its recipe, any other by its name."""
-    if name.startswith("tiny-"):
-        from housebrain_core.train.tiny import cache_folder
-
-        return str(cache_folder() / name)
-    return name

@@ -18,7 +18,8 @@ from housebrain_core.adapters.adapter import Adapter
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.house.codec import Example
-from housebrain_core.llm.llm import HouseBrainLLM, check_sanity
+from housebrain_core.llm.generate import check_sanity
+from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.llm.losses import Difference, Losses, compare_losses
 from housebrain_core.manifests import seal
 from housebrain_core.merge.compute import Pair, Recipe, compute_merge

@@ -193,6 +193,9 @@ def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]
         data: a splits folder (its common validation sample), a bundle, any dataset, or its validation part alone.
         limit: samples at most.
 
+    Returns:
+        At most so many, in the order of the data.
+
     Raises:
         DataError: there are none.
     """

@@ -77,6 +77,15 @@ def resolve_base(name: str, revision: str | None = None) -> Base:
         ) from None
 
 
+def find_recorded_base(name: str) -> str:
+    """Where a recorded base model is on this machine: the demo's tiny one by its recipe, any other by its name."""
+    if name.startswith("tiny-"):
+        from housebrain_core.train.tiny import cache_folder
+
+        return str(cache_folder() / name)
+    return name
+
+
 def find_trained_base(source: str, revision: str | None, content: str | None, trained_on: str) -> Base:
     """The base model that an adapter was trained on, wherever a person has it: contents decide, else the commit.
 

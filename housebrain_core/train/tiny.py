@@ -49,6 +49,9 @@ def tiny_base(recipe: TinyRecipe | None = None, report: Callable[[str], None] = 
     Args:
         recipe: another recipe than the demo's.
         report: gets a line of progress every few seconds.
+
+    Returns:
+        The folder, in the cache (HOUSEBRAIN_CACHE, or .cache/housebrain in the home folder).
     """
     recipe = recipe or TinyRecipe()
     cache = cache_folder()

@@ -19,6 +19,7 @@ from housebrain_core.llm import losses
 from housebrain_core.llm.decoding import Answered
 from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.llm.losses import Losses
+from housebrain_core.outputs import lock_output
 
 
 def settings(folder, adapters, splits, base, **changes):
@@ -261,3 +262,10 @@ def test_quantising_a_base_that_adapters_bring_is_refused_and_writes_nothing(ada
     with pytest.raises(ConfigError, match="load_in_4bit would do nothing"):
         run(settings(tmp_path, adapters, splits, base, load_in_4bit=True))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_second_evaluation_into_one_file_is_refused_and_writes_nothing(adapters, splits, base, tmp_path):
+    config = settings(tmp_path, adapters, splits, base)
+    with lock_output(config.output), pytest.raises(ConfigError, match=r"another process is writing .*evaluation\.json"):
+        run(config)
+    assert not list(tmp_path.glob("[!.]*"))

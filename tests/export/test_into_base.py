@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM
 
 from housebrain_core.errors import ConfigError, HouseBrainError
 from housebrain_core.export import into_base
-from housebrain_core.llm.llm import HouseBrainLLM, check_sanity
+from housebrain_core.llm.generate import check_sanity
+from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.manifests import check_files, read_manifest
 
 INDEX = "model.safetensors.index.json"

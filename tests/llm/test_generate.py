@@ -15,6 +15,7 @@ from housebrain_core.house.codec import DesignError
 from housebrain_core.llm import generate
 from housebrain_core.llm.constrained import safe_limit
 from housebrain_core.llm.llm import HouseBrainLLM
+from housebrain_core.outputs import lock_output
 
 pytest.importorskip("llguidance", reason="the extra `constrained` is not installed")
 
@@ -181,3 +182,11 @@ def test_doubts_about_a_brief_are_said_before_the_model_is_loaded(samples, tmp_p
         generate.generate_designs(missing, lines.append)
     assert "brief 1: basicDetails.bedrooms = 19, but roomBreakdown has" in lines[0]
     assert len(lines) == 11 and lines[-1].endswith(" doubts more")
+
+
+def test_a_second_run_into_one_file_is_refused_before_a_model_is_loaded(adapters, base, many, tmp_path, monkeypatch):
+    monkeypatch.delattr("housebrain_core.llm.generate.HouseBrainLLM")
+    config = settings(adapters, base, many, output=tmp_path / "out.jsonl")
+    with lock_output(config.output), pytest.raises(ConfigError, match=r"another process is writing .*out\.jsonl"):
+        generate.generate_designs(config, silent)
+    assert not config.output.exists()

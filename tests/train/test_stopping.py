@@ -97,11 +97,14 @@ def test_float16_steps_that_are_skipped_now_and_then_are_routine():
 
 
 def test_a_scaler_that_falls_in_every_step_stops_with_advice_long_before_it_is_zero():
-    watch, optimizer = StopOnGarbage(), Optimizer()
-    with pytest.raises(TrainingError, match="scaler fell to 64.0 at step 7.*learning rate"):
+    def fall() -> None:
+        watch, optimizer = StopOnGarbage(), Optimizer()
         while optimizer.scale:
             watch.on_step_end(None, State, None, optimizer=optimizer)
             optimizer.scale /= 2
+
+    with pytest.raises(TrainingError, match="scaler fell to 64.0 at step 7.*learning rate"):
+        fall()
 
 
 def test_the_bundles_floor_ends_a_run_and_full_epochs_does_not_ask(splits, base, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import CheckpointError
 from housebrain_core.manifests import sha256_of
 from housebrain_core.train import trainer, training
+from housebrain_core.train.base_models import resolve_base
 from housebrain_core.train.tuner import HouseBrainFineTuner
 
 
@@ -38,6 +39,9 @@ def test_the_adapter_folder_has_what_the_next_stages_read(adapters, base):
     assert names >= {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "README.md", "run.json",
                      "trainer_state.json", "manifest.json"}  # fmt: skip
     run = json.loads((folder / "run.json").read_text())
+    assert run["base"]["content"] == run["base"]["revision"] == resolve_base(str(base)).content
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    assert tokenizer["tokenizer_class"] == "PreTrainedTokenizerFast", "a class that other tools know"
     assert run["finished"] and run["steps"] == 6 and run["refused"] == 0 and run["samples"] == 16
     assert run["validation_loss"] > 0 and run["tokens"] > 0
     config = json.loads((folder / "adapter_config.json").read_text())
