@@ -239,7 +239,8 @@ class Training:
         trainer.state.save_to_json(str(output / "trainer_state.json"))
         write_atomically(output / FILE, to_json(run.to_dict()))
         write_atomically(output / "README.md", adapter_card(run))
-        seal(output, "adapter", finished=run.finished, fingerprint=trainer.fingerprint)
+        plan = {"leg": run.leg, "legs": run.legs, "parent_sha256": run.parent_sha256}
+        seal(output, "adapter", finished=run.finished, fingerprint=trainer.fingerprint, **plan)
         if run.finished:
             prune_checkpoints(output, keep=1)
 
