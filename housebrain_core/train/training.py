@@ -193,7 +193,7 @@ class Training:
     def _describe_run(self, trainer: RowTrainer, samples: Tokenised) -> Run:
         """The record of the run so far; measures the validation loss."""
         state = trainer.state
-        log = state.log_history
+        log: list[Any] = state.log_history
         finished = state.global_step >= trainer.schedule.end
         curve = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
         steps_saved = state.max_steps - state.global_step if finished else 0
