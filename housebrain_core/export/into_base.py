@@ -106,7 +106,8 @@ def _write_model(config: MergeConfig, adapters: list[Adapter], staging: Path, re
         report("WARNING: float16 rounds off more than a tenth of an update; serving base and adapter apart keeps it.")
     write_atomically(staging / "merge.json", to_json(result.to_dict()))
     write_atomically(staging / "README.md", describe_full_model(result))
-    seal(staging, "model", merged_from=[adapter.sha256 for adapter in adapters], base=asdict(result.base))
+    merged_from = [adapter.sha256 for adapter in adapters]
+    seal(staging, "model", merged_from=merged_from, base=asdict(result.base), **result.plan)
     return result
 
 

@@ -189,7 +189,7 @@ class Training:
     def _describe_run(self, trainer: RowTrainer, samples: Tokenised) -> Run:
         """The record of the run so far; measures the validation loss."""
         state = trainer.state
-        log = state.log_history
+        log: list[Any] = state.log_history
         finished = state.global_step >= trainer.schedule.end
         curve = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
         steps_saved = state.max_steps - state.global_step if finished else 0
@@ -235,7 +235,8 @@ class Training:
         trainer.state.save_to_json(str(output / "trainer_state.json"))
         write_atomically(output / FILE, to_json(run.to_dict()))
         write_atomically(output / "README.md", adapter_card(run))
-        seal(output, "adapter", finished=run.finished, fingerprint=trainer.fingerprint)
+        plan = {"leg": run.leg, "legs": run.legs, "parent_sha256": run.parent_sha256}
+        seal(output, "adapter", finished=run.finished, fingerprint=trainer.fingerprint, **plan)
         if run.finished:
             prune_checkpoints(output, keep=1)
 
