@@ -1,10 +1,9 @@
 """Whether a brief can be used, with all its problems at once, and the one form in which models are given it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from housebrain_core.errors import DataError
 from housebrain_core.house.brief_text import BEDROOMS
@@ -124,7 +123,7 @@ def find_doubts(checked: HouseBrief) -> list[str]:
     return doubts
 
 
-def _describe(brief: Any, problem: ErrorDetails) -> str:
+def _describe(brief: Any, problem: Mapping[str, Any]) -> str:
     """A problem that pydantic found, with the value, its unit, and what was expected."""
     path = ".".join(map(str, problem["loc"])) or "brief"
     if problem["type"] == "missing":
