@@ -34,7 +34,7 @@ class CheckedBrief(NamedTuple):
     """What is possible in it but seldom meant, a line each."""
 
 
-def check_brief(brief: dict | HouseBrief) -> dict[str, Any]:
+def check_brief(brief: dict[str, Any] | HouseBrief) -> dict[str, Any]:
     """A brief as plain JSON values, after all of it was checked.
 
     Args:
