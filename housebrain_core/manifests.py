@@ -11,6 +11,8 @@ from housebrain_core import __version__
 from housebrain_core.errors import DataError
 
 MANIFEST = "manifest.json"
+FORMAT = 2
+"""Version of manifests. 0.1.0 wrote them without one, which counts as format 1; bundles count their own."""
 
 
 def sha256_of(data: Path | bytes) -> str:
@@ -51,12 +53,22 @@ def to_json(value: Any) -> str:
     return json.dumps(value, indent=1, sort_keys=True, default=str) + "\n"
 
 
-def seal(folder: Path, kind: str, names: list[str] | None = None, known: dict | None = None, **about: Any) -> dict:
-    """Writes a manifest, last and by rename, of all files at the top but hidden ones, or `names`, `known` unread."""
+def seal(folder: Path, kind: str, names: list[str] | None = None, **about: Any) -> dict[str, Any]:
+    """Writes the manifest of a folder, last and by rename.
+
+    Args:
+        folder: holds all that it will hold.
+        kind: what it is, such as adapter.
+        names: the files that are listed; all at the top but hidden ones when None.
+        about: what else the manifest says; the version of the format unless it says its own.
+
+    Returns:
+        The manifest.
+    """
     if names is None:
         names = [path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
-    files = {name: (known or {}).get(name) or describe_file(folder / name) for name in sorted({*names} - {MANIFEST})}
-    manifest = {"kind": kind, "housebrain": __version__, **about, "files": files}
+    files = {name: describe_file(folder / name) for name in sorted({*names} - {MANIFEST})}
+    manifest = {"kind": kind, "format": FORMAT, "housebrain": __version__, **about, "files": files}
     write_atomically(folder / MANIFEST, to_json(manifest))
     return manifest
 

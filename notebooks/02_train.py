@@ -89,7 +89,7 @@ if drive_folder and not (place.exists() if bundle else any(place.glob("split_*")
 paths = [place, *place.glob("split_*"), *place.glob(f"drive/MyDrive/{drive_folder}/split_*")]
 
 # %% tags=["continues", "kaggle", "colab"]
-found = {}
+candidates = {}
 for path in paths:
     try:
         while path.is_file() and not zipfile.is_zipfile(path) and time.time() - path.stat().st_mtime < 60:
@@ -97,12 +97,12 @@ for path in paths:
         top = zipfile.Path(path) if path.is_file() else path
         manifest = max((one / "manifest.json" for one in [top, *top.iterdir()]), key=lambda one: one.is_file())
         files = {name: (manifest.parent / name).open().read(10**6) for name in json.loads(manifest.read_text())["code"]}
-        found[f"{path}: code {hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()}"] = files
+        candidates[f"{path}: code {hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()}"] = files
     except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.error, zipfile.zlib.error) as bad:
-        found[f"{path}: no whole bundle of this version ({bad!r})"] = {}
-code = next((files for name, files in found.items() if name.endswith(f": code {code_sha256}")), {})
+        candidates[f"{path}: no whole bundle of this version ({bad!r})"] = {}
+code = next((files for name, files in candidates.items() if name.endswith(f": code {code_sha256}")), {})
 if not code:
-    raise BundleError("\n".join([f"{click} Here is:", *found, *map(str, place.glob("*"))]))
+    raise BundleError("\n".join([f"{click} Here is:", *candidates, *map(str, place.glob("*"))]))
 folder = Path.home() / f".housebrain_{code_sha256[:12]}_{time.time_ns()}"
 for name, text in code.items():
     (folder / name).parent.mkdir(parents=True, exist_ok=True)

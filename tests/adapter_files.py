@@ -1,6 +1,7 @@
 """Adapter folders written by hand, byte by byte where a test needs it, for the tests of untrusted adapters."""
 
 import json
+import shutil
 import struct
 import zipfile
 from pathlib import Path
@@ -88,3 +89,13 @@ def reseal(folder) -> None:
     }
     (folder / "manifest.json").unlink()
     seal(folder, "adapter", **about)
+
+
+def as_trained_from_hub(source: Path, folder: Path, commit: str, **base) -> Path:
+    """A copy of a trained adapter, as if its base had been some/base at a commit of the Hub."""
+    shutil.copytree(source, folder)
+    run = json.loads((folder / "run.json").read_text())
+    run["base"] |= {"name": "some/base", "revision": commit, **base}
+    (folder / "run.json").write_text(json.dumps(run))
+    change_config(folder, base_model_name_or_path="some/base", revision=commit)
+    return folder

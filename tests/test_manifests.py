@@ -23,7 +23,7 @@ def test_a_sealed_folder_lists_its_files_with_size_and_sha256_and_not_hidden_one
     (tmp_path / ".hidden").write_text("x")
     seal(tmp_path, "thing", answer=42)
     manifest = read_manifest(tmp_path, "thing")
-    assert manifest["answer"] == 42 and manifest["housebrain"] == __version__
+    assert manifest["answer"] == 42 and manifest["housebrain"] == __version__ and manifest["format"] == 2
     assert list(manifest["files"]) == ["a.txt", "b.txt"]
     assert manifest["files"]["a.txt"] == {"sha256": hashlib.sha256(b"one").hexdigest(), "size": 3}
     check_files(tmp_path, manifest)

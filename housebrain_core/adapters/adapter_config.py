@@ -1,7 +1,7 @@
 """adapter_config.json as untrusted data: the factor of B @ A in every module, and what cannot be merged exactly.
 
-PEFT has many options that change what an adapter means. Known harmless ones are passed over, known harmful ones
-are refused with the reason, and one that this version does not know is refused as soon as it is set.
+PEFT has many options that change what an adapter means. Harmless ones are listed and passed over, harmful ones are
+listed with the reason why they are refused, and one that is in neither list is refused as soon as it is set.
 """
 
 import math
@@ -62,7 +62,7 @@ def check_config(config: dict[str, Any]) -> list[str]:
     if config.get("bias", "none") != "none":
         problems.append(f"bias={_show(config['bias'])}: bias terms are not part of the update B @ A")
     init = config.get("init_lora_weights")
-    if not any(init is known or (isinstance(init, str) and init == known) for known in HARMLESS_INITS):
+    if not any(init is value or (isinstance(init, str) and init == value) for value in HARMLESS_INITS):
         problems.append(f"init_lora_weights={_show(init)}: it may change the base model, so the update is not B @ A")
     if type(config.get("use_rslora", False)) is not bool:
         problems.append(f"use_rslora={_show(config['use_rslora'])}: expected true or false")

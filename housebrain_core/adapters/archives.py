@@ -86,16 +86,16 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> dict[str, zipf
     problems += [f"{m.filename!r} is encrypted" for m in members if m.flag_bits & 1]
     homes = {PurePosixPath(name).parent for name in names if PurePosixPath(name).name == CONFIG}
     homes = {home for home in homes if not any(re.fullmatch(r"checkpoint-\d+|invalid", part) for part in home.parts)}
-    own = {PurePosixPath(m.filename).name: m for m in members if PurePosixPath(m.filename).parent in homes}
-    own = {name: member for name, member in own.items() if name in SIZE_LIMITS}
-    for name, member in own.items():
+    inside = {PurePosixPath(m.filename).name: m for m in members if PurePosixPath(m.filename).parent in homes}
+    wanted = {name: member for name, member in inside.items() if name in SIZE_LIMITS}
+    for name, member in wanted.items():
         if member.file_size > min(SIZE_LIMITS[name], RATIO_LIMIT * (member.compress_size + 1000)):
             problems.append(f"{name} would unpack from {member.compress_size} to {member.file_size} bytes")
     if len(homes) != 1:
         problems.append(f"{len(homes)} folders in it have an {CONFIG}; expected one")
     if problems:
         raise AdapterError(f"{path} is not unpacked:\n  " + "\n  ".join(problems[:10]) + "\nAsk for it again.")
-    return own
+    return wanted
 
 
 def _is_inside(name: str) -> bool:

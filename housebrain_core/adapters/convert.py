@@ -20,18 +20,7 @@ from housebrain_core.config import ConvertConfig
 from housebrain_core.errors import AdapterError
 
 PICKLE = "adapter_model.bin"
-CODE = """
-import resource, sys
-import torch
-from safetensors.torch import save_file
-source, target, limit = sys.argv[1], sys.argv[2], int(sys.argv[3])
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-tensors = torch.load(source, map_location="cpu", weights_only=True)
-if not isinstance(tensors, dict) or not all(isinstance(v, torch.Tensor) for v in tensors.values()):
-    sys.exit("it is not a table of tensors")
-save_file({str(k): v.contiguous().clone() for k, v in tensors.items()}, target, metadata={"format": "pt"})
-"""
+SCRIPT = Path(__file__).with_name("unpickle.py")
 
 
 def convert_adapters(config: ConvertConfig, report: Callable[[str], None] = print) -> None:
@@ -64,7 +53,7 @@ def convert_adapters(config: ConvertConfig, report: Callable[[str], None] = prin
 
 def _unpickle(source: Path, target: Path, config: ConvertConfig) -> None:
     """Writes the tensors of a pickle as safetensors, in a process of its own."""
-    command = [sys.executable, "-c", CODE, str(source), str(target), str(int(config.memory_gb * 1e9))]
+    command = [sys.executable, "-P", str(SCRIPT), str(source), str(target), str(int(config.memory_gb * 1e9))]
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=config.timeout_seconds)
     except subprocess.TimeoutExpired:

@@ -140,7 +140,9 @@ def _read(shape: dict, value: dict, fields: dict) -> None:
     for part, inner in zip(shape.values(), value.values(), strict=True):
         if type(part) is not str:
             _read(part, inner, fields)
-        elif not same(fields.setdefault(part, inner), inner):
+        elif part not in fields:
+            fields[part] = inner
+        elif not same(fields[part], inner):
             raise ValueError(f"two values for {part}")
 
 

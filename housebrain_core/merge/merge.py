@@ -153,7 +153,7 @@ def _write_merge(config: MergeConfig, adapters: list[Adapter], staging: Path, re
             result = describe_merge(config, merge, bench.judge(staging, merge.recipe))
     write_atomically(staging / "merge.json", to_json(result.to_dict()))
     write_atomically(staging / "README.md", describe_merged_adapter(reference_adapter(adapters).base_model, result))
-    seal(staging, "adapter", finished=True, merged_from=[adapter.sha256 for adapter in adapters])
+    seal(staging, "adapter", finished=True, merged_from=[adapter.sha256 for adapter in adapters], **result.plan)
     return result
 
 

@@ -95,6 +95,11 @@ class MergeRecord:
     parent_sha256: str | None
     """sha256 of the adapter that the inputs started from, where they agree."""
 
+    @property
+    def plan(self) -> dict[str, Any]:
+        """The fields of a plan, for the manifest."""
+        return {"leg": self.leg, "legs": self.legs, "parent_sha256": self.parent_sha256}
+
     def to_dict(self) -> dict[str, Any]:
         """The contents of merge.json."""
         return asdict(self)

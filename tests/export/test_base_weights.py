@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from adapter_files import as_trained_from_hub
 from full_models import merge, rewrite_index, small_adapter, small_base, weights_of
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
@@ -12,6 +13,8 @@ from transformers import AutoModelForCausalLM
 
 from housebrain_core.errors import ConfigError
 from housebrain_core.train.base_models import INDEX
+
+COMMIT = "df3ce67c0e24480f20468b6ef2894622d69eb73b"
 
 
 def test_a_single_file_beside_a_foreign_index_is_what_transformers_would_load(any_base, tmp_path):
@@ -61,4 +64,31 @@ def test_a_base_in_the_cache_of_the_hub_is_found_without_network(tmp_path, monke
 def test_another_base_than_the_one_trained_on_is_refused(adapters, tmp_path):
     with pytest.raises(ConfigError, match="the very base model of the training"):
         merge(adapters, tmp_path / "full", into_base=str(small_base(tmp_path / "base")))
+    assert not (tmp_path / "full").exists()
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_trained_from_the_hub_and_merged_into_a_folder_or_a_snapshot(recorded, adapters, base, tmp_path):
+    """Contents decide where the run recorded them; else the commit, which a snapshot's folder names."""
+    more = {} if recorded else {"content": None}
+    adapter = as_trained_from_hub(adapters[0], tmp_path / "hb", COMMIT, **more)
+    snapshot = shutil.copytree(base, tmp_path / "snapshots" / COMMIT)
+    merge([adapter], tmp_path / "one", into_base=str(snapshot))
+    if recorded:
+        merge([adapter], tmp_path / "two", into_base=str(base))
+        one, two = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+        assert all(torch.equal(one[name], two[name]) for name in one)
+    else:
+        with pytest.raises(ConfigError, match="Give the very base model of the training"):
+            merge([adapter], tmp_path / "two", into_base=str(base))
+
+
+def test_other_contents_are_refused_even_under_the_name_of_the_commit(adapters, base, tmp_path):
+    adapter = as_trained_from_hub(adapters[0], tmp_path / "hb", COMMIT)
+    other = shutil.copytree(base, tmp_path / "snapshots" / COMMIT)
+    tensors = load_file(other / "model.safetensors")
+    tensors["model.norm.weight"] += 1
+    save_file(tensors, other / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match=f"trained on some/base at {COMMIT}; .* Give the very base model"):
+        merge([adapter], tmp_path / "full", into_base=str(other))
     assert not (tmp_path / "full").exists()

@@ -3,10 +3,11 @@
 import json
 
 import pytest
-from conftest import real_samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from outside import real_samples
 
+from housebrain_core.data.samples import parse_sample
 from housebrain_core.errors import DataError
 from housebrain_core.house import codec, synthetic
 from housebrain_core.house.schema import Answer
@@ -153,12 +154,7 @@ _NEAR = st.sampled_from(
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.sampled_from(["input", "echo", "output"]), st.integers(0, 60), _NEAR), max_size=3))
 def test_a_flat_sample_with_a_few_values_changed_comes_back(changes):
-    """Samples without geometry, as the real ones are."""
-    sample = next(synthetic.make_samples(1, seed=3))
-    sample["input"]["plot"] |= {"length": 40.5, "width": 30.0}
-    sample["input"]["basicDetails"] |= {"totalArea": 1215, "style": "Modern"}
-    sample["output"] |= FLAT | {"total_area": 1215}
-    sample = json.loads(json.dumps(sample | {"output": sample["output"] | {"input": sample["input"]}}))
+    sample = json.loads(json.dumps(flat_sample()))  # so that brief and echo are apart
     assert is_short(codec.encode(sample))
     for side, number, value in changes:
         root = sample["output"]["input"] if side == "echo" else sample[side]
@@ -175,3 +171,133 @@ def leaves(value):
             yield from leaves(inner)
         else:
             yield value, key
+
+
+# --- texts of samples: refused, or every value of theirs survives
+
+
+def flat_sample() -> dict:
+    """A sample without geometry, as the real ones are."""
+    sample = next(synthetic.make_samples(1, seed=3))
+    sample["input"]["plot"] |= {"length": 40.5, "width": 30.0}
+    sample["input"]["basicDetails"] |= {"totalArea": 1215, "style": "Modern"}
+    sample["output"] |= FLAT | {"input": sample["input"], "total_area": 1215}
+    return sample | {"metadata": {"region": "Asia_India", "note": "in English: schön"}}
+
+
+def written(sample: dict) -> bytes:
+    """A sample as the dataset's files hold it."""
+    return json.dumps(sample, indent=2, ensure_ascii=False).encode(errors="surrogatepass")
+
+
+def is_kept(data: bytes) -> bool:
+    """Whether a text is read as a sample; all that it says then comes back from the codec."""
+    try:
+        sample = parse_sample(data, lambda: "default")
+    except DataError:
+        return False
+    said = json.loads(data.decode("utf-8-sig"))
+    assert json.dumps([sample["input"], sample["output"]]) == json.dumps([said["input"], said["output"]])
+    try:
+        assert_lossless(sample)
+        assert json.loads(codec.dumps(sample["metadata"])) == sample["metadata"]
+    except DataError:  # a number that JSON does not have
+        return False
+    return True
+
+
+def test_every_single_change_of_a_byte_is_refused_or_kept():
+    data = written(flat_sample())
+    kept = tried = 0
+    for place in range(0, len(data), 7):
+        here = data[place : place + 1]
+        for other in {b"7", b'"', b"\\", b"}", b"", b"\xff", here + here} - {here}:
+            kept += is_kept(data[:place] + other + data[place + 1 :])
+            tried += 1
+    assert tried / 3 < kept < tried, "digits, letters and spaces can change, brackets and quotes cannot"
+
+
+def test_every_line_left_out_doubled_or_swapped_is_refused_or_kept():
+    lines = written(flat_sample()).split(b"\n")
+    kept = 0
+    for place in range(len(lines) - 1):
+        before, (one, other), after = lines[:place], lines[place : place + 2], lines[place + 2 :]
+        for changed in ([one], [one, one, other], [other, one]):
+            kept += is_kept(b"\n".join([*before, *changed, *after]))
+    assert kept > 50
+
+
+NUMBERS = ["0", "1", "7", "-1", "-0", "-0.0", "007", "1.0", "0.5", "40.50", "1.005", "1e3", "1E-2", "0.00001", "999999"]
+NUMBERS += [
+    "1000000",
+    "999999999",
+    "1" + "0" * 20,
+    "12.999999999999999999",
+    "1e400",
+    "NaN",
+    "null",
+    "true",
+    '"4"',
+    "[]",
+]
+
+
+def test_every_number_written_in_every_way_is_refused_or_kept():
+    lines = written(flat_sample()).decode().split("\n")
+    kept = 0
+    for place, line in enumerate(lines):
+        key, colon, value = line.strip().rpartition(": ")
+        if not value.rstrip(",").replace(".", "").isdigit():
+            continue
+        for number in NUMBERS:
+            changed = key + colon + number + "," * value.endswith(",")
+            alone = [*lines[:place], changed, *lines[place + 1 :]]
+            with_echo = [other.replace(line.strip(), changed) for other in lines]  # so that the rest is looked at
+            texts = ("\n".join(alone).encode(), "\n".join(with_echo).encode())
+            kept += sum(map(is_kept, texts))
+            assert number not in ("007", "NaN", "1e400") or not any(map(is_kept, texts))
+    assert kept > 500
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{}, {"a": "b", "": ""}, {"a": 1}, {"a": 10**30}, {"a": 1.50}, {"a": None}, {"a": ["x"]}, {"a": {}}, {"a": 'x"'},
+     {"a": ': "'}, {"a": "}\n"}, {"a": "ß ☃ \u2028"}, {"a": "null"}, {"a": True, "b": ["x", "y"]}, {"k" * 6000: "a"},
+     [], "text", None],
+)  # fmt: skip
+def test_any_metadata_are_kept_and_those_that_are_no_object_are_empty(metadata):
+    sample = parse_sample(written(flat_sample() | {"metadata": metadata}), lambda: "default")
+    kept = json.loads(codec.dumps(sample["metadata"]))
+    assert json.dumps(kept) == json.dumps(metadata if isinstance(metadata, dict) else {})
+
+
+def test_texts_around_a_sample_are_refused_or_kept():
+    data = written(flat_sample())
+    for text in (data + b"\n", b"\n" + data, b"\xef\xbb\xbf" + data, data.replace(b"\n", b"\r\n")):
+        assert is_kept(text)
+    for text in (data + b"{}", data[:-1], b"", b"\xff" + data, b"{}", b"[]"):
+        assert not is_kept(text)
+
+
+@pytest.mark.parametrize(
+    "rooms",
+    [[], [("kitchen", 1, 0)], [("kitchen", 0, 90)], [("kitchen", 1, 90), ("bedroom", 3, 90), ("kitchen", 1, 80)],
+     [("bedroom", 1, 90), ("bedroom", 2, 90)], [("bedroom", 1, 90), ("kitchen", 1, 90), ("bedroom", 2, 90)],
+     [("bedroom", 3, 90), ("100%s", 1, 90)], [("bedroom", 3, 90), ("", 1, 90)], [("bedroom", 3, 90), ("a,b]", 1, 90)],
+     [("bedroom", 2, -0.0)], [("bedroom", 2, 90.5)], [("3x4", 2, 90)]],
+)  # fmt: skip
+def test_any_rooms_are_kept(rooms):
+    sample = flat_sample()
+    rows = [dict(zip(("type", "count", "minArea"), room, strict=True)) for room in rooms]
+    for beds in (0, 3):
+        sample["input"]["basicDetails"] |= {"bedrooms": beds, "bathrooms": 1}
+        assert is_kept(written(sample | {"input": sample["input"] | {"roomBreakdown": rows}}))
+        sample["input"]["roomBreakdown"] = rows
+        assert is_kept(written(sample | {"output": sample["output"] | {"input": sample["input"]}}))
+
+
+def test_a_zero_with_a_sign_is_not_taken_for_the_derived_one():
+    sample = flat_sample()
+    sample["input"]["basicDetails"]["totalArea"] = 0.0
+    sample["output"] |= {"input": sample["input"], "total_area": -0.0}
+    assert "-0.0" in assert_lossless(sample).completion

@@ -1,10 +1,13 @@
 """HouseBrainLLM: the guide's own call works, an answer is a design or an error that says why."""
 
+import shutil
+
 import pytest
+from adapter_files import as_trained_from_hub
 from peft import PeftModel
 
 from housebrain_core.config import MergeConfig
-from housebrain_core.errors import HouseBrainError
+from housebrain_core.errors import ConfigError, HouseBrainError
 from housebrain_core.export.into_base import merge_into_base
 from housebrain_core.house import codec
 from housebrain_core.house.briefs import check_brief
@@ -158,3 +161,15 @@ def test_an_adapter_has_the_same_loss_loaded_first_or_switched_to(adapters, base
 
 def test_strict_json_parse_is_importable_from_where_the_guide_says():
     assert strict_json_parse('{"a": 1}') == {"a": 1}
+
+
+def test_an_adapter_trained_from_the_hub_is_judged_on_the_same_base_in_a_folder(adapters, base, tmp_path):
+    commit = "df3ce67c0e24480f20468b6ef2894622d69eb73b"
+    adapter = as_trained_from_hub(adapters[0], tmp_path / "hb", commit)
+    llm = HouseBrainLLM(adapter, base_model=str(base))
+    assert llm.can_use(adapter) and llm.can_use(adapters[0])
+    llm.use(adapters[1])
+    other = shutil.copytree(base, tmp_path / "other")
+    (other / "config.json").write_text((other / "config.json").read_text() + " ")
+    with pytest.raises(ConfigError, match=f"trained on some/base at {commit}; .*Give the very base model"):
+        HouseBrainLLM(adapter, base_model=str(other))
