@@ -108,7 +108,8 @@ class Adapter:
                     f"{self.folder}: {name} holds NaN, infinity or values beyond {VALUE_LIMIT:g}. Its training failed; "
                     "train that split again, or leave it out."
                 )
-        return b * np.float32(self.scaling[module]), a
+        b *= np.float32(self.scaling[module])
+        return b, a
 
 
 def read_adapter(folder: Path, accept_plain: bool = False) -> Adapter:

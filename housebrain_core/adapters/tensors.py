@@ -70,7 +70,7 @@ def read_matrices(path: Path, names: list[str]) -> list[np.ndarray]:
         with safe_open(path, "numpy") as file:
             dtypes = {file.get_slice(name).get_dtype() for name in names}
             if "BF16" not in dtypes:
-                return [file.get_tensor(name).astype(np.float32) for name in names]
+                return [file.get_tensor(name).astype(np.float32, copy=False) for name in names]
         with safe_open(path, "pt") as file:  # NumPy has no bfloat16
             return [file.get_tensor(name).float().numpy() for name in names]
     except (OSError, SafetensorError) as problem:

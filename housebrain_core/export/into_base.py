@@ -1,4 +1,4 @@
-"""The merged update added to the full weights of the base model, streamed: half a gigabyte at a time.
+"""The merged update added to the full weights of the base model, streamed: a quarter of a gigabyte at a time.
 
 Each weight is W + s B A in float32, rounded once to float16. Everything else is copied. A 4-bit base is refused:
 re-quantising keeps 0.2 to 6 % of a typical update (measured).
@@ -29,7 +29,7 @@ from housebrain_core.merge.result import MergeRecord, describe_inputs
 from housebrain_core.merge.strategies import STRATEGIES
 from housebrain_core.train.base_models import INDEX, SINGLE
 
-SHARD_BYTES = 400_000_000
+SHARD_BYTES = 250_000_000
 """Of a file of weights, at most, unless one tensor is larger: so much is in memory at once."""
 ROWS = 512
 """Rows of a matrix that are in float32 at once."""

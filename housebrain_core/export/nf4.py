@@ -7,7 +7,7 @@ from housebrain_core.errors import ConfigError
 
 
 def dequantised(weight: torch.Tensor) -> torch.Tensor:
-    """A whole matrix in float32 as the 4-bit base held it in training.
+    """A whole matrix as the 4-bit base held it in training, in the type that was quantised.
 
     Training quantises float16, or float32 where the base is float32, as on a CPU. Blocks of 64 values run on from row
     to row; flat, because bitsandbytes 0.50 dequantises rows that are no whole blocks otherwise on a CPU.
@@ -19,4 +19,4 @@ def dequantised(weight: torch.Tensor) -> torch.Tensor:
     if not trained.isfinite().all():
         raise ConfigError("a weight of the base model is NaN or beyond float16, so that it has no 4-bit view.")
     codes, state = quantize_4bit(trained.flatten(), blocksize=64, quant_type="nf4", compress_statistics=True)
-    return dequantize_4bit(codes, state).float().view_as(weight)
+    return dequantize_4bit(codes, state).view_as(weight)

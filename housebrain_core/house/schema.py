@@ -1,9 +1,8 @@
 """What a house brief and a house design look like: tolerant models for reading, a strict one for answers.
 
-`HouseBrief` and `HouseDesign` read what people have (feet, square feet; extra fields are kept). `Answer` is
-exactly what `codec` writes for a design and what a model is trained to produce: closed vocabularies,
-bounded numbers, fixed order, no extra fields. Its JSON schema drives constrained decoding, and
-schema-valid rates are measured on it.
+`HouseBrief` and `HouseDesign` read what people have (feet, square feet; extra fields are kept). `Answer` is exactly
+what `codec` writes for a design and what a model is trained to produce: closed vocabularies, bounded numbers, fixed
+order, no extra fields. Its JSON schema drives constrained decoding, and schema-valid rates are measured on it.
 """
 
 from collections.abc import Callable

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -182,7 +182,7 @@ class Bench:
             names.append("ab-average")
         return [name for name in names if name != recipe.strategy]
 
-    def _merge_by(self, name: str) -> Path:
+    def _merge_by(self, name: Any) -> Path:
         """The folder of an adapter merged by another strategy."""
         plain = MergeConfig(models=self.config.models, strategy=name)
         recipe = Recipe(name, STRATEGIES[name].weigh(self.adapters, plain), 1.0, self.config.density)
@@ -235,7 +235,7 @@ def greedy_soup(loss: Callable[[list[float]], float], count: int) -> list[float]
         return [1 / len(members) if index in members else 0.0 for index in range(count)]
 
     alone = {index: loss(mean_of([index])) for index in range(count)}
-    order = sorted(alone, key=alone.get)
+    order = sorted(alone, key=lambda index: alone[index])
     kept, best = order[:1], alone[order[0]]
     for index in order[1:]:
         value = loss(mean_of([*kept, index]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import transformers
-from bitsandbytes.nn import Linear4bit
+from bitsandbytes.nn.modules import Linear4bit
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.integrations import sdpa_attention
@@ -94,9 +94,9 @@ def add_lora(model: PreTrainedModel, base: Base, config: FineTuningConfig) -> Pe
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    model = get_peft_model(model, settings)
+    adapted: Any = get_peft_model(model, settings)
     settings.base_model_name_or_path = base.name  # not this machine's path
     settings.revision = base.revision
-    if any(weight.dtype != torch.float32 for weight in model.parameters() if weight.requires_grad):
+    if any(weight.dtype != torch.float32 for weight in adapted.parameters() if weight.requires_grad):
         raise TrainingError("the LoRA weights are not float32, which the gradient scaler of float16 needs.")
-    return model
+    return adapted

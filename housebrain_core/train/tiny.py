@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -104,6 +105,7 @@ def _pretrain(
 ) -> LlamaForCausalLM:
     """One sample a step: for so small a model many steps teach more than large batches. All tokens are learned."""
     torch.manual_seed(recipe.seed)
+    end: Any = tokenizer.eos_token_id
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=recipe.vocabulary,
@@ -114,8 +116,8 @@ def _pretrain(
             num_key_value_heads=recipe.key_value_heads,
             max_position_embeddings=4096,
             bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=end,
+            pad_token_id=end,
             tie_word_embeddings=True,
         )
     )

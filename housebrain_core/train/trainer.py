@@ -69,6 +69,8 @@ class RowTrainer(Trainer):
 
     def __init__(self, fingerprint: dict[str, Any], report: Callable[[str], None], **kwargs: Any) -> None:
         super().__init__(data_collator=collate_row, **kwargs)
+        self.model: Any
+        self.optimizer: Any
         self.fingerprint = fingerprint
         self.report = report
         self.failed_saves = 0
@@ -97,7 +99,7 @@ class RowTrainer(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Saves, seals and prunes; a failed write is cleaned up and training goes on, but not three times in a row."""
-        output = Path(self.args.output_dir)
+        output = Path(str(self.args.output_dir))
         step = self.state.global_step
         folder = output / f"checkpoint-{step}"
         if not all(weight.isfinite().all() for weight in self.model.parameters() if weight.requires_grad):

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from housebrain_core.outputs import lock_output
 from housebrain_core.platforms import session_start
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.splits.bundle import Bundle, is_bundle, read_bundle
+from housebrain_core.splits.encode import bundle_from_dataset
 from housebrain_core.train.base_models import Base, resolve_base, save_tokenizer
 from housebrain_core.train.checkpoints import find_checkpoint, prune_checkpoints, refuse_other_run
 from housebrain_core.train.memory import ADVICE, decide_checkpointing
@@ -73,11 +73,7 @@ def train_here(config: FineTuningConfig, report: Callable[[str], None], started:
 
 def read_training_data(path: Path) -> Bundle:
     """A bundle, or any other dataset as one; DataError when it can be read as neither."""
-    if is_bundle(path) or not find_spec("housebrain_core.splits.split"):  # cloud sessions may have no splits
-        return read_bundle(path)
-    from housebrain_core.splits.encode import bundle_from_dataset
-
-    return bundle_from_dataset(path)
+    return read_bundle(path) if is_bundle(path) else bundle_from_dataset(path)
 
 
 class Training:
@@ -193,7 +189,7 @@ class Training:
     def _describe_run(self, trainer: RowTrainer, samples: Tokenised) -> Run:
         """The record of the run so far; measures the validation loss."""
         state = trainer.state
-        log = state.log_history
+        log: list[Any] = state.log_history
         finished = state.global_step >= trainer.schedule.end
         curve = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
         steps_saved = state.max_steps - state.global_step if finished else 0

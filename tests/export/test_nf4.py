@@ -17,7 +17,7 @@ def test_quantised_and_back_as_bitsandbytes_does_it(dtype, count, size):
     weights[0, 64:128] = torch.arange(-32, 32) / 32  # ties, ends and zero
     codes, state = quantize_4bit(weights.flatten(), blocksize=64, quant_type="nf4", compress_statistics=True)
     expected = dequantize_4bit(codes, state).float().flatten()
-    assert torch.equal(nf4.dequantised(weights).flatten(), expected)
+    assert torch.equal(nf4.dequantised(weights).float().flatten(), expected)
 
 
 def test_a_weight_that_is_not_finite_is_refused():

@@ -1,0 +1,50 @@
+"""The page of an evaluation from a few answers: examples of failures, best and worst drawing; see test_evaluate.py."""
+
+import json
+
+import pytest
+from test_tables import result as make_result
+
+from housebrain_core.evaluate import report
+from housebrain_core.evaluate.report import SHOWN_CHARACTERS, describe_model, write_report
+from housebrain_core.house import codec
+
+result = make_result
+
+
+@pytest.fixture
+def rows(samples) -> list[dict]:
+    """Two good answers, one in a fence, and a long one that is no JSON."""
+    pairs = [(sample["input"], codec.encode(sample).completion) for sample in samples[:3]]
+    texts = [pairs[0][1], pairs[1][1], f"```json\n{pairs[2][1]}\n```", "<b>" * 1000]
+    briefs = [brief for brief, _ in pairs] + [samples[3]["input"]]
+    return [
+        {"model": "first", "brief": brief, "text": text, "tokens": 9, "complete": True}
+        for brief, text in zip(briefs, texts, strict=True)
+    ]
+
+
+def test_each_kind_of_failure_has_an_example_and_designs_their_best_and_worst(rows):
+    section = describe_model("first", rows, {"ok": 2, "fenced": 1, "no_json": 1}, {})
+    assert section.kinds[0] == ("ok", 2)
+    assert {failure.kind: count for failure, count in section.failures} == {"fenced": 1, "no_json": 1}
+    assert all(len(failure.text) <= SHOWN_CHARACTERS + 4 for failure, _ in section.failures)
+    best, worst = section.drawings
+    assert (best.title, worst.title) == ("best design", "worst design") and best.score >= worst.score
+    assert best.figure.startswith("data:image/png;base64,")
+
+
+def test_a_model_without_any_design_has_no_drawing():
+    rows = [{"brief": {}, "text": "no", "tokens": 1, "complete": True}]
+    assert describe_model("first", rows, {"no_json": 1}, {}).drawings == []
+
+
+def test_the_page_escapes_what_a_model_wrote_and_needs_nothing_from_outside(result, rows, tmp_path, monkeypatch):
+    rules = [{"name": "stairs", "formula": "a", "unit": "ft", "kind": "hard", "source": "b"}]
+    monkeypatch.setattr(report, "rule_table", lambda: rules)
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("\n".join(json.dumps(row) for row in [*rows, *({**row, "model": "second"} for row in rows)]))
+    text = write_report(result, answers, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;&lt;b&gt;" in text and "<b><b>" not in text
+    assert "first" in text and "second" in text
+    assert "http://" not in text and "<script src" not in text
