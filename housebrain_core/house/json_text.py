@@ -9,7 +9,6 @@ from textwrap import shorten
 from typing import Any, NoReturn, TypeGuard
 
 import orjson
-from json_repair import repair_json
 
 from housebrain_core.errors import DataError, HouseBrainError
 
@@ -156,6 +155,8 @@ def repaired_parse(text: str) -> tuple[dict | None, str]:
     if verdict in ("empty", "no_json", "too_deep") or len(text) > REPAIR_LIMIT:
         return None, verdict
     try:
+        from json_repair import repair_json  # which the cloud images lack; training repairs nothing
+
         repaired = repair_json(text, return_objects=True)
     except (ValueError, RecursionError):  # nested beyond what json-repair reads
         return None, verdict

@@ -211,6 +211,7 @@ def seconds_for(make, size: int) -> float:
     return time.process_time() - started
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LONG)
 def test_ten_megabytes_take_time_in_proportion_to_one(name):
     """Quadratic would be a hundredfold; a short base keeps the machine's noise out."""
