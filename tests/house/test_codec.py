@@ -132,6 +132,7 @@ def test_any_two_objects_come_back_as_they_were(brief, design):
     assert_lossless({"id": "x", "input": brief, "output": design, "metadata": {}})
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.sampled_from(["input", "output"]), st.lists(st.integers(0, 30), min_size=1, max_size=6), _JSON)
 def test_a_real_shape_with_any_value_anywhere_comes_back(side, way, value):
@@ -244,6 +245,7 @@ NUMBERS += [
 ]
 
 
+@pytest.mark.slow
 def test_every_number_written_in_every_way_is_refused_or_kept():
     lines = written(flat_sample()).decode().split("\n")
     kept = 0
