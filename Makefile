@@ -24,6 +24,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/pyright -p pyrightconfig.strict.json
 	$(BIN)/python build_notebooks.py --check
 
 test: lint

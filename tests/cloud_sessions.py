@@ -17,7 +17,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import nbformat
-from conftest import skip_without_index
+from outside import skip_without_index
 
 TESTS = Path(__file__).parent
 RENDERED = TESTS.parent / "notebooks" / "rendered"

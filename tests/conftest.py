@@ -1,14 +1,10 @@
 """What the tests share: generated data, a tiny base model, trained adapters, and the real data where it is at hand."""
 
-import json
 import os
-import re
-import subprocess
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import pytest
+from outside import SHARED
 
 from housebrain_core.house import synthetic
 
@@ -54,36 +50,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"{count} places need a GPU or a platform and are excluded from coverage")
 
 
-SHARED = Path(os.environ.get("HOUSEBRAIN_SHARED") or ROOT.parent / "shared")
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with the real dataset and the real tokenizers, which is not part of the repository."""
     if not (SHARED / "data").is_dir():
         pytest.skip(f"the real dataset and tokenizers are not at {SHARED}; set HOUSEBRAIN_SHARED")
     return SHARED
-
-
-def skip_without_index(done: subprocess.CompletedProcess) -> None:
-    """Skips a test whose uv could not reach the package index; any other failure is one."""
-    if done.returncode and re.search("dns error|error sending request|Could not connect|timed out", done.stderr):
-        pytest.skip(f"no package index can be reached: {done.stderr[-300:]}")
-    assert done.returncode == 0, done.stderr
-
-
-def read_pins() -> dict[str, str]:
-    """Version of each distribution in the lock file, by name."""
-    text = (ROOT / "housebrain_core" / "constraints.txt").read_text(encoding="utf-8")
-    return dict(line.split("==") for line in text.splitlines() if line and not line.startswith("#"))
-
-
-def real_samples(shared: Path, part: str, count: int) -> Iterator[dict]:
-    """The first samples of a part of the real dataset."""
-    command = ["zstd", "-dcq", str(shared / "data" / f"hbv5_350k_{part}.jsonl.zst")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        yield from map(json.loads, islice(process.stdout, count))
-        process.kill()
 
 
 @pytest.fixture(scope="session")

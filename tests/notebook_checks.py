@@ -10,7 +10,7 @@ import tokenize
 from pathlib import Path
 
 import nbformat
-from conftest import read_pins
+from outside import read_pins
 
 from build_notebooks import build
 from housebrain_core.notebook_cells import write_parameters_cell

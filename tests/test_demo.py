@@ -12,6 +12,8 @@ from notebook_outputs import count_pictures, find_problems, outputs_of
 from housebrain_core.config import DemoConfig
 from housebrain_core.demo import MERGED, NAMES, describe, run_demo, summarise
 
+pytestmark = pytest.mark.slow
+
 ADAPTERS = ["hb-colab-01", "hb-kaggle-02"]
 
 

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from test_rooms import ORDER, PACKAGE, ROOT, modules, room_of
@@ -72,18 +73,24 @@ def test_the_changelog_begins_with_this_version():
 
 @pytest.mark.parametrize("module", modules())
 def test_a_modules_tests_are_found_by_its_name(module):
-    room, name = room_of(module), module.rpartition(".")[2]
-    folder = ROOT / "tests" if room in ("top", "entrances") else ROOT / "tests" / room
+    path = path_of_tests(module)
     if module in TESTED_ELSEWHERE:
-        assert not (folder / f"test_{name}.py").exists()
+        assert not path.exists()
         assert (ROOT / "tests" / TESTED_ELSEWHERE[module].partition(":")[0]).exists()
     else:
-        assert (folder / f"test_{name}.py").is_file()
+        assert path.is_file()
+
+
+def path_of_tests(module: str) -> Path:
+    """tests/<room>/test_<module>.py, or test_<room>_<module>.py where another room has a module of that name."""
+    room, _, name = module.rpartition(".")
+    shared = [other for other in modules() if other.rpartition(".")[2] == name and other not in TESTED_ELSEWHERE]
+    return ROOT / "tests" / room / (f"test_{room}_{name}.py" if room and len(shared) > 1 else f"test_{name}.py")
 
 
 @pytest.mark.parametrize("room", [room for room in ORDER if room not in ("top", "entrances")])
 def test_a_rooms_tests_lie_in_its_folder(room):
     files = {path.stem for path in (ROOT / "tests" / room).glob("test_*.py")}
     assert files
-    names = {f"test_{module.rpartition('.')[2]}" for module in modules() if room_of(module) == room}
+    names = {path_of_tests(module).stem for module in modules() if room_of(module) == room}
     assert files - names - {f"test_{room}"} <= ACROSS.get(room, set()), "a test file without a module"

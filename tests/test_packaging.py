@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from adapter_files import make_adapter, tensors
-from conftest import read_pins, skip_without_index
+from outside import read_pins, skip_without_index
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import read_pins, skip_without_index
+from outside import read_pins, skip_without_index
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "housebrain_core"

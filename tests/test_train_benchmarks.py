@@ -12,6 +12,8 @@ from housebrain_core.config import SplitConfig
 from housebrain_core.house import synthetic
 from housebrain_core.splits.split import split_dataset
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 

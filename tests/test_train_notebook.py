@@ -9,9 +9,9 @@ import sys
 from importlib.metadata import distribution
 
 import pytest
-from conftest import skip_without_index
 from datasets import Dataset
 from notebook_checks import CLOUD, code_cells, train_notebook
+from outside import skip_without_index
 from peft import LoraConfig, PeftModel
 from test_rooms import package_imports, path_of, read_imports
 from transformers import (

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from textwrap import shorten
 
 import numpy as np
 
@@ -22,7 +21,8 @@ from housebrain_core.data.audit_result import AuditResult, Cut, Lengths, RuleCou
 from housebrain_core.data.columns import make_columns
 from housebrain_core.data.findings import entropy_floor, study_fields
 from housebrain_core.data.samples import ReadLog, Sample, list_items
-from housebrain_core.errors import ConfigError, DataError
+from housebrain_core.data.token_counts import CountTokens, load_counter
+from housebrain_core.errors import DataError
 from housebrain_core.house import codec
 from housebrain_core.house.rules import check_or_none, score_rules
 from housebrain_core.manifests import to_json, write_atomically
@@ -36,7 +36,6 @@ RULE_SAMPLES = 2000
 """Samples that the rules are tried on."""
 REPORT_EVERY = 50_000
 """Samples between two lines of progress."""
-CountTokens = Callable[[list[str]], list[int]]
 
 
 def audit_dataset(config: AuditConfig, report: Callable[[str], None] = print) -> AuditResult:
@@ -67,7 +66,7 @@ def audit_dataset(config: AuditConfig, report: Callable[[str], None] = print) ->
 def study_dataset(config: AuditConfig, report: Callable[[str], None] = print) -> AuditResult:
     """Reads a dataset and measures all that the report says, without writing it; see `audit_dataset`."""
     start = time.monotonic()
-    count_tokens = load_token_counter(config.tokenizer)
+    count_tokens = load_counter(config.tokenizer)
     counts = SampleCounts()
     columns = make_columns(read_all(config.source, counts, report))
     counts.log.check(1.0)
@@ -155,31 +154,6 @@ def pick_samples(source: Path, total: int, wanted: int) -> Iterator[Sample]:
             yield item.read()[1]
         except DataError:
             continue
-
-
-def load_token_counter(name: str | None) -> CountTokens:
-    """A function from texts to their lengths in tokens, or in characters where no tokenizer is named.
-
-    Raises:
-        ConfigError: the tokenizer cannot be loaded.
-    """
-    if name is None:
-        return lambda texts: [len(text) for text in texts]
-    if (Path(name) / "tokenizer.json").is_file():
-        from tokenizers import Tokenizer
-
-        fast = Tokenizer.from_file(str(Path(name) / "tokenizer.json"))
-        return lambda texts: [len(code) for code in fast.encode_batch_fast(texts, add_special_tokens=False)]
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"tokenizer = {name!r} cannot be loaded ({shorten(str(error), 240)}). "
-            "Give a folder with tokenizer.json or a Hub id."
-        ) from None
-    return lambda texts: [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
 
 def measure_lengths(samples: list[Sample], count_tokens: CountTokens) -> dict[str, Lengths]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from housebrain_core.data.files import find_parts, read_lines
 from housebrain_core.errors import DataError
@@ -120,7 +120,7 @@ class Item(NamedTuple):
     path: str
     number: int | None
     """Line of a file that holds many samples, from 1."""
-    line: bytes | dict | None
+    line: bytes | dict[str, Any] | None
     """What is in that line; None where the file is the sample."""
     part: Part
     held_out: bool
@@ -169,7 +169,7 @@ def list_items(source: Path, parts: tuple[Part, ...]) -> Iterator[Item]:
                 raise DataError(f"{path} is damaged or not what its name says: {error}") from None
 
 
-def parse_sample(line: bytes | dict, default_id: Callable[[], str]) -> Sample:
+def parse_sample(line: bytes | dict[str, Any], default_id: Callable[[], str]) -> Sample:
     """Checks one sample and gives it its id, or the default where it has none.
 
     Raises:

@@ -1,10 +1,9 @@
 """Whether a brief can be used, with all its problems at once, and the one form in which models are given it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from housebrain_core.errors import DataError
 from housebrain_core.house.brief_text import BEDROOMS
@@ -35,7 +34,7 @@ class CheckedBrief(NamedTuple):
     """What is possible in it but seldom meant, a line each."""
 
 
-def check_brief(brief: dict | HouseBrief) -> dict[str, Any]:
+def check_brief(brief: dict[str, Any] | HouseBrief) -> dict[str, Any]:
     """A brief as plain JSON values, after all of it was checked.
 
     Args:
@@ -124,7 +123,7 @@ def find_doubts(checked: HouseBrief) -> list[str]:
     return doubts
 
 
-def _describe(brief: Any, problem: ErrorDetails) -> str:
+def _describe(brief: Any, problem: Mapping[str, Any]) -> str:
     """A problem that pydantic found, with the value, its unit, and what was expected."""
     path = ".".join(map(str, problem["loc"])) or "brief"
     if problem["type"] == "missing":

@@ -45,7 +45,7 @@ class Example(NamedTuple):
     completion: str
 
 
-def encode(sample: dict) -> Example:
+def encode(sample: dict[str, Any]) -> Example:
     """Writes a sample as prompt and completion.
 
     Args:
@@ -60,7 +60,7 @@ def encode(sample: dict) -> Example:
     return Example(write_prompt(sample["input"]), write_completion(sample["input"], sample["output"]))
 
 
-def write_prompt(brief: dict) -> str:
+def write_prompt(brief: dict[str, Any]) -> str:
     """The prompt for a brief: the same bytes in training, evaluation, generation and export."""
     short = shorten_brief(brief)
     return dumps({"brief": brief} if short is None else short) + "\n"
@@ -72,7 +72,7 @@ def write_completion(brief: Any, design: Any) -> str:
     return dumps({"design": design} if answer is None else answer)
 
 
-def read_prompt(prompt: str) -> dict:
+def read_prompt(prompt: str) -> dict[str, Any]:
     """The brief of a prompt.
 
     Args:
@@ -85,7 +85,7 @@ def read_prompt(prompt: str) -> dict:
     return short["brief"] if list(short) == ["brief"] else expand_brief(short)
 
 
-def decode(brief: dict, completion: str) -> dict:
+def decode(brief: dict[str, Any], completion: str) -> dict[str, Any]:
     """The design of a completion, with everything that code derives from the brief restored.
 
     Args:

@@ -14,6 +14,7 @@ from housebrain_core.house.measures import NBC, TOUCH, Placed, find_overlaps, pl
 from housebrain_core.house.schema import Bounds, HouseDesign, Level, Room
 from housebrain_core.plots import Picture
 
+Json = dict[str, Any]
 ROOM_COLORS = {
     "bedroom": "#c9d7ee",
     "bath": "#bfe3e0",
@@ -30,7 +31,7 @@ WRONG = "#c62828"
 Row = tuple[str, str]  # name and value in the table of a specification; a heading has no value
 
 
-def floor_plan(design: dict | HouseDesign | str, title: str = "", brief: dict | None = None) -> Picture:
+def floor_plan(design: Json | HouseDesign | str, title: str = "", brief: Json | None = None) -> Picture:
     """Draws a design to scale, a level beside the other; a card with the specification where it has no geometry.
 
     Args:
@@ -109,7 +110,7 @@ def _draw_level(axes: Axes, level: Level, site: Site | None, points: float) -> l
     for stair in level.stairs:
         if stair.bounds:
             _draw_stair(axes, stair.bounds)
-    style = {"fill": False, "hatch": "xxx", "edgecolor": WRONG, "zorder": 4}
+    style: Json = {"fill": False, "hatch": "xxx", "edgecolor": WRONG, "zorder": 4}
     for overlap in find_overlaps(level):
         axes.add_patch(Rectangle((overlap.x, overlap.y), overlap.width, overlap.height, **style))
         problems.append(str(overlap))
@@ -133,15 +134,15 @@ def _draw_site(axes: Axes, site: Site) -> None:
     x, y, width, height = site.plot
     axes.add_patch(Rectangle((x, y), width, height, facecolor="#f7f7f2", edgecolor="#888888", zorder=0))
     left, bottom, wide, high = site.inside
-    style = {"fill": False, "edgecolor": "#888888", "linestyle": "--", "zorder": 0.5}
+    style: Json = {"fill": False, "edgecolor": "#888888", "linestyle": "--", "zorder": 0.5}
     axes.add_patch(Rectangle((left, bottom), max(0, wide), max(0, high), **style))
-    places = {
+    places: dict[str, tuple[Any, Any, Json]] = {
         "bottom": ((x + width / 2, y), (0, -2), {"va": "top", "ha": "center"}),
         "top": ((x + width / 2, y + height), (0, 2), {"va": "bottom", "ha": "center"}),
         "left": ((x, y + height / 2), (-2, 0), {"va": "center", "ha": "right", "rotation": 90}),
         "right": ((x + width, y + height / 2), (2, 0), {"va": "center", "ha": "left", "rotation": 90}),
     }
-    style = {"textcoords": "offset points", "fontsize": 7, "color": "#555555", "multialignment": "center"}
+    style: Json = {"textcoords": "offset points", "fontsize": 7, "color": "#555555", "multialignment": "center"}
     for edge, text in site.labels.items():
         place, offset, alignment = places[edge]
         axes.annotate(text, place, offset, **style, **alignment)
@@ -151,12 +152,11 @@ def _draw_room(axes: Axes, room: Room, site: Site | None) -> list[str]:
     """Draws a room with its openings; returns what is wrong with it."""
     box = room.bounds
     problems = []
-    over = site.beyond(box) if site else 0
-    if over > TOUCH:
+    if site and (over := site.beyond(box)) > TOUCH:
         problems.append(f"{room.type} {room.id} is {over:g} ft beyond the setbacks")
     color = next((color for word, color in ROOM_COLORS.items() if word in room.type.lower()), OTHER_COLOR)
     edge, order = (WRONG, 2.5) if problems else ("#444444", 1)
-    style = {"facecolor": color, "edgecolor": edge, "linewidth": 1.8, "alpha": 0.85, "zorder": order}
+    style: Json = {"facecolor": color, "edgecolor": edge, "linewidth": 1.8, "alpha": 0.85, "zorder": order}
     axes.add_patch(Rectangle((box.x, box.y), box.width, box.height, **style))
     for kind, openings in (("door", room.doors), ("window", room.windows)):
         for opening in openings:
@@ -210,12 +210,12 @@ def _beside_stairs(room: Room, level: Level) -> Box:
 
 def _draw_stair(axes: Axes, box: Bounds) -> None:
     """Treads across the run, and an arrow along it."""
-    style = {"facecolor": "white", "edgecolor": "#777777", "zorder": 2.7}
+    style: Json = {"facecolor": "white", "edgecolor": "#777777", "zorder": 2.7}
     axes.add_patch(Rectangle((box.x, box.y), box.width, box.height, **style))
     x = box.x + box.width / 2
     y = box.y + box.height / 2
     tread = NBC["tread"].value
-    lines = {"color": "#aaaaaa", "linewidth": 0.7, "zorder": 2.8}
+    lines: Json = {"color": "#aaaaaa", "linewidth": 0.7, "zorder": 2.8}
     treads = [n * tread for n in range(1, min(60, int(max(box.width, box.height) / tread)))]
     if box.width >= box.height:
         axes.vlines([box.x + run for run in treads], box.y, box.y + box.height, **lines)
@@ -238,7 +238,7 @@ def _draw_opening(axes: Axes, placed: Placed, kind: str) -> None:
         return
     reach = 2 * max(abs(x1 - x0), abs(y1 - y0))
     quarter = {"south": (0, 90), "north": (270, 360), "west": (0, 90), "east": (90, 180)}[placed.wall]
-    style = {"color": "#999999" if placed.fits else WRONG, "linewidth": 0.8, "zorder": 3}
+    style: Json = {"color": "#999999" if placed.fits else WRONG, "linewidth": 0.8, "zorder": 3}
     axes.add_patch(Arc((x0, y0), reach, reach, theta1=quarter[0], theta2=quarter[1], **style))
     inwards = {"south": (0, 0.5), "north": (0, -0.5), "west": (0.5, 0), "east": (-0.5, 0)}[placed.wall]
     axes.plot((x0, x0 + inwards[0] * reach), (y0, y0 + inwards[1] * reach), **style)  # the open door
@@ -274,7 +274,7 @@ def specification_card(design: HouseDesign, title: str) -> Picture:
     return figure
 
 
-def _rows_of(heading: str, part: dict[str, Any]) -> list[Row]:
+def _rows_of(heading: str, part: Json) -> list[Row]:
     """A heading with nothing beside it, and a row for each value."""
     rows = [(heading, "")]
     for key, value in part.items():

@@ -1,7 +1,7 @@
-"""Where things are in a design: rooms and openings of every structure that people have, and the plot around them.
+"""Where things are in a design: its rooms and openings, made ready to be drawn, and the plot around them.
 
-Read are our own levels and rooms, openings given by wall name, wall number or point, and drawings in millimetres
-with walls, openings and spaces, also when the design is JSON in a string. What is wrong is kept and named.
+Read are levels with rooms, whose openings are given by wall name, wall number or point, also when the design is JSON
+in a string. What is wrong is kept and named.
 """
 
 import json
@@ -13,11 +13,7 @@ from housebrain_core.errors import DataError
 from housebrain_core.house.json_text import is_number
 from housebrain_core.house.measures import (
     FT_PER_M,
-    MM_PER_FT,
-    OPENING_WIDTH,
     TOUCH,
-    WALL_REACH,
-    Point,
     extent_of,
 )
 from housebrain_core.house.schema import Bounds, HouseBrief, HouseDesign, Level, Plot
@@ -53,7 +49,7 @@ class Site(NamedTuple):
 
 
 def read_layout(design: dict | HouseDesign | str) -> Layout:
-    """Reads a design of one of the structures that people have, and mends what would keep it from being drawn.
+    """Reads a design, and mends what would keep it from being drawn.
 
     Args:
         design: a design as an object or JSON text; a dataset's sample stands for its `output`.
@@ -62,19 +58,18 @@ def read_layout(design: dict | HouseDesign | str) -> Layout:
         The design in feet, and by level what was wrong with it.
 
     Raises:
-        DataError: it is none, even with every side of its rooms mended.
+        DataError: it is no design, or one of walls and spaces instead of levels with rooms.
     """
     if isinstance(design, HouseDesign):
         return Layout(design, {})
     value = _load(design)
-    if "output" in value and not {"levels", "spaces"} & set(value):
+    if "output" in value and "levels" not in value:
         brief = {"input": value["input"]} if "input" in value else {}
         value = brief | _load(value["output"])
+    if "spaces" in value and "levels" not in value:
+        raise DataError("the design has walls and spaces and cannot be drawn; expected are levels with rooms, in feet.")
     problems: dict[int, list[str]] = {}
-    if isinstance(value.get("spaces"), list):
-        value = _read_drawing(value, problems)
-    given = enumerate(_list(value.get("levels")), 1)
-    levels = [_mend_level(number, level, problems) for number, level in given if isinstance(level, dict)]
+    levels = [_mend_level(number, level, problems) for number, level in enumerate(_objects(value.get("levels")), 1)]
     kept = {key: part for key, part in value.items() if key not in SECTIONS or isinstance(part, dict)}
     try:
         return Layout(HouseDesign.model_validate(kept | {"levels": levels}), problems)
@@ -93,19 +88,15 @@ def _load(design: Any) -> dict[str, Any]:
     return value
 
 
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
 def _objects(value: Any) -> list[dict[str, Any]]:
-    return [item for item in _list(value) if isinstance(item, dict)]
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _mend_level(number: int, level: dict[str, Any], problems: dict[int, list[str]]) -> dict[str, Any]:
     """A level whose rooms can be drawn; what had to be changed is noted as a problem."""
     number = level["level_number"] if type(level.get("level_number")) is int else number
     notes = problems.setdefault(number, [])
-    given = _list(level.get("rooms"))
+    given = level.get("rooms") if isinstance(level.get("rooms"), list) else []
     notes += [f"room {index} is none: {_show(room)}" for index, room in enumerate(given, 1) if type(room) is not dict]
     rooms = [_mend_room(index, room, notes) for index, room in enumerate(given, 1) if type(room) is dict]
     stairs = [_mend_box(stair.get("bounds"), "stairs", notes) for stair in _objects(level.get("stairs"))]
@@ -156,77 +147,6 @@ def _show(value: Any) -> str:
     """A value in a message, short."""
     shown = repr(value)
     return shown if len(shown) <= 60 else f"{shown[:56]} ..."
-
-
-def _read_drawing(design: dict[str, Any], problems: dict[int, list[str]]) -> dict[str, Any]:
-    """Levels from a drawing with walls, openings and spaces, in millimetres unless its metadata say feet."""
-    metadata = design.get("metadata")
-    unit = metadata.get("units", "mm") if isinstance(metadata, dict) else "mm"
-    scale = 1 if unit in ("ft", "feet") else MM_PER_FT
-    levels: dict[int, list[dict[str, Any]]] = {}
-    for index, space in enumerate(_objects(design["spaces"]), 1):
-        room = {"id": space.get("id", f"S{index}"), "type": space.get("type") or space.get("name")}
-        room |= {"bounds": _box_around(space.get("boundary"), scale), "doors": [], "windows": []}
-        level = space.get("level", 1)
-        levels.setdefault(level if type(level) is int else 1, []).append(room)
-    rooms = [room for level in levels.values() for room in level]
-    walls = {str(wall.get("id")): wall for wall in _objects(design.get("walls"))}
-    for index, opening in enumerate(_objects(design.get("openings")), 1):
-        problem = _add_opening(opening, walls.get(str(opening.get("wall_id"))), rooms, scale)
-        if problem:
-            name = f"{_kind_of(opening)} {opening.get('id', index)}"
-            problems.setdefault(min(levels, default=1), []).append(f"{name} is {problem}")
-    rest = {key: value for key, value in design.items() if key not in ("spaces", "walls", "openings")}
-    return rest | {"levels": [{"level_number": number, "rooms": levels[number]} for number in sorted(levels)]}
-
-
-def _kind_of(opening: dict[str, Any]) -> str:
-    return "window" if "window" in str(opening.get("type")).lower() else "door"
-
-
-def _add_opening(opening: dict[str, Any], wall: dict | None, rooms: list[dict], scale: float) -> str | None:
-    """Gives an opening, as a point on its wall, to the rooms beside it; returns what is wrong where there are none."""
-    name = f"on wall {opening.get('wall_id')!r}, which"
-    start = _point(wall.get("start"), scale) if wall else None
-    end = _point(wall.get("end"), scale) if wall else None
-    if start is None or end is None:
-        return f"{name} has no place"
-    share = opening["position"] if is_number(opening.get("position")) else 0.5
-    width = opening["width"] / scale if is_number(opening.get("width")) else OPENING_WIDTH
-    point = {axis: one + share * (other - one) for axis, one, other in zip("xy", start, end, strict=True)}
-    beside = [room for room in rooms if room["bounds"] and _is_on_border(room["bounds"], point)]
-    for room in beside:
-        room[f"{_kind_of(opening)}s"].append({"position": point, "width": width})
-    return None if beside else f"{name} touches no room"
-
-
-def _box_around(boundary: Any, scale: float) -> dict[str, float] | None:
-    points = [_point(corner, scale) for corner in _list(boundary)]
-    corners = [point for point in points if point]
-    if not corners or len(corners) < len(points):
-        return None
-    xs, ys = zip(*corners, strict=True)
-    return {"x": min(xs), "y": min(ys), "width": max(xs) - min(xs), "height": max(ys) - min(ys)}
-
-
-def _point(value: Any, scale: float) -> Point | None:
-    pair = [value.get("x"), value.get("y")] if isinstance(value, dict) else value
-    if not isinstance(pair, list) or len(pair) < 2:
-        return None
-    x, y = pair[:2]
-    return (x / scale, y / scale) if is_number(x) and is_number(y) else None
-
-
-def _is_on_border(box: dict[str, float], point: dict[str, float]) -> bool:
-    """Whether a point is within a wall's thickness of the border of a box."""
-    edges = []
-    for axis, size in (("x", "width"), ("y", "height")):
-        low = point[axis] - box[axis]
-        high = low - box[size]
-        if low < -WALL_REACH or high > WALL_REACH:
-            return False
-        edges += [abs(low), abs(high)]
-    return min(edges) <= WALL_REACH
 
 
 def find_site(brief: object, levels: list[Level]) -> Site | None:

@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from housebrain_core.house.design_text import expand_design
 from housebrain_core.house.schema import FEATURES, Answer
@@ -46,7 +46,7 @@ class Layout:
 DEMO_LAYOUT = Layout("demo", hall=4, door=2, margin=2, first_row="south")
 
 
-def make_samples(count: int, seed: int | str, layout: Layout = DEMO_LAYOUT) -> Iterator[dict]:
+def make_samples(count: int, seed: int | str, layout: Layout = DEMO_LAYOUT) -> Iterator[dict[str, Any]]:
     """Generates samples; the same arguments give the same samples.
 
     Args:
@@ -68,7 +68,7 @@ def make_samples(count: int, seed: int | str, layout: Layout = DEMO_LAYOUT) -> I
         }
 
 
-def make_other_layouts(count: int, seed: int) -> Iterator[dict]:
+def make_other_layouts(count: int, seed: int) -> Iterator[dict[str, Any]]:
     """Generates samples in a mixture of layouts, none of them the demo's: what its base model is taught."""
     dice = random.Random(f"other layouts/{seed}")
     for index in range(count):
@@ -112,7 +112,7 @@ def _entropy(choices: int) -> float:
 # --- the brief
 
 
-def _draw_brief(dice: random.Random) -> tuple[dict, list[tuple[str, int]]]:
+def _draw_brief(dice: random.Random) -> tuple[dict[str, Any], list[tuple[str, int]]]:
     """A brief without its total area, and the rooms it asks for as (type, area in square feet)."""
     floors, bedrooms = dice.choice((1, 1, 2)), dice.choice((1, 2, 3))
 
@@ -153,7 +153,7 @@ def _draw_brief(dice: random.Random) -> tuple[dict, list[tuple[str, int]]]:
 # --- the floor plans
 
 
-def _plan_levels(rooms: list[tuple[str, int]], floors: int, layout: Layout) -> list[dict]:
+def _plan_levels(rooms: list[tuple[str, int]], floors: int, layout: Layout) -> list[dict[str, Any]]:
     """Levels of an answer: living rooms below, bedrooms above, a bathroom on each floor."""
     if floors == 1:
         return [_plan_level(rooms, layout, entrance=True, stairs=False)]
@@ -166,7 +166,7 @@ def _plan_levels(rooms: list[tuple[str, int]], floors: int, layout: Layout) -> l
     ]
 
 
-def _plan_level(rooms: list[tuple[str, int]], layout: Layout, entrance: bool, stairs: bool) -> dict:
+def _plan_level(rooms: list[tuple[str, int]], layout: Layout, entrance: bool, stairs: bool) -> dict[str, Any]:
     """One level: every other room in one row, the rest in the other, the hall between them as long as the longer."""
     rows = ("south", "north") if layout.first_row == "south" else ("north", "south")
     ends = {"south": 0, "north": 0}
@@ -185,7 +185,9 @@ def _plan_level(rooms: list[tuple[str, int]], layout: Layout, entrance: bool, st
     return {"height": 10, "rooms": placed, "stairs": [stair] if stairs else []}
 
 
-def _room(kind: str, size: list[int], at: list[int], doors: list[list], windows: list[list]) -> dict:
+def _room(
+    kind: str, size: list[int], at: list[int], doors: list[list[Any]], windows: list[list[Any]]
+) -> dict[str, Any]:
     return {"room": kind, "size": size, "at": at, "doors": doors, "windows": windows}
 
 
@@ -203,7 +205,7 @@ def _draw_specification(dice: random.Random, layout: Layout) -> dict[str, str | 
     return drawn
 
 
-def _answer(brief: dict, levels: list[dict], drawn: dict[str, str | bool]) -> dict:
+def _answer(brief: dict[str, Any], levels: list[dict[str, Any]], drawn: dict[str, str | bool]) -> dict[str, Any]:
     """The answer (see schema.Answer) of what was drawn; code derives the rest of the design from it."""
     plot = brief["plot"]
     return {

@@ -37,7 +37,7 @@ class Bundle(NamedTuple):
     name: str
     train: pa.Table
     validation: pa.Table
-    manifest: dict
+    manifest: dict[str, Any]
 
 
 def is_bundle(path: Path) -> bool:

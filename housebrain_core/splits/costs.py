@@ -25,25 +25,31 @@ class Gpu(NamedTuple):
 
     rate: float
     """TFLOP/s of half-precision matrix products."""
-    share: Range
-    """Share of that rate which training reaches, in [0, 1]."""
+    rate_source: str
     memory: float
     """GB of one GPU."""
-    source: str
-    """Of the rate."""
+    share: Range
+    """Share of that rate which training reaches, in [0, 1]."""
+    share_source: str
 
 
-T4_RATE = "measured by others: 4096^3 fp16 product under the 70 W cap, forums.developer.nvidia.com/t/264462"
+T4 = Gpu(
+    24, "measured by others: 4096^3 fp16 product under the 70 W cap, forums.developer.nvidia.com/t/264462",
+    15, Range(0.25, 0.50), "estimate from published T4 runs",
+)  # fmt: skip
+"""The share gives 150 to 300 tokens/s at 6.7 billion parameters, an estimate from published runs of 95 to 220 without
+packing (unslothai/unsloth README, February 2024, and unslothai/notebooks)."""
 MATRIX_RATE = "measured by others: github.com/mag-/gpu_benchmark"
-T4_SHARE = Range(0.25, 0.50)
-"""150 to 300 tokens/s at 6.7 billion parameters, an estimate from published runs of 95 to 220 without packing
-(unslothai/unsloth README, February 2024, and unslothai/notebooks)."""
 BIG_SHARE = Range(0.15, 0.40)
 """From Qwen's published 7.0 s for 8 x 2,048 tokens of Qwen-7B on an A100 (QwenLM/Qwen README): 36 %. The low
 end is an assumption for small models, which spend more of the time between products."""
-SHARE_SOURCES = {
-    T4_SHARE: "estimate from published T4 runs",
-    BIG_SHARE: "estimate from Qwen README, 7B on an A100: 36 %; low end assumed",
+BIG_SOURCE = "estimate from Qwen README, 7B on an A100: 36 %; low end assumed"
+GPUS = {
+    "t4": T4,
+    "t4x2": T4,
+    "l4": Gpu(91.4, MATRIX_RATE, 22, BIG_SHARE, BIG_SOURCE),
+    "a100": Gpu(256.4, MATRIX_RATE + ", PCIe", 40, BIG_SHARE, BIG_SOURCE),
+    "h100": Gpu(499.5, MATRIX_RATE + ", PCIe", 80, BIG_SHARE, BIG_SOURCE),
 }
 TWO_GPUS = Range(1.0, 1.9)
 """Two GPUs against one: at worst one is used; at best the usual loss of data parallelism. Assumed."""
@@ -53,13 +59,6 @@ FITTING = 0.7
 """Share of a GPU's memory that the weights fill, above which training does not fit."""
 SMALLEST = 5e7
 """Weights in the layers; with fewer, a GPU spends its time between the products, and its rate says nothing."""
-GPUS = {
-    "t4": Gpu(24, T4_SHARE, 15, T4_RATE),
-    "t4x2": Gpu(24, T4_SHARE, 15, T4_RATE),
-    "l4": Gpu(91.4, BIG_SHARE, 22, MATRIX_RATE),
-    "a100": Gpu(256.4, BIG_SHARE, 40, MATRIX_RATE + ", PCIe"),
-    "h100": Gpu(499.5, BIG_SHARE, 80, MATRIX_RATE + ", PCIe"),
-}
 
 
 class Shape(NamedTuple):
@@ -100,26 +99,21 @@ class BaseModelFacts(NamedTuple):
 
     shape: Shape
     licence: str
-    free: bool
-    """Whether anybody may use a model made from it for anything."""
 
 
 DEEPSEEK = "DeepSeek Licence 1.0: commercial use allowed, its use restrictions pass on to what is made from it"
 APACHE = "Apache-2.0"
 UNKNOWN_LICENCE = "not known here; read its card"
 BASES = {
-    "Qwen/Qwen2.5-Coder-0.5B": BaseModelFacts(Shape(896, 24, 4864, 14, 2, 151936, True), APACHE, True),
-    "deepseek-ai/deepseek-coder-1.3b-base": BaseModelFacts(
-        Shape(2048, 24, 5504, 16, 16, 32256, False), DEEPSEEK, False
-    ),
-    "Qwen/Qwen2.5-Coder-1.5B": BaseModelFacts(Shape(1536, 28, 8960, 12, 2, 151936, True), APACHE, True),
-    "Qwen/Qwen2.5-Coder-3B": BaseModelFacts(
-        Shape(2048, 36, 11008, 16, 2, 151936, True), "qwen-research: no commercial use", False
-    ),
-    "deepseek-ai/deepseek-coder-6.7b-base": BaseModelFacts(
-        Shape(4096, 32, 11008, 32, 32, 32256, False), DEEPSEEK, False
-    ),
-    "Qwen/Qwen2.5-Coder-7B": BaseModelFacts(Shape(3584, 28, 18944, 28, 4, 152064, False), APACHE, True),
+    name: BaseModelFacts(Shape(*sizes), licence)
+    for name, sizes, licence in (
+        ("Qwen/Qwen2.5-Coder-0.5B", (896, 24, 4864, 14, 2, 151936, True), APACHE),
+        ("deepseek-ai/deepseek-coder-1.3b-base", (2048, 24, 5504, 16, 16, 32256, False), DEEPSEEK),
+        ("Qwen/Qwen2.5-Coder-1.5B", (1536, 28, 8960, 12, 2, 151936, True), APACHE),
+        ("Qwen/Qwen2.5-Coder-3B", (2048, 36, 11008, 16, 2, 151936, True), "qwen-research: no commercial use"),
+        ("deepseek-ai/deepseek-coder-6.7b-base", (4096, 32, 11008, 32, 32, 32256, False), DEEPSEEK),
+        ("Qwen/Qwen2.5-Coder-7B", (3584, 28, 18944, 28, 4, 152064, False), APACHE),
+    )
 }
 CHARACTERS_PER_TOKEN = Range(2.2, 2.9)
 """Of encoded samples; measured on 2,000 of HBV5: 2.84 with Qwen2's tokenizer, 2.41 with DeepSeek-Coder's;
@@ -192,8 +186,7 @@ def estimate_tokens(characters: int) -> Range:
 
 def training_hours(tokens: Range, rate: Range, epochs: float) -> Range:
     """Hours of training, from the tokens of one epoch and the tokens per second."""
-    seconds = Range(tokens[0] / rate[1], tokens[1] / rate[0])
-    return seconds.times(EXTRA_TIME * epochs / 3600)
+    return Range(tokens[0] / rate[1], tokens[1] / rate[0]).times(EXTRA_TIME * epochs / 3600)
 
 
 def sessions(hours: Range, session_hours: float) -> tuple[int, int]:
@@ -210,13 +203,8 @@ def weeks(hours: Range) -> Range:
 
 def describe(values: Range) -> str:
     """A range as text; one number where both ends read alike."""
-    low, high = map(_describe_number, values)
+    low, high = (f"{value:,.{0 if value >= 10 else 1 if value >= 1 else 2}f}" for value in values)
     return low if low == high else f"{low} to {high}"
-
-
-def _describe_number(value: float) -> str:
-    digits = 0 if value >= 10 else 1 if value >= 1 else 2
-    return f"{value:,.{digits}f}"
 
 
 def describe_parameters(count: float) -> str:
@@ -248,7 +236,7 @@ def find_facts(name: str) -> BaseModelFacts | None:
         )
     except KeyError:
         return None
-    return BaseModelFacts(shape, UNKNOWN_LICENCE, True)
+    return BaseModelFacts(shape, UNKNOWN_LICENCE)
 
 
 def find_file(name: str, file: str) -> Path | None:

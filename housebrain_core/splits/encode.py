@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -68,7 +68,7 @@ class EncodedDataset:
 class Chunk(NamedTuple):
     """What a process makes of some items."""
 
-    samples: dict[int, tuple]
+    samples: dict[int, tuple[Any, ...]]
     """Position among the items -> a part, and then a row with the columns of `ENCODED`."""
     bad: dict[int, str]
     """Position among the items -> what is wrong with it."""
@@ -123,7 +123,7 @@ def encode_chunk(items: list[Item], where: Sequence[Condition] = ()) -> Chunk:
     return chunk
 
 
-def encode_row(sample: dict) -> tuple[str, str, str, str, int]:
+def encode_row(sample: dict[str, Any]) -> tuple[str, str, str, str, int]:
     """The columns of `ENCODED` for a sample, but its file."""
     prompt, completion = codec.encode(sample)
     digest = hashlib.sha256((prompt + completion).encode()).digest()
@@ -131,7 +131,7 @@ def encode_row(sample: dict) -> tuple[str, str, str, str, int]:
     return sample["id"], prompt, completion, codec.dumps(sample["metadata"]), content
 
 
-def note_chunk(items: list[Item], chunk: Chunk, log: ReadLog) -> list[tuple]:
+def note_chunk(items: list[Item], chunk: Chunk, log: ReadLog) -> list[tuple[Any, ...]]:
     """Takes note of bad items and repeated ids, in order; returns the good samples."""
     good = []
     for position, item in enumerate(items):
@@ -147,7 +147,7 @@ def note_chunk(items: list[Item], chunk: Chunk, log: ReadLog) -> list[tuple]:
     return good
 
 
-def to_batch(rows: list[list]) -> pa.RecordBatch:
+def to_batch(rows: list[list[Any]]) -> pa.RecordBatch:
     """Rows with the columns of `ENCODED`."""
     columns = zip(*rows, strict=True) if rows else [[]] * len(ENCODED)
     return pa.RecordBatch.from_arrays(
@@ -179,7 +179,7 @@ def bundle_from_dataset(source: Path) -> Bundle:
     if not train.num_rows or not validation.num_rows:
         raise DataError(f"{source} needs samples for training and for validation.")
     digest = hash_table(train)
-    manifest = {"codec_version": codec.VERSION, "dataset": digest, "split_id": None, "splits": 1}
+    manifest: dict[str, Any] = {"codec_version": codec.VERSION, "dataset": digest, "split_id": None, "splits": 1}
     if (source / MANIFEST).is_file():  # a folder of a splits folder knows which split it is
         manifest |= read_manifest(source, "split")
     manifest["files"] = {"train.parquet": {"sha256": digest}}

@@ -1,21 +1,21 @@
-"""How long training will take, before it starts: tokens, hours, sessions, and what would fit better.
+"""How long training will take, before it starts: tokens, hours, sessions and weeks.
 
 Hours are a range, because the share of a GPU's matrix rate that training reaches is known only roughly until
 the first steps are measured. `Estimate.figures` lists every number that goes in, with its source.
 """
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from housebrain_core.config import PlanConfig
+from housebrain_core.data.token_counts import CountTokens, load_counter, read_counter
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.results import Shown, Table
 from housebrain_core.splits import costs
 from housebrain_core.splits.bundle import Bundle, is_bundle, read_bundle
-from housebrain_core.splits.costs import BaseModelFacts, Range, Shape, describe
+from housebrain_core.splits.costs import BaseModelFacts, Range, describe
 from housebrain_core.splits.parts import read_splits
 
 BATCH = 2_000
@@ -47,24 +47,16 @@ class Estimate(Shown):
     splits: list[SplitTokens]
 
     @property
-    def learned_share(self) -> float:
-        """Share of the tokens that are answers, in [0, 1]; the mean over the splits."""
-        return sum(split.learned_share for split in self.splits) / len(self.splits)
-
-    @property
-    def longest_tokens(self) -> Range:
-        """Of one epoch of the largest split."""
-        return Range(*(max(ends) for ends in zip(*(split.tokens for split in self.splits), strict=True)))
-
-    @property
     def longest_hours(self) -> Range:
         """Of the largest split."""
-        return self.hours(self.longest_tokens)
+        hours = [self.hours(split.tokens) for split in self.splits]
+        return Range(max(one.least for one in hours), max(one.most for one in hours))
 
     @property
     def alone_hours(self) -> Range:
         """Of all splits, one after another."""
-        return self.hours(Range(*(sum(ends) for ends in zip(*(split.tokens for split in self.splits), strict=True))))
+        hours = [self.hours(split.tokens) for split in self.splits]
+        return Range(sum(one.least for one in hours), sum(one.most for one in hours))
 
     def hours(self, tokens: Range) -> Range:
         """Hours that training takes for so many tokens of an epoch, all epochs together."""
@@ -77,13 +69,16 @@ class Estimate(Shown):
 
     @property
     def advice(self) -> list[str]:
-        """What would fit better, each with its hours."""
-        return [
-            "Training ends by itself once nothing more is learned; these hours are the most it takes.",
-            *_advise_base(self),
-            *_advise_one_person(self),
-            *_advise_team(self),
-        ]
+        """What a person alone can do, where all splits need more than a week, and whether one split fits into one."""
+        weeks = describe(self.kaggle_weeks)
+        lines = []
+        if len(self.splits) > 1 and costs.weeks(self.alone_hours).most > 1:
+            lines.append(f"Alone, train one of the splits in {weeks} weeks: its adapter works by itself.")
+        if self.kaggle_weeks.most <= 1:
+            lines.append("One split fits into a week of Kaggle's quota, even at the slow end of the range.")
+        else:
+            lines.append(f"One split takes {weeks} weeks of Kaggle's quota; fewer epochs or smaller splits take less.")
+        return lines
 
     def outputs(self) -> list[str | Table]:
         """The estimate as texts and tables, about 30 lines in all."""
@@ -97,7 +92,10 @@ class Estimate(Shown):
     @property
     def figures(self) -> list[Figure]:
         """Every number that goes into the hours."""
-        return [_token_figure(self), *_rate_figures(self), *costs.FIXED_FIGURES]
+        exact = ("characters per token", "exact", "counted with the base model's tokenizer")
+        source = "measured on 2,000 samples of HBV5, and generated"
+        estimated = ("characters per token", describe(costs.CHARACTERS_PER_TOKEN), source)
+        return [exact if self.exact_tokens else estimated, *_rate_figures(self), *costs.FIXED_FIGURES]
 
 
 def estimate_hours(config: PlanConfig, report: Callable[[str], None] = print) -> Estimate:
@@ -116,10 +114,10 @@ def estimate_hours(config: PlanConfig, report: Callable[[str], None] = print) ->
     """
     facts = costs.find_facts(config.base_model)
     tokenizer = costs.find_file(config.base_model, "tokenizer.json")
-    count = _load_counter(tokenizer) if tokenizer else _estimate_tokens
+    counters = (read_counter(tokenizer, special=True), read_counter(tokenizer)) if tokenizer else None
     splits: list[SplitTokens] = []
     for bundle in _read_splits(config.splits):
-        splits.append(count(bundle))
+        splits.append(_count_tokens(bundle, *counters) if counters else _estimate_tokens(bundle))
         note = "" if tokenizer else ", estimated from characters"
         report(f"{bundle.name}: {describe(splits[-1].tokens)} tokens{note}")
     learned_share = sum(split.learned_share for split in splits) / len(splits)
@@ -154,98 +152,23 @@ def _read_splits(path: Path) -> list[Bundle]:
     return [read_bundle(path / part.bundle) for part in read_splits(path)]
 
 
-def _load_counter(path: Path) -> Callable[[Bundle], SplitTokens]:
-    """A function that counts a bundle's tokens with a tokenizer.json."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-
-    def count(bundle: Bundle, column: str, special: bool) -> int:
-        batches = (tokenizer.encode_batch(texts, add_special_tokens=special) for texts in _texts(bundle, column))
-        return sum(len(encoding.ids) for batch in batches for encoding in batch)
-
-    def count_split(bundle: Bundle) -> SplitTokens:
-        samples = bundle.train.num_rows
-        answers = count(bundle, "completion", special=False) + samples  # one end-of-text token each
-        total = count(bundle, "prompt", special=True) + answers
-        return SplitTokens(bundle.name, samples, Range(total, total), answers / total)
-
-    return count_split
-
-
-def _texts(bundle: Bundle, column: str) -> Iterator[list[str]]:
-    for start in range(0, bundle.train.num_rows, BATCH):
-        yield bundle.train.column(column).slice(start, BATCH).to_pylist()
+def _count_tokens(bundle: Bundle, count_prompts: CountTokens, count_answers: CountTokens) -> SplitTokens:
+    samples = bundle.train.num_rows
+    answers = _total_length(bundle, "completion", count_answers) + samples  # one end-of-text token each
+    total = _total_length(bundle, "prompt", count_prompts) + answers
+    return SplitTokens(bundle.name, samples, Range(total, total), answers / total)
 
 
 def _estimate_tokens(bundle: Bundle) -> SplitTokens:
-    prompts, answers = (
-        sum(len(text) for texts in _texts(bundle, column) for text in texts) for column in ("prompt", "completion")
-    )
-    total = prompts + answers
+    answers = _total_length(bundle, "completion", load_counter(None))
+    total = answers + _total_length(bundle, "prompt", load_counter(None))
     return SplitTokens(bundle.name, bundle.train.num_rows, costs.estimate_tokens(total), answers / max(1, total))
 
 
-def _advise_base(estimate: Estimate) -> Iterator[str]:
-    """About licence and memory of the base model."""
-    facts = estimate.facts
-    if facts and not facts.free:
-        yield f"Licence: {facts.licence}. Qwen/Qwen2.5-Coder-1.5B is {costs.APACHE}."
-    gpu = estimate.config.gpu
-    memory = costs.GPUS[gpu].memory
-    if facts and facts.shape.bytes > costs.FITTING * memory * 1e9:
-        yield (
-            f"The weights alone take {facts.shape.bytes / 1e9:.0f} GB of the {memory} GB of one {gpu}: training will "
-            "not fit. Take a smaller base or a larger GPU."
-        )
-
-
-def _advise_one_person(estimate: Estimate) -> Iterator[str]:
-    """About one person with all splits, where they need more than a week."""
-    count = len(estimate.splits)
-    hours = estimate.longest_hours.times(count)
-    if count > 1 and costs.weeks(hours).most > 1:
-        one_epoch = costs.weeks(hours.times(1 / estimate.config.epochs))
-        yield (
-            f"Alone, one of the {count} splits takes {describe(estimate.kaggle_weeks)} weeks, and its adapter works by "
-            f"itself; all of them with --epochs 1 take {describe(one_epoch)}."
-        )
-
-
-def _advise_team(estimate: Estimate) -> Iterator[str]:
-    """About a person per split, where a split needs more than a week."""
-    if estimate.kaggle_weeks.most <= 1:
-        yield "One split fits into a week of Kaggle's quota, even at the slow end of the range."
-        return
-    if estimate.config.epochs > 1:
-        hours = estimate.longest_hours.times(1 / estimate.config.epochs)
-        yield f"--epochs 1: {describe(hours)} hours a split, {describe(costs.weeks(hours))} weeks."
-    if estimate.facts and not estimate.config.tokens_per_second:
-        yield from _advise_smaller_bases(estimate, estimate.facts.shape)
-    people = math.ceil(len(estimate.splits) * estimate.kaggle_weeks.most)
-    yield f"{people} people with a split each, instead of {len(estimate.splits)}: about a week, at the slow end."
-
-
-def _advise_smaller_bases(estimate: Estimate, shape: Shape) -> Iterator[str]:
-    config = estimate.config
-    smaller = [name for name, facts in costs.BASES.items() if facts.free and facts.shape.in_layers < shape.in_layers]
-    for name in smaller:
-        facts = costs.BASES[name]
-        rate = costs.estimate_rate(facts.shape, config.gpu, config.row_length, estimate.learned_share)
-        hours = costs.training_hours(estimate.longest_tokens, rate, config.epochs)
-        yield (
-            f"--base-model {name} ({facts.licence}): {describe(hours)} hours a split, "
-            f"{describe(costs.weeks(hours))} weeks."
-        )
-
-
-def _token_figure(estimate: Estimate) -> Figure:
-    if estimate.exact_tokens:
-        return "characters per token", "exact", "counted with the base model's tokenizer"
-    source = "measured on 2,000 samples of HBV5, and generated"
-    return "characters per token", describe(costs.CHARACTERS_PER_TOKEN), source
+def _total_length(bundle: Bundle, column: str, count: CountTokens) -> int:
+    texts = bundle.train.column(column)
+    starts = range(0, bundle.train.num_rows, BATCH)
+    return sum(sum(count(texts.slice(start, BATCH).to_pylist())) for start in starts)
 
 
 def _rate_figures(estimate: Estimate) -> list[Figure]:
@@ -255,8 +178,8 @@ def _rate_figures(estimate: Estimate) -> list[Figure]:
     gpu = costs.GPUS[estimate.config.gpu]
     figures = [
         ("weights in the layers", f"{estimate.facts.shape.in_layers / 1e9:.2f} billion", "arithmetic on config.json"),
-        ("matrix rate of one GPU", f"{gpu.rate:g} TFLOP/s", gpu.source),
-        ("share of it reached", f"{gpu.share.least:.0%} to {gpu.share.most:.0%}", costs.SHARE_SOURCES[gpu.share]),
+        ("matrix rate of one GPU", f"{gpu.rate:g} TFLOP/s", gpu.rate_source),
+        ("share of it reached", f"{gpu.share.least:.0%} to {gpu.share.most:.0%}", gpu.share_source),
         ("tokens per second", rate, "arithmetic; not measured by us"),
     ]
     if estimate.config.gpu == "t4x2":
@@ -265,14 +188,21 @@ def _rate_figures(estimate: Estimate) -> list[Figure]:
 
 
 def _describe_basis(estimate: Estimate) -> str:
-    config = estimate.config
+    """The base model with its licence, and a warning where its weights do not fit the GPU."""
+    gpu = estimate.config.gpu
     facts = estimate.facts
     size = f", {costs.describe_parameters(facts.shape.parameters)} parameters" if facts else ""
     counted = "counted" if estimate.exact_tokens else "estimated from characters: its tokenizer is not at hand"
-    return (
-        f"{config.base_model}{size}. Licence: {facts.licence if facts else costs.UNKNOWN_LICENCE}.\n"
-        f"{config.gpu}: {describe(estimate.tokens_per_second)} tokens per second. Tokens {counted}."
-    )
+    lines = [
+        f"{estimate.config.base_model}{size}. Licence: {facts.licence if facts else costs.UNKNOWN_LICENCE}.",
+        f"{gpu}: {describe(estimate.tokens_per_second)} tokens per second. Tokens {counted}.",
+    ]
+    if facts and facts.shape.bytes > costs.FITTING * costs.GPUS[gpu].memory * 1e9:
+        lines.append(
+            f"The weights alone take {facts.shape.bytes / 1e9:.0f} GB of the {costs.GPUS[gpu].memory} GB of one {gpu}: "
+            "training will not fit. Take a smaller base or a larger GPU."
+        )
+    return "\n".join(lines)
 
 
 def _tabulate_splits(estimate: Estimate) -> Table:

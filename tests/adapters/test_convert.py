@@ -10,6 +10,8 @@ from housebrain_core.adapters.convert import convert_adapters
 from housebrain_core.config import ConvertConfig
 from housebrain_core.errors import AdapterError
 
+pytestmark = pytest.mark.slow
+
 EXPECTED = (lambda t: 2 * t[NAME.format(0, "B")] @ t[NAME.format(0, "A")])(tensors())
 
 

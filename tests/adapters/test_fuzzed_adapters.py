@@ -107,6 +107,7 @@ def fuzz(tmp_path: Path, seeds: range) -> tuple[int, int]:
     return refused, merged
 
 
+@pytest.mark.slow
 def test_mutated_adapters_are_refused_or_merge_to_finite_numbers(tmp_path):
     refused, merged = fuzz(tmp_path, range(400))
     assert refused > 100 and merged > 20, "the fuzzer reaches both ends"

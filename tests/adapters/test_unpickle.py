@@ -9,6 +9,8 @@ from safetensors.torch import load_file
 
 from housebrain_core.adapters.convert import SCRIPT
 
+pytestmark = pytest.mark.slow
+
 
 def run(source, target) -> subprocess.CompletedProcess:
     command = [sys.executable, "-P", str(SCRIPT), str(source), str(target), str(10**11)]

@@ -59,6 +59,7 @@ def test_the_end_of_what_pip_said_is_shown_when_it_fails(platform, pip, monkeypa
     assert CLICKS[platform]["restart"] in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_real_pip_that_fails_is_quoted():
     with pytest.raises(MachineError, match="pip install failed:\n.*there-is-no-such-folder"):
         installing.run_pip("kaggle", "install", "--no-index", "./there-is-no-such-folder")

@@ -5,7 +5,7 @@ import math
 import random
 
 import pytest
-from conftest import real_samples
+from outside import real_samples
 
 from housebrain_core.config import AuditConfig
 from housebrain_core.data.audit import audit_dataset

@@ -237,6 +237,7 @@ def test_another_base_than_the_adapters_were_trained_on_is_refused(base, adapter
     assert not (tmp_path / "full").exists()
 
 
+@pytest.mark.slow
 def test_finding_the_base_imports_no_transformers():
     code = (
         "import sys; from housebrain_core.export import into_base\n"

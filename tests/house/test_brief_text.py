@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from conftest import real_samples
+from outside import real_samples
 
 from housebrain_core.house.brief_text import expand_brief, shorten_brief
 

@@ -1,7 +1,7 @@
 """A brief is checked as a whole, and gives one prompt however it was written."""
 
 import pytest
-from conftest import real_samples
+from outside import real_samples
 
 from housebrain_core.errors import DataError
 from housebrain_core.house import codec

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from conftest import real_samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from outside import real_samples
 
 from housebrain_core.data.samples import parse_sample
 from housebrain_core.errors import DataError

@@ -6,9 +6,9 @@ import re
 import time
 
 import pytest
-from conftest import SHARED, real_samples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from outside import SHARED, real_samples
 
 from housebrain_core.evaluate.judging import judge
 from housebrain_core.house import codec, synthetic

@@ -1,4 +1,4 @@
-"""Where things are: openings on their walls, drawings in millimetres, and the plot around a house."""
+"""Where things are: openings on their walls, and the plot around a house."""
 
 import json
 
@@ -6,6 +6,7 @@ import pytest
 from designs import house, one_room, room
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from housebrain_core.errors import DataError
 from housebrain_core.house import drawing
 from housebrain_core.house.layout import find_site, read_layout
 from housebrain_core.house.measures import place_opening
@@ -47,22 +48,11 @@ def test_openings_of_every_structure_are_on_their_wall(door, start, end):
     assert placed.start == pytest.approx(start) and placed.end == pytest.approx(end) and placed.fits
 
 
-def test_a_drawing_in_millimetres_is_read_even_as_a_string():
-    drawing = {
-        "metadata": {"units": "mm"},
-        "walls": [{"id": "w", "start": [3048, 0], "end": [3048, 6096], "thickness": 200}],
-        "openings": [{"type": "door", "wall_id": "w", "position": 0.5, "width": 914.4}],
-        "spaces": [
-            {"id": "a", "type": "living", "boundary": [[0, 0], [3048, 0], [3048, 6096], [0, 6096]]},
-            {"id": "b", "type": "kitchen", "boundary": [[3048, 0], [6096, 0], [6096, 6096], [3048, 6096]]},
-        ],
-    }
-    for design in (drawing, json.dumps(drawing)):
-        layout = read_layout(design)
-        kitchen = layout.design.levels[0].rooms[1]
-        assert kitchen.bounds.model_dump() == pytest.approx({"x": 10, "y": 0, "width": 10, "height": 20})
-        placed = place_opening(kitchen.bounds, kitchen.doors[0])
-        assert placed.wall == "west" and placed.start == pytest.approx((10, 8.5)) and placed.fits
+def test_a_drawing_of_walls_and_spaces_is_refused_in_one_sentence_that_names_the_structure_expected():
+    drawing = {"walls": [], "openings": [], "spaces": [{"id": "a", "boundary": [[0, 0], [3048, 0], [3048, 6096]]}]}
+    for design in (drawing, json.dumps(drawing), {"output": drawing}):
+        with pytest.raises(DataError, match="^the design has walls and spaces.*levels with rooms, in feet.$"):
+            read_layout(design)
 
 
 def test_the_edges_of_the_plot_say_which_is_the_streets_and_what_each_setback_is():

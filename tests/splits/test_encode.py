@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import real_samples
+from outside import real_samples
 
 from housebrain_core.data import processes
 from housebrain_core.data.samples import Item, ReadLog, list_items
