@@ -147,7 +147,8 @@ class StopWhenLearned(StepCallback):
         earlier = [entry["validation_loss"] for entry in state.log_history if "validation_loss" in entry]
         loss = self.measure()
         learned = why_learned([*earlier, loss], self.floor, step / state.max_steps)
-        state.log_history.append({"step": step, "validation_loss": loss, "learned": learned})
+        log: list[Any] = state.log_history
+        log.append({"step": step, "validation_loss": loss, "learned": learned})
         self.report(f"step {step} of {state.max_steps}  validation loss {loss:.4f}")
         if learned:
             schedule.learned_at = step
