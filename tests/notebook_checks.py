@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tokenize
+import warnings
 from pathlib import Path
 
 import nbformat
@@ -76,7 +77,11 @@ def run_find_cell(platform: str, monkeypatch, folder: Path, **settings) -> dict:
         session.setenv("HOME", str(folder / "home"))
         session.setattr(sys, "modules", dict(sys.modules))
         session.setattr(sys, "path", list(sys.path))
-        exec(find_source(platform), variables)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", ResourceWarning
+            )  # the cell, short as it has to be, leaves closing to Python
+            exec(find_source(platform), variables)
         variables["modules"] = set(sys.modules)
         variables["import_path"] = list(sys.path)
     return variables

@@ -17,8 +17,6 @@ from test_rooms import find_python
 
 from housebrain_core.splits.source_files import hash_source, read_source
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-"""The cell, short as it has to be, leaves closing what it reads to Python."""
 SOURCE = read_source()
 PLACES = {"kaggle": "kaggle/input", "colab": "content"}
 
