@@ -128,7 +128,7 @@ def run_split(settings: Any) -> None:
 
 
 def run_plan(settings: Any) -> None:
-    """Say how long training will take: tokens, hours, sessions, weeks, and what would fit better."""
+    """Say how long training will take: tokens, hours, sessions and weeks."""
     from housebrain_core.splits.hours import estimate_hours
 
     print(estimate_hours(settings))

@@ -71,7 +71,7 @@ class SplitConfig(Settings):
 
 
 class PlanConfig(Settings):
-    """How long training will take, and what would fit better."""
+    """How long training will take."""
 
     splits: Path = Path("housebrain_splits")
     """A splits folder, or one bundle of it."""

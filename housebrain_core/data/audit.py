@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -55,7 +55,7 @@ def audit_dataset(config: AuditConfig, report: Callable[[str], None] = print) ->
     json_path = config.output.with_suffix(".json")
     check_file(config.output)
     check_file(json_path, {"entropy_nats_per_sample", "conclusions"})
-    result = study_dataset(config, report)
+    result = _study(config, report)
     report(describe(result))
     write_page(result, config.output)
     write_atomically(json_path, to_json(result.model_dump()))
@@ -63,8 +63,8 @@ def audit_dataset(config: AuditConfig, report: Callable[[str], None] = print) ->
     return result
 
 
-def study_dataset(config: AuditConfig, report: Callable[[str], None] = print) -> AuditResult:
-    """Reads a dataset and measures all that the report says, without writing it; see `audit_dataset`."""
+def _study(config: AuditConfig, report: Callable[[str], None]) -> AuditResult:
+    """Reads a dataset and measures all that the report says."""
     start = time.monotonic()
     count_tokens = load_counter(config.tokenizer)
     counts = SampleCounts()
@@ -163,7 +163,7 @@ def measure_lengths(samples: list[Sample], count_tokens: CountTokens) -> dict[st
     return {"original": _measure_form(original, count_tokens), "ours": _measure_form(ours, count_tokens)}
 
 
-def _measure_form(texts: Sequence[tuple[str, str]], count_tokens: CountTokens) -> Lengths:
+def _measure_form(texts: list[tuple[str, str]], count_tokens: CountTokens) -> Lengths:
     prompts = np.array(count_tokens([prompt for prompt, _ in texts]))
     answers = np.array(count_tokens([answer for _, answer in texts])) + 1  # the end-of-text token
     total = prompts + answers
@@ -189,8 +189,5 @@ def measure_rules(samples: list[Sample]) -> dict[str, RuleCount]:
     """Counts how often the references break each rule; nothing for data that is no house design."""
     results = [check_or_none(sample["input"], sample["output"]) for sample in samples]
     scores = score_rules([result for result in results if result is not None])
-    return {
-        name: RuleCount(broken=score.applicable - score.passed, applicable=score.applicable)
-        for name, score in scores.items()
-        if score.applicable
-    }
+    counts = {name: (score.applicable - score.passed, score.applicable) for name, score in scores.items()}
+    return {name: RuleCount(broken=broken, applicable=of) for name, (broken, of) in counts.items() if of}

@@ -7,6 +7,7 @@ from pathlib import Path
 from housebrain_core.data.audit_result import AuditResult
 from housebrain_core.data.findings import Finding
 from housebrain_core.plots import Picture, embed
+from housebrain_core.results import Table
 from housebrain_core.templates import render
 
 TEXT_WIDTH = 36
@@ -24,7 +25,7 @@ def describe(result: AuditResult, width: int | None = None) -> str:
     parts = ", ".join(f"{count:,} {part}" for part, count in result.samples.items())
     lines = [f"{parts}; {result.bad} bad, {result.duplicates} duplicates by content, {result.leaks} leaks"]
     lines += [f"  {count} x {reason}" for reason, count in result.bad_reasons]
-    lines += ["", *_describe_lengths(result), "", *_describe_fields(result.fields, width)]
+    lines += ["", str(_tabulate_lengths(result)), "", *_describe_fields(result.fields, width)]
     broken = {name: rule for name, rule in result.rules.items() if rule.broken}
     if broken:
         lines += ["", f"rules that references break, of {result.rule_samples:,} samples"]
@@ -32,19 +33,15 @@ def describe(result: AuditResult, width: int | None = None) -> str:
     return "\n".join([*lines, "", *(f"- {line}" for line in result.conclusions), ""])
 
 
-def _describe_lengths(result: AuditResult) -> list[str]:
-    """A table of the lengths in both forms; with a tokenizer also of the answers that stay whole."""
-    heading = f"{('tokens' if result.tokenizer else 'characters') + ' per sample':24} {'mean':>7} {'p99':>7} {'max':>7}"
-    rows = {form: f"{form:24} {one.mean:7.0f} {one.p99:7.0f} {one.max:7d}" for form, one in result.lengths.items()}
+def _tabulate_lengths(result: AuditResult) -> Table:
+    """The lengths in both forms; with a tokenizer also the answers that stay whole."""
+    columns = [("tokens" if result.tokenizer else "characters") + " per sample", "mean", "p99", "max"]
+    rows = [[form, f"{one.mean:.0f}", f"{one.p99:.0f}", str(one.max)] for form, one in result.lengths.items()]
     if not result.tokenizer:
-        return [heading, *rows.values(), "Tokens, and what a max_length cuts, need the base model's --tokenizer."]
-    shares = {
-        form: " / ".join(f"{cut.whole:.0%}" for cut in lengths.cut.values()) for form, lengths in result.lengths.items()
-    }
-    return [
-        f"{heading}   answers whole at max_length 512 / 1024 / 2048",
-        *(f"{row}   {shares[form]}" for form, row in rows.items()),
-    ]
+        return Table(columns, rows, ["Tokens, and what a max_length cuts, need the base model's --tokenizer."])
+    for row, lengths in zip(rows, result.lengths.values(), strict=True):
+        row.append(" / ".join(f"{cut.whole:.0%}" for cut in lengths.cut.values()))
+    return Table([*columns, "answers whole at max_length 512 / 1024 / 2048"], rows)
 
 
 def _describe_fields(fields: list[Finding], width: int) -> list[str]:

@@ -23,11 +23,6 @@ def entropy_of_codes(codes: np.ndarray) -> float:
     return entropy_of(np.bincount(codes.astype(np.int64)))
 
 
-def entropy_of_values(values: np.ndarray) -> float:
-    """The entropy of numbers by how often each of them occurs, in nats per sample."""
-    return entropy_of(np.unique(values, return_counts=True)[1])
-
-
 def mutual_information(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """How much one numbered column tells about another.
 

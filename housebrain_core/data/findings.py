@@ -113,11 +113,9 @@ def _explain(target: Column, sources: list[Column]) -> Finding | None:
     best = best_formula(target, sources)
     if best is None:
         return None
-    if best.share < EXACT:
-        text = f"{best.text} in {best.share:.1%} of the samples"
-        return _finding(target, kind="nearly derivable", text=text, free=best.rest)
-    text = best.text if best.share >= 1 else f"{best.text} in {best.share:.2%} of the samples"
-    return _finding(target, kind=best.kind, text=text, free=best.rest)
+    exact = best.share >= EXACT
+    share = "" if best.share >= 1 else f" in {best.share:.{2 if exact else 1}%} of the samples"
+    return _finding(target, kind=best.kind if exact else "nearly derivable", text=best.text + share, free=best.rest)
 
 
 def _finding(target: Column, **more: Any) -> Finding:
@@ -134,44 +132,36 @@ def _finding(target: Column, **more: Any) -> Finding:
 
 def _measure(target: Column, sources: list[Column]) -> Finding:
     """The finding for a field that nothing decides: how free it is, and what it depends on."""
-    binned = [source for source in sources if source.closed or source.numeric]
-    dependences = [
-        Dependence(source, *mutual_information(target.bins, source.bins)) for source in binned if len(source.values) > 1
-    ]
+    binned = [source for source in sources if (source.closed or source.numeric) and len(source.values) > 1]
+    dependences = [Dependence(source, *mutual_information(target.bins, source.bins)) for source in binned]
     on_brief = [one for one in dependences if one.source.in_brief and one.sigmas > 0]
     believed = [one for one in dependences if one.sigmas > SIGMAS and one.information > 0]
     nearest = max(on_brief, key=lambda one: one.sigmas, default=None)
     strongest = max(believed, key=lambda one: one.information, default=None)
     more: dict[str, Any] = {}
     if nearest:
-        more = {
-            "brief_field": nearest.source.name,
-            "brief_information": nearest.information,
-            "brief_sigmas": nearest.sigmas,
-        }
+        more = {"brief_field": nearest.source.name, "brief_information": nearest.information}
+        more["brief_sigmas"] = nearest.sigmas
     if strongest:
         more |= {"depends_on": strongest.source.name, "information": strongest.information}
-    kind, free = _free_entropy(target, strongest.information if strongest else 0.0, sources)
-    return _finding(target, kind=kind, free=free, text=_describe(target, kind, nearest, strongest), **more)
-
-
-def _free_entropy(target: Column, information: float, sources: list[Column]) -> tuple[str, float | None]:
-    """The kind of a field that nothing decides, and the nats that are left of it."""
     if target.closed:
-        return "choice", max(0.0, entropy_of_codes(target.codes) - information)
-    if not target.numeric:
-        return "free text", None
-    return "number", _number_entropy(target, [source for source in sources if source.in_brief])
+        text = f"one of {len(target.values)}{_describe(nearest, strongest)}"
+        free = max(0.0, entropy_of_codes(target.codes) - more.get("information", 0.0))
+        return _finding(target, kind="choice", text=text, free=free, **more)
+    if target.numeric:
+        text = f"a number with {len(target.values):,} values{_describe(nearest, strongest)}"
+        free = _number_entropy(target, [source for source in sources if source.in_brief])
+        return _finding(target, kind="number", text=text, free=free, **more)
+    text = f"{len(target.values):,} different texts or structures"
+    return _finding(target, kind="free text", text=text, free=None, **more)
 
 
-def _describe(target: Column, kind: str, nearest: Dependence | None, strongest: Dependence | None) -> str:
-    if kind == "free text":
-        return f"{len(target.values):,} different texts or structures"
-    what = f"one of {len(target.values)}" if kind == "choice" else f"a number with {len(target.values):,} values"
+def _describe(nearest: Dependence | None, strongest: Dependence | None) -> str:
+    """What a field depends on, in words that follow what it is."""
     if nearest and nearest.sigmas > SIGMAS:
-        return f"{what}; depends on {nearest.source.name}"
+        return f"; depends on {nearest.source.name}"
     other = f", depends on {strongest.source.name}" if strongest else ""
-    return f"{what}, independent of every field of the brief{other}"
+    return f", independent of every field of the brief{other}"
 
 
 def _number_entropy(target: Column, brief: list[Column]) -> float:
@@ -180,7 +170,9 @@ def _number_entropy(target: Column, brief: list[Column]) -> float:
     t = r x s with r independent of s has h(t | s) = h(r) + E[ln s]; in steps of the number's own unit.
     """
     values = target.numbers
-    unit = 1.0 if target.whole else 10.0 ** -_decimals(target.values)
+    unit = 1.0  # the step of the numbers: a whole one, or the last decimal that is written
+    if not target.whole:
+        unit = 10.0 ** -max(len(repr(float(value)).partition(".")[2]) for value in target.values[:1000])
     estimates = [differential_entropy(values)]
     for source in brief:
         if source.numeric and source.numbers.min() > 0 and len(source.values) > BINS:
@@ -189,7 +181,3 @@ def _number_entropy(target: Column, brief: list[Column]) -> float:
     if len(values) >= REPEATS * len(target.values):  # else it would be ln(samples), far too little
         least = min(least, entropy_of_codes(target.codes))
     return max(0.0, least)
-
-
-def _decimals(values: list) -> int:
-    return max(len(repr(float(value)).partition(".")[2]) for value in values[:1000])

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from housebrain_core.data.columns import Column
-from housebrain_core.data.entropies import entropy_of_codes, entropy_of_values
+from housebrain_core.data.entropies import entropy_of, entropy_of_codes
 
 NEAR = 0.6
 """Share of the samples above which a formula counts at all."""
@@ -114,7 +114,7 @@ def _multiples(target: Column, base: np.ndarray, name: str) -> Iterator[Formula]
         for text, guess in guesses.items():
             if _hits(guess[FIRST], target.numbers[FIRST]).mean() <= NEAR:
                 continue
-            rest = entropy_of_values(np.round(target.numbers - guess, 6))
+            rest = entropy_of(np.unique(np.round(target.numbers - guess, 6), return_counts=True)[1])
             yield Formula(float(_hits(guess, target.numbers).mean()), text, rest, "derivable")
 
 
@@ -122,10 +122,10 @@ def _common_ratio(values: np.ndarray, base: np.ndarray) -> float | None:
     """The median of values / base where the ratios are close together; None where they are not."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = values / base
-    ratios = np.sort(ratios[np.isfinite(ratios)])
+    ratios = ratios[np.isfinite(ratios)]
     if not len(ratios):
         return None
-    low, middle, high = (float(ratios[round(share * (len(ratios) - 1))]) for share in (0.1, 0.5, 0.9))
+    low, middle, high = np.quantile(ratios, [0.1, 0.5, 0.9], method="nearest").tolist()
     return None if middle == 0 or high - low > MAX_SPREAD * abs(middle) else middle
 
 
