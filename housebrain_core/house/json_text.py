@@ -9,7 +9,6 @@ from textwrap import shorten
 from typing import Any, NoReturn, TypeGuard
 
 import orjson
-from json_repair import repair_json
 
 from housebrain_core.errors import DataError, HouseBrainError
 
@@ -155,6 +154,8 @@ def repaired_parse(text: str) -> tuple[dict | None, str]:
         verdict = error.kind
     if verdict in ("empty", "no_json", "too_deep") or len(text) > REPAIR_LIMIT:
         return None, verdict
+    from json_repair import repair_json  # which neither Kaggle nor Colab has, and training does not need
+
     try:
         repaired = repair_json(text, return_objects=True)
     except (ValueError, RecursionError):  # nested beyond what json-repair reads
