@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks every test that needs a trained model as slow, so that `make quick` never trains one."""
+    """Marks every test that needs a trained model or the real dataset as slow; `make quick` leaves them out."""
     for item in items:
-        if {"base", "adapters"} & set(getattr(item, "fixturenames", ())):
+        if {"base", "adapters", "shared"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
 
 

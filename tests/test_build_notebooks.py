@@ -35,6 +35,7 @@ def test_a_change_of_one_module_shows_as_a_diff_of_the_cloud_notebooks(monkeypat
     assert sum(line.startswith("+") and source_files.hash_source(changed) in line for line in problems) == len(CLOUD)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", ["0", "7"])
 def test_a_fresh_process_with_another_hash_seed_and_folder_builds_the_same_bytes(seed, tmp_path):
     code = (

@@ -11,6 +11,8 @@ from notebook_outputs import outputs_of, text_of
 
 from build_notebooks import build
 
+pytestmark = pytest.mark.slow
+
 PROBE = "import sys\nprint(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
 NAMES = ("01_split", "02_train", "03_merge", "04_evaluate")
 

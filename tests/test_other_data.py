@@ -107,6 +107,7 @@ def quiet(line: str) -> None:
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", PLANS)
 def test_the_audit_reads_any_structure_and_house_rules_judge_only_houses(plan, tmp_path):
     write_plans(tmp_path / "plans.jsonl", plan)

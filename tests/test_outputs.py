@@ -55,6 +55,7 @@ def test_only_what_an_earlier_run_wrote_is_replaced(text, tmp_path):
     check_file(path, {"a", "b"})
 
 
+@pytest.mark.slow
 def test_an_audit_replaces_its_own_report_and_nobody_elses(dataset, tmp_path):
     config = AuditConfig(source=dataset, output=tmp_path / "report.html")
     figures = tmp_path / "report.json"
@@ -88,6 +89,7 @@ def left_beside(output: Path) -> list[str]:
     return sorted({path.name for path in output.parent.iterdir()} - {output.name})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [threading.Thread, multiprocessing.get_context("spawn").Process])
 def test_of_two_runs_into_one_output_the_second_is_refused_and_nothing_is_mixed(kind, tmp_path):
     events = threading if kind is threading.Thread else multiprocessing.get_context("spawn")

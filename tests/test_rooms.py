@@ -139,6 +139,7 @@ def test_a_light_module_imports_nothing_heavy_when_it_is_imported(module):
     assert followed <= set(light_modules()), "imports a module that needs torch"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["3.12", "3.13"])
 def test_light_modules_import_in_a_fresh_environment_without_torch(version, tmp_path):
     python = find_python(version)

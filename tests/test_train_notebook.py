@@ -84,6 +84,7 @@ def unknown_keywords(node: ast.Call, called) -> list[str]:
     return sorted(names)
 
 
+@pytest.mark.slow
 def test_every_keyword_exists_in_the_pinned_version_of_its_library():
     seen = []
     for module in session_modules("kaggle"):

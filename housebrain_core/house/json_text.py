@@ -157,6 +157,8 @@ def repaired_parse(text: str) -> tuple[dict | None, str]:
     from json_repair import repair_json  # which neither Kaggle nor Colab has, and training does not need
 
     try:
+        from json_repair import repair_json  # which the cloud images lack; training repairs nothing
+
         repaired = repair_json(text, return_objects=True)
     except (ValueError, RecursionError):  # nested beyond what json-repair reads
         return None, verdict

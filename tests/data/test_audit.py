@@ -99,6 +99,7 @@ def test_a_dataset_without_a_good_sample_is_an_error(tmp_path):
         audit_dataset(AuditConfig(source=source, output=tmp_path / "a.html"), report=lambda line: None)
 
 
+@pytest.mark.slow
 def test_it_finds_by_itself_what_the_real_data_are(shared, tmp_path):
     source = write_jsonl(tmp_path / "real.jsonl", real_samples(shared, "train", 4000))
     tokenizer = str(shared / "tokenizers" / "deepseek-coder")

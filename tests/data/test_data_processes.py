@@ -8,6 +8,8 @@ from housebrain_core.data import processes
 from housebrain_core.data.processes import map_chunks
 from housebrain_core.errors import MachineError
 
+pytestmark = pytest.mark.slow
+
 
 def add_up(items: list) -> tuple[int, int]:
     return sum(items), os.getpid()

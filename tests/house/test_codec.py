@@ -60,6 +60,7 @@ def test_every_single_change_of_a_sample_comes_back(samples):
             assert_lossless(sample | {side: changed})
 
 
+@pytest.mark.slow
 def test_every_single_change_of_a_real_sample_comes_back(shared):
     (sample,) = real_samples(shared, "validation", 1)
     short = 0
@@ -124,12 +125,14 @@ _LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False,
 _JSON = st.recursive(_LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.dictionaries(_TEXT, _JSON, max_size=4), st.dictionaries(_TEXT, _JSON, max_size=4))
 def test_any_two_objects_come_back_as_they_were(brief, design):
     assert_lossless({"id": "x", "input": brief, "output": design, "metadata": {}})
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.sampled_from(["input", "output"]), st.lists(st.integers(0, 30), min_size=1, max_size=6), _JSON)
 def test_a_real_shape_with_any_value_anywhere_comes_back(side, way, value):
@@ -242,6 +245,7 @@ NUMBERS += [
 ]
 
 
+@pytest.mark.slow
 def test_every_number_written_in_every_way_is_refused_or_kept():
     lines = written(flat_sample()).decode().split("\n")
     kept = 0

@@ -143,6 +143,7 @@ def test_a_design_without_geometry_is_a_card_with_all_of_its_specification(sampl
     assert "no geometry" in figure.get_suptitle()
 
 
+@pytest.mark.slow
 def test_labels_do_not_reach_beyond_their_rooms(samples):
     """Measured on paper, for every room of eight houses; a hall may be nearly all stairs."""
     for sample in samples[:8]:

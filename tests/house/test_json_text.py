@@ -83,6 +83,7 @@ MUTATIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_every_mutation_gets_its_kind_in_all_300_outputs(name, outputs):
     mutate, expected = MUTATIONS[name]
@@ -129,6 +130,7 @@ values = st.recursive(
 objects = st.dictionaries(st.sampled_from("abcdefg"), values, min_size=1, max_size=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("danger", DANGERS)
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -211,6 +213,7 @@ def seconds_for(make, size: int) -> float:
     return time.process_time() - started
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LONG)
 def test_ten_megabytes_take_time_in_proportion_to_one(name):
     """Quadratic would be a hundredfold; a short base keeps the machine's noise out."""
@@ -246,6 +249,7 @@ def check_fuzzed(count: int) -> None:
             assert strict_json_parse(text) == json.loads(text)
 
 
+@pytest.mark.slow
 def test_fuzzed_answers_never_crash_the_parsers():
     check_fuzzed(1_000)
 

@@ -83,6 +83,7 @@ def test_without_setbacks_only_the_street_side_is_named():
     assert places(drawing.floor_plan(house(LIVING))) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(60, 16), (16, 60), (30, 200), (200, 30), (25, 25)])
 def test_what_stands_at_the_edges_covers_nothing_and_stays_in_the_drawing(size, samples):
     drawn = [

@@ -59,6 +59,7 @@ def briefs_of(samples: list[dict], count: int) -> list[dict]:
     return [samples[index % len(samples)]["input"] for index in range(count)]
 
 
+@pytest.mark.slow
 def test_random_weights_give_valid_answers_within_the_limit(llm_2k, samples):
     assert len(count_valid(llm_2k, briefs_of(samples, 8), 8)) == 8
 

@@ -38,6 +38,7 @@ def test_tokens_are_counted_as_training_counts_them(splits, base):
         assert split.tokens == (sum(lengths), sum(lengths)) and split.samples == len(lengths)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["qwen2", "deepseek-coder"])
 def test_real_tokenizers_count_as_training_does(name, shared, splits):
     from transformers import AutoTokenizer

@@ -112,6 +112,7 @@ def test_a_prompt_is_the_same_bytes_in_training_evaluation_and_generation(datase
     assert prompts <= {codec.write_prompt(sample["input"]) for sample in read_samples(dataset, "validation")}
 
 
+@pytest.mark.slow
 def test_other_processes_give_the_same_bytes(dataset, splits, tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "FEW", 20)
     monkeypatch.setattr(processes, "CHUNK", 10)

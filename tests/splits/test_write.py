@@ -63,6 +63,7 @@ split.split_dataset(SplitConfig(source=Path(sys.argv[1]), output=Path(sys.argv[2
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["note_chunk", "write_tree", "write_bundle"])
 def test_a_killed_split_leaves_nothing_that_looks_finished_and_the_next_run_gives_the_same_bytes(
     step, dataset, tmp_path
@@ -241,6 +242,7 @@ split.split_dataset(SplitConfig(source=Path(sys.argv[1]), output=Path(sys.argv[2
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_split_and_its_processes_and_leaves_nothing(dataset, tmp_path):
     command = [sys.executable, "-c", INTERRUPTED, dataset, tmp_path / "out"]
     with subprocess.Popen(

@@ -149,6 +149,7 @@ def test_the_manifest_is_the_last_file_of_a_seal(tmp_path, monkeypatch):
     assert not any(synced[: len(NAMES) + 1]) and synced[-1], "all files and the manifest's bytes, then the rename"
 
 
+@pytest.mark.slow
 def test_a_manifest_with_any_one_bit_flipped_is_damaged_or_as_good_as_before(tmp_path):
     older, newer = write_checkpoint(tmp_path, 9), write_checkpoint(tmp_path, 10)
     whole = (newer / MANIFEST).read_bytes()
