@@ -5,7 +5,7 @@
 
 Error = |estimated - real| / real, of the whole training from its first step to its end, with every measurement of the
 validation loss, every checkpoint, and the last measurement. Time is CPU time of one thread, so that other programs on
-the machine do not count; --wall takes the clock on the wall.
+the machine do not count.
 
 The estimate leaves checkpoints out: at the default they cost under 1 % of the time (benchmarks/checkpoint_cost.py).
 The second run here, whose steps take 30 ms, spends some 3 % on one every 100 steps; with one every 20 it was 16 % off.
@@ -63,7 +63,7 @@ class Error(NamedTuple):
         return abs(self.estimated - self.real) / self.real
 
 
-def measure(config: FineTuningConfig, clock) -> Error:
+def measure(config: FineTuningConfig) -> Error:
     """Trains, and compares."""
     marks: dict[str, float] = {}
     begin = trainer.Progress.on_train_begin
@@ -71,26 +71,24 @@ def measure(config: FineTuningConfig, clock) -> Error:
 
     def watched_begin(self, *arguments, **more) -> None:
         begin(self, *arguments, **more)
-        marks["begin"] = clock.time()
+        marks["begin"] = time.process_time()
 
     def watched_estimate(seconds: float, hours: float | None, now: float) -> str:
-        marks["estimated"] = clock.time() + seconds - marks["begin"]
+        marks["estimated"] = time.process_time() + seconds - marks["begin"]
         return estimate(seconds, hours, now)
 
     with (
         mock.patch.object(trainer.Progress, "on_train_begin", watched_begin),
         mock.patch.object(trainer, "estimate_finish", watched_estimate),
-        mock.patch.object(trainer, "time", clock),
+        mock.patch.object(trainer, "time", CPU_CLOCK),
     ):
         result = HouseBrainFineTuner(config, report=lambda line: None).train()
-    return Error(result.steps, marks["estimated"], clock.time() - marks["begin"])
+    return Error(result.steps, marks["estimated"], time.process_time() - marks["begin"])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", type=Path, help="a bundle; generated samples when not given")
-    parser.add_argument("--runs", type=int, default=len(RUNS))
-    parser.add_argument("--wall", action="store_true", help="time by the clock on the wall")
     options = parser.parse_args()
     torch.set_num_threads(1)
     base = str(tiny_base(TinyRecipe(samples=120, intermediate_size=64)))
@@ -103,7 +101,7 @@ def main() -> int:
             split = Path(scratch) / "splits" / "split_01.zip"
         print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, one thread; {split.name}\n")
         print("| run | steps | estimated s | real s | error |\n|---|---|---|---|---|")
-        for number, settings in enumerate(RUNS[: options.runs]):
+        for number, settings in enumerate(RUNS):
             config = FineTuningConfig(
                 dataset_path=split,
                 output_dir=Path(scratch) / str(number),
@@ -111,7 +109,7 @@ def main() -> int:
                 learning_rate=5e-3,
                 **settings,
             )
-            error = measure(config, time if options.wall else CPU_CLOCK)
+            error = measure(config)
             errors.append(error.share)
             what = ", ".join(f"{name} {value}" for name, value in settings.items())
             print(

@@ -39,6 +39,7 @@ from survival_runs import (
     newest_sealed,
     prepare,
     start,
+    start_of,
     wait_for,
 )
 
@@ -141,9 +142,7 @@ def end_the_budget(whole: Whole, most: int | None) -> Iterator[Outcome]:
         problem, sealed = "", 0
         for session in range(STEPS + 1):
             code, lines = finish(start(config)), lines_of(config)
-            resumed = sum(
-                int(line.rpartition("-")[2]) for line in lines if line.startswith("resuming from checkpoint-")
-            )
+            resumed = start_of(lines)
             if code or resumed != sealed or not (session == STEPS or "To go on" in lines[-1] or "done" in lines[-1]):
                 problem = f"session {session}: code {code}, started at {resumed}, sealed was {sealed}, {lines[-1]}"
             sealed = newest_sealed(config.output_dir)

@@ -2,12 +2,11 @@
 
     python benchmarks/train_throughput.py --source housebrain_dataset_v5_350k --tokenizer qwen2
     python benchmarks/train_throughput.py            generated samples, the tiny base's tokenizer
-    python benchmarks/train_throughput.py --gpu      on a GPU: whole base models at their real shapes, random weights
 
-Without a GPU the model is one of the 28 layers of Qwen2.5-Coder-1.5B at its real widths, with a 28th of its vocabulary
+The model is one of the 28 layers of Qwen2.5-Coder-1.5B at its real widths, with a 28th of its vocabulary
 (ids are taken modulo), so that layers, attention and output layer keep the real model's proportions; NF4 and LoRA as
 in training, random weights, one thread, CPU seconds. Each variant runs through transformers' Trainer, ours through
-RowTrainer, TRL's through SFTTrainer. The GPU path has never run on a GPU: none was at hand.
+RowTrainer, TRL's through SFTTrainer.
 
 On a CPU attention over a whole packed row is computed and then masked, so that packing costs there what it saves on
 a GPU, where reading NF4 weights is a fixed price for each micro-batch (research on QLoRA, measured: table c, d, e).
@@ -27,18 +26,18 @@ from typing import NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import torch
 import transformers
 from datasets import Dataset
 from layouts import Tokens, fold, lay_out, original, ours
-from random_models import measure_matrix_rate, random_model
+from random_models import random_model
 from transformers import AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
 
 from housebrain_core.data.samples import read_samples
 from housebrain_core.house import synthetic
-from housebrain_core.splits.costs import BASES, Shape, count_operations
-from housebrain_core.train.model import training_device
+from housebrain_core.splits.costs import BASES, Shape
 from housebrain_core.train.packing import PackedRows
 from housebrain_core.train.tiny import tiny_base
 from housebrain_core.train.trainer import RowTrainer
@@ -50,7 +49,6 @@ SURVIVES = 2048
 QWEN = BASES["Qwen/Qwen2.5-Coder-1.5B"].shape
 LAYER = QWEN._replace(layers=1, vocabulary=QWEN.vocabulary // QWEN.layers)
 SMALL = Shape(64, 1, 128, 4, 2, 256, True)
-GPU_BASES = ("Qwen/Qwen2.5-Coder-1.5B", "deepseek-ai/deepseek-coder-6.7b-base")
 GOAL = 4.0
 """Times the samples per second of the original's format that ours, packed, have to reach."""
 
@@ -72,22 +70,15 @@ class Stopwatch(TrainerCallback):
         self.tokens += ids.numel()
         self.samples += len(ids) if positions is None else int((positions == 0).sum())
 
-    def now(self) -> float:
-        """Seconds: of the wall on a GPU, of the CPU elsewhere."""
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-            return time.perf_counter()
-        return time.process_time()
-
     def on_step_end(self, args, state, control, **kwargs) -> None:
         """Begins to count after the warm-up, and ends when the time is over."""
         self.steps += 1
         if self.steps == self.warm_up:
-            self.started = self.now()
+            self.started = time.process_time()
             self.tokens = 0
             self.samples = 0
         elif self.steps > self.warm_up:
-            self.seconds = self.now() - self.started
+            self.seconds = time.process_time() - self.started
             if self.seconds > self.limit:
                 control.should_training_stop = True
 
@@ -105,8 +96,6 @@ class Rate(NamedTuple):
     samples_per_second: float
     learned: float
     """Share of the answer tokens that are trained on."""
-    peak: float
-    """GB of GPU memory; 0 without a GPU."""
 
     @property
     def tokens_per_second(self) -> float:
@@ -116,12 +105,10 @@ class Rate(NamedTuple):
 
 def arguments_for(kind: type[TrainingArguments], folder: Path, steps: int, **more) -> TrainingArguments:
     """Settings of every variant: micro-batches of one row, and nothing but training."""
-    device, _, capability = training_device()
     return kind(
         output_dir=str(folder), max_steps=steps, per_device_train_batch_size=1, gradient_accumulation_steps=1,
-        use_cpu=device.type == "cpu", fp16=capability is not None and capability < (8, 0),
-        bf16=capability is not None and capability >= (8, 0), save_strategy="no", logging_strategy="no",
-        report_to="none", disable_tqdm=True, remove_unused_columns=False, **more,
+        use_cpu=True, save_strategy="no", logging_strategy="no", report_to="none",
+        disable_tqdm=True, remove_unused_columns=False, **more,
     )  # fmt: skip
 
 
@@ -140,9 +127,6 @@ def run(variant: str, shape: Shape, make, learned: float, options: argparse.Name
         learned: share of the answer tokens that it trains on.
         options: the command line's.
     """
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
     model = random_model(shape)
     with tempfile.TemporaryDirectory() as scratch:
         made = make(model, Path(scratch))
@@ -150,8 +134,7 @@ def run(variant: str, shape: Shape, make, learned: float, options: argparse.Name
         made.add_callback(watch)
         made.remove_callback(transformers.PrinterCallback)
         made.train()
-    peak = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else 0.0
-    rate = Rate(variant, watch.tokens / watch.samples, watch.samples / watch.seconds, learned, peak)
+    rate = Rate(variant, watch.tokens / watch.samples, watch.samples / watch.seconds, learned)
     print(f"{variant}: {watch.steps - options.warm_up} steps, {rate.tokens_per_second:,.0f} tokens/s", flush=True)
     return rate
 
@@ -233,33 +216,6 @@ def table(rates: list[Rate]) -> str:
     return "\n".join(lines)
 
 
-def share_of_rate(tokens_per_second: float, operations_per_token: float, matrix_rate: float) -> float:
-    """Share of a measured matrix rate, in operations per second, that training reaches."""
-    return tokens_per_second * operations_per_token / matrix_rate
-
-
-def compare_on_gpu(samples: list[dict], tokenizer, options: argparse.Namespace) -> int:
-    """Whole base models: the comparison, and ours as a share of the GPU's measured matrix rate."""
-    if not torch.cuda.is_available():
-        sys.exit("--gpu needs an NVIDIA GPU; torch.cuda.is_available() is False.")
-    device, name, _ = training_device()
-    rate = measure_matrix_rate(device)
-    print(f"{name}: {rate / 1e12:.1f} TFLOP/s in a 4096^3 fp16 product, torch {torch.__version__}")
-    good = True
-    for base in GPU_BASES:
-        shape = BASES[base].shape
-        rates = list(compare(samples, tokenizer, shape, options))
-        answers = sum(len(ours(sample, tokenizer).answer) for sample in samples)
-        learned = answers / sum(len(part) for sample in samples for part in ours(sample, tokenizer))
-        operations, _ = count_operations(shape, ROW, learned)
-        print(f"\n{base}, random NF4 weights\n\n{table(rates)}\n")
-        for one in rates:
-            share = share_of_rate(one.tokens_per_second, operations, rate)
-            print(f"{one.variant}: {share:.0%} of the matrix rate, {one.peak:.1f} GB at most")
-        good &= goal_met(rates)
-    return 0 if good else 1
-
-
 def goal_met(rates: list[Rate]) -> bool:
     """Ours packed against the original: says it, and whether it is enough."""
     ratio = next(rate for rate in rates if rate.variant[0] == "e").samples_per_second / rates[0].samples_per_second
@@ -275,7 +231,6 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20, help="for each variant, after its warm-up")
     parser.add_argument("--steps", type=int, default=1000, help="for each variant at most")
     parser.add_argument("--warm-up", type=int, default=2, help="steps that are not timed")
-    parser.add_argument("--gpu", action="store_true", help="whole base models on a GPU")
     parser.add_argument("--quick", action="store_true", help="a model of 64 columns and one timed step: only a test")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -288,8 +243,6 @@ def main() -> int:
     tokenizer = AutoTokenizer.from_pretrained(options.tokenizer or tiny_base())
     of = options.source.name if options.source else "generated houses"
     print(f"{len(samples)} samples of {of}, tokenizer {options.tokenizer.name if options.tokenizer else 'tiny'}")
-    if options.gpu:
-        return compare_on_gpu(samples, tokenizer, options)
     shape = SMALL if options.quick else LAYER
     rates = list(compare(samples, tokenizer, shape, options))
     print(f"\n{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, one thread, CPU seconds")

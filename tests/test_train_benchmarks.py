@@ -51,7 +51,7 @@ def test_the_cut_keeps_what_fits_and_padding_is_not_learned(load):
     assert share == 1 and row["attention_mask"] == [1] * 5 + [0] * 2 and row["labels"][-3:] == [5, -100, -100]
 
 
-def test_the_share_of_the_matrix_rate_by_hand(load):
+def test_operations_of_a_row_by_hand():
     from housebrain_core.splits.costs import Shape, count_operations
 
     shape = Shape(hidden=2, layers=3, intermediate=5, heads=1, key_value_heads=1, vocabulary=7, tied=True)
@@ -59,7 +59,6 @@ def test_the_share_of_the_matrix_rate_by_hand(load):
     plain, checkpointed = count_operations(shape, row_length=8, learned_share=0.5)
     assert plain == 4 * weights + 3 * attention + 4 * 7 * 2 * 0.5
     assert checkpointed - plain == 2 * weights + attention
-    assert load("train_throughput").share_of_rate(100, 5e9, 1e12) == 0.5
 
 
 def test_a_random_model_has_the_shape_four_bits_and_lora_on_every_linear_layer(load):
@@ -91,7 +90,7 @@ def test_a_run_that_the_rule_ends_early_branches_off_the_whole_one(base, tmp_pat
     synthetic.write_dataset(tmp_path / "dataset", 8, 4)
     config = SplitConfig(source=tmp_path / "dataset", output=tmp_path / "splits", splits=2, validation_samples=4)
     split_dataset(config, report=lambda line: None)
-    options = ["--split", tmp_path / "splits" / "split_01.zip", "--base-model", base, "--epochs", "30", "--lora-r", "4",
+    options = ["--split", tmp_path / "splits" / "split_01.zip", "--base-model", base, "--epochs", "30",
                "--gradient-accumulation-steps", "1", "--learning-rate", "0.02"]  # fmt: skip
     text = run("learning_curve.py", *map(str, options))
     assert "resuming from checkpoint-" in text and "of the time saved" in text and "| 100.0% |" in text

@@ -119,8 +119,11 @@ def describe_exactness(briefs: list[dict], texts: list[str]) -> dict[str, float 
     exact: Counter[str] = Counter()
     valid = 0
     for brief, text in zip(briefs, texts, strict=True):
-        short = _read_valid(text)
-        if short is None:
+        try:
+            short = strict_json_parse(text)
+        except StrictJSONError:
+            continue
+        if not _is_answer(short):
             continue
         valid += 1
         derived = codec.dumps({key: value for key, value in short.items() if key not in DERIVED})
@@ -213,14 +216,6 @@ def _compare(first: str, second: str, one: Evaluated, other: Evaluated) -> PairR
 def rule_table() -> list[dict[str, str]]:
     """The rules' names, formulas, units and sources, for a report."""
     return [{k: v for k, v in rule._asdict().items() if k != "check"} for rule in RULES]
-
-
-def _read_valid(text: str) -> dict | None:
-    try:
-        value = strict_json_parse(text)
-    except StrictJSONError:
-        return None
-    return value if _is_answer(value) else None
 
 
 def _same_design(brief: dict, text: str, derived: str, name: str, value: Any) -> bool:

@@ -19,7 +19,6 @@ from housebrain_core.templates import render
 SHOWN_FAILURES = 4
 """Kinds of failure that are shown with an example, the most frequent first."""
 SHOWN_CHARACTERS = 1200
-SHOWN_FINDINGS = 8
 
 
 class Failure(NamedTuple):
@@ -39,8 +38,6 @@ class Drawing(NamedTuple):
     figure: str
     """The floor plan as an address that holds the picture itself."""
     findings: list[str]
-    more: int
-    """Findings that are not shown."""
 
 
 class ModelSection(NamedTuple):
@@ -124,5 +121,4 @@ def _shorten(text: str) -> str:
 
 def _draw(title: str, score: float, design: dict, rules: dict[str, Any]) -> Drawing:
     findings = [f"{rule.replace('_', ' ')}: {line}" for rule, lines in rules.items() for line in lines or ()]
-    picture = plots.embed(drawing.floor_plan(design))
-    return Drawing(title, score, picture, findings[:SHOWN_FINDINGS], len(findings[SHOWN_FINDINGS:]))
+    return Drawing(title, score, plots.embed(drawing.floor_plan(design)), findings)

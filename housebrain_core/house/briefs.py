@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from housebrain_core.errors import DataError
 from housebrain_core.house.brief_text import BEDROOMS
-from housebrain_core.house.measures import FT_PER_M, SQFT_PER_SQM
+from housebrain_core.house.measures import FT_PER_M, SQFT_PER_SQM, sides_of
 from housebrain_core.house.schema import BasicDetails, HouseBrief, Plot, RoomNeed, Setbacks
 
 WHOLE = {"totalArea", "bathrooms", "budget", "minArea", "front", "rear", "left", "right", "is_corner_plot"}
@@ -112,9 +112,9 @@ def find_doubts(checked: HouseBrief) -> list[str]:
     needed = sum(room.count * (room.minArea or 0) for room in rooms)
     if needed > area:
         doubts.append(f"the rooms need {needed:,.0f} {unit} together, but basicDetails.totalArea = {area:,.0f} {unit}")
-    if plot.length and plot.width:
-        inside = plot.length * plot.width * (FT_PER_M**2 if plot.unit == "m" else 1) * details.floors
-        inside /= SQFT_PER_SQM if unit == "sqm" else 1
+    sides = sides_of(plot)
+    if sides:
+        inside = sides[0] * sides[1] * details.floors / (SQFT_PER_SQM if unit == "sqm" else 1)
         if area > 1.01 * inside:
             floors = f"{details.floors} floor{'s' * (details.floors > 1)}"
             doubts.append(

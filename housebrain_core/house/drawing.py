@@ -250,20 +250,9 @@ def specification_card(design: HouseDesign, title: str) -> Picture:
     house = {"total area": "not given" if area is None else f"{area:,.0f} ft2"}
     if design.construction_cost is not None:
         house["construction cost"] = f"{design.construction_cost:,.0f}"
-    parts = {
-        "house": house,
-        "materials": design.materials,
-        "exterior": design.exterior_specifications,
-        "climate and site": design.climate_and_site,
-        "building codes": design.building_codes,
-    }
-    blocks = [_rows_of(name, part) for name, part in parts.items() if part]
-    half = sum(map(len, blocks)) / 2 + 3
-    columns: list[list[Row]] = [[]]
-    for block in blocks:
-        if len(columns) == 1 and columns[0] and len(columns[0]) + len(block) > half:
-            columns.append([])
-        columns[-1] += block
+    outside = {"house": house, "materials": design.materials, "exterior": design.exterior_specifications}
+    around = {"climate and site": design.climate_and_site, "building codes": design.building_codes}
+    columns = [_rows_of(parts) for parts in (outside, around) if any(parts.values())]
     rows = max(map(len, columns))
     alt = f"{title or 'Specification'}: a table, because this design has no geometry."
     figure = Picture(4 * len(columns), 0.22 * rows + 0.8, alt)
@@ -274,12 +263,14 @@ def specification_card(design: HouseDesign, title: str) -> Picture:
     return figure
 
 
-def _rows_of(heading: str, part: Json) -> list[Row]:
-    """A heading with nothing beside it, and a row for each value."""
-    rows = [(heading, "")]
-    for key, value in part.items():
-        inner = value.items() if isinstance(value, dict) else [("", value)]
-        rows += [(_words(f"{key} {name}").strip(), _as_text(one)) for name, one in inner]
+def _rows_of(parts: dict[str, Json]) -> list[Row]:
+    """For each part that there is, a heading with nothing beside it, and a row for each value."""
+    rows: list[Row] = []
+    for heading, part in parts.items():
+        rows += [(heading, "")] if part else []
+        for key, value in part.items():
+            inner = value.items() if isinstance(value, dict) else [("", value)]
+            rows += [(_words(f"{key} {name}").strip(), _as_text(one)) for name, one in inner]
     return rows
 
 

@@ -11,11 +11,7 @@ from pydantic import ValidationError
 
 from housebrain_core.errors import DataError
 from housebrain_core.house.json_text import is_number
-from housebrain_core.house.measures import (
-    FT_PER_M,
-    TOUCH,
-    extent_of,
-)
+from housebrain_core.house.measures import TOUCH, extent_of, sides_of
 from housebrain_core.house.schema import Bounds, HouseBrief, HouseDesign, Level, Plot
 
 Box = tuple[float, float, float, float]
@@ -167,11 +163,10 @@ def find_site(brief: object, levels: list[Level]) -> Site | None:
     except ValidationError:
         return None
     boxes = [room.bounds for level in levels for room in level.rooms]
-    if not boxes or plot.length is None or plot.width is None:
+    lengths = sides_of(plot)
+    if not boxes or lengths is None:
         return None
-    factor = FT_PER_M if plot.unit == "m" else 1
-    high = plot.length * factor
-    wide = plot.width * factor
+    high, wide = lengths
     sides = {"bottom": "front", "top": "rear", "left": "left", "right": "right"}
     house = extent_of(boxes)
     if (house[0] >= house[1]) != (wide >= high):  # the house lies across

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from housebrain_core.errors import ConfigError
 from housebrain_core.house.json_text import is_number
-from housebrain_core.house.schema import Bounds, Door, HouseBrief, HouseDesign, Level, Room, Window
+from housebrain_core.house.schema import Bounds, Door, HouseBrief, HouseDesign, Level, Plot, Room, Window
 
 MM_PER_FT = 304.8
 FT_PER_M = 1000 / MM_PER_FT
@@ -138,6 +138,14 @@ def _find_problem(name: str, row: list) -> str | None:
 def values_of(limits: dict[str, Limit]) -> dict[str, float]:
     """The bare numbers, by name."""
     return {name: limit.value for name, limit in limits.items()}
+
+
+def sides_of(plot: Plot) -> tuple[float, float] | None:
+    """Length and width of a plot in feet; None where one of them is not given."""
+    if plot.length is None or plot.width is None:
+        return None
+    factor = FT_PER_M if plot.unit == "m" else 1
+    return plot.length * factor, plot.width * factor
 
 
 def area_of(box: Bounds) -> float:
@@ -267,11 +275,7 @@ class Case:
     @property
     def sides(self) -> tuple[float, float] | None:
         """Length and width of the plot."""
-        plot = self.brief.plot
-        if plot.length is None or plot.width is None:
-            return None
-        factor = FT_PER_M if plot.unit == "m" else 1
-        return plot.length * factor, plot.width * factor
+        return sides_of(self.brief.plot)
 
     @property
     def envelope(self) -> tuple[float, float] | None:

@@ -140,31 +140,22 @@ class Grammar:
             if len(text) == 1 and not self.tokenizer.is_special_token(token):
                 single.setdefault(text, []).append(token)
         steps = [single.get(b"]", []) + single.get(b"}", []), single.get(b",", []), sum(single.values(), [])]
-        self.steps = [[tokenizer.eos_token_id], *steps]
-        self._masks: dict[Any, torch.Tensor] = {}
+        self.masks = torch.zeros((1 + len(steps), vocabulary), dtype=torch.bool)
+        for mask, tokens in zip(self.masks, [[tokenizer.eos_token_id], *steps], strict=True):
+            mask[tokens] = True
 
     def close(self, allowed: torch.Tensor) -> torch.Tensor:
         """Of the allowed tokens (rows, vocabulary) those that end soonest: EOS, a bracket, a comma, a single byte."""
-        if allowed.device not in self._masks:
-            masks = torch.zeros((len(self.steps), allowed.shape[1]), dtype=torch.bool, device=allowed.device)
-            for mask, tokens in zip(masks, self.steps, strict=True):
-                mask[tokens] = True
-            self._masks[allowed.device] = masks
         result = allowed
-        for mask in self._masks[allowed.device].flip(0):  # the last one that leaves something wins
+        for mask in self.masks.to(allowed.device).flip(0):  # the last one that leaves something wins
             chosen = allowed & mask
             result = torch.where(chosen.any(dim=1, keepdim=True), chosen, result)
         return result
 
 
-_GRAMMARS: dict[tuple[int, int], tuple[Any, Grammar]] = {}
-
-
+@functools.cache
 def _load_grammar(tokenizer: Any, vocabulary: int) -> Grammar:
     """The grammar of a tokenizer, made once: it takes seconds."""
     if llguidance is None:
         raise ConfigError("constrained decoding needs llguidance. Install it: pip install 'housebrain[constrained]'")
-    key = (id(tokenizer), vocabulary)
-    if key not in _GRAMMARS:
-        _GRAMMARS[key] = tokenizer, Grammar(tokenizer, vocabulary)  # the tokenizer is kept, so its id stays its own
-    return _GRAMMARS[key][1]
+    return Grammar(tokenizer, vocabulary)

@@ -1,7 +1,7 @@
 """How answers are generated, and how an answer is read: as a design, or as an error that says why not."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -63,14 +63,11 @@ class SamplingProcessor(LogitsProcessor):
         return scores - torch.stack(noise).clamp_min(1e-30).log()
 
 
-def in_order(
-    batches: Iterable[Batch], count: int, advance: Callable[[Batch], None] = lambda batch: None
-) -> list[Answered]:
-    """The answers of batches in the order of their briefs; `advance` is called after each batch."""
+def in_order(batches: Iterable[Batch], count: int) -> list[Answered]:
+    """The answers of batches in the order of their briefs."""
     answers = {}
     for batch in batches:
         answers |= dict(zip(batch.indices, batch.answers, strict=True))
-        advance(batch)
     return [answers[index] for index in range(count)]
 
 

@@ -8,8 +8,6 @@ from typing import Any
 import pyarrow as pa
 import torch
 from peft import PeftModel
-from rich.console import Console
-from rich.progress import Progress
 from transformers import GenerationConfig, LogitsProcessorList
 
 from housebrain_core.adapters.adapter import CONFIG, read_adapter
@@ -32,6 +30,7 @@ from housebrain_core.llm.decoding import (
     read_answer,
 )
 from housebrain_core.llm.losses import Losses
+from housebrain_core.progress import with_bar
 from housebrain_core.train.base_models import find_recorded_base, find_trained_base, is_same_base, resolve_base
 from housebrain_core.train.model import load_base, load_tokenizer
 from housebrain_core.train.packing import PackedRows, collate_row, completion_losses, tokenise
@@ -157,14 +156,14 @@ class HouseBrainLLM:
         constrained: bool = False,
         progress: bool = True,
     ) -> list[HouseDesign | DesignError]:
-        """Designs many houses in batches, with a progress bar; the same designs as one by one.
+        """Designs many houses in batches, the same as one by one.
 
         Args:
             briefs: as for `generate_design`.
             batch_size: designs at once.
             max_new_tokens: tokens at most per design.
             constrained: as for `generate_design`.
-            progress: show a bar.
+            progress: show a bar on a terminal.
 
         Returns:
             In the order of the briefs a design, or the error that `generate_design` would have raised.
@@ -177,10 +176,10 @@ class HouseBrainLLM:
             raise DataError("these briefs cannot be used:\n  " + "\n  ".join(problems))
         checked = [brief.plain for brief in usable]
         decoding = Decoding(batch_size, max_new_tokens, constrained)
-        with Progress(console=Console(stderr=True), disable=not progress) as bar:
-            task = bar.add_task(self.name, total=len(checked))
-            batches = self.answer_batches(checked, decoding)
-            answers = in_order(batches, len(checked), lambda batch: bar.advance(task, len(batch.indices)))
+        batches = self.answer_batches(checked, decoding)
+        if progress:
+            batches = with_bar(batches, lambda: len(checked), self.name, lambda batch: len(batch.indices))
+        answers = in_order(batches, len(checked))
         return [design_or_error(brief, answer) for brief, answer in zip(checked, answers, strict=True)]
 
     def answer(
@@ -188,7 +187,6 @@ class HouseBrainLLM:
         briefs: list[dict],
         batch_size: int = 8,
         max_new_tokens: int = NEW_TOKENS,
-        report: Callable[[str], None] = lambda line: None,
         constrained: bool = False,
     ) -> list[Answered]:
         """Greedy answers for many checked briefs, as texts.
@@ -197,14 +195,13 @@ class HouseBrainLLM:
             briefs: checked ones.
             batch_size: answers at once.
             max_new_tokens: tokens at most per answer.
-            report: gets a line of progress every ten seconds.
             constrained: as for `generate_design`.
 
         Returns:
             The answers, in the order of the briefs.
         """
         decoding = Decoding(batch_size, max_new_tokens, constrained)
-        return in_order(self.answer_batches(briefs, decoding, report=report), len(briefs))
+        return in_order(self.answer_batches(briefs, decoding), len(briefs))
 
     @torch.no_grad()
     def answer_batches(
@@ -248,12 +245,13 @@ class HouseBrainLLM:
         inputs = {key: inputs[key].to(self.model.device) for key in ("input_ids", "attention_mask")}
         processors = LogitsProcessorList()
         if decoding.constrained:
-            limit, needs_cost = decoding.max_new_tokens, [lacks_budget(brief) for brief in briefs]
+            limit = decoding.max_new_tokens
             if limit < safe_limit():
                 raise ConfigError(
                     f"max_new_tokens = {limit}: a constrained answer is sure to be complete only within "
                     f"{safe_limit()} tokens. Allow at least those; a trained model stops long before."
                 )
+            needs_cost = [lacks_budget(brief) for brief in briefs]
             processors.append(AnswerProcessor(self.tokenizer, self.model.config.vocab_size, limit, needs_cost))
         if decoding.temperature:
             processors.append(SamplingProcessor(decoding.temperature, decoding.seed, numbers, self.model.device))

@@ -20,8 +20,6 @@ GUIDE_LENGTH = 512
 """Tokens per sample in the guide; `max_length="auto"` starts from it."""
 IGNORED = -100
 """Label of a token that is not learned."""
-PROGRESS_FROM = 5_000
-"""Samples from which tokenising takes long enough for a progress bar."""
 
 
 class Tokenised(NamedTuple):
@@ -48,15 +46,13 @@ def tokenise(table: pa.Table, tokenizer: Any, max_length: int | str) -> Tokenise
     Raises:
         DataError: no sample fits.
     """
-    switch_bar = datasets.enable_progress_bars if table.num_rows >= PROGRESS_FROM else datasets.disable_progress_bars
-    switch_bar()
+    datasets.disable_progress_bars()
     samples = Dataset(table.select(["prompt", "completion"])).map(
         partial(_tokenise_batch, tokenizer),
         batched=True,
         remove_columns=["prompt", "completion"],
         keep_in_memory=True,
         new_fingerprint="tokenised",  # nothing is cached, so hashing the tokenizer would be wasted
-        desc="tokenise",
     )
     lengths = samples["length"][:] if len(samples) else []
     longest = max(lengths, default=0)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from housebrain_core.errors import TrainingError
 from housebrain_core.platforms import catch_signals
@@ -27,8 +27,6 @@ MEASURING_SHARE = 0.02
 FORWARD_SHARE = 0.5
 """Share of a training step of a frozen base that a forward pass takes at most."""
 ADVICE = "The last checkpoint is intact. Use a lower learning rate and another folder; with float16, try another base."
-FALLS = 10
-"""Falls of the gradient scaler in a row that end a run: from its start at 65,536 the first few are routine."""
 
 
 class Schedule:
@@ -92,7 +90,32 @@ def why_learned(losses: list[float], floor: float | None, share_done: float) -> 
     return f"learned: validation loss {before:.4f} fell by less than {LEAST_GAIN:.1%} in {WINDOW} measurements"
 
 
-class StopWhenLearned(TrainerCallback):
+class StepCallback(TrainerCallback):
+    """Passes on what transformers' Trainer says, each method with no more than what it is about."""
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **parts: Any) -> None:
+        """Called by the Trainer."""
+        self.begin(state)
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **parts: Any) -> None:
+        """Called by the Trainer."""
+        self.after_step(state, control, parts)
+
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **parts: Any) -> None:
+        """Called by the Trainer."""
+        self.after_log(state, parts.get("logs") or {})
+
+    def begin(self, state: TrainerState) -> None:
+        """Before the first step of a session."""
+
+    def after_step(self, state: TrainerState, control: TrainerControl, parts: dict[str, Any]) -> None:
+        """After each optimizer step; `parts` are the Trainer's, such as its optimizer."""
+
+    def after_log(self, state: TrainerState, logs: dict[str, Any]) -> None:
+        """After each log, with its values."""
+
+
+class StopWhenLearned(StepCallback):
     """Measures the validation loss every few steps; when it has stopped falling, cools down and ends.
 
     Args:
@@ -110,16 +133,9 @@ class StopWhenLearned(TrainerCallback):
         self.floor = floor
         self.report = report
 
-    def on_step_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        lr_scheduler: Any = None,
-        **kwargs: Any,
-    ) -> None:
+    def after_step(self, state: TrainerState, control: TrainerControl, parts: dict[str, Any]) -> None:
         """Measures when it is time, or ends when the cool-down is over."""
-        schedule = lr_scheduler.lr_lambdas[0]
+        schedule = parts["lr_scheduler"].lr_lambdas[0]
         step = state.global_step
         if schedule.learned_at:
             if step >= schedule.end:  # no checkpoint of the very end: a resumed one would take a step too many
@@ -139,46 +155,27 @@ class StopWhenLearned(TrainerCallback):
             self.report(f"{learned}; the learning rate falls to zero until step {schedule.end}, then it ends")
 
 
-class StopOnGarbage(TrainerCallback):
+class StopOnGarbage(StepCallback):
     """Ends a run whose loss or gradients are no finite numbers any more, before it spends hours on them."""
 
-    scale = math.inf
-    falls = 0
+    is_scaled = False  # gradients are, with float16 only
 
-    def on_step_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        optimizer: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        """Watches the gradient scaler, which there is with float16 only: it falls when gradients overflow."""
-        scaler = getattr(optimizer, "scaler", None)
-        if not scaler:
-            return
-        before = self.scale
-        self.scale = scaler.get_scale()
-        self.falls = self.falls + 1 if self.scale < before < math.inf else 0
-        if self.falls == FALLS or self.scale < 1:
-            raise TrainingError(f"the gradient scaler fell to {self.scale} at step {state.global_step}. {ADVICE}")
+    def after_step(self, state: TrainerState, control: TrainerControl, parts: dict[str, Any]) -> None:
+        """Watches the gradient scaler: it starts at 65,536, and halves in each step whose gradients overflow."""
+        scaler = getattr(parts["optimizer"], "scaler", None)
+        self.is_scaled = scaler is not None
+        if scaler and scaler.get_scale() < 1:
+            raise TrainingError(f"the gradient scaler fell below 1 at step {state.global_step}. {ADVICE}")
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def after_log(self, state: TrainerState, logs: dict[str, Any]) -> None:
         """Looks at loss and gradients; with a scaler one overflow of gradients is routine, that step is skipped."""
-        for name in ("loss", "grad_norm") if self.scale == math.inf else ("loss",):
-            value = (logs or {}).get(name, 0.0)
+        for name in ("loss",) if self.is_scaled else ("loss", "grad_norm"):
+            value = logs.get(name, 0.0)
             if not math.isfinite(value):
                 raise TrainingError(f"the {name} is {value} at step {state.global_step}. {ADVICE}")
 
 
-class KeepTime(TrainerCallback):
+class KeepTime(StepCallback):
     """Saves every few minutes; saves and stops, all processes in one step, at a signal or when the time is over.
 
     Args:
@@ -192,9 +189,7 @@ class KeepTime(TrainerCallback):
         self.asked = ""  # why this process wants to stop
         self.stopped = ""  # why all of them stop
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def begin(self, state: TrainerState) -> None:
         """Starts the clock, and takes over the signals."""
         self.step_began = time.time()
         self.saved = self.step_began
@@ -204,7 +199,7 @@ class KeepTime(TrainerCallback):
     def _ask(self, number: int, frame: Any) -> None:
         self.asked = f"stopped by {signal.Signals(number).name}"
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def after_step(self, state: TrainerState, control: TrainerControl, parts: dict[str, Any]) -> None:
         """Decides, together with the other processes, whether to save and whether to stop."""
         if control.should_training_stop:  # another callback ends the run with this step
             return
@@ -218,12 +213,10 @@ class KeepTime(TrainerCallback):
         control.should_training_stop = bool(self.stopped)
         control.should_save |= bool(self.stopped) or any(due for _, due in decisions)
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_save(self, *args: Any, **parts: Any) -> None:
         """Starts the minutes to the next checkpoint."""
         self.saved = time.time()
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_end(self, *args: Any, **parts: Any) -> None:
         """Gives the signals back."""
         self.signals.close()

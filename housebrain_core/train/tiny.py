@@ -7,7 +7,6 @@ writes JSON but has to be adapted. It is made on first use and kept under a key 
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,7 +123,6 @@ def _pretrain(
     rows = [tokenizer(example.prompt + example.completion + EOS).input_ids for example in examples]
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=len(rows))
-    reported = time.monotonic()
     for step, row in enumerate(rows, 1):
         ids = torch.tensor([row])
         loss = model(input_ids=ids, labels=ids, use_cache=False).loss
@@ -133,7 +131,6 @@ def _pretrain(
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-        if time.monotonic() - reported > 5 or step == len(rows):
+        if step % 150 == 0 or step == len(rows):
             report(f"tiny base model: step {step} of {len(rows)}, loss {loss.item():.3f} nats per token")
-            reported = time.monotonic()
     return model.eval()

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
 from housebrain_core.errors import CheckpointError, TrainingError
 from housebrain_core.platforms import estimate_finish, format_duration
@@ -21,12 +21,10 @@ from housebrain_core.train.checkpoints import prune_checkpoints, seal_checkpoint
 from housebrain_core.train.model import training_device
 from housebrain_core.train.packing import PackedRows, collate_row, completion_losses
 from housebrain_core.train.processes import gather, rank, world_size
-from housebrain_core.train.stopping import Schedule
+from housebrain_core.train.stopping import Schedule, StepCallback
 
 FIRST_STEPS = 20
 """Steps of a session after which it says when all will be done."""
-WARM_UP = 2
-"""Steps of a session that this estimate leaves out: they load kernels and fill caches."""
 FAILED_SAVES = 3
 """Failed saves in a row after which a run ends."""
 
@@ -141,7 +139,7 @@ def failed_write(write: Callable[[], None]) -> str:
     return next(filter(None, gather(problem)), "")
 
 
-class Progress(TrainerCallback):
+class Progress(StepCallback):
     """One plain line per logging interval: loss, speed, time left. Progress bars flood papermill's output.
 
     Args:
@@ -159,16 +157,14 @@ class Progress(TrainerCallback):
         self.measurement = measurement
         self.every = every
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def begin(self, state: TrainerState) -> None:
         """Starts the clock."""
         self.tokens_before = state.num_input_tokens_seen
         self.rate = 0.0  # tokens per second
         self.seconds_per_step = 0.0
         self.ends = [time.time()]  # of all steps, and the beginning of the first
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def after_step(self, state: TrainerState, control: TrainerControl, parts: dict[str, Any]) -> None:
         """Updates the speed; after the first steps of a session, says when all will be done."""
         self.ends.append(time.time())
         done = len(self.ends) - 1
@@ -176,27 +172,20 @@ class Progress(TrainerCallback):
         self.rate = (state.num_input_tokens_seen - self.tokens_before) / seconds
         self.seconds_per_step = seconds / done
         if done == FIRST_STEPS:
-            self._report_finish(state.global_step, state.max_steps, state.num_input_tokens_seen)
+            self._report_finish(state)
 
-    def _report_finish(self, step: int, planned: int, tokens: int) -> None:
+    def _report_finish(self, state: TrainerState) -> None:
         """Says when training will be done. Rows are equally full, so a step above the median was held up."""
-        step_seconds = median(end - start for start, end in pairwise(self.ends[WARM_UP:]))
-        rate = tokens / step / step_seconds
-        seconds = steps_left(step, planned, self.measurement, self.every) * step_seconds
+        step_seconds = median(end - start for start, end in pairwise(self.ends))
+        rate = state.num_input_tokens_seen / state.global_step / step_seconds
+        seconds = steps_left(state.global_step, state.max_steps, self.measurement, self.every) * step_seconds
         finish = estimate_finish(seconds, self.hours, self.ends[-1])
         earlier = "; it ends earlier when nothing more is learned" if self.every else ""
-        self.report(f"after {len(self.ends) - 1} steps: {rate:,.0f} tokens/s: {finish}{earlier}")
+        self.report(f"after {FIRST_STEPS} steps: {rate:,.0f} tokens/s: {finish}{earlier}")
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def after_log(self, state: TrainerState, logs: dict[str, Any]) -> None:
         """Reports the loss."""
-        if logs and "loss" in logs and self.rate:
+        if "loss" in logs and self.rate:
             left = format_duration((state.max_steps - state.global_step) * self.seconds_per_step)
             done = f"step {state.global_step} of {state.max_steps}  loss {logs['loss']:.4f}"
             self.report(f"{done}  {self.rate:,.0f} tokens/s  {left} left")

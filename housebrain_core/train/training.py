@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -76,17 +77,15 @@ def read_training_data(path: Path) -> Bundle:
     return read_bundle(path) if is_bundle(path) else bundle_from_dataset(path)
 
 
+@dataclass
 class Training:
     """A run from data and base model to the adapter folder; the folder is locked by the caller."""
 
-    def __init__(
-        self, config: FineTuningConfig, report: Callable[[str], None], started: float, bundle: Bundle, base: Base
-    ) -> None:
-        self.config = config
-        self.report = report
-        self.started = started
-        self.bundle = bundle
-        self.base = base
+    config: FineTuningConfig
+    report: Callable[[str], None]
+    started: float
+    bundle: Bundle
+    base: Base
 
     def run(self) -> Run:
         """Trains, unless the adapter is finished, and writes the folder."""
@@ -140,7 +139,8 @@ class Training:
         self.report(f"{sum(rows.lengths):,} tokens in {len(rows)} rows of {config.row_length}")
         decide_checkpointing(model, rows, config.gradient_checkpointing, self.report)
         self.validation = PackedRows(tokenise(self.bundle.validation, tokenizer, "auto").samples, config.row_length)
-        self.floor = self._floor_per_token()
+        entropy = self.bundle.manifest.get("entropy_nats_per_sample")  # known of large datasets only
+        self.floor = entropy and entropy * len(self.validation.learned) / sum(self.validation.learned)
         accumulation = self._rows_per_process()
         trainer = RowTrainer(
             fingerprint,
@@ -152,11 +152,6 @@ class Training:
         )
         trainer.remove_callback(PrinterCallback)
         return trainer
-
-    def _floor_per_token(self) -> float | None:
-        """The data's entropy in nats per learned token of the validation sample, where it is known."""
-        entropy = self.bundle.manifest.get("entropy_nats_per_sample")
-        return entropy and entropy * len(self.validation.learned) / sum(self.validation.learned)
 
     def _rows_per_process(self) -> int:
         """Rows per optimizer step for each process, rounded up where they cannot be shared evenly."""
@@ -175,16 +170,13 @@ class Training:
             every = measuring_interval(len(self.validation), rows_per_step)
         measurement = FORWARD_SHARE * len(self.validation) / rows_per_step
         self.progress = Progress(self.report, config.time_budget_hours, measurement, every)
-        self.clock = KeepTime(config.save_minutes, self._deadline())
+        hours = config.time_budget_hours
+        deadline = min(self.started, session_start()) + hours * 3600 if hours else None
+        self.clock = KeepTime(config.save_minutes, deadline)
         learned = []
         if every:
             learned = [StopWhenLearned(partial(mean_loss, model, self.validation), every, self.floor, self.report)]
         return [self.progress, *learned, StopOnGarbage(), self.clock]
-
-    def _deadline(self) -> float | None:
-        """When the session's time is over, in seconds of `time.time()`."""
-        hours = self.config.time_budget_hours
-        return min(self.started, session_start()) + hours * 3600 if hours else None
 
     def _describe_run(self, trainer: RowTrainer, samples: Tokenised) -> Run:
         """The record of the run so far; measures the validation loss."""

@@ -171,7 +171,7 @@ def test_the_first_estimate_leaves_out_the_warm_up_and_a_step_that_was_held_up(m
     state = SimpleNamespace(global_step=0, max_steps=200, num_input_tokens_seen=0)
     progress.on_train_begin(None, state, None)
     for step in range(1, trainer.FIRST_STEPS + 1):
-        clock.now += 100 if step <= trainer.WARM_UP or step == 7 else 10
+        clock.now += 100 if step in (1, 2, 7) else 10
         state.global_step, state.num_input_tokens_seen = step, 1000 * step
         progress.on_step_end(None, state, None)
     assert len(lines) == 1 and "100 tokens/s" in lines[0] and "30 min left" in lines[0]
