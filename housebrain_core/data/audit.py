@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -163,7 +163,7 @@ def measure_lengths(samples: list[Sample], count_tokens: CountTokens) -> dict[st
     return {"original": _measure_form(original, count_tokens), "ours": _measure_form(ours, count_tokens)}
 
 
-def _measure_form(texts: list[tuple[str, str]], count_tokens: CountTokens) -> Lengths:
+def _measure_form(texts: Sequence[tuple[str, str]], count_tokens: CountTokens) -> Lengths:
     prompts = np.array(count_tokens([prompt for prompt, _ in texts]))
     answers = np.array(count_tokens([answer for _, answer in texts])) + 1  # the end-of-text token
     total = prompts + answers

@@ -43,7 +43,9 @@ def map_chunks(function: Callable[[list[Item]], T], items: Iterator[Item]) -> It
         yield from _map_in_processes(function, chunks)
 
 
-def _map_in_processes(function: Callable, chunks: Iterator[list[Item]]) -> Iterator[tuple[list[Item], T]]:
+def _map_in_processes(
+    function: Callable[[list[Item]], T], chunks: Iterator[list[Item]]
+) -> Iterator[tuple[list[Item], T]]:
     cores = os.cpu_count() or 1
     pool = ProcessPoolExecutor(cores, get_context("spawn"), _prepare_process)
     waiting: deque = deque()

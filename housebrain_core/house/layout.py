@@ -92,7 +92,8 @@ def _mend_level(number: int, level: dict[str, Any], problems: dict[int, list[str
     """A level whose rooms can be drawn; what had to be changed is noted as a problem."""
     number = level["level_number"] if type(level.get("level_number")) is int else number
     notes = problems.setdefault(number, [])
-    given = level.get("rooms") if isinstance(level.get("rooms"), list) else []
+    given = level.get("rooms")
+    given = given if isinstance(given, list) else []
     notes += [f"room {index} is none: {_show(room)}" for index, room in enumerate(given, 1) if type(room) is not dict]
     rooms = [_mend_room(index, room, notes) for index, room in enumerate(given, 1) if type(room) is dict]
     stairs = [_mend_box(stair.get("bounds"), "stairs", notes) for stair in _objects(level.get("stairs"))]
