@@ -22,7 +22,7 @@ warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning) 
 
 def training_device() -> tuple[torch.device, str, tuple[int, int] | None]:
     """The device of this process (of several, each has its own), its name, and the compute capability of a GPU."""
-    if torch.cuda.is_available():
+    if torch.cuda.is_available():  # pragma: needs GPU or platform
         index = int(os.environ.get("LOCAL_RANK", "0"))
         return torch.device("cuda", index), torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)
     return torch.device("cpu"), "this computer", None

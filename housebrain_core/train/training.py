@@ -249,7 +249,7 @@ def train_together(config: FineTuningConfig, started: float, report: Callable[[s
         started: when the session's time began to count, in seconds of `time.time()`.
         report: gets each line of progress, in process 0 only.
     """
-    if torch.cuda.is_available():
+    if torch.cuda.is_available():  # pragma: needs GPU or platform
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     train_here(config, report, started)
