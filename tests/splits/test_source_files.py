@@ -1,5 +1,6 @@
 """The package's source files and their hash, which is what a notebook trusts."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,15 @@ from housebrain_core.splits.source_files import hash_source, read_source
 PACKAGE = Path(source_files.__file__).parents[1]
 
 
-def test_every_file_of_the_package_is_there_and_no_test_cache_or_editors_copy(monkeypatch, tmp_path):
+def is_at_home(name: str) -> bool:
+    """Whether no session runs a file: the command line, the demo, merge and export."""
+    return name in ("cli.py", "flags.py", "demo.py") or name.startswith(("merge/", "export/"))
+
+
+def test_every_file_that_a_session_can_run_is_there_and_no_test_cache_or_editors_copy(monkeypatch, tmp_path):
     command = ["git", "-C", PACKAGE, "ls-files", "--cached", "--others", "--exclude-standard", "."]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    kept = {name for name in listed if (PACKAGE / name).is_file()}
+    kept = {name for name in listed if (PACKAGE / name).is_file() and not is_at_home(name)}
     assert set(read_source()) == {f"housebrain_core/{name}" for name in kept}
     assert {"housebrain_core/__init__.py", "housebrain_core/constraints.txt", "housebrain_core/train/run.md.jinja"} <= {
         *read_source()
@@ -44,5 +50,10 @@ def test_the_hash_is_that_of_other_processes():
 
 def test_texts_are_those_of_the_files_with_line_feeds():
     files = read_source()
-    assert files["housebrain_core/cli.py"] == (PACKAGE / "cli.py").read_text(encoding="utf-8")
+    assert files["housebrain_core/config.py"] == (PACKAGE / "config.py").read_text(encoding="utf-8")
     assert not [name for name, text in files.items() if "\r" in text]
+
+
+def test_nothing_that_a_bundle_carries_imports_what_it_leaves_at_home():
+    gone = re.compile(r"housebrain_core\.(merge|export|cli|flags|demo)\b")
+    assert [name for name, text in read_source().items() if gone.search(text)] == []
