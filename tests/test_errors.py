@@ -39,6 +39,7 @@ def test_every_flag_of_another_name_is_that_of_a_setting():
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, HouseBrainError)]
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_every_kind_as_its_message_alone():
     code = "from housebrain_core import config, errors\nraise errors.{}('what --overwrite is for')"
     cells = [nbformat.v4.new_code_cell(code.format(kind.__name__)) for kind in KINDS]

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_the_figures_of_the_small_tokenizer_are_printed_and_written(tmp_path):
     pytest.importorskip("llguidance", reason="the extra `constrained` is not installed")
     output = tmp_path / "generate.json"

@@ -39,6 +39,7 @@ def test_a_model_without_any_design_has_no_drawing():
     assert describe_model("first", rows, {"no_json": 1}, {}).drawings == []
 
 
+@pytest.mark.slow
 def test_the_page_escapes_what_a_model_wrote_and_needs_nothing_from_outside(result, rows, tmp_path, monkeypatch):
     rules = [{"name": "stairs", "formula": "a", "unit": "ft", "kind": "hard", "source": "b"}]
     monkeypatch.setattr(report, "rule_table", lambda: rules)

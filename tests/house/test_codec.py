@@ -209,6 +209,7 @@ def is_kept(data: bytes) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_every_single_change_of_a_byte_is_refused_or_kept():
     data = written(flat_sample())
     kept = tried = 0

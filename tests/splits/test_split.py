@@ -86,6 +86,7 @@ def test_fewer_samples_than_splits_is_refused(dataset, tmp_path):
         quiet(SplitConfig(source=dataset, output=tmp_path / "out", splits=60))
 
 
+@pytest.mark.slow
 def test_the_floor_is_in_every_bundle_and_absent_where_samples_are_few(tmp_path, splits):
     """Designs of one copied field, one constant and two free ones of known entropy: ln 4 + ln 2."""
     dice = random.Random(0)
