@@ -1,0 +1,69 @@
+"""A plan's legs by arithmetic: who takes which steps, and the learning rate over all of them."""
+
+import pytest
+
+from housebrain_core.legs import Leg, Place, TrainingPlan, plan_relay, plan_rounds, rate_share
+
+WARMUP = 0.03
+
+
+def plan(legs: tuple[Leg, ...], splits: int = 6) -> TrainingPlan:
+    return TrainingPlan(splits=splits, legs=legs)
+
+
+@pytest.mark.parametrize(
+    "legs", [plan_rounds(6, 1), plan_rounds(6, 3), plan_rounds(6, 6, 0.06), plan_relay(6)], ids=len
+)
+def test_all_legs_together_take_the_steps_of_the_plan(legs):
+    one = plan(legs)
+    total = 0
+    for number, leg in enumerate(legs, 1):
+        for person in leg.people:
+            before, after = one.steps(person, number, 96)
+            total += after - before
+    assert total == pytest.approx(6 * 96, abs=2 * len(legs))
+
+
+def test_a_split_goes_on_in_its_data_where_its_leg_before_ended():
+    one = plan(plan_rounds(6, 3))
+    assert [one.steps(4, number, 100) for number in (1, 2, 3)] == [(0, 33), (33, 67), (67, 100)]
+
+
+def test_the_person_of_the_common_start_goes_on_after_it_and_the_others_begin_at_their_first_sample():
+    one = plan(plan_rounds(6, 2, common_start=0.05))
+    assert [one.steps(1, number, 100) for number in (1, 2, 3)] == [(0, 30), (30, 77), (77, 125)]
+    assert [one.steps(2, number, 100) for number in (2, 3)] == [(0, 48), (48, 95)]
+    assert not one.takes_part(2, 1)
+
+
+def test_a_relay_takes_every_split_once_and_merges_nothing():
+    one = plan(plan_relay(6))
+    assert [one.steps(person, person, 96) for person in range(1, 7)] == [(0, 96)] * 6
+    assert one.merges == 0
+
+
+def test_the_rate_warms_up_once_stays_and_decays_in_the_last_leg_only():
+    one = plan(plan_rounds(6, 3))
+    rates = []
+    for leg in (1, 2, 3):
+        first, last = one.steps(1, leg, 99)
+        rates += [rate_share(step, first, last, 99, WARMUP, Place(plan=one, leg=leg)) for step in range(first, last)]
+    assert rates[0] == 0
+    assert rates[1] == pytest.approx(1 / (WARMUP * 99))
+    assert rates[3:66] == [1.0] * 63
+    assert rates[66:] == pytest.approx([1 - step / 33 for step in range(33)])
+
+
+def test_a_plan_that_ends_early_gets_one_short_last_leg_of_everybody_and_keeps_its_name():
+    one = plan(plan_rounds(6, 4))
+    ended = one.ended_early(done=2)
+    assert ended.id == one.id
+    assert ended.legs[:2] == one.legs[:2]
+    assert ended.legs[2:] == (Leg(people=(1, 2, 3, 4, 5, 6), share=0.05),)
+    assert Place(plan=ended, leg=3).is_last
+
+
+def test_plans_are_named_by_what_they_are():
+    assert plan(plan_rounds(6, 3)).id == plan(plan_rounds(6, 3)).id
+    assert plan(plan_rounds(6, 3)).id != plan(plan_rounds(6, 2)).id
+    assert TrainingPlan.model_validate(plan(plan_relay(3), 3).model_dump(mode="json")) == plan(plan_relay(3), 3)
