@@ -30,9 +30,9 @@ def test_a_split_goes_on_in_its_data_where_its_leg_before_ended():
 
 
 def test_the_person_of_the_common_start_goes_on_after_it_and_the_others_begin_at_their_first_sample():
-    one = plan(plan_rounds(6, 2, common_start=0.05))
-    assert [one.steps(1, number, 100) for number in (1, 2, 3)] == [(0, 30), (30, 77), (77, 125)]
-    assert [one.steps(2, number, 100) for number in (2, 3)] == [(0, 48), (48, 95)]
+    one = plan(plan_rounds(6, 2, common_start=0.04))
+    assert [one.steps(1, number, 100) for number in (1, 2, 3)] == [(0, 24), (24, 72), (72, 120)]
+    assert [one.steps(2, number, 100) for number in (2, 3)] == [(0, 48), (48, 96)]
     assert not one.takes_part(2, 1)
 
 
