@@ -1,6 +1,7 @@
 """How the updates of adapters compare: their lengths and angles, and which look untrained, the same, or odd."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from statistics import median
 
@@ -54,8 +55,17 @@ class UpdateVerdict:
     """Reasons to look at it: an outlier."""
 
 
-def judge_updates(names: list[str], geometry: Geometry) -> list[UpdateVerdict]:
-    """What is wrong with each update, in the order of `names`."""
+def judge_updates(names: list[str], geometry: Geometry, known: Collection[str]) -> list[UpdateVerdict]:
+    """What is wrong with each update.
+
+    Args:
+        names: of the adapters.
+        geometry: of their updates, in the same order.
+        known: names of those whose split is known; only of these it is certain that twins are one split sent twice.
+
+    Returns:
+        A verdict for each, in the order of `names`.
+    """
     norms = geometry.norms
     towards = geometry.cosines_to_others
     verdicts = []
@@ -64,9 +74,11 @@ def judge_updates(names: list[str], geometry: Geometry) -> list[UpdateVerdict]:
             verdicts.append(UpdateVerdict(refused=("untrained: every B is zero",)))
             continue
         twins = [names[other] for other in range(index) if geometry.cosines[index, other] > TWIN_COSINE]
-        refused = tuple(f"the same update as {twin}: one split submitted twice" for twin in twins)
-        odd = [*_judge_norm(names, norms, index), *_judge_direction(towards, index)]
-        verdicts.append(UpdateVerdict(refused, tuple(odd)))
+        certain = [twin for twin in twins if {twin, names[index]} <= set(known)]
+        refused = [f"the same update as {twin}: one split submitted twice" for twin in certain]
+        odd = [f"the same update as {twin}, which so counts twice" for twin in twins if twin not in certain]
+        odd += [*_judge_norm(names, norms, index), *_judge_direction(towards, index)]
+        verdicts.append(UpdateVerdict(tuple(refused), tuple(odd)))
     return verdicts
 
 

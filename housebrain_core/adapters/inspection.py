@@ -12,6 +12,7 @@ from housebrain_core.adapters.adapter import Adapter, try_adapters
 from housebrain_core.adapters.archives import unpacked
 from housebrain_core.adapters.comparison import Geometry, judge_updates, missing_splits
 from housebrain_core.adapters.compatibility import base_keys, most_common_sizes
+from housebrain_core.adapters.names import name_all
 from housebrain_core.adapters.updates import Spectrum, decompose, mean_spectrum, read_updates
 from housebrain_core.config import InspectConfig
 from housebrain_core.errors import AdapterError
@@ -80,7 +81,7 @@ class Inspection:
                       row.train_loss, row.validation_loss, row.norm, row.cosine)  # fmt: skip
             rows.append((*map(_cell, values), "; ".join(row.verdict) or "ok"))
         notes = [NOTE] if self.names else []
-        bases = sorted({f"{row.base} at {row.revision}" for row in self.rows if row.base})
+        bases = sorted({f"{row.base} at {row.revision or 'an unknown revision'}" for row in self.rows if row.base})
         if bases:
             notes.append(f"base model: {', '.join(bases)}")
         if self.missing:
@@ -135,10 +136,11 @@ def draw_inspection(inspection: Inspection) -> dict[str, Any]:
 
 def _inspect(folders: dict[Path, Path | AdapterError]) -> Inspection:
     rows, adapters = [], {}
-    read = try_adapters(folders.values(), accept_plain=True)
+    read = try_adapters(folders, accept_plain=True)
+    names = name_all(list(folders))
     for number, (path, result) in enumerate(zip(folders, read, strict=True)):
         if isinstance(result, AdapterError):
-            rows.append(AdapterRow(path.name, (f"refused: {' '.join(str(result).split())}",)))
+            rows.append(AdapterRow(names[path], (f"refused: {' '.join(str(result).split())}",)))
         else:
             rows.append(_describe(result))
             adapters[number] = result
@@ -168,6 +170,7 @@ def _describe(adapter: Adapter) -> AdapterRow:
         revision=adapter.revision,
         rank=str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]}-{ranks[-1]}",
     )
+    row = row.with_verdict(*adapter.doubts)
     run = adapter.run
     if run is None:
         return row.with_verdict("plain: origin and data are not known")
@@ -193,7 +196,7 @@ def _compare(rows: list[AdapterRow], adapters: dict[int, Adapter]) -> Inspection
     alike = {number: adapter for number, adapter in adapters.items() if adapter.sizes == sizes}
     geometry, spectra = _measure(alike)
     names = [adapter.name for adapter in alike.values()]
-    verdicts = judge_updates(names, geometry)
+    verdicts = judge_updates(names, geometry, [adapter.name for adapter in alike.values() if adapter.split])
     measured = zip(alike, geometry.norms, geometry.cosines_to_others, verdicts, strict=True)
     for number, norm, cosine, verdict in measured:
         row = result[number].with_verdict(*verdict.refused, *verdict.odd)
@@ -219,7 +222,7 @@ def _find_differences(adapters: dict[int, Adapter]) -> dict[int, list[str]]:
     for (number, adapter), its_base in zip(adapters.items(), bases, strict=True):
         reasons = []
         if its_base != base:
-            reasons.append(f"another base: {adapter.base_model} at {adapter.revision}")
+            reasons.append(f"another base: {adapter.base}")
         if adapter.dataset and adapter.dataset != dataset:
             reasons.append(f"another dataset: {adapter.dataset[:8]}; most were trained on {dataset[:8]}")
         if adapter.split and first_of_split.setdefault(adapter.split, adapter.name) != adapter.name:

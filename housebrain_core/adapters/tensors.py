@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from housebrain_core.data.signatures import explain_file
 from housebrain_core.errors import AdapterError, HouseBrainError
 
 HEADER_LIMIT = 16 * 2**20
@@ -40,7 +41,8 @@ def read_header(path: Path, error: type[HouseBrainError] = AdapterError) -> dict
             return {name: TensorInfo(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
     except (OSError, ValueError, SafetensorError) as problem:
         shown = str(problem).encode(errors="backslashreplace").decode()[:300]
-        raise error(f"{path} is damaged: {shown}. Copy it again.") from None
+        why = explain_file(path) or f"is damaged: {shown}. Copy it again"
+        raise error(f"{path} {why}.") from None
 
 
 def read_json(data: bytes) -> dict[str, Any]:

@@ -108,7 +108,8 @@ def compute_merge(adapters: list[Adapter], recipe: Recipe, rank: int | str) -> C
             inner += updates.inner
             errors = _compare_with_mean(updates, coefficients, recipe)
             distance, square = distance + errors[0], square + errors[1]
-    verdicts = judge_updates([adapter.name for adapter in adapters], Geometry(inner))
+    known = [adapter.name for adapter in adapters if adapter.split]
+    verdicts = judge_updates([adapter.name for adapter in adapters], Geometry(inner), known)
     _refuse(adapters, verdicts)
     chosen = choose_rank(rank, [module.spectrum for module in modules.values()])
     if keep and chosen > keep:  # auto, where 64 are not enough
