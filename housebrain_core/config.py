@@ -155,7 +155,8 @@ class MergeConfig(Settings):
     accept_mixed_data: bool = False
     """Accept adapters that were trained on different datasets."""
     accept_mixed_seeds: bool = False
-    """Accept adapters that started from different LoRA initialisations (lora_seed), whose mean is often poor."""
+    """Accept adapters that started from different LoRA initialisations (lora_seed) or adapters; their mean is often
+    poor."""
     overwrite: bool = False
     """Replace an output folder that an earlier merge wrote."""
 
