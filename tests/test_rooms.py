@@ -19,7 +19,7 @@ PACKAGE = ROOT / "housebrain_core"
 ENTRANCES = ("cli", "codec", "demo", "flags", "notebook_cells", "notebook_settings")
 """Modules at the top that no room imports: the ways in, what they read settings with, and a name of the old guide."""
 ORDER = (
-    "top", "house", "data", "splits", "adapters", "train", "llm", "merge", "evaluate", "export", "cloud", "entrances",
+    "top", "house", "data", "adapters", "splits", "train", "llm", "merge", "evaluate", "export", "cloud", "entrances",
 )  # fmt: skip
 """Each room imports from itself and from rooms before it. `top` and `entrances` are the files beside the rooms."""
 MODULES_PER_ROOM = 12
