@@ -8,6 +8,8 @@ from housebrain_core.errors import DataError
 from housebrain_core.templates import render
 
 FILE = "run.json"
+STOPPED_BY_YOU = "stopped by you"
+"""Why a run ended that was interrupted: the stop button of a notebook, or Ctrl-C."""
 FORMAT = 2
 """Version of run.json. 0.1.0 wrote files without a version, which count as format 1 and are read as they are."""
 
