@@ -136,7 +136,7 @@ def run_plan(settings: Any) -> None:
 
 def run_train(settings: Any) -> None:
     """Train one split into one LoRA adapter; start it again to go on where it was."""
-    from housebrain_core.train.run import STOPPED_BY_YOU
+    from housebrain_core.adapters.run import STOPPED_BY_YOU
     from housebrain_core.train.tuner import HouseBrainFineTuner
 
     check_folder(settings.output_dir)

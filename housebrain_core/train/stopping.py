@@ -8,10 +8,10 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
+from housebrain_core.adapters.run import STOPPED_BY_YOU
 from housebrain_core.errors import TrainingError
 from housebrain_core.platforms import catch_signals
 from housebrain_core.train.processes import gather
-from housebrain_core.train.run import STOPPED_BY_YOU
 
 LEAST_GAIN = 0.005
 """Relative fall of the validation loss over `WINDOW` measurements below which nothing more is learned."""

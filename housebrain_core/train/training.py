@@ -22,6 +22,16 @@ import torch
 from torch import distributed
 from transformers import PrinterCallback
 
+from housebrain_core.adapters.run import (
+    FILE,
+    BaseRecord,
+    DataRecord,
+    HardwareRecord,
+    Run,
+    SettingsRecord,
+    adapter_card,
+    read_run,
+)
 from housebrain_core.errors import HouseBrainError, TrainingError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, to_json, write_atomically
 from housebrain_core.outputs import lock_output
@@ -36,16 +46,6 @@ from housebrain_core.train.memory import ADVICE, decide_checkpointing
 from housebrain_core.train.model import add_lora, load_base, load_tokenizer, training_device
 from housebrain_core.train.packing import PackedRows, Tokenised, tokenise
 from housebrain_core.train.processes import gather, rank, world_size
-from housebrain_core.train.run import (
-    FILE,
-    BaseRecord,
-    DataRecord,
-    HardwareRecord,
-    Run,
-    SettingsRecord,
-    adapter_card,
-    read_run,
-)
 from housebrain_core.train.stopping import FORWARD_SHARE, KeepTime, StopOnGarbage, StopWhenLearned, measuring_interval
 from housebrain_core.train.trainer import Progress, RowTrainer, mean_loss, training_arguments
 

@@ -3,10 +3,10 @@
 import time
 from collections.abc import Callable
 
+from housebrain_core.adapters.run import FILE, Run, read_run
 from housebrain_core.progress import Watch
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.train.processes import count_processes, train_in_processes, world_size
-from housebrain_core.train.run import FILE, Run, read_run
 
 
 class HouseBrainFineTuner:

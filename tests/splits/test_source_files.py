@@ -21,9 +21,11 @@ def test_every_file_that_a_session_can_run_is_there_and_no_test_cache_or_editors
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     kept = {name for name in listed if (PACKAGE / name).is_file() and not is_at_home(name)}
     assert set(read_source()) == {f"housebrain_core/{name}" for name in kept}
-    assert {"housebrain_core/__init__.py", "housebrain_core/constraints.txt", "housebrain_core/train/run.md.jinja"} <= {
-        *read_source()
-    }
+    assert {
+        "housebrain_core/__init__.py",
+        "housebrain_core/constraints.txt",
+        "housebrain_core/adapters/run.md.jinja",
+    } <= {*read_source()}
     for name in ("a.py", "page.html", "note.md", "a.pyc", ".hidden.py", "room/b.py", "room/.ipynb_checkpoints/b.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x = 1")

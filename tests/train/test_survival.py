@@ -15,8 +15,8 @@ from housebrain_core.errors import CheckpointError, ConfigError
 from housebrain_core.manifests import read_manifest, sha256_of
 from housebrain_core.outputs import lock_output
 from housebrain_core.train.checkpoints import find_checkpoint
-from housebrain_core.train.trainer import RowTrainer
 from housebrain_core.train.stopping import STOPPED_BY
+from housebrain_core.train.trainer import RowTrainer
 from housebrain_core.train.tuner import HouseBrainFineTuner
 
 WEIGHTS = "adapter_model.safetensors"
