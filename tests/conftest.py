@@ -28,9 +28,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Ends what is special while tests are collected, and lets pytest-xdist keep tests of a group together.
+    """Collects garbage again, and lets pytest-xdist keep tests of a group together, which share what is made once.
 
-    A group shares what is made once for it. xdist 3.8 appends the group to `_nodeid`, which pytest 9.2 no longer reads; without this, groups do nothing.
+    xdist 3.8 appends the group to `_nodeid`, which pytest 9.2 no longer reads; without this, groups do nothing.
     """
     gc.freeze()
     gc.enable()

@@ -14,10 +14,10 @@ import numpy as np
 
 from housebrain_core.adapters.adapter_config import check_config, check_ranks, scaling_of
 from housebrain_core.adapters.archives import CONFIG, RUN, SIZE_LIMITS, WEIGHTS
+from housebrain_core.adapters.run import Run, read_run
 from housebrain_core.adapters.tensors import TensorInfo, read_header, read_json, read_matrices
 from housebrain_core.errors import AdapterError, ConfigError, DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, sha256_of
-from housebrain_core.train.run import Run, read_run
 
 VALUE_LIMIT = 1e6
 """Largest magnitude of a weight; trained ones are below 10."""

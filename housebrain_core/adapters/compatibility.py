@@ -4,8 +4,8 @@ from collections import Counter
 from typing import Any
 
 from housebrain_core.adapters.adapter import Adapter
+from housebrain_core.adapters.run import HASH_PREFIX
 from housebrain_core.errors import AdapterError
-from housebrain_core.train.base_models import HASH_PREFIX
 
 
 def check_mergeable(
