@@ -26,10 +26,10 @@ import torch
 from matplotlib import pyplot
 from transformers import TrainerCallback
 
+from housebrain_core.adapters.run import Run
 from housebrain_core.config import FineTuningConfig
 from housebrain_core.train import stopping, training
 from housebrain_core.train.packing import pack_rows
-from housebrain_core.train.run import Run
 from housebrain_core.train.stopping import why_learned
 from housebrain_core.train.tiny import tiny_base
 from housebrain_core.train.training import Training

@@ -30,10 +30,10 @@ PUBLIC = {
     "house": ["DesignError", "check_brief", "decode", "encode", "floor_plan", "read_prompt", "write_dataset"],
     "data": ["audit_dataset", "entropy_bars", "length_histogram", "read_samples"],
     "splits": ["estimate_hours", "read_bundle", "read_split", "read_validation", "split_dataset"],
-    "train": ["HouseBrainFineTuner", "describe_run", "tiny_base"],
-    "adapters": ["convert_adapters", "draw_inspection", "inspect_adapters"],
+    "adapters": ["convert_adapters", "describe_run", "draw_inspection", "inspect_adapters"],
+    "train": ["HouseBrainFineTuner", "tiny_base"],
     "llm": ["HouseBrainLLM", "generate_designs", "strict_json_parse"],
-    "merge": ["merge_adapters", "show_merge"],
+    "merge": ["merge_adapters"],
     "export": ["merge_into_base"],
     "evaluate": ["evaluate_models", "show_evaluation"],
     "cloud": [

@@ -211,8 +211,8 @@ from housebrain_core.plots import loss_curves
 loss_curves({config.output_dir.name: result.curve}, result.floor)
 
 # %%
+from housebrain_core.adapters import describe_run
 from housebrain_core.results import Page
-from housebrain_core.train import describe_run
 
 Page(describe_run(result))
 

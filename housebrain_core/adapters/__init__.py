@@ -3,5 +3,10 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"inspection": ["draw_inspection", "inspect_adapters"], "convert": ["convert_adapters"]}
+    __name__,
+    submod_attrs={
+        "inspection": ["draw_inspection", "inspect_adapters"],
+        "convert": ["convert_adapters"],
+        "run": ["describe_run"],
+    },
 )

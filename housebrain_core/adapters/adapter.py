@@ -14,13 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 from housebrain_core.adapters.adapter_config import BRANCHES, check_ranks, read_config, scaling_of
-from housebrain_core.adapters.archives import CONFIG, WEIGHTS
+from housebrain_core.adapters.archives import CONFIG, WEIGHTS, name_all, name_of
 from housebrain_core.adapters.folders import check_folder, read_record
-from housebrain_core.adapters.names import name_all, name_of, read_tensor_name
-from housebrain_core.adapters.tensors import TensorInfo, read_header, read_matrices
+from housebrain_core.adapters.run import Run
+from housebrain_core.adapters.tensors import TensorInfo, read_header, read_matrices, read_tensor_name
 from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.manifests import sha256_of
-from housebrain_core.train.run import Run
 
 VALUE_LIMIT = 1e6
 """Largest magnitude of a weight; trained ones are below 10."""

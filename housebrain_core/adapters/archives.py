@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from housebrain_core.adapters.names import name_of
 from housebrain_core.data.signatures import explain_file
 from housebrain_core.errors import AdapterError
 from housebrain_core.manifests import MANIFEST
@@ -27,6 +26,35 @@ METHOD_NAMES = {9: "Deflate64, as Windows packs large files", 93: "Zstandard", 9
 CHECKPOINT = re.compile(r"checkpoint-\d+|invalid")
 DRIVE_PART = re.compile(r".*-\d{3}")
 """Google Drive packs a large folder into several zips, such as hb-20261128T120000Z-001, each with some of its files."""
+
+
+def name_of(path: Path) -> str:
+    """What the adapter in a folder or zip is called."""
+    if path.suffix.lower() == ".zip" and not path.is_dir():
+        return path.stem
+    return path.name or path.absolute().name
+
+
+def name_all(paths: list[Path]) -> dict[Path, str]:
+    """Names for adapters that people call alike: as much of the path before a name as tells them apart.
+
+    Args:
+        paths: folders or zips, each once.
+
+    Returns:
+        Path -> its name, such as hb-kaggle-04, or anna/lora_model beside ben/lora_model.
+    """
+    names = {path: name_of(path) for path in paths}
+    for depth in range(1, 30):
+        counts = Counter(names.values())
+        alike = [path for path in paths if counts[names[path]] > 1]
+        if not alike:
+            break
+        for path in alike:
+            above = path.absolute().parent.parts[-depth:]
+            names[path] = "/".join([*(part.strip("/\\") for part in above if part.strip("/\\")), name_of(path)])
+    counts = Counter(names.values())
+    return {path: path.name if counts[name] > 1 else name for path, name in names.items()}
 
 
 @contextlib.contextmanager

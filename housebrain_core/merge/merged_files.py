@@ -8,14 +8,13 @@ from threadpoolctl import threadpool_limits
 
 from housebrain_core.adapters.adapter import Adapter
 from housebrain_core.adapters.archives import CONFIG, RUN, TOKENIZER, WEIGHTS
-from housebrain_core.adapters.names import tensor_name
-from housebrain_core.adapters.tensors import read_json, write_matrices
+from housebrain_core.adapters.run import HASH_PREFIX, BaseRecord, DataRecord, Run, SettingsRecord
+from housebrain_core.adapters.tensors import read_json, tensor_name, write_matrices
 from housebrain_core.errors import AdapterError
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.merge.compute import Pair
 from housebrain_core.merge.result import common_value
-from housebrain_core.train.base_models import HASH_PREFIX, with_known_class
-from housebrain_core.train.run import BaseRecord, DataRecord, Run, SettingsRecord
+from housebrain_core.train.base_models import with_known_class
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
@@ -75,6 +74,7 @@ def merged_run(adapters: list[Adapter]) -> Run:
     return Run(
         finished=True,
         why_it_ended=f"merged from {len(adapters)} adapters",
+        plan=common_value([run.plan for run in runs]),
         leg=common_value([run.leg for run in runs]),
         legs=common_value([run.legs for run in runs]),
         parent_sha256=common_value([run.parent_sha256 for run in runs]),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from housebrain_core.adapters.adapter import Adapter
-from housebrain_core.adapters.names import name_all
+from housebrain_core.adapters.archives import name_all
 from housebrain_core.adapters.updates import ModuleUpdates, root
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError

@@ -6,6 +6,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any, NamedTuple
 
+from housebrain_core.adapters.run import HASH_PREFIX
 from housebrain_core.errors import ConfigError
 from housebrain_core.manifests import sha256_of, to_json, write_atomically
 
@@ -14,7 +15,6 @@ INDEX = "model.safetensors.index.json"
 SAMPLED = 2**20
 """Bytes at both ends of a file that its hash is made of, beside its size: fast, and any other model differs there."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
-HASH_PREFIX = "sha256:"
 
 
 class Base(NamedTuple):

@@ -1,9 +1,11 @@
 """Zips of adapters: the one adapter in them is unpacked, and nothing that is unsafe."""
 
+from pathlib import Path
+
 import pytest
 from adapter_files import CONFIG, WEIGHTS, zip_of
 
-from housebrain_core.adapters.archives import unpack_adapter, unpacked
+from housebrain_core.adapters.archives import name_all, name_of, unpack_adapter, unpacked
 from housebrain_core.errors import AdapterError
 
 FILES = {CONFIG: b"{}", WEIGHTS: b"weights", "notes.exe": b"no"}
@@ -114,3 +116,17 @@ def test_a_zip_that_was_cut_says_so(tmp_path):
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(AdapterError, match="is cut off after 60 bytes: download it again"):
         unpack_adapter(path, tmp_path / "out")
+
+
+def test_an_adapter_is_called_as_its_folder_or_zip(tmp_path, monkeypatch):
+    assert name_of(tmp_path / "hb-kaggle-04.zip") == name_of(tmp_path / "hb-kaggle-04") == "hb-kaggle-04"
+    (tmp_path / "folder.zip").mkdir()
+    assert name_of(tmp_path / "folder.zip") == "folder.zip"
+    monkeypatch.chdir(tmp_path)
+    assert name_of(Path()) == tmp_path.name
+
+
+def test_adapters_of_one_name_are_told_apart_by_as_much_of_the_path_as_it_takes():
+    paths = [Path(p) for p in ("/w/anna/lora_model", "/w/ben/lora_model.zip", "/w/x/a/c", "/w/y/a/c", "/w/hb-01")]
+    assert list(name_all(paths).values()) == ["anna/lora_model", "ben/lora_model", "x/a/c", "y/a/c", "hb-01"]
+    assert list(name_all([Path("/w/hb"), Path("/w/hb.zip")]).values()) == ["hb", "hb.zip"]

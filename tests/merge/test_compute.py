@@ -8,9 +8,9 @@ import torch
 from adapter_files import make_adapter
 
 from housebrain_core.adapters.adapter import read_adapter
+from housebrain_core.adapters.run import DataRecord, Run
 from housebrain_core.errors import AdapterError
 from housebrain_core.merge.compute import Recipe, compute_merge
-from housebrain_core.train.run import DataRecord, Run
 
 MODULE = "model.layers.0.self_attn.q_proj"
 NAME = f"base_model.model.{MODULE}.lora_{{}}.weight"

@@ -8,10 +8,10 @@ import pytest
 from transformers import AutoTokenizer
 
 from housebrain_core.adapters.adapter import read_adapter
+from housebrain_core.adapters.run import read_run
 from housebrain_core.errors import AdapterError
 from housebrain_core.merge.compute import Recipe, compute_merge
 from housebrain_core.merge.merged_files import TOKENIZER_CONFIG, merged_run, reference_adapter, write_adapter
-from housebrain_core.train.run import read_run
 
 COMMIT = "df3ce67c0e24480f20468b6ef2894622d69eb73b"
 

@@ -8,6 +8,10 @@ from housebrain_core.errors import DataError
 from housebrain_core.templates import render, to_yaml
 
 FILE = "run.json"
+STOPPED_BY_YOU = "stopped by you"
+"""Why a run ended that was interrupted: the stop button of a notebook, or Ctrl-C."""
+HASH_PREFIX = "sha256:"
+"""What the recorded revision of a base model begins with where that is a folder's content hash, and no commit."""
 FORMAT = 2
 """Version of run.json. 0.1.0 wrote files without a version, which count as format 1 and are read as they are."""
 
@@ -73,8 +77,10 @@ class Run(Record):
     """Of the file; a record that was read is one of the current format."""
     finished: bool
     why_it_ended: Text = ""
+    plan: Text | None = None
+    """Id of the plan that this run belongs to; None where there is no plan."""
     leg: int | None = None
-    """Which leg of a plan this run is, from 1; None where there is no plan."""
+    """Which leg of a plan this run is, from 1."""
     legs: int | None = None
     """Legs of the plan."""
     parent_sha256: Text | None = None
@@ -152,7 +158,7 @@ def describe_run(run: Run) -> str:
     Returns:
         A heading and a table in Markdown.
     """
-    return render("train", "run.md.jinja", run=run)
+    return render("adapters", "run.md.jinja", run=run)
 
 
 def adapter_card(run: Run) -> str:

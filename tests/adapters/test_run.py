@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from housebrain_core.adapters.adapter import read_adapter
+from housebrain_core.adapters.run import FORMAT, Run, adapter_card, describe_run, read_run
 from housebrain_core.errors import DataError
-from housebrain_core.train.run import FORMAT, Run, adapter_card, describe_run, read_run
 
 SAMPLE = Path(__file__).parents[1] / "samples_0_1_0" / "hb-colab-01"
 
