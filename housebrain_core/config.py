@@ -28,22 +28,30 @@ def refuse_idle(settings: Settings, needs: dict[str, tuple[bool, str]], problems
         raise ConfigError("\n  ".join([f"{type(settings).__name__}: these settings cannot be used:", *lines]))
 
 
-class AuditConfig(Settings):
-    """What is looked at before a GPU hour is spent."""
+class DatasetSettings(Settings):
+    """Which dataset, and what of its samples is the question and the answer."""
 
     source: Path
-    """Dataset: a folder of JSON files, or JSONL (plain, .gz, .zst) or Parquet files."""
+    """Dataset: a folder of JSON files, or JSON, JSONL or CSV (plain, .gz, .zst) or Parquet files."""
+    input_field: list[str] = []
+    """Field of a sample that is its input, such as instruction or data.question; several make an object; by default
+    input."""
+    output_field: list[str] = []
+    """Field of a sample that is its output, such as response or messages.-1.content; by default output."""
+
+
+class AuditConfig(DatasetSettings):
+    """What is looked at before a GPU hour is spent."""
+
     tokenizer: str | None = None
     """Tokenizer that lengths are counted with: a folder with tokenizer.json, or a Hub id; characters when not given."""
     output: Path = Path("audit.html")
     """The report; its figures lie beside it in a .json of the same name."""
 
 
-class SplitConfig(Settings):
+class SplitConfig(DatasetSettings):
     """How a dataset is cut into one split per person."""
 
-    source: Path
-    """Dataset: a folder of JSON files, or JSONL (plain, .gz, .zst) or Parquet files."""
     output: Path = Path("housebrain_splits")
     """Folder to write; it must not exist yet."""
     splits: Annotated[int, Field(ge=1, le=99)] = 6
