@@ -75,8 +75,10 @@ class Run(Record):
     """Of the file; a record that was read is one of the current format."""
     finished: bool
     why_it_ended: Text = ""
+    plan: Text | None = None
+    """Id of the plan that this run belongs to; None where there is no plan."""
     leg: int | None = None
-    """Which leg of a plan this run is, from 1; None where there is no plan."""
+    """Which leg of a plan this run is, from 1."""
     legs: int | None = None
     """Legs of the plan."""
     parent_sha256: Text | None = None

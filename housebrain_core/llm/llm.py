@@ -7,7 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from peft import PeftModel
 from transformers import GenerationConfig, LogitsProcessorList
 
 from housebrain_core.adapters.adapter import CONFIG, read_adapter
@@ -32,7 +31,7 @@ from housebrain_core.llm.decoding import (
 from housebrain_core.llm.losses import Losses
 from housebrain_core.progress import with_bar
 from housebrain_core.train.base_models import find_recorded_base, find_trained_base, is_same_base, resolve_base
-from housebrain_core.train.model import load_base, load_tokenizer
+from housebrain_core.train.model import load_adapter, load_base, load_tokenizer
 from housebrain_core.train.packing import PackedRows, collate_row, completion_losses, tokenise
 
 ROW_LENGTHS = {"cpu": 512, "cuda": 2048}
@@ -116,10 +115,8 @@ class HouseBrainLLM:
         if not is_same_base(self.base, adapter.revision, adapter.base_content):
             raise ConfigError(f"{folder} was trained on another base model: {adapter.base_model} {adapter.revision}.")
         number = str(len(self._adapters))
-        if not self._adapters:
-            self.model = PeftModel.from_pretrained(self.model, str(folder), adapter_name=number)
-        elif folder.resolve() not in self._adapters:
-            self.model.load_adapter(str(folder), adapter_name=number)
+        if folder.resolve() not in self._adapters:
+            self.model = load_adapter(self.model, folder, number)
         self._adapters.setdefault(folder.resolve(), number)
         self.model.base_model.enable_adapter_layers()
         self.model.set_adapter(self._adapters[folder.resolve()])

@@ -90,9 +90,10 @@ def train_in_processes(config: FineTuningConfig, count: int, report: Callable[[s
         TrainingError: a process died.
     """
     environment = process_environment(count)
+    given = config.model_dump(mode="json", exclude_unset=True)  # a plan decides what was not given
     with tempfile.TemporaryDirectory(prefix="housebrain_processes_") as name:
         folder = Path(name)
-        (folder / "task.json").write_text(json.dumps({"config": config.model_dump(mode="json"), "started": started}))
+        (folder / "task.json").write_text(json.dumps({"config": given, "started": started}))
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
         command += ["-m", "housebrain_core.train.training", name]
         with (
