@@ -16,7 +16,7 @@ from outside import read_pins
 from build_notebooks import build
 from housebrain_core.notebook_cells import write_parameters_cell
 from housebrain_core.notebook_settings import NOTEBOOKS
-from housebrain_core.splits.source_files import hash_source, read_source
+from housebrain_core.splits.bundle import hash_source, read_source
 
 ROOT = Path(__file__).parents[1]
 CLOUD = ("kaggle", "colab")

@@ -20,17 +20,18 @@ def check_mergeable(
         adapters: at least one.
         accept_unfinished: merge adapters whose training ended before its last step.
         accept_mixed_data: merge adapters that were trained on different datasets.
-        accept_mixed_seeds: merge adapters that started from different LoRA initialisations.
+        accept_mixed_seeds: merge adapters that started from different LoRA initialisations, or other adapters.
 
     Raises:
         AdapterError: another base model or revision, other target modules, the same split or the same file twice,
-            different datasets or LoRA initialisations, an unfinished adapter.
+            different plans or legs of one, datasets or starts, an unfinished adapter.
     """
     problems = [
         *_other_bases(adapters),
         *_other_modules(adapters),
         *_repeated("the same split", [(a.name, a.split) for a in adapters if a.split]),
         *_repeated("the same weights", [(a.name, a.sha256) for a in adapters]),
+        *_other_legs(adapters),
     ]
     mixed = describe_mixed_data(adapters)
     if mixed and not accept_mixed_data:
@@ -38,6 +39,7 @@ def check_mergeable(
     if not accept_mixed_seeds:
         seeds = [(a.name, a.run.settings.lora_seed) for a in adapters if a.run]
         lines = _differences("lora_seed", [(name, seed) for name, seed in seeds if seed is not None])
+        lines += _differences("start", [(a.name, describe_start(a)) for a in adapters if a.run])
         problems += [f"{line}; to merge them so, pass --accept-mixed-seeds" for line in lines]
     for adapter in adapters:
         if adapter.run and not adapter.run.finished and not accept_unfinished:
@@ -80,6 +82,25 @@ def describe_mixed_data(adapters: list[Adapter]) -> str:
     return f"trained on different datasets: {', '.join(lines)}"
 
 
+def describe_leg(adapter: Adapter) -> str | None:
+    """Which leg of a plan an adapter was trained in, such as "leg 2 of 3"; None where there was no plan."""
+    run = adapter.run
+    return f"leg {run.leg} of {run.legs}" if run and run.leg else None
+
+
+def describe_start(adapter: Adapter) -> str | None:
+    """What training started from: "fresh", or the first digits of an adapter's sha256; None where it is not known."""
+    if not adapter.run:
+        return None
+    return adapter.run.parent_sha256[:8] if adapter.run.parent_sha256 else "fresh"
+
+
+def newest_leg(adapters: list[Adapter]) -> list[Adapter]:
+    """Those of the newest leg of a plan; all where there is no plan."""
+    legs = [adapter.run.leg or 0 if adapter.run else 0 for adapter in adapters]
+    return [adapter for adapter, leg in zip(adapters, legs, strict=True) if leg == max(legs)]
+
+
 def most_common_sizes(adapters: list[Adapter]) -> dict[str, tuple[int, int]]:
     """The modules and their sizes that most adapters have."""
     counts = Counter(tuple(adapter.sizes.items()) for adapter in adapters)
@@ -92,6 +113,13 @@ def _other_bases(adapters: list[Adapter]) -> list[str]:
     lines = _differences("base model", [(a.name, a.base_model) for a in adapters])
     lines += _differences("revision of it", [(a.name, a.revision) for a in adapters])
     return lines or _differences("content of it", [(a.name, a.base_content) for a in adapters])
+
+
+def _other_legs(adapters: list[Adapter]) -> list[str]:
+    runs = [(adapter.name, adapter.run) for adapter in adapters if adapter.run]
+    lines = _differences("plan", [(name, run.plan) for name, run in runs])
+    lines += _differences("leg", [(name, f"{run.leg} of {run.legs}") for name, run in runs])
+    return [f"{line}. Each leg is merged by itself, with housebrain round" for line in lines]
 
 
 def _other_modules(adapters: list[Adapter]) -> list[str]:

@@ -8,6 +8,8 @@ from housebrain_core.errors import DataError
 from housebrain_core.templates import render
 
 FILE = "run.json"
+STOPPED_BY_YOU = "stopped by you"
+"""Why a run ended that was interrupted: the stop button of a notebook, or Ctrl-C."""
 HASH_PREFIX = "sha256:"
 """What the recorded revision of a base model begins with where that is a folder's content hash, and no commit."""
 FORMAT = 2

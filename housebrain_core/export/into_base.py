@@ -83,6 +83,8 @@ def merge_into_base(config: MergeConfig, report: Report = print) -> FullModelRes
     output = merge_output(config, "model")
     with opened_adapters(config, report) as adapters, output as staging:
         result = _write_model(config, adapters, staging, report)
+    for notice in result.notices:
+        report(notice)
     report(f"done: {config.output}")
     return result
 
@@ -107,7 +109,7 @@ def _write_model(config: MergeConfig, adapters: list[Adapter], staging: Path, re
     write_atomically(staging / "merge.json", to_json(result.to_dict()))
     write_atomically(staging / "README.md", describe_full_model(result))
     merged_from = [adapter.sha256 for adapter in adapters]
-    seal(staging, "model", merged_from=merged_from, base=asdict(result.base), **result.plan)
+    seal(staging, "model", merged_from=merged_from, base=asdict(result.base), **result.place)
     return result
 
 
@@ -118,7 +120,7 @@ def describe_full_model(result: FullModelResult) -> str:
         f"{result.base.revision}, and rounded once to float16: rounding changed at most "
         f"{max(result.rounding.values()):.1%} of an update. Load it as any other model; no adapter is needed."
     )
-    return merge_card(result.base.name, "transformers", text, result.inputs)
+    return merge_card(result.base.name, "transformers", text, result)
 
 
 def _write_better_view(

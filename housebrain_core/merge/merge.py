@@ -42,7 +42,9 @@ def merge_adapters(config: MergeConfig, report: Report = print) -> MergeResult:
         raise ConfigError("into_base is for housebrain_core.export.merge_into_base, which writes full weights.")
     output = merge_output(config, "adapter")  # asked for before the work, made only once the adapters are right
     with opened_adapters(config, report) as adapters, output as staging:
-        result = _write_merge(config, adapters, staging, report)
+        result = write_merge(config, adapters, staging, report)
+    for notice in result.notices:
+        report(notice)
     report(f"done: {config.output}")
     return result
 
@@ -130,8 +132,30 @@ def report_computed(merge: ComputedMerge, report: Report) -> None:
         report(f"{merge.recipe.strategy} is {merge.mean_error:.1%} away from the exact mean of the updates")
 
 
-def _write_merge(config: MergeConfig, adapters: list[Adapter], staging: Path, report: Report) -> MergeResult:
-    """Computes, writes and, where it is asked for, measures; the folder is sealed and complete at the end."""
+def write_merge(
+    config: MergeConfig,
+    adapters: list[Adapter],
+    staging: Path,
+    report: Report,
+    start: Adapter | None = None,
+    outer_rate: float = 1.0,
+) -> MergeResult:
+    """Computes, writes and, where it is asked for, measures; the folder is sealed and complete at the end.
+
+    Args:
+        config: how to merge.
+        adapters: checked.
+        staging: an empty folder.
+        report: gets lines of progress.
+        start: what the adapters were trained from, where it is at hand.
+        outer_rate: how far the merge moves from there; 1 is to the mean of the adapters.
+
+    Returns:
+        The contents of merge.json.
+
+    Raises:
+        AdapterError: an adapter is untrained, or two are the same.
+    """
     weights = STRATEGIES[config.strategy].weigh(adapters, config)
     scale = 1.0 if config.scale == "auto" else config.scale
     bench = None
@@ -142,7 +166,8 @@ def _write_merge(config: MergeConfig, adapters: list[Adapter], staging: Path, re
             bench = cleanup.enter_context(Bench(config, adapters, needs_choice(config), report))
             if needs_choice(config):
                 weights, scale = bench.choose(config.strategy, weights, config.scale)
-        merge = compute_merge(adapters, Recipe(config.strategy, weights, scale, config.density), config.rank)
+        recipe = Recipe(config.strategy, weights, scale, config.density, outer_rate)
+        merge = compute_merge(adapters, recipe, config.rank, start)
         report_computed(merge, report)
         write_adapter(staging, adapters, merge.rank, merge.factors)
         result = describe_merge(config, merge)
@@ -153,7 +178,7 @@ def _write_merge(config: MergeConfig, adapters: list[Adapter], staging: Path, re
             result = describe_merge(config, merge, bench.judge(staging, merge.recipe))
     write_atomically(staging / "merge.json", to_json(result.to_dict()))
     write_atomically(staging / "README.md", describe_merged_adapter(reference_adapter(adapters).base_model, result))
-    seal(staging, "adapter", finished=True, merged_from=[adapter.sha256 for adapter in adapters], **result.plan)
+    seal(staging, "adapter", finished=True, merged_from=[adapter.sha256 for adapter in adapters], **result.place)
     return result
 
 

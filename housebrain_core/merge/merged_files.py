@@ -71,6 +71,7 @@ def merged_run(adapters: list[Adapter]) -> Run:
     return Run(
         finished=True,
         why_it_ended=f"merged from {len(adapters)} adapters",
+        plan=common_value([run.plan for run in runs]),
         leg=common_value([run.leg for run in runs]),
         legs=common_value([run.legs for run in runs]),
         parent_sha256=common_value([run.parent_sha256 for run in runs]),

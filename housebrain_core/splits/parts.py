@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from housebrain_core.errors import ConfigError
+from housebrain_core.legs import Place, TrainingPlan
 from housebrain_core.manifests import read_manifest
 from housebrain_core.results import Shown, Table
 
@@ -60,6 +61,8 @@ class SplitSummary(Shown, BaseModel):
     """Hash of all samples that were cut."""
     splits: int
     seed: int
+    plan: TrainingPlan | None = None
+    """The legs in which the splits are trained; None where each is trained once, and all are merged once."""
     entropy_nats_per_sample: float | None = None
     """The least loss on a sample that a model can have; None where samples are too few to tell."""
     source: str
@@ -90,6 +93,35 @@ class SplitSummary(Shown, BaseModel):
             for part in self.parts
         ]
         return [Table(("split", "samples", "MB to upload", "platform", "adapter"), rows)]
+
+
+def adapter_in_leg(adapter: str, place: Place | None) -> str:
+    """What an adapter is called that comes back from a leg.
+
+    Args:
+        adapter: name without a leg, such as hb-kaggle-04.
+        place: the leg; None without a plan.
+
+    Returns:
+        Such as hb-kaggle-04-leg-2; the name as it is where the plan has one leg only.
+    """
+    return adapter if place is None or len(place.plan.legs) == 1 else f"{adapter}-leg-{place.leg}"
+
+
+def read_plan(folder: Path) -> TrainingPlan | None:
+    """Reads the plan of a splits folder.
+
+    Args:
+        folder: what `split_dataset` wrote.
+
+    Returns:
+        Its legs; None where every split is trained once and all are merged once.
+
+    Raises:
+        DataError: the folder is unfinished, or no splits folder.
+    """
+    plan = read_manifest(folder, "splits").get("plan")  # 0.2.0 has none
+    return TrainingPlan.model_validate(plan) if plan else None
 
 
 def read_splits(folder: Path) -> list[SplitPart]:

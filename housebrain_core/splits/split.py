@@ -107,7 +107,7 @@ def _write_folder(
     report: Callable[[str], None],
 ) -> SplitSummary:
     """All files of a splits folder into `staging`, the manifest last."""
-    about, parts = write_splits(config, dataset, picked, assignment.jobs, staging)
+    about, parts = write_splits(config, dataset, picked, assignment, staging)
     for part in parts:
         size = describe_size(part.bundle_bytes)
         report(f"{part.name}: {part.train:,} samples, {size} to upload, for {part.platform}")
@@ -125,7 +125,7 @@ def _write_folder(
         bad=[bad._asdict() for bad in dataset.log.bad],
         parts=parts,
     )
-    written = summary.model_dump()
+    written = summary.model_dump(mode="json")
     (staging / SUMMARY).write_text(to_json(written))
     names = [SUMMARY, *(part.bundle for part in parts), *hand_out(staging, parts, assignment)]
     seal(staging, "splits", names, **about, parts=written["parts"])

@@ -6,6 +6,7 @@ import random
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +17,11 @@ from housebrain_core.data.columns import make_columns
 from housebrain_core.data.findings import entropy_floor, study_fields
 from housebrain_core.errors import ConfigError
 from housebrain_core.house import codec
+from housebrain_core.legs import Place
 from housebrain_core.manifests import seal, sha256_of
 from housebrain_core.progress import with_bar
-from housebrain_core.splits.assignments import Job
-from housebrain_core.splits.bundle import SCHEMA, write_bundle
+from housebrain_core.splits.assignments import Assignment, Job
+from housebrain_core.splits.bundle import NO_PLACE, SCHEMA, write_bundle
 from housebrain_core.splits.encode import EncodedDataset, hash_table
 from housebrain_core.splits.parts import SplitPart
 
@@ -28,7 +30,7 @@ FLOOR_SAMPLES = 5_000
 
 
 def write_splits(
-    config: SplitConfig, dataset: EncodedDataset, picked: list[int], jobs: list[Job], folder: Path
+    config: SplitConfig, dataset: EncodedDataset, picked: list[int], assignment: Assignment, folder: Path
 ) -> tuple[dict, list[SplitPart]]:
     """Writes the tree and the bundle of every split; links, compression and hashes run in a thread for each core.
 
@@ -36,7 +38,7 @@ def write_splits(
         config: how to split.
         dataset: the samples.
         picked: rows of the validation samples, the same for all splits.
-        jobs: who trains which split, in order.
+        assignment: who trains which split, and in which legs.
         folder: to write to; nothing of theirs is in it yet.
 
     Returns:
@@ -49,10 +51,10 @@ def write_splits(
     validation = dataset.tables["validation"].take(pa.array(picked))
     threads = ThreadPoolExecutor(os.cpu_count())
     try:
-        about = threads.submit(describe_dataset, config, dataset)  # first, as every bundle waits for it
+        about = threads.submit(_describe, config, dataset, assignment)  # first, as every bundle waits for it
         writing = [
             threads.submit(_write_split, folder, job, dataset.tables["train"], rows, validation, about)
-            for job, rows in zip(jobs, rows_of_splits, strict=True)
+            for job, rows in zip(assignment.jobs, rows_of_splits, strict=True)
         ]
         parts = [split.result() for split in with_bar(writing, lambda: len(writing), "writing")]
     finally:
@@ -89,7 +91,10 @@ def _write_split(
     write_tree(folder / job.name / "train", train)
     write_tree(folder / job.name / "validation", validation)
     counts = {"train": train.num_rows, "validation": validation.num_rows}
-    manifest = {"counts": counts, "split_id": job.split_id, **about.result()}
+    about_all = about.result()
+    plan = about_all["plan"]
+    place = Place(plan=plan, leg=1).about() if plan else NO_PLACE
+    manifest = {"counts": counts, "split_id": job.split_id, **about_all, **place}
     seal(folder / job.name, "split", [], **manifest)
     bundle = write_bundle(folder, job.name, train.select(SCHEMA.names), validation.select(SCHEMA.names), **manifest)
     return SplitPart(
@@ -107,6 +112,13 @@ def count_characters(texts: pa.ChunkedArray) -> int:
     """Characters of all texts of a column."""
     lengths = pc.utf8_length(texts)  # pyright: ignore[reportAttributeAccessIssue] - pyarrow makes it when imported
     return pc.sum(lengths).as_py()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _describe(config: SplitConfig, dataset: EncodedDataset, assignment: Assignment) -> dict[str, Any]:
+    """What every manifest says of the whole: the dataset, and the plan of its training, or None."""
+    about = describe_dataset(config, dataset)
+    plan = assignment.make_plan(about["dataset"])
+    return about | {"plan": plan.model_dump(mode="json") if plan else None}
 
 
 def describe_dataset(config: SplitConfig, dataset: EncodedDataset) -> dict:

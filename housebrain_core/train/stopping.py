@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
+from housebrain_core.adapters.run import STOPPED_BY_YOU
 from housebrain_core.errors import TrainingError
 from housebrain_core.platforms import catch_signals
 from housebrain_core.train.processes import gather
@@ -26,6 +27,8 @@ MEASURING_SHARE = 0.02
 """Share of the training time that measuring may take."""
 FORWARD_SHARE = 0.5
 """Share of a training step of a frozen base that a forward pass takes at most."""
+STOPPED_BY = {signal.SIGINT: STOPPED_BY_YOU, signal.SIGTERM: "stopped from outside (SIGTERM)"}
+"""What signals mean: the stop button of a notebook and Ctrl-C send SIGINT, a platform sends SIGTERM."""
 ADVICE = "The last checkpoint is intact. Use a lower learning rate and another folder; with float16, try another base."
 
 
@@ -202,11 +205,15 @@ class KeepTime(StepCallback):
     Args:
         save_minutes: minutes between checkpoints.
         deadline: when the session's time is over, in seconds of `time.time()`; None for no end.
+        report: gets a line at once when somebody asks it to stop.
     """
 
-    def __init__(self, save_minutes: float, deadline: float | None) -> None:
+    def __init__(
+        self, save_minutes: float, deadline: float | None, report: Callable[[str], None] = lambda line: None
+    ) -> None:
         self.every = save_minutes * 60
         self.deadline = deadline
+        self.report = report
         self.asked = ""  # why this process wants to stop
         self.stopped = ""  # why all of them stop
 
@@ -218,7 +225,9 @@ class KeepTime(StepCallback):
         self.signals = catch_signals(self._ask)
 
     def _ask(self, number: int, frame: Any) -> None:
-        self.asked = f"stopped by {signal.Signals(number).name}"
+        if not self.asked:
+            self.report("stopping: finishing this step, then saving")
+        self.asked = STOPPED_BY[signal.Signals(number)]
 
     def after_step(self, state: TrainerState, control: TrainerControl, parts: dict[str, Any]) -> None:
         """Decides, together with the other processes, whether to save and whether to stop."""

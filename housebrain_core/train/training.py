@@ -36,7 +36,8 @@ from housebrain_core.adapters.run import (
 from housebrain_core.errors import HouseBrainError, TrainingError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, to_json, write_atomically
 from housebrain_core.outputs import lock_output
-from housebrain_core.platforms import session_start
+from housebrain_core.platforms import catch_signals, session_start
+from housebrain_core.progress import TrainingState
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.splits.bundle import Bundle, is_bundle, read_bundle
 from housebrain_core.splits.encode import bundle_from_dataset
@@ -108,11 +109,16 @@ class Training:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except torch.OutOfMemoryError as error:
             raise TrainingError(f"the GPU's memory ran out: {str(error).splitlines()[0]} {ADVICE}") from None
-        run = self._describe_run(trainer, samples)
-        if rank() == 0:
-            self._write_folder(tokenizer, trainer, run)
-        self._report_end(run)
+        with catch_signals(self._stop_later):
+            run = self._describe_run(trainer, samples)
+            if rank() == 0:
+                self._write_folder(tokenizer, trainer, run)
+            self._report_end(run)
         return run
+
+    def _stop_later(self, number: int, frame: Any) -> None:
+        """Answers a signal that comes when training has ended and is saved: what is left takes a moment."""
+        self.report("training is saved; the validation loss is measured, then it ends")
 
     def _fingerprint(self, max_length: int) -> dict[str, Any]:
         """What has to be equal in all sessions of a run."""
@@ -184,10 +190,11 @@ class Training:
         if not config.full_epochs and not config.max_steps:
             every = measuring_interval(len(self.validation), rows_per_step)
         measurement = FORWARD_SHARE * len(self.validation) / rows_per_step
-        self.progress = Progress(self.report, config.time_budget_hours, measurement, every)
+        state = TrainingState(name=config.output_dir.name, floor=self.floor)
         hours = config.time_budget_hours
+        self.progress = Progress(self.report, state, config.output_dir, hours, measurement, every)
         deadline = min(self.started, session_start()) + hours * 3600 if hours else None
-        self.clock = KeepTime(config.save_minutes, deadline)
+        self.clock = KeepTime(config.save_minutes, deadline, self.report)
         learned = []
         if every:
             learned = [StopWhenLearned(partial(mean_loss, model, self.validation), every, self.floor, self.report)]
@@ -196,6 +203,8 @@ class Training:
     def _describe_run(self, trainer: RowTrainer, samples: Tokenised) -> Run:
         """The record of the run so far; measures the validation loss."""
         state = trainer.state
+        self.progress.say("measuring", step=state.global_step, seconds_left=None)
+        self.report("measuring the validation loss")
         log: list[Any] = state.log_history
         finished = state.global_step >= trainer.schedule.end
         curve = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
@@ -257,6 +266,8 @@ class Training:
     def _report_end(self, run: Run) -> None:
         """The last line: why it ended, how far it got, and the validation loss."""
         saved = f"; ending early saved {run.hours_saved:.2f} h" if run.hours_saved else ""
+        measured = [*run.validation_curve, (run.steps, run.validation_loss or 0.0)]
+        self.progress.say("finished" if run.finished else run.why_it_ended, validation=measured)
         self.report(
             f"{run.why_it_ended} at step {run.steps} of {run.planned_steps}{saved}; "
             f"validation loss {run.validation_loss:.4f} nats per token; adapter in {self.config.output_dir}"
