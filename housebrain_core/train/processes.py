@@ -72,6 +72,19 @@ def processes_of_run(output: Path) -> int | None:
     return None
 
 
+def rows_per_process(wanted: int, report: Callable[[str], None]) -> int:
+    """Rows per optimizer step for each process, rounded up where they cannot be shared evenly.
+
+    Args:
+        wanted: rows per step of all processes together.
+        report: gets a line where it becomes more.
+    """
+    each = -(-wanted // world_size())
+    if each * world_size() != wanted:
+        report(f"{wanted} rows per step do not divide by {world_size()} GPUs: it is {each * world_size()}")
+    return each
+
+
 def train_in_processes(config: FineTuningConfig, count: int, report: Callable[[str], None], started: float) -> None:
     """Trains with several processes, each with the whole base model; returns when they are done.
 

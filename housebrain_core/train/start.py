@@ -13,9 +13,10 @@ from housebrain_core.adapters.updates import rewrite_update
 from housebrain_core.errors import ConfigError
 from housebrain_core.legs import Place, TrainingPlan, rate_share
 from housebrain_core.settings import FineTuningConfig
-from housebrain_core.splits.bundle import INIT, Bundle
+from housebrain_core.splits.bundle import INIT, NO_PLACE, Bundle
 from housebrain_core.splits.leg_file import Start, read_place, read_start
 from housebrain_core.train.base_models import Base, is_same_base
+from housebrain_core.train.packing import PackedRows, RowsOfLeg
 from housebrain_core.train.stopping import Schedule
 
 Factors = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -23,20 +24,32 @@ Factors = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Optimizer steps of a split that one leg takes, counted over all of the split's legs."""
+class LegOfSplit:
+    """The stretch of a split's training that one leg of the plan takes, in steps counted over all of its legs."""
 
+    place: Place
     first: int
-    """Steps that the split has done before."""
+    """Optimizer steps that the split has done before."""
     last: int
-    """Steps that it has done afterwards."""
-    of: int
-    """Steps that training the split once, without legs, would take."""
+    """Optimizer steps that it has done afterwards."""
+    steps_of_split: int
+    """What training the split once, without legs, takes."""
 
     @property
     def steps(self) -> int:
         """Of this leg."""
         return self.last - self.first
+
+    def schedule(self, warmup_share: float) -> Schedule:
+        """The learning rate in the leg; `warmup_share` is of `steps_of_split`."""
+        steps = range(self.first, self.last + 1)
+        whole = self.steps_of_split
+        shares = [rate_share(step, self.first, self.last, whole, warmup_share, self.place) for step in steps]
+        return Schedule(shares, cools_down=self.place.is_last)
+
+    def rows(self, rows: PackedRows, seed: int, per_step: int) -> RowsOfLeg:
+        """The packed rows of the leg, in order; `per_step` is how many an optimizer step takes."""
+        return RowsOfLeg(rows, seed, self.first * per_step, self.last * per_step)
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,7 @@ class RunStart:
         """What the adapter's manifest says of it."""
         if self.place:
             return self.place.about()
-        return {"plan": None, "leg": None, "legs": None, "parent_sha256": self.parent_sha256}
+        return NO_PLACE | {"parent_sha256": self.parent_sha256}
 
     def fingerprint(self) -> dict[str, Any]:
         """What of it has to be equal in all sessions of a run."""
@@ -74,7 +87,12 @@ class RunStart:
             "parent_sha256": self.parent_sha256,
         }
 
-    def stretch(self, steps_of_split: int) -> Stretch | None:
+    def in_run(self) -> dict[str, Any]:
+        """What run.json says of it."""
+        about = self.about()
+        return about | {"plan": about["plan"] and about["plan"]["id"]}
+
+    def leg(self, steps_of_split: int) -> LegOfSplit | None:
         """The steps of the leg; None without a plan.
 
         Args:
@@ -83,20 +101,7 @@ class RunStart:
         if not self.place or self.split_id is None:
             return None
         first, last = self.place.plan.steps(self.split_id, self.place.leg, steps_of_split)
-        return Stretch(first, last, steps_of_split)
-
-
-def schedule_of(place: Place, stretch: Stretch, warmup_share: float) -> Schedule:
-    """The learning rate in a leg.
-
-    Args:
-        place: in the plan.
-        stretch: steps of the leg.
-        warmup_share: of the steps that training the split once takes.
-    """
-    steps = range(stretch.first, stretch.last + 1)
-    shares = [rate_share(step, stretch.first, stretch.last, stretch.of, warmup_share, place) for step in steps]
-    return Schedule(shares, cools_down=place.is_last)
+        return LegOfSplit(self.place, first, last, steps_of_split)
 
 
 def find_start(config: FineTuningConfig, bundle: Bundle, base: Base) -> tuple[FineTuningConfig, RunStart]:

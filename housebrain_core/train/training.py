@@ -45,9 +45,9 @@ from housebrain_core.train.base_models import Base, resolve_base, save_tokenizer
 from housebrain_core.train.checkpoints import find_checkpoint, prune_checkpoints, refuse_other_run
 from housebrain_core.train.memory import ADVICE, decide_checkpointing
 from housebrain_core.train.model import add_lora, load_base, load_tokenizer, start_from, training_device
-from housebrain_core.train.packing import PackedRows, RowsOfLeg, Tokenised, tokenise
-from housebrain_core.train.processes import gather, rank, world_size
-from housebrain_core.train.start import RunStart, find_start, schedule_of
+from housebrain_core.train.packing import PackedRows, Tokenised, tokenise
+from housebrain_core.train.processes import gather, rank, rows_per_process, world_size
+from housebrain_core.train.start import RunStart, find_start
 from housebrain_core.train.stopping import FORWARD_SHARE, KeepTime, StopOnGarbage, StopWhenLearned, measuring_interval
 from housebrain_core.train.trainer import Progress, RowTrainer, mean_loss, training_arguments
 
@@ -122,17 +122,15 @@ class Training:
 
     def _fingerprint(self, max_length: int) -> dict[str, Any]:
         """What has to be equal in all sessions of a run."""
-        return (
-            self.config.model_dump(exclude=MAY_CHANGE)
-            | self.start.fingerprint()
-            | {
-                "base_model": self.base.name,
-                "revision": self.base.revision,
-                "max_length": max_length,
-                "training data": self.bundle.manifest["files"]["train.parquet"]["sha256"][:16],
-                "world_size": world_size(),
-            }
-        )
+        settings = self.config.model_dump(exclude=MAY_CHANGE)
+        return settings | {
+            "base_model": self.base.name,
+            "revision": self.base.revision,
+            "max_length": max_length,
+            "training data": self.bundle.manifest["files"]["train.parquet"]["sha256"][:16],
+            "world_size": world_size(),
+            **self.start.fingerprint(),
+        }
 
     def _find_earlier(self, fingerprint: dict[str, Any]) -> tuple[Run | None, Path | None]:
         """What earlier sessions left: the finished run, or the checkpoint to go on from."""
@@ -158,30 +156,21 @@ class Training:
         self.validation = PackedRows(tokenise(self.bundle.validation, tokenizer, "auto").samples, config.row_length)
         entropy = self.bundle.manifest.get("entropy_nats_per_sample")  # known of large datasets only
         self.floor = entropy and entropy * len(self.validation.learned) / sum(self.validation.learned)
-        accumulation = self._rows_per_process()
+        accumulation = rows_per_process(config.rows_per_step, self.report)
         per_step = accumulation * world_size()
         self.steps_per_pass = len(rows) / per_step
-        leg = self.start.stretch(config.max_steps or math.ceil(config.epochs * self.steps_per_pass))
+        leg = self.start.leg(config.max_steps or math.ceil(config.epochs * self.steps_per_pass))
         trainer = RowTrainer(
             fingerprint,
             self.report,
-            schedule_of(self.start.place, leg, config.warmup_share) if leg and self.start.place else None,
+            leg.schedule(config.warmup_share) if leg else None,
             model=model,
             args=training_arguments(config, accumulation, leg.steps if leg else None),
-            train_dataset=RowsOfLeg(rows, config.seed, leg.first * per_step, leg.last * per_step) if leg else rows,
+            train_dataset=leg.rows(rows, config.seed, per_step) if leg else rows,
             callbacks=self._callbacks(model, per_step),
         )
         trainer.remove_callback(PrinterCallback)
         return trainer
-
-    def _rows_per_process(self) -> int:
-        """Rows per optimizer step for each process, rounded up where they cannot be shared evenly."""
-        wanted = self.config.rows_per_step
-        accumulation = -(-wanted // world_size())
-        rows = accumulation * world_size()
-        if rows != wanted:
-            self.report(f"{wanted} rows per step do not divide by {world_size()} GPUs: it is {rows}")
-        return accumulation
 
     def _callbacks(self, model: Any, rows_per_step: int) -> list:
         """What reports training and what ends it. KeepTime is last: it must see whether another one ends the run."""
@@ -210,17 +199,13 @@ class Training:
         curve = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
         steps_saved = state.max_steps - state.global_step if finished else 0
         manifest = self.bundle.manifest
-        place = self.start.place
         return Run(
             finished=finished,
             why_it_ended=self._why_all_was_done(log) if finished else self.clock.stopped,
-            plan=place.plan.id if place else None,
-            leg=place.leg if place else None,
-            legs=len(place.plan.legs) if place else None,
-            parent_sha256=self.start.parent_sha256,
+            **self.start.in_run(),
             steps=state.global_step,
             planned_steps=state.max_steps,
-            epochs=round(state.global_step / self.steps_per_pass if place else state.epoch or 0, 4),
+            epochs=round(state.global_step / self.steps_per_pass if self.start.place else state.epoch or 0, 4),
             tokens=int(state.num_input_tokens_seen),
             train_loss=curve[-1][1] if curve else None,
             validation_loss=mean_loss(trainer.model, self.validation),
