@@ -33,7 +33,7 @@ PUBLIC = {
     "adapters": ["convert_adapters", "describe_run", "draw_inspection", "inspect_adapters"],
     "train": ["HouseBrainFineTuner", "tiny_base"],
     "llm": ["HouseBrainLLM", "generate_designs", "strict_json_parse"],
-    "merge": ["merge_adapters", "show_merge"],
+    "merge": ["merge_adapters"],
     "export": ["merge_into_base"],
     "evaluate": ["evaluate_models", "show_evaluation"],
     "cloud": [

@@ -174,7 +174,12 @@ class MergeConfig(Settings):
     accept_mixed_data: bool = False
     """Accept adapters that were trained on different datasets."""
     accept_mixed_seeds: bool = False
-    """Accept adapters that started from different LoRA initialisations (lora_seed), whose mean is often poor."""
+    """Accept adapters that started from different LoRA initialisations (lora_seed) or adapters; their mean is often
+    poor."""
+    accept_other_base_name: bool = False
+    """Accept base models of other names, such as the Hub's and a folder's, that you know to be the same model."""
+    accept_outliers: bool = False
+    """Believe tokens, samples and losses that are far from those of the other adapters, and make weights of them."""
     overwrite: bool = False
     """Replace an output folder that an earlier merge wrote."""
 

@@ -1,5 +1,6 @@
 """What the tests share: generated data, a tiny base model, trained adapters, and the real data where it is at hand."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads are slower than one on models this small
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 
+gc.disable()  # until the tests are collected: imports of torch and its friends leave little garbage and much to look at
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,10 +28,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Lets pytest-xdist keep tests of a group together, so that what they share is made once.
+    """Collects garbage again, and lets pytest-xdist keep tests of a group together, which share what is made once.
 
     xdist 3.8 appends the group to `_nodeid`, which pytest 9.2 no longer reads; without this, groups do nothing.
     """
+    gc.freeze()
+    gc.enable()
     for item in session.items:
         if "_nodeid" in vars(item):
             from _pytest.nodeid import coerce_node_id

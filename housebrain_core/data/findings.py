@@ -1,7 +1,7 @@
 """What each field of the designs is: constant, copied, derivable, or a free choice; and how many nats it holds.
 
 These are statistics over columns; no field is treated by its name. A dependence is believed when the mutual
-information is far beyond what as many independent samples would show (`entropies.mutual_information`).
+information is far beyond what as many independent samples would show (`columns.mutual_information`).
 """
 
 import math
@@ -10,8 +10,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from housebrain_core.data.columns import BINS, ECHO, Column
-from housebrain_core.data.entropies import differential_entropy, entropy_of_codes, mutual_information
+from housebrain_core.data.columns import (
+    BINS,
+    ECHO,
+    Column,
+    differential_entropy,
+    entropy_of_codes,
+    mutual_information,
+)
 from housebrain_core.data.formulas import best_formula
 
 EXACT = 0.999
