@@ -32,7 +32,10 @@ def test_what_the_brief_tells_is_counted_field_by_field_and_needs_no_order():
     def sample(n: int) -> dict:
         style, site, chance = n % 5, n // 5 % 4, n * 7919 % 104729
         wall = f"wall {(3 * style + 2 * site * site) % 5}"
-        return {"input": {"style": f"style {style}", "site": f"site {site}"}, "output": {"wall": wall, "soil": chance % 2}}
+        return {
+            "input": {"style": f"style {style}", "site": f"site {site}"},
+            "output": {"wall": wall, "soil": chance % 2},
+        }
 
     told = learnable_from_brief(study_fields(make_columns(sample(n) for n in range(4000))))
     assert told is not None and 0.3 < told <= 1.61  # of the ln 5 nats of a wall, soil being a coin

@@ -5,7 +5,17 @@ import json
 import pytest
 
 from housebrain_core.errors import ConfigError, DataError
-from housebrain_core.splits.parts import SUMMARY, SplitPart, SplitSummary, read_split, read_splits
+from housebrain_core.legs import Place, TrainingPlan, plan_rounds
+from housebrain_core.splits.parts import (
+    SUMMARY,
+    SplitPart,
+    SplitSummary,
+    adapter_in_leg,
+    advise,
+    read_plan,
+    read_split,
+    read_splits,
+)
 
 
 def test_a_split_is_named_by_its_number_and_platform():

@@ -15,9 +15,9 @@ from housebrain_core.data import processes
 from housebrain_core.data.samples import read_samples
 from housebrain_core.errors import AdapterError, ConfigError, DataError
 from housebrain_core.house import codec
+from housebrain_core.manifests import sha256_of
 from housebrain_core.splits.bundle import CODEC, read_bundle
 from housebrain_core.splits.encode import bundle_from_dataset, read_validation
-from housebrain_core.manifests import sha256_of
 from housebrain_core.splits.leg_file import read_start
 from housebrain_core.splits.parts import SplitSummary
 from housebrain_core.splits.split import split_dataset
