@@ -3,6 +3,7 @@
 A setting that a config of the package has too takes default and text from there, and is checked there for its range.
 """
 
+import math
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -10,9 +11,14 @@ from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationErr
 
 from housebrain_core.config import EvaluateConfig, MergeConfig, SplitConfig
 from housebrain_core.errors import ConfigError
+from housebrain_core.legs import Place
 from housebrain_core.platforms import TIME_BUDGET_HOURS, Platform
 from housebrain_core.settings import FineTuningConfig, Settings
+from housebrain_core.splits.leg_file import Inputs
+from housebrain_core.splits.parts import adapter_in_leg
 
+REHEARSAL_STEPS = 20
+"""Optimizer steps of a rehearsal, which is saved, stopped and resumed in the middle."""
 TYPE_NAMES = {"int_type": "int", "float_type": "float", "bool_type": "bool", "string_type": "str", "list_type": "list"}
 """Pydantic's kinds of wrong types, as the words of Python."""
 
@@ -46,13 +52,20 @@ class NotebookSettings(Settings):
             problems = [describe_problem(problem) for problem in error.errors()]
         raise ConfigError("\n".join(join_choices(problems)))
 
+    places: ClassVar[tuple[Any, ...]] = ()
+    """Any paths and the like that `config` takes."""
+
+    def config(self, *places: Any) -> Settings:
+        """Makes what the stage takes."""
+        raise NotImplementedError
+
     def check_ranges(self) -> None:
-        """Makes the config that these settings lead to, with any place.
+        """Makes the config that these settings lead to, with any places.
 
         Raises:
             ConfigError: it cannot be used.
         """
-        raise NotImplementedError
+        self.config(*self.places)
 
     def shared_with(self, config: type[Settings]) -> dict[str, Any]:
         """Takes the settings that a config has too.
@@ -105,17 +118,15 @@ class SplitSettings(NotebookSettings):
         Returns:
             Its settings.
         """
-        unset = {name: getattr(self, name) or None for name in ("rounds", "common_start", "init_adapter")}
-        return SplitConfig(**(self.shared_with(SplitConfig) | unset))
-
-    def check_ranges(self) -> None:
-        """See `NotebookSettings`."""
-        self.config()
+        values = self.shared_with(SplitConfig)
+        values |= {name: values[name] or None for name in ("rounds", "common_start", "init_adapter")}
+        return SplitConfig(**values)
 
 
 class TrainingSettings(NotebookSettings):
     """What all forms of notebook 2 share: how one split is trained."""
 
+    places = (Inputs(Path()), Path())
     base_model: str = same_as(FineTuningConfig, "base_model")
     epochs: int = same_as(FineTuningConfig, "epochs")
     learning_rate: float = same_as(FineTuningConfig, "learning_rate")
@@ -128,22 +139,18 @@ class TrainingSettings(NotebookSettings):
     load_in_4bit: bool = same_as(FineTuningConfig, "load_in_4bit")
     gpus: int | Literal["all"] = same_as(FineTuningConfig, "gpus", "; all of the machine's, or a number such as 1")
 
-    def config(self, dataset_path: Path, output_dir: Path) -> FineTuningConfig:
+    def config(self, inputs: Inputs, output_dir: Path) -> FineTuningConfig:
         """Makes what `HouseBrainFineTuner` takes.
 
         Args:
-            dataset_path: bundle, split folder or dataset.
+            inputs: what to train on, and what to start from.
             output_dir: folder for checkpoints and adapter.
 
         Returns:
             Its settings.
         """
         values: dict[str, Any] = self.shared_with(FineTuningConfig) | {"max_steps": self.max_steps or None}
-        return FineTuningConfig(dataset_path=dataset_path, output_dir=output_dir, **values)
-
-    def check_ranges(self) -> None:
-        """See `NotebookSettings`."""
-        self.config(Path(), Path())
+        return FineTuningConfig(**values, dataset_path=inputs.data, init_adapter=inputs.leg_file, output_dir=output_dir)
 
 
 class _OneSplit(NotebookSettings):
@@ -182,29 +189,33 @@ class CloudTrainSettings(TrainingSettings, _CloudSession):
     @property
     def drive(self) -> str:
         """Folder in My Drive for checkpoints; empty for none."""
-        return ""
+        return getattr(self, "drive_folder", "")
 
-    @property
-    def adapter_name(self) -> str:
-        """What the adapter's folder and zip are called."""
-        return f"hb-{self.platform}-{self.split_id:02d}" + "-rehearsal" * self.rehearsal
+    def adapter_name(self, place: Place | None) -> str:
+        """What the adapter's folder and zip are called.
 
-    def config(self, dataset_path: Path, output_dir: Path) -> FineTuningConfig:
+        Args:
+            place: the leg; None without a plan.
+        """
+        return adapter_in_leg(f"hb-{self.platform}-{self.split_id:02d}", place) + "-rehearsal" * self.rehearsal
+
+    def config(self, inputs: Inputs, output_dir: Path) -> FineTuningConfig:
         """Makes what `HouseBrainFineTuner` takes; a rehearsal takes 20 steps with a checkpoint in the middle.
 
         Args:
-            dataset_path: the bundle.
+            inputs: the bundle, and the leg.
             output_dir: folder for checkpoints and adapter.
 
         Returns:
             Its settings.
         """
         hours = self.time_budget_hours or TIME_BUDGET_HOURS[self.platform]
-        values = self.shared_with(FineTuningConfig)
-        values |= {"max_steps": self.max_steps or None, "time_budget_hours": hours}
+        session = self.model_copy(update={"time_budget_hours": hours})
         if self.rehearsal:
-            values |= {"max_steps": 20, "save_steps": 10}
-        return FineTuningConfig(dataset_path=dataset_path, output_dir=output_dir, **values)
+            leg = inputs.place.load_of(self.split_id) if inputs.place else 1
+            steps = {"max_steps": math.ceil(REHEARSAL_STEPS / (leg or 1)), "save_steps": REHEARSAL_STEPS // 2}
+            session = session.model_copy(update=steps)
+        return super(CloudTrainSettings, session).config(inputs, output_dir)
 
 
 class KaggleTrainSettings(CloudTrainSettings):
@@ -221,15 +232,11 @@ class ColabTrainSettings(CloudTrainSettings):
         "housebrain", description="Folder in My Drive where bundles are looked for and checkpoints go; empty for none."
     )
 
-    @property
-    def drive(self) -> str:
-        """Folder in My Drive for checkpoints; empty for none."""
-        return self.drive_folder
-
 
 class MergeSettings(NotebookSettings):
     """Notebook 3."""
 
+    places = ([Path()],)
     models_folder: str = Field("models", description="Where the adapters are: folders hb-*, or zips of them.")
     output: str = same_as(MergeConfig, "output")
     strategy: str = same_as(MergeConfig, "strategy")
@@ -256,10 +263,6 @@ class MergeSettings(NotebookSettings):
             del values["base_model"]
         return MergeConfig(**values)
 
-    def check_ranges(self) -> None:
-        """See `NotebookSettings`."""
-        self.config([Path()])
-
 
 class EvaluateSettings(NotebookSettings):
     """Notebook 4."""
@@ -283,10 +286,6 @@ class EvaluateSettings(NotebookSettings):
         """
         values: dict[str, Any] = self.shared_with(EvaluateConfig) | {"base_model": self.base_model or None}
         return EvaluateConfig(**values)
-
-    def check_ranges(self) -> None:
-        """See `NotebookSettings`."""
-        self.config()
 
 
 NOTEBOOKS: dict[tuple[str, str], type[NotebookSettings]] = {
