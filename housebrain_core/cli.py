@@ -136,11 +136,12 @@ def run_plan(settings: Any) -> None:
 
 def run_train(settings: Any) -> None:
     """Train one split into one LoRA adapter; start it again to go on where it was."""
+    from housebrain_core.adapters.run import STOPPED_BY_YOU
     from housebrain_core.train.tuner import HouseBrainFineTuner
 
     check_folder(settings.output_dir)
     run = HouseBrainFineTuner(settings).train()
-    if "SIGINT" in run.why_it_ended:  # it was saved in good order; a script must not take it for done
+    if run.why_it_ended == STOPPED_BY_YOU:  # it was saved in good order; a script must not take it for done
         raise KeyboardInterrupt
 
 

@@ -27,6 +27,7 @@ from housebrain_core.house.synthetic import entropy_nats, write_dataset
 from housebrain_core.llm.llm import Answered, read_answer
 from housebrain_core.manifests import read_manifest
 from housebrain_core.merge.merge import merge_adapters
+from housebrain_core.progress import LINES
 from housebrain_core.project import VARIABLE
 from housebrain_core.results import Table
 from housebrain_core.train.tiny import tiny_base
@@ -104,6 +105,7 @@ def run_notebook(root: Path, name: str, output: str, parameters: dict[str, Any])
     command += ["--no-progress-bar", "--cwd", root]
     # One thread: on a model this small a second gains little, and on a busy machine it made this 15 times slower.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1", VARIABLE: str(root)}
+    environment[LINES] = "lines"  # nobody sees the picture of a run update
     with subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     ) as process:

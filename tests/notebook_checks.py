@@ -16,7 +16,7 @@ from outside import read_pins
 from build_notebooks import build
 from housebrain_core.notebook_cells import write_parameters_cell
 from housebrain_core.notebook_settings import NOTEBOOKS
-from housebrain_core.splits.source_files import hash_source, read_source
+from housebrain_core.splits.bundle import hash_source, read_source
 
 ROOT = Path(__file__).parents[1]
 CLOUD = ("kaggle", "colab")
@@ -30,7 +30,7 @@ MARKERS = {
 """What only the other platforms have."""
 ORDER = (
     "code_sha256 =", "check_settings(", "check_machine(", "install_libraries(", "bring_back(", "HouseBrainFineTuner(",
-    "loss_curves(", "zip_adapter(",
+    "draw_training(", "draw_first_house(", "zip_adapter(",
 )  # fmt: skip
 """What the code cells of a cloud notebook do after the settings, in this order."""
 

@@ -13,7 +13,7 @@ from notebook_checks import CHECKS, CLOUD, ROOT, find_cell, train_notebook
 from notebook_outputs import find_problems
 
 import build_notebooks
-from housebrain_core.splits import notebooks, source_files
+from housebrain_core.splits import bundle, notebooks
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +27,12 @@ def test_what_is_committed_is_what_the_sources_say():
 
 
 def test_a_change_of_one_module_shows_as_a_diff_of_the_cloud_notebooks(monkeypatch):
-    changed = source_files.read_source()
+    changed = bundle.read_source()
     changed["housebrain_core/errors.py"] += "# changed"
     monkeypatch.setattr(notebooks, "read_source", lambda: changed)
     problems = build_notebooks.compare(build_notebooks.build_all())
     assert problems[0].startswith("--- notebooks/rendered/kaggle/02_train.ipynb")
-    assert sum(line.startswith("+") and source_files.hash_source(changed) in line for line in problems) == len(CLOUD)
+    assert sum(line.startswith("+") and bundle.hash_source(changed) in line for line in problems) == len(CLOUD)
 
 
 @pytest.mark.slow

@@ -159,7 +159,7 @@ def test_an_interruption_is_said_and_is_no_success(monkeypatch, capsys, tmp_path
     assert code == 130 and "Interrupted" in text
 
 
-@pytest.mark.parametrize(("why", "code"), [("stopped by SIGINT", 130), ("the time budget ended", 0)])
+@pytest.mark.parametrize(("why", "code"), [("stopped by you", 130), ("the time budget ended", 0)])
 def test_training_on_several_gpus_that_was_interrupted_is_no_success(why, code, monkeypatch, capsys, tmp_path):
     def train(settings, count, report, started):
         assert count == 2

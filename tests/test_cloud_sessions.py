@@ -90,10 +90,10 @@ def test_the_install_cell_brings_the_pins_and_moves_nothing_else(rehearsed):
 def test_a_rehearsal_trains_saves_stops_resumes_and_packs(rehearsed):
     session, (fine, printed, last), _ = rehearsed
     assert fine, last
-    assert "stopped by SIGTERM at step 11 of 20" in printed and "resuming from checkpoint-11" in printed
+    assert "stopped from outside (SIGTERM) at step 11 of 20" in printed and "resuming from checkpoint-11" in printed
     assert "rehearsal went well" in last
     kinds = [kind for output in session.outputs for kind in output.get("data", {})]
-    assert kinds.count("image/png") == 1 and kinds.count("text/markdown") == 2
+    assert kinds.count("image/png") == 3 and kinds.count("text/markdown") == 2
     assert find_problems(nbformat.read(session.executed, as_version=4)) == []
     assert "Warning" not in printed and "<Figure" not in printed and "IProgress" not in printed
     assert (session.home / f"hb-{session.platform}-02-rehearsal.zip").exists()
@@ -189,7 +189,7 @@ def test_two_processes_train_stop_and_resume_from_the_bundle_where_the_package_i
     session.add_bundle(splits / "split_02.zip")
     fine, printed, last = session.run(gpus=2, rehearsal=True)
     assert fine, last
-    assert "stopped by SIGTERM at step 11 of 20" in printed and "resuming from checkpoint-11" in printed
+    assert "stopped from outside (SIGTERM) at step 11 of 20" in printed and "resuming from checkpoint-11" in printed
     assert "max_steps done at step 20 of 20" in printed and "rehearsal went well" in last
     run = json.loads((session.home / "hb-kaggle-02-rehearsal" / "run.json").read_text())
     assert run["hardware"]["gpus"] == 2

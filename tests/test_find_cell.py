@@ -15,7 +15,7 @@ import pytest
 from notebook_checks import CLOUD, find_source, run_find_cell
 from test_rooms import find_python
 
-from housebrain_core.splits.source_files import hash_source, read_source
+from housebrain_core.splits.bundle import hash_source, read_source
 
 SOURCE = read_source()
 PLACES = {"kaggle": "kaggle/input", "colab": "content"}

@@ -60,11 +60,13 @@ def outputs(tmp_path_factory) -> dict[str, list]:
     return dict(zip(ends, [cell.outputs for cell in notebook.cells[1:]], strict=True))
 
 
+@pytest.mark.xdist_group("kernel")
 def test_a_table_at_the_end_of_a_cell_is_html_and_text(outputs):
     (output,) = outputs["table"]
     assert output.data["text/plain"] == str(TABLE) and output.data["text/html"] == TABLE.to_html()
 
 
+@pytest.mark.xdist_group("kernel")
 def test_a_figure_at_the_end_of_a_cell_is_a_picture_with_a_text(outputs):
     (output,) = outputs["figure"]
     assert output.data["image/png"].startswith("iVBOR")
@@ -72,6 +74,7 @@ def test_a_figure_at_the_end_of_a_cell_is_a_picture_with_a_text(outputs):
     assert output.metadata["image/png"]["alt"] == output.data["text/plain"]
 
 
+@pytest.mark.xdist_group("kernel")
 @pytest.mark.parametrize("cell", ["result", "show"])
 def test_each_part_is_an_output_of_its_own(outputs, cell):
     assert [sorted(output.data) for output in outputs[cell]] == [

@@ -1,12 +1,12 @@
 """The rooms of housebrain_core: who may import whom, how large they may be, and which of them need no torch."""
 
 import ast
+import functools
 import graphlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,7 @@ PACKAGE = ROOT / "housebrain_core"
 ENTRANCES = ("cli", "codec", "demo", "flags", "notebook_cells", "notebook_settings")
 """Modules at the top that no room imports: the ways in, what they read settings with, and a name of the old guide."""
 ORDER = (
-    "top", "house", "data", "splits", "adapters", "train", "llm", "merge", "evaluate", "export", "cloud", "entrances",
+    "top", "house", "data", "adapters", "splits", "train", "llm", "merge", "evaluate", "export", "cloud", "entrances",
 )  # fmt: skip
 """Each room imports from itself and from rooms before it. `top` and `entrances` are the files beside the rooms."""
 MODULES_PER_ROOM = 12
@@ -27,7 +27,7 @@ LINES_PER_FILE = 300
 LIGHT_ROOMS = ("top", "house", "data", "splits", "adapters", "cloud")
 LIGHT_MODULES = (
     "cli", "codec", "train.base_models", "train.checkpoints", "train.processes", "train.tuner", "llm.losses",
-    "merge.compute", "merge.figures", "merge.merge", "merge.merge_card", "merge.merged_files", "merge.result",
+    "merge.compute", "merge.merge", "merge.merge_card", "merge.merged_files", "merge.result",
     "merge.strategies",
 )  # fmt: skip
 """Modules of other rooms that have to be importable without torch as well."""
@@ -41,6 +41,7 @@ class Import(NamedTuple):
     at_once: bool
 
 
+@functools.cache
 def modules() -> list[str]:
     """Dotted names below housebrain_core of all its modules, without the `__init__` of packages."""
     files = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
@@ -59,18 +60,21 @@ def room_of(module: str) -> str:
     return "entrances" if first in ENTRANCES else "top"
 
 
-def read_imports(path: Path) -> Iterator[Import]:
+@functools.cache
+def read_imports(path: Path) -> list[Import]:
     """All imports of a module; those inside functions do not run when it is imported."""
+    imports: list[Import] = []
     tree = ast.parse(path.read_text(encoding="utf-8"))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     delayed = {id(node) for function in functions for node in ast.walk(function)}
     for node in ast.walk(tree):
         at_once = id(node) not in delayed
         if isinstance(node, ast.Import):
-            yield from (Import(alias.name, at_once) for alias in node.names)
+            imports += [Import(alias.name, at_once) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.relative_to(ROOT)} has a relative import"
-            yield from (Import(f"{node.module}.{alias.name}", at_once) for alias in node.names)
+            imports += [Import(f"{node.module}.{alias.name}", at_once) for alias in node.names]
+    return imports
 
 
 def package_imports(module: str) -> dict[str, bool]:

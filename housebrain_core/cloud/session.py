@@ -12,8 +12,7 @@ from typing import Self
 from housebrain_core.errors import DataError
 from housebrain_core.manifests import MANIFEST
 from housebrain_core.platforms import ROOT, WORKING, Platform, detect_platform
-from housebrain_core.splits.bundle import read_bundle, read_bundle_manifest
-from housebrain_core.splits.source_files import hash_source, read_source
+from housebrain_core.splits.bundle import hash_source, read_bundle, read_bundle_manifest, read_source
 from housebrain_core.train.checkpoints import KEEP, checkpoint_step, list_checkpoints
 
 DRIVE = ROOT / "content/drive/MyDrive"

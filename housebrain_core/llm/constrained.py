@@ -18,7 +18,7 @@ from housebrain_core.house.schema import Answer
 
 try:
     import llguidance.hf
-    from llguidance.torch import allocate_token_bitmask, fill_next_token_bitmask
+    from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask  # its torch form loads torch.compile
 except ImportError:  # the extra is not installed
     llguidance: Any = None
 
@@ -111,7 +111,7 @@ class AnswerProcessor(LogitsProcessor):
         self.started = True
         for index, row in enumerate(self.rows):
             fill_next_token_bitmask(row, self.mask, index)
-        allowed = unpack_bits(self.mask.to(scores.device), scores.shape[1])
+        allowed = unpack_bits(torch.from_numpy(self.mask).to(scores.device), scores.shape[1])
         if self.left <= closing_tokens():
             allowed = self.grammar.close(allowed)
         self.left -= 1

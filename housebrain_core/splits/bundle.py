@@ -1,24 +1,29 @@
 """What a person uploads to train one split: split_04.zip, read as it is, or unpacked, as Kaggle does by itself.
 
-It holds prompts and completions, a manifest, and the source files of this package.
+It holds prompts and completions, a manifest, and the source files of this package. A notebook names the hash of those
+that it runs.
 """
 
+import hashlib
 import io
+import json
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from housebrain_core.adapters.archives import CONFIG, WEIGHTS
 from housebrain_core.errors import DataError
-from housebrain_core.manifests import check_files, read_manifest, seal, sha256_of
+from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, sha256_of
 from housebrain_core.outputs import write_zip
-from housebrain_core.splits.source_files import hash_source, read_source
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "prompt", "completion", "metadata")])
 FORMAT = 2
@@ -29,6 +34,23 @@ CODEC = 1
 GROUP = 5_000
 """Rows of a table that are compressed together."""
 MEMBER_LIMIT = 4 * 2**30  # bytes that one unpacked member may have: a guard against zip bombs
+NO_PLACE = {"plan": None, "leg": None, "legs": None, "parent_sha256": None}
+"""What manifests say where there is no plan, in the fields of `Place.about`."""
+INIT = "init"
+"""Folder of a bundle or leg file with the adapter that training starts from."""
+PACKAGE = "housebrain_core"
+KINDS = (".py", ".jinja", ".html", ".txt")
+"""Endings of the files that belong to the package."""
+AT_HOME = {
+    f"{PACKAGE}/{name}"
+    for name in (
+        "cli.py", "flags.py", "demo.py", "merge", "export", "data/audit.py", "data/audit_page.py",
+        "data/audit.html", "data/audit_result.py", "splits/assignments.py", "splits/costs.py", "splits/handouts.py",
+        "splits/handout.md.jinja", "splits/hours.py", "splits/kaggle.py", "splits/notebooks.py", "splits/split.py",
+        "splits/write.py",
+    )
+}  # fmt: skip
+"""What only the person who splits and merges runs; without it, the code adds less than 250 kB to a bundle."""
 
 
 class Bundle(NamedTuple):
@@ -57,7 +79,7 @@ def read_bundle(path: Path) -> Bundle:
     Raises:
         DataError: it is damaged, or of another format.
     """
-    with _open(path) as place:
+    with open_package(path, "train.parquet", "bundle") as place:
         return _read(place)
 
 
@@ -73,36 +95,48 @@ def read_bundle_manifest(path: Path) -> dict[str, Any]:
     Raises:
         DataError: this is no bundle, or its zip is damaged.
     """
-    with _open(path) as place:
+    with open_package(path, "train.parquet", "bundle") as place:
         return read_manifest(place, "bundle")
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Path | zipfile.Path]:
-    """The folder that holds a bundle's files, on disk or in a zip; what is wrong with the zip is a DataError."""
+def open_package(path: Path, file: str, name: str) -> Iterator[Path | zipfile.Path]:
+    """Opens a bundle or leg file, packed or unpacked.
+
+    Args:
+        path: a zip or a folder.
+        file: of the package, by which its folder in a zip is recognised, however deep it lies.
+        name: what it is called, in messages, such as "bundle".
+
+    Yields:
+        The folder that holds its files, on disk or in the zip.
+
+    Raises:
+        DataError: there is no such file, or the zip is damaged or unsafe; also when that shows while it is read.
+    """
     try:
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
-                yield _inside(archive, path)
+                yield _inside(archive, path, file, name)
         else:
             yield path
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist. Give the bundle that `housebrain split` wrote.") from None
+        raise DataError(f"{path} does not exist. Give the {name} as it was sent to you.") from None
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
         raise DataError(f"{path} is damaged ({error}). Copy or upload it again.") from None
 
 
-def _inside(archive: zipfile.ZipFile, path: Path) -> zipfile.Path:
-    """The folder of a zip that holds the bundle."""
+def _inside(archive: zipfile.ZipFile, path: Path, file: str, name: str) -> zipfile.Path:
+    """The folder of a zip that holds a file."""
     for member in archive.infolist():
         if ".." in member.filename or member.filename.startswith("/"):
-            raise DataError(f"{path} has an unsafe member {member.filename!r}; get the bundle again.")
+            raise DataError(f"{path} has an unsafe member {member.filename!r}; get the {name} again.")
         if member.file_size > MEMBER_LIMIT:
             raise DataError(f"{path}: {member.filename} would unpack to more than {MEMBER_LIMIT} bytes.")
-    names = [name for name in archive.namelist() if not name.startswith("__MACOSX")]  # macOS adds it when it zips
-    folders = [name.removesuffix("train.parquet") for name in names if name.endswith("train.parquet")]
+    names = [member for member in archive.namelist() if not member.startswith("__MACOSX")]  # macOS adds it when it zips
+    folders = [member.removesuffix(file) for member in names if f"/{member}".endswith(f"/{file}")]
     if not folders:
-        raise DataError(f"{path} holds no train.parquet: unpack it and give the folder if it holds JSON files.")
+        raise DataError(f"{path} holds no {file}, so it is no {name}. If it holds something else, unpack it first.")
     return zipfile.Path(archive, folders[0])
 
 
@@ -125,7 +159,9 @@ def _read(place: Path | zipfile.Path) -> Bundle:
     return Bundle(manifest["name"], train, validation, manifest)
 
 
-def write_bundle(folder: Path, name: str, train: pa.Table, validation: pa.Table, **about: Any) -> Path:
+def write_bundle(
+    folder: Path, name: str, train: pa.Table, validation: pa.Table, init: Path | None = None, **about: Any
+) -> Path:
     """Writes folder/name.zip: the samples, the code of this package, and a manifest; same contents, same bytes.
 
     Args:
@@ -133,7 +169,38 @@ def write_bundle(folder: Path, name: str, train: pa.Table, validation: pa.Table,
         name: of the bundle, without .zip.
         train: training samples, with the columns of `SCHEMA`.
         validation: validation samples, with the same columns.
+        init: folder of the adapter that training starts from; None to start from the base model.
         about: what its manifest says besides.
+
+    Returns:
+        The zip's path.
+    """
+
+    def write_contents(inside: Path) -> None:
+        write_table(train, inside / "train.parquet")
+        write_table(validation, inside / "validation.parquet")
+        if init:
+            copy_init(init, inside)
+
+    return write_package(folder, name, "bundle", write_contents, format=FORMAT, **(NO_PLACE | about))
+
+
+def copy_init(adapter: Path, inside: Path) -> None:
+    """Copies weights and configuration of an adapter folder into the init/ of a package's folder."""
+    (inside / INIT).mkdir()
+    for name in (WEIGHTS, CONFIG):
+        shutil.copyfile(adapter / name, inside / INIT / name)
+
+
+def write_package(folder: Path, name: str, kind: str, write_contents: Callable[[Path], None], **about: Any) -> Path:
+    """Writes folder/name.zip: some files, the code of this package, and a manifest; same contents, same bytes.
+
+    Args:
+        folder: where the zip will be.
+        name: of the zip without its ending, and of the folder in it.
+        kind: of its manifest.
+        write_contents: writes the files into a folder that it is given.
+        about: what the manifest says besides.
 
     Returns:
         The zip's path.
@@ -141,13 +208,12 @@ def write_bundle(folder: Path, name: str, train: pa.Table, validation: pa.Table,
     source = read_source()
     code: dict[str, Path | bytes] = {file: text.encode() for file, text in source.items()}
     hashes = {file: sha256_of(data) for file, data in code.items()}
-    plan = {"leg": None, "legs": None, "parent_sha256": None}  # as in run.json; None where there is no plan of rounds
     inside = folder / f".{name}.contents"
     inside.mkdir(parents=True)
-    write_table(train, inside / "train.parquet")
-    write_table(validation, inside / "validation.parquet")
-    seal(inside, "bundle", name=name, format=FORMAT, code=hashes, code_sha256=hash_source(source), **plan, **about)
-    members: dict[str, Path | bytes] = {file.name: file for file in sorted(inside.iterdir())}
+    write_contents(inside)
+    names = [path.relative_to(inside).as_posix() for path in sorted(inside.rglob("*")) if path.is_file()]
+    seal(inside, kind, names, name=name, code=hashes, code_sha256=hash_source(source), **about)
+    members: dict[str, Path | bytes] = {file: inside / file for file in sorted([*names, MANIFEST])}
     path = folder / f"{name}.zip"
     write_zip(path, [(f"{name}/{file}", contents) for file, contents in (members | code).items()])
     shutil.rmtree(inside)
@@ -165,3 +231,32 @@ def write_table(table: pa.Table, path: Path) -> None:
             column: "DELTA_BYTE_ARRAY" if column == "id" else "DELTA_LENGTH_BYTE_ARRAY" for column in SCHEMA.names
         },
     )  # fmt: skip
+
+
+def read_source() -> dict[str, str]:
+    """The source files of the running package that a session can run, which is all but `AT_HOME`.
+
+    Returns:
+        Name, such as housebrain_core/config.py, -> text, in which every line ends with a line feed.
+    """
+    return dict(sorted(_walk(resources.files(PACKAGE), PACKAGE)))
+
+
+def hash_source(files: dict[str, str]) -> str:
+    """The sha256 over names and texts, in hexadecimal; the train notebook computes the same before it imports anything.
+
+    Args:
+        files: as `read_source` gives them.
+    """
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def _walk(folder: Traversable, name: str) -> Iterator[tuple[str, str]]:
+    for entry in folder.iterdir():
+        inside = f"{name}/{entry.name}"
+        if entry.name.startswith(".") or inside in AT_HOME:  # a hidden one is an editor's
+            continue
+        if entry.is_dir():
+            yield from _walk(entry, inside)
+        elif entry.name.endswith(KINDS):
+            yield inside, entry.read_text(encoding="utf-8")  # which makes every newline \n

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from housebrain_core.errors import ConfigError
-from housebrain_core.splits.source_files import hash_source, read_source
+from housebrain_core.splits.bundle import hash_source, read_source
 
 RENDERED = Path(__file__).resolve().parents[2] / "notebooks" / "rendered"
 """The notebooks of a checkout, which an editable install sees."""

@@ -6,19 +6,22 @@ import random
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from housebrain_core.adapters.archives import WEIGHTS
 from housebrain_core.config import SplitConfig
 from housebrain_core.data.columns import make_columns
-from housebrain_core.data.findings import entropy_floor, study_fields
+from housebrain_core.data.findings import entropy_floor, learnable_from_brief, study_fields
 from housebrain_core.errors import ConfigError
 from housebrain_core.house import codec
+from housebrain_core.legs import Place
 from housebrain_core.manifests import seal, sha256_of
 from housebrain_core.progress import with_bar
-from housebrain_core.splits.assignments import Job
+from housebrain_core.splits.assignments import Assignment, Job
 from housebrain_core.splits.bundle import SCHEMA, write_bundle
 from housebrain_core.splits.encode import EncodedDataset, hash_table
 from housebrain_core.splits.parts import SplitPart
@@ -28,7 +31,7 @@ FLOOR_SAMPLES = 5_000
 
 
 def write_splits(
-    config: SplitConfig, dataset: EncodedDataset, picked: list[int], jobs: list[Job], folder: Path
+    config: SplitConfig, dataset: EncodedDataset, picked: list[int], assignment: Assignment, folder: Path
 ) -> tuple[dict, list[SplitPart]]:
     """Writes the tree and the bundle of every split; links, compression and hashes run in a thread for each core.
 
@@ -36,7 +39,7 @@ def write_splits(
         config: how to split.
         dataset: the samples.
         picked: rows of the validation samples, the same for all splits.
-        jobs: who trains which split, in order.
+        assignment: who trains which split, and in which legs.
         folder: to write to; nothing of theirs is in it yet.
 
     Returns:
@@ -46,13 +49,14 @@ def write_splits(
         ConfigError: there are fewer samples than splits.
     """
     rows_of_splits = cut(dataset.tables["train"].num_rows, config.splits, config.seed)
+    train = dataset.tables["train"]
     validation = dataset.tables["validation"].take(pa.array(picked))
     threads = ThreadPoolExecutor(os.cpu_count())
     try:
-        about = threads.submit(describe_dataset, config, dataset)  # first, as every bundle waits for it
+        about = threads.submit(_describe, config, dataset, assignment)  # first, as every bundle waits for it
         writing = [
-            threads.submit(_write_split, folder, job, dataset.tables["train"], rows, validation, about)
-            for job, rows in zip(jobs, rows_of_splits, strict=True)
+            threads.submit(_write_split, folder, job, train, rows, validation, about, config.init_adapter)
+            for job, rows in zip(assignment.jobs, rows_of_splits, strict=True)
         ]
         parts = [split.result() for split in with_bar(writing, lambda: len(writing), "writing")]
     finally:
@@ -82,16 +86,23 @@ def cut(count: int, splits: int, seed: int) -> list[np.ndarray]:
 
 
 def _write_split(
-    folder: Path, job: Job, samples: pa.Table, rows: np.ndarray, validation: pa.Table, about: Future[dict]
+    folder: Path,
+    job: Job,
+    samples: pa.Table,
+    rows: np.ndarray,
+    validation: pa.Table,
+    about: Future[dict[str, Any]],
+    init: Path | None,
 ) -> SplitPart:
     """Writes the tree, its manifest and the bundle of one split."""
     train = samples.take(pa.array(rows))
     write_tree(folder / job.name / "train", train)
     write_tree(folder / job.name / "validation", validation)
     counts = {"train": train.num_rows, "validation": validation.num_rows}
-    manifest = {"counts": counts, "split_id": job.split_id, **about.result()}
+    manifest = {"counts": counts, "split_id": job.split_id, **first_leg(about.result())}
     seal(folder / job.name, "split", [], **manifest)
-    bundle = write_bundle(folder, job.name, train.select(SCHEMA.names), validation.select(SCHEMA.names), **manifest)
+    tables = train.select(SCHEMA.names), validation.select(SCHEMA.names)
+    bundle = write_bundle(folder, job.name, *tables, init, **manifest)
     return SplitPart(
         **job._asdict(),
         **counts,
@@ -109,8 +120,23 @@ def count_characters(texts: pa.ChunkedArray) -> int:
     return pc.sum(lengths).as_py()  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def _describe(config: SplitConfig, dataset: EncodedDataset, assignment: Assignment) -> dict[str, Any]:
+    """What every manifest says of the whole: the dataset, and the plan of its training, or None."""
+    about = describe_dataset(config, dataset)
+    plan = assignment.make_plan(about["dataset"])
+    parent = sha256_of(config.init_adapter / WEIGHTS) if config.init_adapter else None
+    return about | {"plan": plan.model_dump(mode="json") if plan else None, "parent_sha256": parent}
+
+
+def first_leg(about: dict[str, Any]) -> dict[str, Any]:
+    """What every manifest says of the whole, with the place of a bundle in it: the first leg, where there is a plan."""
+    if about["plan"] is None:
+        return about
+    return about | Place(plan=about["plan"], leg=1, parent_sha256=about["parent_sha256"]).about()
+
+
 def describe_dataset(config: SplitConfig, dataset: EncodedDataset) -> dict:
-    """What every manifest says of the whole: a hash of all samples, how they were cut, and their entropy."""
+    """What every manifest says of the samples: their hash, how they were cut, their entropy, what briefs tell."""
     digest = sha256_of("".join(map(hash_table, dataset.tables.values())).encode())
     about = {"codec_version": codec.VERSION, "dataset": digest, "splits": config.splits, "seed": config.seed}
     train = dataset.tables["train"]
@@ -119,7 +145,11 @@ def describe_dataset(config: SplitConfig, dataset: EncodedDataset) -> dict:
     chosen = train.take(pa.array(range(0, train.num_rows, -(-train.num_rows // FLOOR_SAMPLES))))
     texts = zip(chosen["prompt"].to_pylist(), chosen["completion"].to_pylist(), strict=True)
     samples = (dict(zip(("input", "output"), codec.restore(*pair), strict=True)) for pair in texts)
-    return about | {"entropy_nats_per_sample": entropy_floor(study_fields(make_columns(samples)))}
+    findings = study_fields(make_columns(samples))
+    return about | {
+        "entropy_nats_per_sample": entropy_floor(findings),
+        "brief_nats_per_sample": learnable_from_brief(findings),
+    }
 
 
 # --- the tree

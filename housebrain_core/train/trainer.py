@@ -16,12 +16,13 @@ from transformers import Trainer, TrainerControl, TrainerState, TrainingArgument
 
 from housebrain_core.errors import CheckpointError, TrainingError
 from housebrain_core.platforms import estimate_finish, format_duration
+from housebrain_core.progress import TrainingState, gpu_memory, write_state
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.train.checkpoints import prune_checkpoints, seal_checkpoint
 from housebrain_core.train.model import training_device
 from housebrain_core.train.packing import PackedRows, collate_row, completion_losses
 from housebrain_core.train.processes import gather, rank, world_size
-from housebrain_core.train.stopping import Schedule, StepCallback
+from housebrain_core.train.stopping import Schedule, StepCallback, cosine_shares
 
 FIRST_STEPS = 20
 """Steps of a session after which it says when all will be done."""
@@ -29,18 +30,20 @@ FAILED_SAVES = 3
 """Failed saves in a row after which a run ends."""
 
 
-def training_arguments(config: FineTuningConfig, accumulation: int) -> TrainingArguments:
+def training_arguments(config: FineTuningConfig, accumulation: int, leg_steps: int | None = None) -> TrainingArguments:
     """The settings of transformers' Trainer.
 
     Args:
         config: ours.
         accumulation: rows that this process trains on in an optimizer step.
+        leg_steps: optimizer steps of the leg, whose rows are in order already; None for a run without a plan.
     """
     device, _, capability = training_device()
     arguments = TrainingArguments(
         output_dir=str(config.output_dir),
         num_train_epochs=config.epochs,
-        max_steps=config.max_steps or -1,
+        max_steps=leg_steps or config.max_steps or -1,
+        train_sampling_strategy="sequential" if leg_steps else "random",
         per_device_train_batch_size=1,
         gradient_accumulation_steps=accumulation,
         learning_rate=config.learning_rate,
@@ -65,8 +68,15 @@ def training_arguments(config: FineTuningConfig, accumulation: int) -> TrainingA
 class RowTrainer(Trainer):
     """transformers' Trainer with the loss of a packed row, our schedule, and checkpoints that are sealed."""
 
-    def __init__(self, fingerprint: dict[str, Any], report: Callable[[str], None], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        fingerprint: dict[str, Any],
+        report: Callable[[str], None],
+        schedule: Schedule | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(data_collator=collate_row, **kwargs)
+        self.schedule_of_leg = schedule  # None for a run without a plan
         self.model: Any
         self.optimizer: Any
         self.fingerprint = fingerprint
@@ -85,8 +95,9 @@ class RowTrainer(Trainer):
         return losses.sum() / num_items_in_batch * self.args.world_size
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> torch.optim.lr_scheduler.LambdaLR:
-        """Warm-up, cosine, and a cool-down when there is nothing more to learn."""
-        self.schedule = Schedule(self.args.get_warmup_steps(num_training_steps), num_training_steps)
+        """The leg's schedule, or warm-up and cosine; and a cool-down when there is nothing more to learn."""
+        warmup = self.args.get_warmup_steps(num_training_steps)
+        self.schedule = self.schedule_of_leg or Schedule(cosine_shares(warmup, num_training_steps))
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, self.schedule)
         return self.lr_scheduler
 
@@ -140,29 +151,46 @@ def failed_write(write: Callable[[], None]) -> str:
 
 
 class Progress(StepCallback):
-    """One plain line per logging interval: loss, speed, time left. Progress bars flood papermill's output.
+    """Says how far a run is: a line per logging interval, and the run's file .progress.json, which a notebook draws.
 
     Args:
         report: gets the lines.
+        state: of the run as it begins.
+        folder: of the run.
         hours: length of a session; None for one without end.
         measurement: optimizer steps that one measurement of the validation loss takes as long as.
         every: optimizer steps between such measurements; None when there is only the last one.
     """
 
     def __init__(
-        self, report: Callable[[str], None], hours: float | None, measurement: float, every: int | None
+        self,
+        report: Callable[[str], None],
+        state: TrainingState,
+        folder: Path,
+        hours: float | None,
+        measurement: float,
+        every: int | None,
     ) -> None:
         self.report = report
+        self.state = state
+        self.folder = folder
         self.hours = hours
         self.measurement = measurement
         self.every = every
+        self.rate = 0.0  # tokens per second
+        self.seconds_per_step = 0.0
 
     def begin(self, state: TrainerState) -> None:
         """Starts the clock."""
         self.tokens_before = state.num_input_tokens_seen
-        self.rate = 0.0  # tokens per second
-        self.seconds_per_step = 0.0
         self.ends = [time.time()]  # of all steps, and the beginning of the first
+        self.say("training", step=state.global_step, planned=state.max_steps, **losses_of(state))
+
+    def say(self, phase: str, **news: Any) -> None:
+        """Writes what is going on now, and other news, into the run's file."""
+        self.state = self.state.model_copy(update={"phase": phase, **news})
+        if rank() == 0:
+            write_state(self.folder, self.state)
 
     def after_step(self, state: TrainerState, control: TrainerControl, parts: dict[str, Any]) -> None:
         """Updates the speed; after the first steps of a session, says when all will be done."""
@@ -184,11 +212,34 @@ class Progress(StepCallback):
         self.report(f"after {FIRST_STEPS} steps: {rate:,.0f} tokens/s: {finish}{earlier}")
 
     def after_log(self, state: TrainerState, logs: dict[str, Any]) -> None:
-        """Reports the loss."""
-        if "loss" in logs and self.rate:
-            left = format_duration((state.max_steps - state.global_step) * self.seconds_per_step)
+        """Reports the loss, in a line and in the run's file."""
+        if "loss" not in logs:
+            return
+        seconds = steps_left(state.global_step, state.max_steps, self.measurement, self.every) * self.seconds_per_step
+        self.say(
+            "training",
+            step=state.global_step,
+            seconds_left=round(seconds, 1),
+            tokens_per_second=round(self.rate, 1),
+            memory=gpu_memory(),
+            **losses_of(state),
+        )
+        if self.rate:
             done = f"step {state.global_step} of {state.max_steps}  loss {logs['loss']:.4f}"
-            self.report(f"{done}  {self.rate:,.0f} tokens/s  {left} left")
+            self.report(f"{done}  {self.rate:,.0f} tokens/s  {format_duration(seconds)} left")
+
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **parts: Any) -> None:
+        """Called by the Trainer: a checkpoint was saved."""
+        self.say("training", step=state.global_step, saved=state.global_step)
+
+
+def losses_of(state: TrainerState) -> dict[str, list[tuple[int, float]]]:
+    """The losses that a run has logged: of training, and on the validation sample where they were measured."""
+    log: list[Any] = state.log_history
+    return {
+        "curve": [(entry["step"], entry["loss"]) for entry in log if "loss" in entry],
+        "validation": [(entry["step"], entry["validation_loss"]) for entry in log if "validation_loss" in entry],
+    }
 
 
 def steps_left(step: int, planned: int, measurement: float, every: int | None) -> float:

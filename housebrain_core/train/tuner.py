@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from housebrain_core.adapters.run import FILE, Run, read_run
+from housebrain_core.progress import Watch
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.train.processes import count_processes, train_in_processes, world_size
 
@@ -19,12 +20,12 @@ class HouseBrainFineTuner:
 
     Args:
         config: what to train on, where to, and how.
-        report: gets each line of progress.
+        report: gets each line of progress; by default they are printed, and a notebook shows one picture that updates.
     """
 
-    def __init__(self, config: FineTuningConfig, report: Callable[[str], None] = print) -> None:
+    def __init__(self, config: FineTuningConfig, report: Callable[[str], None] | None = None) -> None:
         self.config = config
-        self.report = report
+        self.report = report or Watch(config.output_dir)
         self.started = time.time()
 
     def train(self) -> Run:

@@ -8,8 +8,8 @@ import pytest
 
 from housebrain_core.errors import ConfigError
 from housebrain_core.splits import notebooks
+from housebrain_core.splits.bundle import hash_source, read_source
 from housebrain_core.splits.notebooks import default_settings, fill_in, name_code, read_rendered, set_ids, to_text
-from housebrain_core.splits.source_files import hash_source, read_source
 
 
 @pytest.fixture

@@ -109,10 +109,29 @@ def test_stopped_by_time_and_by_a_signal_to_one_of_them_they_go_on_to_the_same_b
             os.kill(children[1], signal.SIGTERM)
 
     codes, lines = run_ranks(config, stop_the_other)
-    assert codes == [0, 0] and "stopped by SIGTERM at step 3 of 6" in lines[0][-2], lines
+    assert codes == [0, 0] and "stopped from outside (SIGTERM) at step 3 of 6" in lines[0][-2], lines
     codes, lines = run_ranks(config)
     assert codes == [0, 0] and "resuming from checkpoint-3" in lines[0], lines
     assert sha256_of(config.output_dir / WEIGHTS) == sha256_of(together / WEIGHTS)
+
+
+def test_in_a_leg_two_processes_train_what_one_trains_and_stopped_they_go_on_to_the_same_bytes(
+    two_rounds, leg_file, base, tmp_path
+):
+    leg = {"dataset_path": two_rounds / "split_02.zip", "init_adapter": leg_file, "max_steps": 10}
+    HouseBrainFineTuner(settings(two_rounds, base, tmp_path / "alone", **leg), lambda line: None).train()
+    codes, lines = run_ranks(settings(two_rounds, base, tmp_path / "both", gpus=2, **leg))
+    assert codes == [0, 0] and lines[0][0].startswith("leg 2 of 2, starts from leg_2.zip"), lines
+    ours, theirs = load_file(tmp_path / "both" / WEIGHTS), load_file(tmp_path / "alone" / WEIGHTS)
+    distance = sum((ours[name] - theirs[name]).square().sum() for name in theirs).sqrt()
+    assert distance < 1e-4 * sum(value.square().sum() for value in theirs.values()).sqrt()
+    config = settings(two_rounds, base, tmp_path / "cut", gpus=2, **leg)
+    for _ in range(2):
+        codes, lines = run_ranks(config.model_copy(update={"time_budget_hours": 1e-7}))
+        assert codes == [0, 0], lines
+    codes, lines = run_ranks(config)
+    assert codes == [0, 0] and "resuming from checkpoint-2" in lines[0], lines
+    assert sha256_of(tmp_path / "cut" / WEIGHTS) == sha256_of(tmp_path / "both" / WEIGHTS)
 
 
 def test_a_write_that_fails_in_one_of_them_is_cleaned_up_and_both_train_on(
@@ -172,7 +191,7 @@ def test_the_command_starts_two_passes_a_signal_on_and_exits_0(together, splits,
             if lines[-1] == "saved checkpoint-2":
                 process.send_signal(signal.SIGTERM)
     assert process.returncode == 0 and lines[-1].startswith("To go on, start it again"), lines
-    assert "stopped by SIGTERM at step 3 of 6" in lines[-2] or "step 4 of 6" in lines[-2]
+    assert "stopped from outside (SIGTERM) at step 3 of 6" in lines[-2] or "step 4 of 6" in lines[-2]
     codes, lines = run_ranks(config)
     assert codes == [0, 0] and sha256_of(config.output_dir / WEIGHTS) == sha256_of(together / WEIGHTS)
 
@@ -252,15 +271,18 @@ def test_the_stop_button_of_a_notebook_saves_and_stops_at_the_end_of_the_step(gp
             f"config = FineTuningConfig(**{config.model_dump(mode='json')!r})\n"
             "print(HouseBrainFineTuner(config).train().why_it_ended)"
         )
-        printed, pressed = "", False
+        printed, pressed = "", 0
         while (message := client.get_iopub_msg(timeout=240))["content"].get("execution_state") != "idle":
-            printed += message["content"].get("text", "") + "\n".join(message["content"].get("traceback", []))
-            if "saved checkpoint-2" in printed and not pressed:
-                pressed = True
+            content = message["content"]
+            shown = content.get("data", {}).get("text/plain", "")
+            printed += content.get("text", "") + "\n".join(content.get("traceback", []))
+            if ("saved at step" in shown and not pressed) or ("stopping: " in printed and pressed == 1):
+                pressed += 1
                 kernel.interrupt_kernel()
     finally:
         client.stop_channels()
         kernel.shutdown_kernel(now=True)
-    assert printed.endswith("stopped by SIGINT\n") and "it resumes from the last checkpoint" in printed, printed
+    assert pressed == 2 and "Traceback" not in printed
+    assert printed.endswith("stopped by you\n") and "it resumes from the last checkpoint" in printed, printed
     (sealed, *_) = sorted(config.output_dir.glob("checkpoint-*"), key=lambda path: path.stat().st_mtime, reverse=True)
     read_manifest(sealed, "checkpoint")

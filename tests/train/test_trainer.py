@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from housebrain_core.config import FineTuningConfig
+from housebrain_core.progress import TrainingState, read_state
 from housebrain_core.train import trainer
 from housebrain_core.train.trainer import FIRST_STEPS, Progress, failed_write, steps_left, training_arguments
 
@@ -40,12 +41,13 @@ def test_a_write_that_fails_on_a_full_disk_is_said_and_any_other_error_is_raised
         failed_write(fail(RuntimeError("a bug")))
 
 
-def test_progress_is_a_line_an_interval_and_an_estimate_after_the_first_steps(monkeypatch):
+def test_progress_is_a_line_an_interval_and_an_estimate_after_the_first_steps(monkeypatch, tmp_path):
     clock = iter(range(0, 1000, 2))
     monkeypatch.setattr(trainer.time, "time", lambda: float(next(clock)))
     lines = []
-    progress = Progress(lines.append, hours=None, measurement=0, every=None)
-    state = SimpleNamespace(num_input_tokens_seen=0, global_step=0, max_steps=100)
+    progress = Progress(lines.append, TrainingState(name="hb"), tmp_path, hours=None, measurement=0, every=None)
+    log = [{"step": 5, "loss": 9.0}, {"step": 5, "validation_loss": 8.5}]
+    state = SimpleNamespace(num_input_tokens_seen=0, global_step=0, max_steps=100, log_history=log)
     progress.on_train_begin(None, state, None)
     progress.on_log(None, state, None, logs={"loss": 9.0})
     assert lines == [], "there is no speed yet"
@@ -57,3 +59,8 @@ def test_progress_is_a_line_an_interval_and_an_estimate_after_the_first_steps(mo
     assert lines[1] == "step 20 of 100  loss 1.2500  500 tokens/s  3 min left"
     progress.on_log(None, state, None, logs={"grad_norm": 1.0})
     assert len(lines) == 2
+    progress.on_save(None, state, None)
+    written = read_state(tmp_path)
+    assert written == progress.state
+    assert (written.step, written.planned, written.saved, written.phase) == (20, 100, 20, "training")
+    assert (written.curve, written.validation, written.tokens_per_second) == ([(5, 9.0)], [(5, 8.5)], 500)
