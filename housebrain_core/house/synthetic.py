@@ -219,10 +219,12 @@ def _sample(name: str, region: Region, chosen: dict[str, Any], facts: dict[str, 
 def _make_brief(chosen: dict[str, Any], front: int) -> dict[str, Any]:
     length, width = chosen["plot"]
     rooms = [*GROUND_ROOMS, *_bedrooms(chosen["bedrooms"])]
-    area = _guess_area(chosen["bedrooms"], chosen["floors"])
     return {
         "basicDetails": {
-            **{"totalArea": area, "unit": "sqft", "bedrooms": chosen["bedrooms"], "bathrooms": 1},
+            "totalArea": _mean_area(chosen["bedrooms"], chosen["floors"]),
+            "unit": "sqft",
+            "bedrooms": chosen["bedrooms"],
+            "bathrooms": 1,
             **{name: chosen[name] for name in ("floors", "budget", "style")},
         },
         "plot": {
@@ -245,14 +247,14 @@ def _bedrooms(count: int) -> list[str]:
 
 
 @cache
-def _guess_area(bedrooms: int, floors: int) -> int:
-    """Square feet of all rooms, halfway between what conventions may come to: a brief does not know them."""
+def _mean_area(bedrooms: int, floors: int) -> int:
+    """Square feet of all rooms, in the mean over what conventions may say: a brief does not know them."""
     areas = []
     for order, hall in product(CONVENTIONS["order"].values, CONVENTIONS["hall"].values):
         facts = {"order": order, "hall": hall, "height": 0, "row": "south", "door": 0, "margin": 0, "entrance": ("", 0)}
         levels = _plan_levels(_bedrooms(bedrooms), floors, facts)
         areas.append(sum(math.prod(room["size"]) for level in levels for room in level["rooms"]))
-    return round((min(areas) + max(areas)) / 2)
+    return round(sum(areas) / len(areas))
 
 
 def _answer(chosen: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
-from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -297,5 +296,5 @@ class HouseBrainLLM:
                 losses.nats[member] = nats.double().sum().item()
                 losses.tokens[member] = len(nats)
                 left_out = tokens_in_fields(self.tokenizer, examples[member].completion, drawn)
-                losses.exact[member] = all(map(or_, right.tolist(), left_out))
+                losses.exact[member] = all(a or b for a, b in zip(right.tolist(), left_out, strict=True))
         return losses

@@ -44,7 +44,7 @@ class TinyRecipe(BaseModel):
     """Of the mixture (`synthetic.make_mixture`), from which batches are drawn."""
     many: bool = False
     """Whether the samples' conventions depend on more fields of the brief (`synthetic.Region`)."""
-    steps: int = 700
+    steps: int = 1000
     batch: int = 64
     """Samples."""
     learning_rate: float = 2e-3
@@ -55,6 +55,10 @@ class TinyRecipe(BaseModel):
     def key(self) -> str:
         """Twelve hexadecimal digits that name the recipe."""
         return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:12]
+
+
+QUICK = TinyRecipe(hidden_size=64, intermediate_size=64, samples=400, steps=100, batch=4, learning_rate=8e-3)
+"""A base model that is made in seconds and knows little more than the form, for tests and timings."""
 
 
 def tiny_base(recipe: TinyRecipe | None = None, report: Callable[[str], None] = print) -> Path:
@@ -120,14 +124,15 @@ def _pretrain(
     """Trains all weights on completions; the learning rate warms up and falls to zero as a cosine."""
     torch.manual_seed(recipe.seed)
     model = _new_model(tokenizer, recipe)
-    rows = _tokenise(tokenizer, examples)
+    rows = tokenise_whole(tokenizer, examples)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    warmup = min(WARMUP_STEPS / recipe.steps, 0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=min(0.5, WARMUP_STEPS / recipe.steps)
+        optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=warmup
     )
     for step in range(1, recipe.steps + 1):
         batch = [rows[index] for index in torch.randint(len(rows), (recipe.batch,)).tolist()]
-        loss = _batch_loss(model, batch)
+        loss = batch_loss(model, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -156,14 +161,14 @@ def _new_model(tokenizer: PreTrainedTokenizerFast, recipe: TinyRecipe) -> LlamaF
     return LlamaForCausalLM(config)
 
 
-def _tokenise(tokenizer: PreTrainedTokenizerFast, examples: list[Example]) -> list[tuple[list[int], int]]:
+def tokenise_whole(tokenizer: PreTrainedTokenizerFast, examples: list[Example]) -> list[tuple[list[int], int]]:
     """Token ids of each sample, and how many of them are its prompt."""
     prompts = tokenizer([example.prompt for example in examples]).input_ids
     completions = tokenizer([example.completion + EOS for example in examples]).input_ids
     return [(prompt + completion, len(prompt)) for prompt, completion in zip(prompts, completions, strict=True)]
 
 
-def _batch_loss(model: LlamaForCausalLM, batch: list[tuple[list[int], int]]) -> torch.Tensor:
+def batch_loss(model: LlamaForCausalLM, batch: list[tuple[list[int], int]]) -> torch.Tensor:
     """Nats per token of the completions; rows are padded on the right, where no token sees the padding."""
     longest = max(len(ids) for ids, _ in batch)
     inputs = torch.zeros(len(batch), longest, dtype=torch.long)
