@@ -20,6 +20,7 @@ PUBLIC = {
         "MergeConfig", "PlanConfig", "RoundConfig", "SplitConfig",
     ],
     "plots": ["loss_curves"],
+    "progress": ["draw_training"],
     "notebook_cells": ["check_settings"],
     "notebook_settings": [
         "ColabTrainSettings", "EvaluateSettings", "KaggleTrainSettings", "LocalTrainSettings", "MergeSettings",
@@ -36,7 +37,7 @@ PUBLIC = {
     "merge": ["merge_adapters"],
     "rounds": ["run_round"],
     "export": ["merge_into_base"],
-    "evaluate": ["evaluate_models", "show_evaluation"],
+    "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
     "cloud": [
         "DriveCopies", "bring_back", "check_machine", "choose_bundle", "install_libraries", "interrupt_at_checkpoint",
         "mount_drive", "use_token", "what_next", "zip_adapter",

@@ -1,6 +1,7 @@
 """How the updates of adapters compare: their lengths and angles, and which look untrained, the same, or odd."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from statistics import median
 
@@ -78,12 +79,15 @@ def moves_from_last(inner: np.ndarray) -> np.ndarray:
     return moves
 
 
-def judge_updates(names: list[str], geometry: Geometry, twin_cosine: float = TWIN_COSINE) -> list[UpdateVerdict]:
+def judge_updates(
+    names: list[str], geometry: Geometry, known: Collection[str], twin_cosine: float = TWIN_COSINE
+) -> list[UpdateVerdict]:
     """What is wrong with each update, in the order of `names`.
 
     Args:
         names: of the adapters.
         geometry: of their updates, or of how these moved from where they started.
+        known: names of those whose split is known; only of these it is certain that twins are one split sent twice.
         twin_cosine: above which two are the same update.
     """
     norms = geometry.norms
@@ -94,9 +98,11 @@ def judge_updates(names: list[str], geometry: Geometry, twin_cosine: float = TWI
             verdicts.append(UpdateVerdict(refused=(UNTRAINED,)))
             continue
         twins = [names[other] for other in range(index) if geometry.cosines[index, other] > twin_cosine]
-        refused = tuple(f"the same update as {twin}: one split submitted twice" for twin in twins)
-        odd = [*_judge_norm(names, norms, index), *_judge_direction(towards, index)]
-        verdicts.append(UpdateVerdict(refused, tuple(odd)))
+        certain = [twin for twin in twins if {twin, names[index]} <= set(known)]
+        refused = [f"the same update as {twin}: one split submitted twice" for twin in certain]
+        odd = [f"the same update as {twin}, which so counts twice" for twin in twins if twin not in certain]
+        odd += [*_judge_norm(names, norms, index), *_judge_direction(towards, index)]
+        verdicts.append(UpdateVerdict(tuple(refused), tuple(odd)))
     return verdicts
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from housebrain_core.adapters.adapter import Adapter, try_adapters
-from housebrain_core.adapters.archives import unpacked
+from housebrain_core.adapters.archives import name_all, unpacked
 from housebrain_core.adapters.comparison import (
     RELATED_TWIN_COSINE,
     TWIN_COSINE,
@@ -98,7 +98,7 @@ class Inspection:
                       row.cosine)  # fmt: skip
             rows.append((*map(_cell, values), "; ".join(row.verdict) or "ok"))
         notes = [NOTE] if self.names else []
-        bases = sorted({f"{row.base} at {row.revision}" for row in self.rows if row.base})
+        bases = sorted({f"{row.base} at {row.revision or 'an unknown revision'}" for row in self.rows if row.base})
         if bases:
             notes.append(f"base model: {', '.join(bases)}")
         if self.missing:
@@ -153,10 +153,11 @@ def draw_inspection(inspection: Inspection) -> dict[str, Any]:
 
 def _inspect(folders: dict[Path, Path | AdapterError]) -> Inspection:
     rows, adapters = [], {}
-    read = try_adapters(folders.values(), accept_plain=True)
+    read = try_adapters(folders, accept_plain=True)
+    names = name_all(list(folders))
     for number, (path, result) in enumerate(zip(folders, read, strict=True)):
         if isinstance(result, AdapterError):
-            rows.append(AdapterRow(path.name, (f"refused: {' '.join(str(result).split())}",)))
+            rows.append(AdapterRow(names[path], (f"refused: {' '.join(str(result).split())}",)))
         else:
             rows.append(_describe(result))
             adapters[number] = result
@@ -188,6 +189,7 @@ def _describe(adapter: Adapter) -> AdapterRow:
         revision=adapter.revision,
         rank=str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]}-{ranks[-1]}",
     )
+    row = row.with_verdict(*adapter.doubts)
     run = adapter.run
     if run is None:
         return row.with_verdict("plain: origin and data are not known")
@@ -214,8 +216,9 @@ def _compare(rows: list[AdapterRow], adapters: dict[int, Adapter]) -> Inspection
     alike = {n: adapter for n, adapter in adapters.items() if adapter.sizes == sizes and adapter in newest}
     geometry, spectra = _measure(alike)
     names = [adapter.name for adapter in alike.values()]
+    known = [adapter.name for adapter in alike.values() if adapter.split]
     related = any(adapter.run and adapter.run.parent_sha256 for adapter in newest)
-    verdicts = judge_updates(names, geometry, RELATED_TWIN_COSINE if related else TWIN_COSINE)
+    verdicts = judge_updates(names, geometry, known, RELATED_TWIN_COSINE if related else TWIN_COSINE)
     measured = zip(alike, geometry.norms, geometry.cosines_to_others, verdicts, strict=True)
     for number, norm, cosine, verdict in measured:
         row = result[number].with_verdict(*verdict.refused, *verdict.odd)
@@ -244,7 +247,7 @@ def _find_differences(adapters: dict[int, Adapter]) -> dict[int, list[str]]:
     for (number, adapter), its_base in zip(adapters.items(), bases, strict=True):
         reasons = []
         if its_base != base:
-            reasons.append(f"another base: {adapter.base_model} at {adapter.revision}")
+            reasons.append(f"another base: {adapter.base}")
         if adapter.dataset and adapter.dataset != dataset:
             reasons.append(f"another dataset: {adapter.dataset[:8]}; most were trained on {dataset[:8]}")
         turn = (adapter.split, describe_leg(adapter))

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from housebrain_core.errors import DataError
-from housebrain_core.templates import render
+from housebrain_core.templates import render, to_yaml
 
 FILE = "run.json"
 STOPPED_BY_YOU = "stopped by you"
@@ -164,5 +164,6 @@ def describe_run(run: Run) -> str:
 def adapter_card(run: Run) -> str:
     """README.md of the adapter folder: the run, below the front matter that the Hugging Face Hub reads."""
     base = run.base.name if run.base else None
-    front_matter = f"---\nbase_model: {base}\nlibrary_name: peft\npipeline_tag: text-generation\n---\n"
+    named = f"base_model: {to_yaml(base)}\n" if base else ""
+    front_matter = f"---\n{named}library_name: peft\npipeline_tag: text-generation\n---\n"
     return f"{front_matter}\n{describe_run(run)}"

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,12 +20,13 @@ from housebrain_core.adapters.adapter import Adapter
 from housebrain_core.adapters.archives import CONFIG, RUN
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError
-from housebrain_core.export.base_weights import StoredTensor, find_base_folder, read_base
+from housebrain_core.export.base_weights import StoredTensor, find_base_folder, read_base, stores_transposed
 from housebrain_core.export.nf4 import dequantised
 from housebrain_core.manifests import MANIFEST, seal, to_json, write_atomically
 from housebrain_core.merge.compute import ComputedMerge, Pair, Recipe, compute_merge
 from housebrain_core.merge.merge import merge_output, needs_choice, opened_adapters, report_computed
 from housebrain_core.merge.merge_card import describe_recipe, merge_card
+from housebrain_core.merge.merged_files import reference_adapter
 from housebrain_core.merge.result import MergeRecord, describe_inputs
 from housebrain_core.merge.strategies import STRATEGIES
 from housebrain_core.train.base_models import INDEX, SINGLE
@@ -98,7 +100,7 @@ def _write_model(config: MergeConfig, adapters: list[Adapter], staging: Path, re
     view, rounding, losses = _write_better_view(folder, merge, config, staging, report)
     result = FullModelResult(
         **describe_inputs(config, merge),
-        base=BaseView(adapters[0].base_model, revision, view),
+        base=BaseView(reference_adapter(adapters).base_model or folder.name, revision, view),
         rounding=rounding,
         validation_losses=losses,
     )
@@ -137,7 +139,9 @@ def _write_better_view(
         views = ["nf4-dequant", "fp16"] if in_4bit else ["fp16"]
         views = views if config.run_validation else views[:1]
         better = ", and the better of them stays" if len(views) > 1 else ""
-        report(f"base view {' and '.join(views)}: what the adapters were trained on{better}")
+        unsaid = not in_4bit and not all(adapter.run for adapter in merge.adapters)
+        why = "nothing says that all were trained in 4 bits" if unsaid else "what the adapters were trained on"
+        report(f"base view {' and '.join(views)}: {why}{better}")
     rounding, losses = {}, {}
     for view in views:
         folder = staging / f".{view}"
@@ -171,7 +175,14 @@ def stream(base: Path, merge: ComputedMerge, view: str, output: Path, report: Re
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
     tensors = read_base(base, config, merge.adapters[0])
     rounding: dict[str, float] = {}
-    _write_shards(_changed(tensors, merge, view, rounding), output, report)
+    vanished: dict[str, int] = {}
+    add = partial(_add_update, merge=merge, view=view, transposed=stores_transposed(config), rounding=rounding)
+    _write_shards(_changed(tensors, add, vanished), output, report)
+    if vanished:
+        report(
+            f"WARNING: {sum(vanished.values()):,} values of {len(vanished)} tensors of the base are too small for "
+            "float16 and became zero; base and adapter apart keep them."
+        )
     config.pop("torch_dtype", None)
     write_atomically(output / "config.json", to_json(config | {"dtype": "float16"}))
     for path in sorted(base.iterdir()):
@@ -182,18 +193,30 @@ def stream(base: Path, merge: ComputedMerge, view: str, output: Path, report: Re
 
 
 def _changed(
-    tensors: dict[str, StoredTensor], merge: ComputedMerge, view: str, rounding: dict[str, float]
+    tensors: dict[str, StoredTensor], add: Callable[[str, torch.Tensor], torch.Tensor], vanished: dict[str, int]
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """All tensors in turn, floating-point ones in float16, with the update where there is one."""
+    """All tensors in turn, floating-point ones in float16, with the update; `vanished` counts what became zero."""
     for name, stored in tensors.items():
         with safe_open(stored.file, "pt") as file:
             weight = file.get_tensor(name)
-        module = name.removesuffix(".weight")
-        if name.endswith(".weight") and module in merge.modules:
-            weight, rounding[module] = _merged(weight, merge.factors(module), view)
-        elif weight.is_floating_point():
-            weight = _to_half(weight, name)
+        nonzero = int(weight.count_nonzero()) if weight.dtype in (torch.bfloat16, torch.float32) else 0
+        weight = add(name, weight)
+        lost = nonzero - int(weight.count_nonzero()) if nonzero else 0
+        if lost > 0:
+            vanished[name] = lost
         yield name, weight
+
+
+def _add_update(
+    name: str, weight: torch.Tensor, merge: ComputedMerge, view: str, transposed: bool, rounding: dict[str, float]
+) -> torch.Tensor:
+    """A tensor of the base in float16, with its update where it has one; `rounding` gets what rounding changed."""
+    module = name.removesuffix(".weight")
+    if not name.endswith(".weight") or module not in merge.modules:
+        return _to_half(weight, name) if weight.is_floating_point() else weight
+    turned = weight.T.contiguous() if transposed else weight
+    merged, rounding[module] = _merged(turned, merge.factors(module), view)
+    return merged.T.contiguous() if transposed else merged
 
 
 def _merged(weight: torch.Tensor, factors: Pair, view: str) -> tuple[torch.Tensor, float]:

@@ -131,7 +131,8 @@ def compute_merge(
             errors = _compare_with_mean(updates, coefficients, recipe)
             distance, square = distance + errors[0], square + errors[1]
     geometry = Geometry(moves_from_last(inner) if start else inner)
-    verdicts = judge_updates([adapter.name for adapter in adapters], geometry, _twin_cosine(adapters, start))
+    known = [adapter.name for adapter in adapters if adapter.split]
+    verdicts = judge_updates([adapter.name for adapter in adapters], geometry, known, _twin_cosine(adapters, start))
     _refuse(adapters, verdicts)
     chosen = choose_rank(rank, [module.spectrum for module in modules.values()])
     if keep and chosen > keep:  # auto, where 64 are not enough

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from housebrain_core.adapters.adapter import Adapter, try_adapters
-from housebrain_core.adapters.archives import name_of, unpacked
+from housebrain_core.adapters.archives import name_all, unpacked
 from housebrain_core.adapters.compatibility import check_mergeable
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError, ConfigError
@@ -71,19 +71,21 @@ def read_adapters(folders: dict[Path, Path | AdapterError], config: MergeConfig)
         AdapterError: naming everything that is wrong with any of them.
     """
     adapters, problems = [], []
-    for result in try_adapters(folders.values(), config.accept_plain):
+    names = name_all(list(dict.fromkeys([*config.models, *folders])))
+    for result in try_adapters(folders, config.accept_plain, names):
         if isinstance(result, Adapter):
             adapters.append(result)
         else:
             problems.append(str(result))
-    given: dict[str, list[str]] = {}
-    for path in folders:
-        given.setdefault(name_of(path), []).append(str(path))
-    twice = [paths for paths in given.values() if len(paths) > 1]
-    problems += [f"{' and '.join(paths)} have one name; leave one out, or rename it" for paths in twice]
     if adapters:
         try:
-            check_mergeable(adapters, config.accept_unfinished, config.accept_mixed_data, config.accept_mixed_seeds)
+            check_mergeable(
+                adapters,
+                config.accept_unfinished,
+                config.accept_mixed_data,
+                config.accept_mixed_seeds,
+                config.accept_other_base_name,
+            )
         except AdapterError as error:
             problems.append(str(error))
     if problems:
@@ -200,11 +202,11 @@ def choose_models(models: list[Path], exclude: list[Path]) -> list[Path]:
         ConfigError: one is none of the models, or nothing is left.
     """
     left = list(models)
+    names = name_all(list(dict.fromkeys(models)))
     for given in exclude:
-        named = [path for path in models if given.resolve() == path.resolve() or str(given) == name_of(path)]
+        named = [path for path in models if given.resolve() == path.resolve() or str(given) == names[path]]
         if not named:
-            names = ", ".join(map(name_of, models))
-            raise ConfigError(f"--exclude {given} is none of the models; they are {names}.")
+            raise ConfigError(f"--exclude {given} is none of the models; they are {', '.join(names.values())}.")
         left = [path for path in left if path not in named]
     if not left:
         raise ConfigError("every adapter is excluded, so nothing is left to merge.")

@@ -6,7 +6,7 @@ from housebrain_core.merge.result import MergeRecord, MergeResult
 from housebrain_core.templates import render
 
 
-def describe_merged_adapter(base_model: str, result: MergeResult) -> str:
+def describe_merged_adapter(base_model: str | None, result: MergeResult) -> str:
     """README.md of a merged adapter, from its merge.json."""
     verdict = f". On validation samples {result.validation.verdict}" if result.validation else "."
     text = (
@@ -34,11 +34,11 @@ def describe_recipe(result: MergeRecord) -> str:
     return text
 
 
-def merge_card(base_model: str, library: str, text: str, result: MergeRecord) -> str:
+def merge_card(base_model: str | None, library: str, text: str, result: MergeRecord) -> str:
     """README.md with the front matter that the Hugging Face Hub reads.
 
     Args:
-        base_model: its id on the Hub, or the name of a folder.
+        base_model: its id on the Hub, or the name of a folder; None where it is not known.
         library: what loads it, such as peft.
         text: what it is, a paragraph.
         result: what was merged; its notices come before everything else.

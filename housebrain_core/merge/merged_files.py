@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
 from housebrain_core.adapters.adapter import Adapter
 from housebrain_core.adapters.archives import CONFIG, RUN, TOKENIZER, WEIGHTS
 from housebrain_core.adapters.run import HASH_PREFIX, BaseRecord, DataRecord, Run, SettingsRecord
-from housebrain_core.adapters.tensors import read_json, write_matrices
+from housebrain_core.adapters.tensors import read_json, tensor_name, write_matrices
 from housebrain_core.errors import AdapterError
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.merge.compute import Pair
@@ -37,13 +38,13 @@ def write_adapter(
     with threadpool_limits(1):
         for module in modules:
             b, a = factors(module)
-            weights[f"base_model.model.{module}.lora_A.weight"] = a
-            weights[f"base_model.model.{module}.lora_B.weight"] = b
+            weights[tensor_name(module, "A")] = a
+            weights[tensor_name(module, "B")] = b
     write_matrices(folder / WEIGHTS, weights)
     reference = reference_adapter(adapters)
-    config = {
+    config: dict[str, Any] = {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": next((adapter.task_type for adapter in adapters if adapter.task_type), None),
         "base_model_name_or_path": reference.base_model,
         "revision": reference.revision,
         "r": rank,
@@ -51,7 +52,8 @@ def write_adapter(
         "lora_dropout": 0.0,
         "bias": "none",
         "use_rslora": False,
-        "target_modules": sorted({module.rpartition(".")[2] for module in modules}),
+        "fan_in_fan_out": any(adapter.fan_in_fan_out for adapter in adapters),
+        "target_modules": modules,  # in full: a last part such as q_proj may name modules of a vision tower too
         "inference_mode": True,
     }
     write_atomically(folder / CONFIG, to_json(config))
@@ -61,8 +63,9 @@ def write_adapter(
 
 def reference_adapter(adapters: list[Adapter]) -> Adapter:
     """The adapter that names the base model for all: one that names a commit, which a person can download."""
-    named = [adapter for adapter in adapters if adapter.revision and not adapter.revision.startswith(HASH_PREFIX)]
-    return (named or adapters)[0]
+    commits = [adapter for adapter in adapters if adapter.revision and not adapter.revision.startswith(HASH_PREFIX)]
+    named = [adapter for adapter in adapters if adapter.base_model]
+    return (commits or named or adapters)[0]
 
 
 def merged_run(adapters: list[Adapter]) -> Run:

@@ -6,7 +6,7 @@ from typing import Any
 
 from housebrain_core.adapters.adapter import SplitOf
 from housebrain_core.adapters.comparison import missing_splits
-from housebrain_core.adapters.compatibility import describe_mixed_data
+from housebrain_core.adapters.compatibility import describe_doubts, describe_mixed_data
 from housebrain_core.adapters.updates import mean_spectrum
 from housebrain_core.config import MergeConfig
 from housebrain_core.llm.losses import Difference
@@ -261,6 +261,7 @@ def find_warnings(merge: ComputedMerge) -> list[str]:
         lines.append(f"nothing of split {', '.join(map(str, missing))} is in this merge")
     if mixed := describe_mixed_data(adapters):
         lines.append(mixed)
+    lines += describe_doubts(adapters)
     in_4bit = [adapter.name for adapter in adapters if adapter.trained_in_4bit]
     if 0 < len(in_4bit) < len(adapters):
         lines.append(f"{', '.join(in_4bit)}: trained on the base in 4 bits, the others on the base as it is")

@@ -1,6 +1,6 @@
 """What came back, sorted: adapters of the leg that is trained now, those of earlier legs, and what is refused."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +23,11 @@ class Arrivals:
     """Why others are left out, a line each; nothing is wrong with them."""
 
 
-def sort_arrivals(folders: Iterable[Path | AdapterError], state: RoundsState) -> Arrivals:
+def sort_arrivals(folders: Mapping[Path, Path | AdapterError], state: RoundsState) -> Arrivals:
     """Sorts what came back by the leg that it belongs to.
 
     Args:
-        folders: of adapters; errors in their place where a zip could not be unpacked.
+        folders: path as it was given -> the adapter's folder, or why a zip could not be unpacked.
         state: of the plan.
 
     Returns:

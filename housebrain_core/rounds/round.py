@@ -43,7 +43,7 @@ def run_round(config: RoundConfig, report: Report = print) -> RoundResult:
     models = choose_models(config.models, config.exclude)
     with lock_output(config.output / FILE), unpacked(models) as folders:
         before = _state_of(config, plan)
-        arrivals = sort_arrivals(folders.values(), before)
+        arrivals = sort_arrivals(folders, before)
         state = before if before.is_finished else before.with_sent(arrivals.adapters)
         state, merged = _end_when_complete(config, state, arrivals, report)
         if config.finish:

@@ -11,6 +11,7 @@ from housebrain_core.adapters.adapter import read_adapter
 from housebrain_core.adapters.compatibility import (
     base_keys,
     check_mergeable,
+    describe_doubts,
     describe_leg,
     describe_start,
     newest_leg,
@@ -93,6 +94,37 @@ def test_other_contents_of_one_name_and_revision_are_refused(adapters):
         check_mergeable([on_base(one, "some/base", COMMIT, "sha256:other"), *others])
     with pytest.raises(AdapterError, match=f"another revision of it: {one.name} has {'0' * 40}"):
         check_mergeable([on_base(one, "some/base", "0" * 40, None), *others])
+
+
+def test_a_base_without_revision_is_merged_and_doubted(adapters):
+    one, two, three = map(read_adapter, adapters)
+    known = [on_base(adapter, "some/base", COMMIT, None) for adapter in (one, two)]
+    unknown = on_base(three, "some/base", None, None)
+    check_mergeable([*known, unknown])
+    assert describe_doubts([*known, unknown]) == [
+        f"{three.name}: no revision of the base is named; the others were trained on {COMMIT}"
+    ]
+    assert describe_doubts(known) == []
+
+
+def test_other_names_of_one_base_need_a_person_who_knows_and_contents_decide(adapters):
+    one, two, three = map(read_adapter, adapters)
+    mixed = [on_base(one, "some/base", COMMIT, None), on_base(two, "/home/me/base", None, None)]
+    mixed.append(on_base(three, None, None, None))
+    with pytest.raises(AdapterError, match="(?s)another base model.*no name.*--accept-other-base-name"):
+        check_mergeable(mixed)
+    check_mergeable(mixed, accept_other_base_name=True)
+    assert "are taken for one base model" in describe_doubts(mixed)[0]
+    others = [on_base(one, "a", COMMIT, "sha256:one"), on_base(two, "b", "0" * 40, "sha256:two")]
+    with pytest.raises(AdapterError, match="another content of it"):
+        check_mergeable(others, accept_other_base_name=True)
+
+
+def test_the_same_file_twice_is_refused_only_where_its_split_is_known(adapters):
+    adapter = read_adapter(adapters[0])
+    with pytest.raises(AdapterError, match="the same weights twice"):
+        check_mergeable([adapter, replace(adapter, name="again")])
+    check_mergeable([replace(adapter, run=None), replace(adapter, run=None, name="again")])
 
 
 def on_leg(folder, split_id: int, leg: int = 2, plan: str = "one", parent: str | None = "f" * 64):

@@ -310,15 +310,6 @@ def test_a_call_that_is_killed_anywhere_is_made_up_for_by_the_next(module, funct
     assert leftovers == []
 
 
-def test_a_leg_file_that_was_lost_is_made_again_from_the_leg_before(project):
-    project.round(project.train_all(1))
-    path = project.rounds / "leg_2.zip"
-    before = path.read_bytes()
-    path.unlink()
-    project.round([project.folder / "models" / "hb-kaggle-01-leg-1"])
-    assert path.read_bytes() == before
-
-
 def test_a_model_that_is_in_the_way_stays_unless_it_may_be_replaced(tmp_path):
     project = Project(tmp_path, plan_rounds(3, 1))
     sent = project.train_all(1)
