@@ -72,6 +72,8 @@ class SplitConfig(Settings):
     """With rounds: share of all training that the person of split 1 does alone before them."""
     relay: bool = False
     """Train the splits one after another, each from the adapter that the one before left; nothing is merged."""
+    init_adapter: Path | None = None
+    """Folder of an adapter that training starts from, such as models/housebrain-merged; it goes into every bundle."""
     overwrite: bool = False
     """Replace an output folder that an earlier split wrote."""
 
@@ -80,7 +82,7 @@ class SplitConfig(Settings):
         several = "with one split there is one person, who trains it in one go"
         needs = {
             "rounds": (not self.relay and self.splits > 1, "a relay has no rounds" if self.relay else several),
-            "common_start": (bool(self.rounds) and self.splits > 1, "it comes before --rounds"),
+            "common_start": (bool(self.rounds) and self.splits > 1, "it comes before rounds"),
             "relay": (self.splits > 1, several),
         }
         refuse_idle(self, needs)

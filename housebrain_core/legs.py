@@ -83,9 +83,14 @@ class TrainingPlan(BaseModel):
         after = self._load(split_id, number) * steps_of_split
         return round(before), max(round(before) + 1, round(after))
 
+    def loads(self, split_id: int) -> list[float]:
+        """What a split trains in each of its legs, as multiples of training it once."""
+        return [leg.share * self.splits / len(leg.people) for leg in self.legs if split_id in leg.people]
+
     def _load(self, split_id: int, legs: int) -> float:
         """What a split has trained after so many legs, as a multiple of training it once."""
-        return sum(leg.share * self.splits / len(leg.people) for leg in self.legs[:legs] if split_id in leg.people)
+        done = [leg for leg in self.legs[:legs] if split_id in leg.people]
+        return sum(leg.share * self.splits / len(leg.people) for leg in done)
 
     def ended_early(self, done: int) -> Self:
         """The plan with one short last leg after the legs that are done, in which everybody's rate decays.
