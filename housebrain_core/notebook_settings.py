@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationErr
 from housebrain_core.config import EvaluateConfig, MergeConfig, SplitConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.legs import Place
-from housebrain_core.platforms import TIME_BUDGET_HOURS, Platform
+from housebrain_core.platforms import TIME_BUDGET_HOURS, Platform, is_watched
 from housebrain_core.settings import FineTuningConfig, Settings
 from housebrain_core.splits.leg_file import Inputs
 from housebrain_core.splits.parts import adapter_in_leg
@@ -60,11 +60,7 @@ class NotebookSettings(Settings):
         raise NotImplementedError
 
     def check_ranges(self) -> None:
-        """Makes the config that these settings lead to, with any places.
-
-        Raises:
-            ConfigError: it cannot be used.
-        """
+        """Makes the config with any places; raises ConfigError where these settings lead to none that can be used."""
         self.config(*self.places)
 
     def shared_with(self, config: type[Settings]) -> dict[str, Any]:
@@ -173,7 +169,9 @@ class LocalTrainSettings(TrainingSettings, _LocalFolders):
 class _CloudSession(_OneSplit):
     """Settings that stand first in notebook 2 for Kaggle and Colab."""
 
-    rehearsal: bool = Field(False, description="Try everything with 20 steps first: five minutes.")
+    rehearsal: bool | Literal["auto"] = Field(
+        "auto", description="Try everything with 20 steps first: five minutes; auto: in sessions that a person watches."
+    )
     bundle: str = Field("", description="Path of your bundle; empty to search for it.")
 
 
@@ -187,6 +185,11 @@ class CloudTrainSettings(TrainingSettings, _CloudSession):
     require_gpu: bool = Field(True, description="Refuse to train without a GPU.")
 
     @property
+    def rehearses(self) -> bool:
+        """Whether this run is the rehearsal; by itself, only where a person watches."""
+        return is_watched() if self.rehearsal == "auto" else self.rehearsal
+
+    @property
     def drive(self) -> str:
         """Folder in My Drive for checkpoints; empty for none."""
         return getattr(self, "drive_folder", "")
@@ -197,7 +200,7 @@ class CloudTrainSettings(TrainingSettings, _CloudSession):
         Args:
             place: the leg; None without a plan.
         """
-        return adapter_in_leg(f"hb-{self.platform}-{self.split_id:02d}", place) + "-rehearsal" * self.rehearsal
+        return adapter_in_leg(f"hb-{self.platform}-{self.split_id:02d}", place) + "-rehearsal" * self.rehearses
 
     def config(self, inputs: Inputs, output_dir: Path) -> FineTuningConfig:
         """Makes what `HouseBrainFineTuner` takes; a rehearsal takes 20 steps with a checkpoint in the middle.
@@ -209,13 +212,11 @@ class CloudTrainSettings(TrainingSettings, _CloudSession):
         Returns:
             Its settings.
         """
-        hours = self.time_budget_hours or TIME_BUDGET_HOURS[self.platform]
-        session = self.model_copy(update={"time_budget_hours": hours})
-        if self.rehearsal:
+        values: dict[str, Any] = {"time_budget_hours": self.time_budget_hours or TIME_BUDGET_HOURS[self.platform]}
+        if self.rehearses:
             leg = inputs.place.load_of(self.split_id) if inputs.place else 1
-            steps = {"max_steps": math.ceil(REHEARSAL_STEPS / (leg or 1)), "save_steps": REHEARSAL_STEPS // 2}
-            session = session.model_copy(update=steps)
-        return super(CloudTrainSettings, session).config(inputs, output_dir)
+            values |= {"max_steps": math.ceil(REHEARSAL_STEPS / (leg or 1)), "save_steps": REHEARSAL_STEPS // 2}
+        return super(CloudTrainSettings, self.model_copy(update=values)).config(inputs, output_dir)
 
 
 class KaggleTrainSettings(CloudTrainSettings):

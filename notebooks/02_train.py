@@ -14,10 +14,10 @@
 # 2. Panel on the right, Session options: Accelerator **GPU T4 x2**.
 # 3. Below it: Internet **on** (needs a verified phone number).
 # 4. Add Input > Upload > New Dataset: your `split_NN.zip`.
-# 5. In the next cell: your `split_id`, and `rehearsal = True` the first time.
-# 6. **Run All.** The rehearsal takes five minutes.
+# 5. In the next cell: your `split_id`.
+# 6. **Run All.** This is the rehearsal: five minutes, in which it trains 20 steps, and stops and resumes on purpose.
 #
-# After the rehearsal: `rehearsal = False`, and **Save Version > Save & Run All**. It goes on with the browser closed,
+# After it: **Save Version > Save & Run All** trains for real, without an edit. It goes on with the browser closed,
 # saves as it goes, and when its time is over its last lines say how to go on. When you are sent a `leg_N.zip`, add it
 # as you added the bundle, and Save & Run All again: no setting changes. One person, one account.
 
@@ -29,10 +29,11 @@
 # 1. colab.research.google.com > Upload: this file.
 # 2. Runtime > Change runtime type > **T4 GPU**.
 # 3. Folder symbol on the left: drag your `split_NN.zip` into the list.
-# 4. In the next cell: your `split_id`, and `rehearsal = True` the first time.
-# 5. **Runtime > Run all**, and say yes when Drive asks. The rehearsal takes five minutes.
+# 4. In the next cell: your `split_id`.
+# 5. **Runtime > Run all**, and say yes when Drive asks. This is the rehearsal: five minutes, in which it trains 20
+#    steps, and stops and resumes on purpose.
 #
-# After the rehearsal: `rehearsal = False`, and Run all again. Keep the tab open: free Colab ends sessions that nobody
+# After it: `rehearsal = False`, and Run all again. Keep the tab open: free Colab ends sessions that nobody
 # looks at. Checkpoints are copied to your Drive; when the session ends, Run all goes on from there. When you are sent a
 # `leg_N.zip`, drag it into the list beside the bundle, and Run all: no setting changes. One person, one account.
 
@@ -202,7 +203,7 @@ from housebrain_core.train import HouseBrainFineTuner
 
 config = settings.config(inputs, output)
 with DriveCopies(output, drive):
-    if settings.rehearsal:
+    if settings.rehearses:
         HouseBrainFineTuner(config, interrupt_at_checkpoint).train()
     result = HouseBrainFineTuner(config).train()
 
@@ -237,7 +238,8 @@ Page(describe_run(result))
 from housebrain_core.cloud import what_next, zip_adapter
 
 archive = zip_adapter(output) if result.finished else None
-Page(what_next(settings.split_id, archive, platform, drive, settings.rehearsal, inputs.place))
+after = result.why_it_ended
+Page(what_next(settings.split_id, archive, platform, drive, settings.rehearses, result.why_it_ended, inputs.place))
 
 # %% [markdown] tags=["local"]
 # **Next:** when the adapters of all splits lie in `models_folder`, merge them with notebook 3. In a plan of several
