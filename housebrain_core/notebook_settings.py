@@ -61,9 +61,11 @@ class NotebookSettings(Settings):
             config: settings of a stage.
 
         Returns:
-            Their values by name.
+            Their values by name; None for 0 and empty where the config has None by default.
         """
-        return {name: getattr(self, name) for name in type(self).model_fields if name in config.model_fields}
+        fields = config.model_fields
+        values = {name: getattr(self, name) for name in type(self).model_fields if name in fields}
+        return {name: (value or None) if fields[name].default is None else value for name, value in values.items()}
 
 
 def describe_problem(problem: Any) -> str:
@@ -105,8 +107,7 @@ class SplitSettings(NotebookSettings):
         Returns:
             Its settings.
         """
-        unset = {name: getattr(self, name) or None for name in ("rounds", "common_start", "init_adapter")}
-        return SplitConfig(**(self.shared_with(SplitConfig) | unset))
+        return SplitConfig(**self.shared_with(SplitConfig))
 
     def check_ranges(self) -> None:
         """See `NotebookSettings`."""
@@ -281,8 +282,7 @@ class EvaluateSettings(NotebookSettings):
         Returns:
             Its settings.
         """
-        values: dict[str, Any] = self.shared_with(EvaluateConfig) | {"base_model": self.base_model or None}
-        return EvaluateConfig(**values)
+        return EvaluateConfig(**self.shared_with(EvaluateConfig))
 
     def check_ranges(self) -> None:
         """See `NotebookSettings`."""

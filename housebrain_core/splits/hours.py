@@ -7,7 +7,7 @@ the first steps are measured. `Estimate.figures` lists every number that goes in
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from housebrain_core.config import PlanConfig
 from housebrain_core.data.token_counts import CountTokens, load_counter, read_counter
@@ -122,7 +122,7 @@ def estimate_hours(config: PlanConfig, report: Callable[[str], None] = print) ->
     tokenizer = costs.find_file(config.base_model, "tokenizer.json")
     counters = (read_counter(tokenizer, special=True), read_counter(tokenizer)) if tokenizer else None
     splits: list[SplitTokens] = []
-    known: dict[str, float] = {}
+    known: dict[str, Any] = {}
     for bundle in _read_splits(config.splits):
         splits.append(_count_tokens(bundle, *counters) if counters else _estimate_tokens(bundle))
         note = "" if tokenizer else ", estimated from characters"
