@@ -343,7 +343,8 @@ def test_the_end_of_a_split_in_rounds_says_its_legs_and_names_the_round(dataset,
     split_dataset(config.model_copy(update={"training": ["max_steps=60"]}), report=lines.append)
     assert "  leg 1        split 1 alone: 10% of the training" in lines[-1]
     assert "  legs 2 to 4  everybody, then a merge each time: 90% of the training" in lines[-1]
-    assert "after each leg:\n  housebrain round --models models/hb-*.zip" in lines[-1]
+    command = f"housebrain round --models models/hb-*.zip --splits {tmp_path / 'out'}"
+    assert f"after each leg:\n  {command}" in lines[-1]
     assert "housebrain merge" not in lines[-1]
 
 
