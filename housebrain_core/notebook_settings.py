@@ -1,96 +1,21 @@
-"""The settings of each notebook, typed; notebook_cells.py writes them into its parameters cell and checks them.
-
-A setting that a config of the package has too takes default and text from there, and is checked there for its range.
-"""
+"""The settings of each notebook, typed; notebook_cells.py writes them into its parameters cell and checks them."""
 
 import math
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import Field
 
 from housebrain_core.config import EvaluateConfig, MergeConfig, SplitConfig
-from housebrain_core.errors import ConfigError
 from housebrain_core.legs import Place
+from housebrain_core.notebook_fields import NotebookSettings, same_as
 from housebrain_core.platforms import TIME_BUDGET_HOURS, Platform, is_watched
-from housebrain_core.settings import FineTuningConfig, Settings
+from housebrain_core.settings import FineTuningConfig
 from housebrain_core.splits.leg_file import Inputs
 from housebrain_core.splits.parts import adapter_in_leg
 
 REHEARSAL_STEPS = 20
 """Optimizer steps of a rehearsal, which is saved, stopped and resumed in the middle."""
-TYPE_NAMES = {"int_type": "int", "float_type": "float", "bool_type": "bool", "string_type": "str", "list_type": "list"}
-"""Pydantic's kinds of wrong types, as the words of Python."""
-
-
-def same_as(config: type[Settings], name: str, note: str = "", **given: Any) -> Any:
-    """A field with the default and the text of a config's field, as a notebook holds it: a literal.
-
-    Args:
-        config: settings of a stage.
-        name: of its field.
-        note: is added to the text.
-        given: `default`, where the notebook has another.
-    """
-    field = config.model_fields[name]
-    default = given.get("default", field.default)
-    text = " ".join((field.description or "").split()).removesuffix(".")
-    return Field(str(default) if isinstance(default, Path) else default, description=f"{text}{note}.")
-
-
-class NotebookSettings(Settings):
-    """Base of a notebook's settings: literals of just the right type, since nothing reads them from text."""
-
-    model_config = ConfigDict(strict=True)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _explain(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
-            return handler(values)
-        except ValidationError as error:
-            problems = [describe_problem(problem) for problem in error.errors()]
-        raise ConfigError("\n".join(join_choices(problems)))
-
-    places: ClassVar[tuple[Any, ...]] = ()
-    """Any paths and the like that `config` takes."""
-
-    def config(self, *places: Any) -> Settings:
-        """Makes what the stage takes."""
-        raise NotImplementedError
-
-    def check_ranges(self) -> None:
-        """Makes the config with any places; raises ConfigError where these settings lead to none that can be used."""
-        self.config(*self.places)
-
-    def shared_with(self, config: type[Settings]) -> dict[str, Any]:
-        """Takes the settings that a config has too.
-
-        Args:
-            config: settings of a stage.
-
-        Returns:
-            Their values by name.
-        """
-        return {name: getattr(self, name) for name in type(self).model_fields if name in config.model_fields}
-
-
-def describe_problem(problem: Any) -> str:
-    """One of pydantic's problems as a line."""
-    name, value = problem["loc"][0], problem["input"]
-    if problem["type"] in TYPE_NAMES:
-        return f"{name} = {value!r}: this has to be {TYPE_NAMES[problem['type']]}, not {type(value).__name__}"
-    text = problem["msg"].removeprefix("Value error, ")
-    return f"{name} = {value!r}: {text[0].lower()}{text[1:]}"
-
-
-def join_choices(problems: list[str]) -> list[str]:
-    """Problems with one line for each setting: a value that may be of several types has a problem with each."""
-    lines: dict[str, str] = {}
-    for problem in problems:
-        value, _, text = problem.partition(": ")
-        lines[value] = f"{lines[value]}, or {text}" if value in lines else problem
-    return list(lines.values())
 
 
 class SplitSettings(NotebookSettings):
@@ -114,15 +39,16 @@ class SplitSettings(NotebookSettings):
         Returns:
             Its settings.
         """
-        values = self.shared_with(SplitConfig)
-        values |= {name: values[name] or None for name in ("rounds", "common_start", "init_adapter")}
-        return SplitConfig(**values)
+        return SplitConfig(**self.shared_with(SplitConfig))
+
+    def check_ranges(self) -> None:
+        """See `NotebookSettings`."""
+        self.config()
 
 
 class TrainingSettings(NotebookSettings):
     """What all forms of notebook 2 share: how one split is trained."""
 
-    places = (Inputs(Path()), Path())
     base_model: str = same_as(FineTuningConfig, "base_model")
     epochs: int = same_as(FineTuningConfig, "epochs")
     learning_rate: float = same_as(FineTuningConfig, "learning_rate")
@@ -145,8 +71,12 @@ class TrainingSettings(NotebookSettings):
         Returns:
             Its settings.
         """
-        values: dict[str, Any] = self.shared_with(FineTuningConfig) | {"max_steps": self.max_steps or None}
-        return FineTuningConfig(**values, dataset_path=inputs.data, init_adapter=inputs.leg_file, output_dir=output_dir)
+        values = self.shared_with(FineTuningConfig)
+        return FineTuningConfig(dataset_path=inputs.data, init_adapter=inputs.leg_file, output_dir=output_dir, **values)
+
+    def check_ranges(self) -> None:
+        """See `NotebookSettings`."""
+        self.config(Inputs(Path()), Path())
 
 
 class _OneSplit(NotebookSettings):
@@ -192,13 +122,16 @@ class CloudTrainSettings(TrainingSettings, _CloudSession):
     @property
     def drive(self) -> str:
         """Folder in My Drive for checkpoints; empty for none."""
-        return getattr(self, "drive_folder", "")
+        return ""
 
     def adapter_name(self, place: Place | None) -> str:
         """What the adapter's folder and zip are called.
 
         Args:
             place: the leg; None without a plan.
+
+        Returns:
+            Such as hb-kaggle-04, or in a plan of several legs hb-kaggle-04-leg-2.
         """
         return adapter_in_leg(f"hb-{self.platform}-{self.split_id:02d}", place) + "-rehearsal" * self.rehearses
 
@@ -233,11 +166,15 @@ class ColabTrainSettings(CloudTrainSettings):
         "housebrain", description="Folder in My Drive where bundles are looked for and checkpoints go; empty for none."
     )
 
+    @property
+    def drive(self) -> str:
+        """Folder in My Drive for checkpoints; empty for none."""
+        return self.drive_folder
+
 
 class MergeSettings(NotebookSettings):
     """Notebook 3."""
 
-    places = ([Path()],)
     models_folder: str = Field("models", description="Where the adapters are: folders hb-*, or zips of them.")
     output: str = same_as(MergeConfig, "output")
     strategy: str = same_as(MergeConfig, "strategy")
@@ -264,6 +201,10 @@ class MergeSettings(NotebookSettings):
             del values["base_model"]
         return MergeConfig(**values)
 
+    def check_ranges(self) -> None:
+        """See `NotebookSettings`."""
+        self.config([Path()])
+
 
 class EvaluateSettings(NotebookSettings):
     """Notebook 4."""
@@ -285,8 +226,11 @@ class EvaluateSettings(NotebookSettings):
         Returns:
             Its settings.
         """
-        values: dict[str, Any] = self.shared_with(EvaluateConfig) | {"base_model": self.base_model or None}
-        return EvaluateConfig(**values)
+        return EvaluateConfig(**self.shared_with(EvaluateConfig))
+
+    def check_ranges(self) -> None:
+        """See `NotebookSettings`."""
+        self.config()
 
 
 NOTEBOOKS: dict[tuple[str, str], type[NotebookSettings]] = {
