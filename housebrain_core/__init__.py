@@ -31,7 +31,7 @@ PUBLIC = {
     "house": ["DesignError", "check_brief", "decode", "encode", "floor_plan", "read_prompt", "write_dataset"],
     "data": ["audit_dataset", "entropy_bars", "length_histogram", "read_samples"],
     "splits": [
-        "adapter_in_leg", "estimate_hours", "find_inputs", "read_bundle", "read_split", "read_validation",
+        "adapter_in_leg", "estimate_hours", "find_inputs", "find_plan", "read_bundle", "read_split", "read_validation",
         "split_dataset",
     ],
     "adapters": ["convert_adapters", "describe_run", "draw_inspection", "inspect_adapters"],

@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "bundle": ["read_bundle"],
         "hours": ["estimate_hours"],
         "leg_file": ["find_inputs"],
-        "parts": ["adapter_in_leg", "read_split"],
+        "parts": ["adapter_in_leg", "find_plan", "read_split"],
         "encode": ["read_validation"],
         "split": ["split_dataset"],
     },
