@@ -12,6 +12,8 @@ from housebrain_core.outputs import check_folder
 ALIASES = {
     "train": {"dataset_path": "--split", "output_dir": "--output"},
     "merge": {"run_validation": "--validate"},
+    "plan": {"as_json": "--json"},
+    "round": {"run_validation": "--validate"},
     "evaluate": {"models": "--model"},
 }
 """Flags that are not the field's own name: the guide's, and short ones."""
@@ -28,6 +30,8 @@ class Stage(NamedTuple):
     settings: str
     """Name of its settings in config.py, so that `housebrain --help` need not load them."""
     example: str
+    more: str = ""
+    """What its help says below the example."""
 
     @property
     def help(self) -> str:
@@ -86,7 +90,7 @@ def build_parser(requested: str) -> argparse.ArgumentParser:
             name,
             usage=f"housebrain {name} [flags]",
             help=stage.help,
-            description=f"{stage.help}\n\nExample:\n  housebrain {stage.example}",
+            description=f"{stage.help}\n\nExample:\n  housebrain {stage.example}{stage.more}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -128,10 +132,14 @@ def run_split(settings: Any) -> None:
 
 
 def run_plan(settings: Any) -> None:
-    """Say how long training will take: tokens, hours, sessions and weeks."""
-    from housebrain_core.splits.hours import estimate_hours
+    """Say how long training takes, and put one merge, rounds, a relay and a rented GPU side by side."""
+    from housebrain_core.manifests import to_json
+    from housebrain_core.rounds.choices import compare_choices
 
-    print(estimate_hours(settings))
+    if settings.as_json:
+        print(to_json(compare_choices(settings, report=lambda line: None).to_dict()), end="")
+    else:
+        print(compare_choices(settings))
 
 
 def run_train(settings: Any) -> None:
@@ -172,6 +180,14 @@ def run_merge(settings: Any) -> None:
         merge_adapters(settings)
 
 
+def run_round(settings: Any) -> None:
+    """End a leg of a plan when all of its adapters are there: merge, judge, and write what everybody trains on next."""
+    from housebrain_core.results import show
+    from housebrain_core.rounds.round import run_round
+
+    show(run_round(settings))
+
+
 def run_evaluate(settings: Any) -> None:
     """Judge models on validation samples: loss, parse rates, rule checks."""
     from housebrain_core.evaluate.evaluate import evaluate_models
@@ -195,16 +211,24 @@ def run_demo(settings: Any) -> None:
 
 
 DATASET = "--source housebrain_dataset_v5_350k"
+ROUND = """
+
+Three legs, planned with housebrain split --splits 6 --rounds 3:
+  leg 1  everybody trains a bundle, as without a plan; then round writes rounds/leg_2.zip
+  leg 2  everybody attaches that beside the bundle, and runs the same again; then it writes rounds/leg_3.zip
+  leg 3  the same with rounds/leg_3.zip; then it writes models/housebrain-merged
+It may be run at any time: it says who is missing, and writes nothing twice."""
 STAGES = {
     "audit": Stage(run_audit, "AuditConfig", f"audit {DATASET} --tokenizer Qwen/Qwen2.5-Coder-1.5B"),
     "split": Stage(run_split, "SplitConfig", f"split {DATASET} --output housebrain_splits --splits 6 --owner 4=alice"),
-    "plan": Stage(run_plan, "PlanConfig", "plan --splits housebrain_splits --gpu t4"),
+    "plan": Stage(run_plan, "PlanConfig", "plan --splits housebrain_splits --gpu t4 --price-per-hour 1.50"),
     "train": Stage(
         run_train, "FineTuningConfig", "train --split housebrain_splits/split_01.zip --output models/hb-colab-01"
     ),
     "inspect": Stage(run_inspect, "InspectConfig", "inspect models/hb-* --output inspection"),
     "convert": Stage(run_convert, "ConvertConfig", "convert models/hb-colab-01"),
     "merge": Stage(run_merge, "MergeConfig", "merge --models models/hb-* --output models/housebrain-merged --validate"),
+    "round": Stage(run_round, "RoundConfig", "round --models models/hb-*", ROUND),
     "evaluate": Stage(run_evaluate, "EvaluateConfig", "evaluate --model models/housebrain-merged --samples 100"),
     "generate": Stage(
         run_generate, "GenerateConfig", "generate --model models/housebrain-merged --brief brief.json --plot design.png"

@@ -5,39 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from housebrain_core.errors import ConfigError
-from housebrain_core.settings import Count, FineTuningConfig, Settings, Share
+from housebrain_core.settings import Count, DatasetSettings, FineTuningConfig, Settings, Share, refuse_idle
 
 __all__ = ["FineTuningConfig"]  # the settings of training live in settings.py, and are imported from here
-
-
-def refuse_idle(settings: Settings, needs: dict[str, tuple[bool, str]], problems: tuple[str, ...] = ()) -> None:
-    """Raises ConfigError for settings that a person gave and that would do nothing, with other problems.
-
-    Args:
-        settings: a False or None among them asks for nothing, and neither does a default that nobody gave.
-        needs: name -> whether it is used, and what it is for.
-        problems: lines of what else is wrong.
-    """
-    lines = []
-    for name, (used, purpose) in needs.items():
-        value = getattr(settings, name)
-        if name in settings.model_fields_set and not used and value not in (None, False):
-            lines.append(f"{name if value is True else f'{name} = {value}'}: it would do nothing; {purpose}")
-    if lines := [*problems, *lines]:  # the base class explains only what is wrong with single settings
-        raise ConfigError("\n  ".join([f"{type(settings).__name__}: these settings cannot be used:", *lines]))
-
-
-class DatasetSettings(Settings):
-    """Which dataset, and what of its samples is the question and the answer."""
-
-    source: Path
-    """Dataset: a folder of JSON files, or JSON, JSONL or CSV (plain, .gz, .zst) or Parquet files."""
-    input_field: list[str] = []
-    """Field of a sample that is its input, such as instruction or data.question; several make an object; by default
-    input."""
-    output_field: list[str] = []
-    """Field of a sample that is its output, such as response or messages.-1.content; by default output."""
 
 
 class AuditConfig(DatasetSettings):
@@ -80,6 +50,8 @@ class SplitConfig(DatasetSettings):
     """With rounds: share of all training that the person of split 1 does alone before them."""
     relay: bool = False
     """Train the splits one after another, each from the adapter that the one before left; nothing is merged."""
+    init_adapter: Path | None = None
+    """Folder of an adapter that training starts from, such as models/housebrain-merged; it goes into every bundle."""
     overwrite: bool = False
     """Replace an output folder that an earlier split wrote."""
 
@@ -88,7 +60,7 @@ class SplitConfig(DatasetSettings):
         several = "with one split there is one person, who trains it in one go"
         needs = {
             "rounds": (not self.relay and self.splits > 1, "a relay has no rounds" if self.relay else several),
-            "common_start": (bool(self.rounds) and self.splits > 1, "it comes before --rounds"),
+            "common_start": (bool(self.rounds) and self.splits > 1, "it comes before rounds"),
             "relay": (self.splits > 1, several),
         }
         refuse_idle(self, needs)
@@ -96,7 +68,7 @@ class SplitConfig(DatasetSettings):
 
 
 class PlanConfig(Settings):
-    """How long training will take."""
+    """How long training will take, and what each way of training costs."""
 
     splits: Path = Path("housebrain_splits")
     """A splits folder, or one bundle of it."""
@@ -110,6 +82,12 @@ class PlanConfig(Settings):
     """Tokens in a packed row."""
     tokens_per_second: Annotated[float, Field(gt=0)] | None = None
     """A rate that a run has printed; replaces the range estimated from the GPU."""
+    rented: Literal["l4", "a100", "h100"] = "a100"
+    """A GPU that could be rented, to train on everything at once instead."""
+    price_per_hour: Annotated[float, Field(gt=0)] | None = None
+    """What an hour of the rented GPU costs, in any currency."""
+    as_json: bool = False
+    """Print JSON instead of tables."""
 
     @model_validator(mode="after")
     def _check_use(self) -> Self:
@@ -209,6 +187,37 @@ class MergeConfig(Settings):
             "base_view": (bool(self.into_base), "it is for --into-base"),
         }
         refuse_idle(self, needs, (f"weights: {problem}",) * bool(problem))
+        return self
+
+
+class RoundConfig(Settings):
+    """What happens when the adapters of a leg of a plan have come back."""
+
+    models: Annotated[list[Path], Field(min_length=1)]
+    """Adapter folders, or zips of them; those of earlier legs may be among them."""
+    exclude: list[Path] = []
+    """Those of the models to leave out."""
+    splits: Path = Path("housebrain_splits")
+    """The splits folder; it holds the plan, and the validation sample."""
+    output: Path = Path("rounds")
+    """Folder for the state of the plan, and for what everybody trains on next."""
+    merged: Path = Path("models/housebrain-merged")
+    """Folder for the model, after the last leg."""
+    accept_missing: bool = False
+    """End the leg without those whose adapters are missing; they may come back in the next."""
+    finish: bool = False
+    """End the plan early: after the leg that is trained now, everybody trains one short last leg."""
+    run_validation: bool = True
+    """Measure base, adapters and merge on the validation sample."""
+    base_model: str | None = None
+    """Where the base model is on this machine, for the validation; by default its recorded name."""
+    overwrite: bool = False
+    """Replace a merged model that an earlier merge wrote."""
+
+    @model_validator(mode="after")
+    def _check_use(self) -> Self:
+        where = "it is for the validation, which --no-validate leaves out"
+        refuse_idle(self, {"base_model": (self.run_validation, where)})
         return self
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from housebrain_core.errors import ConfigError
-from housebrain_core.notebook_settings import NotebookSettings
+from housebrain_core.notebook_fields import NotebookSettings
 
 FORM_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 """What Colab's forms call a type; anything else is `raw`."""
@@ -47,6 +47,9 @@ def form_hint(annotation: Any) -> str:
     """What tells Colab's form how to ask for a value."""
     if get_origin(annotation) is Literal:
         return json.dumps(get_args(annotation))
+    if annotation == bool | Literal["auto"]:  # a list of Python's own words
+        choices = json.dumps(['"auto"', "True", "False"])
+        return f'{choices} {{type:"raw"}}'
     return f'{{type:"{FORM_TYPES.get(annotation, "raw")}"}}'
 
 

@@ -1,87 +1,22 @@
-"""The settings of each notebook, typed; notebook_cells.py writes them into its parameters cell and checks them.
+"""The settings of each notebook, typed; notebook_cells.py writes them into its parameters cell and checks them."""
 
-A setting that a config of the package has too takes default and text from there, and is checked there for its range.
-"""
-
+import math
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import Field
 
-from housebrain_core.config import EvaluateConfig, MergeConfig, SplitConfig
+from housebrain_core.config import EvaluateConfig, MergeConfig, RoundConfig, SplitConfig
 from housebrain_core.errors import ConfigError
-from housebrain_core.platforms import TIME_BUDGET_HOURS, Platform
-from housebrain_core.settings import FineTuningConfig, Settings
+from housebrain_core.legs import Place
+from housebrain_core.notebook_fields import NotebookSettings, same_as
+from housebrain_core.platforms import TIME_BUDGET_HOURS, Platform, is_watched
+from housebrain_core.settings import FineTuningConfig
+from housebrain_core.splits.leg_file import Inputs
+from housebrain_core.splits.parts import adapter_in_leg
 
-TYPE_NAMES = {"int_type": "int", "float_type": "float", "bool_type": "bool", "string_type": "str", "list_type": "list"}
-"""Pydantic's kinds of wrong types, as the words of Python."""
-
-
-def same_as(config: type[Settings], name: str, note: str = "", **given: Any) -> Any:
-    """A field with the default and the text of a config's field, as a notebook holds it: a literal.
-
-    Args:
-        config: settings of a stage.
-        name: of its field.
-        note: is added to the text.
-        given: `default`, where the notebook has another.
-    """
-    field = config.model_fields[name]
-    default = given.get("default", field.default)
-    text = " ".join((field.description or "").split()).removesuffix(".")
-    return Field(str(default) if isinstance(default, Path) else default, description=f"{text}{note}.")
-
-
-class NotebookSettings(Settings):
-    """Base of a notebook's settings: literals of just the right type, since nothing reads them from text."""
-
-    model_config = ConfigDict(strict=True)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _explain(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
-            return handler(values)
-        except ValidationError as error:
-            problems = [describe_problem(problem) for problem in error.errors()]
-        raise ConfigError("\n".join(join_choices(problems)))
-
-    def check_ranges(self) -> None:
-        """Makes the config that these settings lead to, with any place.
-
-        Raises:
-            ConfigError: it cannot be used.
-        """
-        raise NotImplementedError
-
-    def shared_with(self, config: type[Settings]) -> dict[str, Any]:
-        """Takes the settings that a config has too.
-
-        Args:
-            config: settings of a stage.
-
-        Returns:
-            Their values by name.
-        """
-        return {name: getattr(self, name) for name in type(self).model_fields if name in config.model_fields}
-
-
-def describe_problem(problem: Any) -> str:
-    """One of pydantic's problems as a line."""
-    name, value = problem["loc"][0], problem["input"]
-    if problem["type"] in TYPE_NAMES:
-        return f"{name} = {value!r}: this has to be {TYPE_NAMES[problem['type']]}, not {type(value).__name__}"
-    text = problem["msg"].removeprefix("Value error, ")
-    return f"{name} = {value!r}: {text[0].lower()}{text[1:]}"
-
-
-def join_choices(problems: list[str]) -> list[str]:
-    """Problems with one line for each setting: a value that may be of several types has a problem with each."""
-    lines: dict[str, str] = {}
-    for problem in problems:
-        value, _, text = problem.partition(": ")
-        lines[value] = f"{lines[value]}, or {text}" if value in lines else problem
-    return list(lines.values())
+REHEARSAL_STEPS = 20
+"""Optimizer steps of a rehearsal, which is saved, stopped and resumed in the middle."""
 
 
 class SplitSettings(NotebookSettings):
@@ -95,6 +30,10 @@ class SplitSettings(NotebookSettings):
     seed: int = same_as(SplitConfig, "seed")
     validation_samples: int = same_as(SplitConfig, "validation_samples")
     max_bad: float = same_as(SplitConfig, "max_bad")
+    rounds: int = same_as(SplitConfig, "rounds", "; 0 for one merge at the end", default=0)
+    common_start: float = same_as(SplitConfig, "common_start", "; 0 for none", default=0.0)
+    relay: bool = same_as(SplitConfig, "relay")
+    init_adapter: str = same_as(SplitConfig, "init_adapter", "; empty to start from the base model", default="")
     overwrite: bool = same_as(SplitConfig, "overwrite")
 
     def config(self) -> SplitConfig:
@@ -125,22 +64,22 @@ class TrainingSettings(NotebookSettings):
     load_in_4bit: bool = same_as(FineTuningConfig, "load_in_4bit")
     gpus: int | Literal["all"] = same_as(FineTuningConfig, "gpus", "; all of the machine's, or a number such as 1")
 
-    def config(self, dataset_path: Path, output_dir: Path) -> FineTuningConfig:
+    def config(self, inputs: Inputs, output_dir: Path) -> FineTuningConfig:
         """Makes what `HouseBrainFineTuner` takes.
 
         Args:
-            dataset_path: bundle, split folder or dataset.
+            inputs: what to train on, and what to start from.
             output_dir: folder for checkpoints and adapter.
 
         Returns:
             Its settings.
         """
-        values: dict[str, Any] = self.shared_with(FineTuningConfig) | {"max_steps": self.max_steps or None}
-        return FineTuningConfig(dataset_path=dataset_path, output_dir=output_dir, **values)
+        values = self.shared_with(FineTuningConfig)
+        return FineTuningConfig(dataset_path=inputs.data, init_adapter=inputs.leg_file, output_dir=output_dir, **values)
 
     def check_ranges(self) -> None:
         """See `NotebookSettings`."""
-        self.config(Path(), Path())
+        self.config(Inputs(Path()), Path())
 
 
 class _OneSplit(NotebookSettings):
@@ -163,7 +102,9 @@ class LocalTrainSettings(TrainingSettings, _LocalFolders):
 class _CloudSession(_OneSplit):
     """Settings that stand first in notebook 2 for Kaggle and Colab."""
 
-    rehearsal: bool = Field(False, description="Try everything with 20 steps first: five minutes.")
+    rehearsal: bool | Literal["auto"] = Field(
+        "auto", description="Try everything with 20 steps first: five minutes; auto: in sessions that a person watches."
+    )
     bundle: str = Field("", description="Path of your bundle; empty to search for it.")
 
 
@@ -177,31 +118,41 @@ class CloudTrainSettings(TrainingSettings, _CloudSession):
     require_gpu: bool = Field(True, description="Refuse to train without a GPU.")
 
     @property
+    def rehearses(self) -> bool:
+        """Whether this run is the rehearsal; by itself, only where a person watches."""
+        return is_watched() if self.rehearsal == "auto" else self.rehearsal
+
+    @property
     def drive(self) -> str:
         """Folder in My Drive for checkpoints; empty for none."""
         return ""
 
-    @property
-    def adapter_name(self) -> str:
-        """What the adapter's folder and zip are called."""
-        return f"hb-{self.platform}-{self.split_id:02d}" + "-rehearsal" * self.rehearsal
+    def adapter_name(self, place: Place | None) -> str:
+        """What the adapter's folder and zip are called.
 
-    def config(self, dataset_path: Path, output_dir: Path) -> FineTuningConfig:
+        Args:
+            place: the leg; None without a plan.
+
+        Returns:
+            Such as hb-kaggle-04, or in a plan of several legs hb-kaggle-04-leg-2.
+        """
+        return adapter_in_leg(f"hb-{self.platform}-{self.split_id:02d}", place) + "-rehearsal" * self.rehearses
+
+    def config(self, inputs: Inputs, output_dir: Path) -> FineTuningConfig:
         """Makes what `HouseBrainFineTuner` takes; a rehearsal takes 20 steps with a checkpoint in the middle.
 
         Args:
-            dataset_path: the bundle.
+            inputs: the bundle, and the leg.
             output_dir: folder for checkpoints and adapter.
 
         Returns:
             Its settings.
         """
-        hours = self.time_budget_hours or TIME_BUDGET_HOURS[self.platform]
-        values = self.shared_with(FineTuningConfig)
-        values |= {"max_steps": self.max_steps or None, "time_budget_hours": hours}
-        if self.rehearsal:
-            values |= {"max_steps": 20, "save_steps": 10}
-        return FineTuningConfig(dataset_path=dataset_path, output_dir=output_dir, **values)
+        values: dict[str, Any] = {"time_budget_hours": self.time_budget_hours or TIME_BUDGET_HOURS[self.platform]}
+        if self.rehearses:
+            leg = inputs.place.load_of(self.split_id) if inputs.place else 1
+            values |= {"max_steps": math.ceil(REHEARSAL_STEPS / (leg or 1)), "save_steps": REHEARSAL_STEPS // 2}
+        return super(CloudTrainSettings, self.model_copy(update=values)).config(inputs, output_dir)
 
 
 class KaggleTrainSettings(CloudTrainSettings):
@@ -234,6 +185,8 @@ class MergeSettings(NotebookSettings):
     splits_folder: str = Field(str(SplitConfig.model_fields["output"].default), description="What notebook 1 wrote.")
     base_model: str = same_as(MergeConfig, "base_model", default="")
     run_validation: bool = same_as(MergeConfig, "run_validation", default=True)
+    accept_missing: bool = same_as(RoundConfig, "accept_missing", " (with a plan of legs)")
+    finish: bool = same_as(RoundConfig, "finish", " (with a plan of legs)")
     overwrite: bool = same_as(MergeConfig, "overwrite")
 
     def config(self, models: list[Path]) -> MergeConfig:
@@ -244,7 +197,12 @@ class MergeSettings(NotebookSettings):
 
         Returns:
             Its settings.
+
+        Raises:
+            ConfigError: there is a setting that only a plan of legs has a use for.
         """
+        given = [name for name in ("accept_missing", "finish") if getattr(self, name)]
+        _refuse_all(given, "it would do nothing, since these splits have no plan of legs; set it to False")
         values = self.shared_with(MergeConfig) | {"models": models, "compare": self.run_validation}
         values["base_model"] = self.base_model or None
         if self.run_validation or self.strategy in ("greedy", "search"):
@@ -253,9 +211,39 @@ class MergeSettings(NotebookSettings):
             del values["base_model"]
         return MergeConfig(**values)
 
+    def round_config(self, models: list[Path]) -> RoundConfig:
+        """Makes what `run_round` takes, where the splits have a plan of legs.
+
+        Args:
+            models: adapter folders and zips.
+
+        Returns:
+            Its settings.
+
+        Raises:
+            ConfigError: a leg is not merged like that; or a setting cannot be used.
+        """
+        given = [name for name in ("strategy", "rank") if getattr(self, name) != MergeConfig.model_fields[name].default]
+        _refuse_all(given, "each leg of a plan is merged in one way; leave it as it was")
+        values = self.shared_with(RoundConfig) | {"models": models, "splits": self.splits_folder}
+        values |= {"merged": self.output, "output": RoundConfig.model_fields["output"].default}
+        values["base_model"] = self.base_model if self.run_validation and self.base_model else None
+        return RoundConfig(**values)
+
     def check_ranges(self) -> None:
         """See `NotebookSettings`."""
-        self.config([Path()])
+        if self.accept_missing or self.finish:
+            self.round_config([Path()])
+        else:
+            self.config([Path()])
+
+
+def _refuse_all(names: list[str], why: str) -> None:
+    """Raises ConfigError for settings that all are wrong for one reason; a line each, as configs say it."""
+    if names:
+        raise ConfigError(
+            "\n  ".join(["MergeSettings: these settings cannot be used:", *(f"{n}: {why}" for n in names)])
+        )
 
 
 class EvaluateSettings(NotebookSettings):
@@ -278,8 +266,7 @@ class EvaluateSettings(NotebookSettings):
         Returns:
             Its settings.
         """
-        values: dict[str, Any] = self.shared_with(EvaluateConfig) | {"base_model": self.base_model or None}
-        return EvaluateConfig(**values)
+        return EvaluateConfig(**self.shared_with(EvaluateConfig))
 
     def check_ranges(self) -> None:
         """See `NotebookSettings`."""

@@ -46,11 +46,40 @@ class Settings(BaseModel):
         raise ConfigError("\n  ".join([f"{cls.__name__}: these settings cannot be used:", *lines.values()]))
 
 
+def refuse_idle(settings: Settings, needs: dict[str, tuple[bool, str]], problems: tuple[str, ...] = ()) -> None:
+    """Raises ConfigError for settings that a person gave and that would do nothing, with other problems.
+
+    Args:
+        settings: a False or None among them asks for nothing, and neither does a default that nobody gave.
+        needs: name -> whether it is used, and what it is for.
+        problems: lines of what else is wrong.
+    """
+    lines = []
+    for name, (used, purpose) in needs.items():
+        value = getattr(settings, name)
+        if name in settings.model_fields_set and not used and value not in (None, False):
+            lines.append(f"{name if value is True else f'{name} = {value}'}: it would do nothing; {purpose}")
+    if lines := [*problems, *lines]:  # the base class explains only what is wrong with single settings
+        raise ConfigError("\n  ".join([f"{type(settings).__name__}: these settings cannot be used:", *lines]))
+
+
+class DatasetSettings(Settings):
+    """Which dataset, and what of its samples is the question and the answer."""
+
+    source: Path
+    """Dataset: a folder of JSON files, or JSON, JSONL or CSV (plain, .gz, .zst) or Parquet files."""
+    input_field: list[str] = []
+    """Field that is a sample's input, such as instruction or data.question; several make an object [default: input]"""
+    output_field: list[str] = []
+    """Field that is a sample's output, such as response or messages.-1.content [default: output]"""
+
+
 class FineTuningConfig(Settings):
     """How one split becomes one LoRA adapter. The defaults are the baseline of the guide."""
 
     dataset_path: Path = Field(description="What to train on: a bundle (zip or unpacked), a split folder, any dataset.")
     output_dir: Path = Field(description="Folder for checkpoints and the adapter, such as models/hb-kaggle-04.")
+    init_adapter: Path | None = Field(default=None, description="What to start from: a leg file, or an adapter folder.")
     base_model: str = Field(
         default="Qwen/Qwen2.5-Coder-1.5B", description="Model to adapt: a Hub id, a folder, or tiny."
     )

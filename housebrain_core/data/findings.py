@@ -28,6 +28,8 @@ REPEATS = 10
 """Samples per distinct value from which frequencies give the entropy of a number."""
 FEW_REPEATS = 3
 """Samples per distinct value below which nothing is said of how free a field is."""
+LITTLE = 0.05
+"""Share of the designs' entropy below which there is little to be learned from the brief. Assumed; HBV5 has 1.5 %."""
 SHOWN_VALUES = 8
 
 
@@ -109,6 +111,22 @@ def entropy_floor(findings: list[Finding]) -> float:
     Fields of free text or nested structure count as zero, so that the sum is a lower bound where there are any.
     """
     return float(sum(finding.free or 0.0 for finding in findings))
+
+
+def learnable_from_brief(findings: list[Finding]) -> float | None:
+    """Nats per sample that fields of the brief tell about the designs, each field of a design by the best of them.
+
+    A lower bound: what only several fields together tell is not in it, and neither are free texts and structures.
+
+    Args:
+        findings: of all fields of the designs.
+
+    Returns:
+        None where it is little and there are free texts or structures, of which it is not known.
+    """
+    nats = sum(finding.brief_information for finding in findings if finding.depends_on_brief)
+    known = nats >= LITTLE * (nats + entropy_floor(findings)) or all(finding.free is not None for finding in findings)
+    return nats if known else None
 
 
 def _explain(target: Column, sources: list[Column]) -> Finding | None:

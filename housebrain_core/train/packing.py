@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import torch
 from datasets import Dataset
@@ -126,6 +127,45 @@ class PackedRows(torch.utils.data.Dataset):
         return {"input_ids": whole, "position_ids": torch.cat(positions), "labels": labels}
 
 
+class RowsOfLeg(torch.utils.data.Dataset):
+    """The packed rows that a leg of a plan trains on, in their order: from where the split's leg before it ended.
+
+    Args:
+        rows: of the split.
+        seed: of the data order.
+        first: rows that the split's legs before have taken.
+        last: rows that it has taken after this leg.
+    """
+
+    def __init__(self, rows: PackedRows, seed: int, first: int, last: int) -> None:
+        self.rows = rows
+        self.order = data_order(len(rows), seed, first, last)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return self.rows[self.order[index]]
+
+
+def data_order(rows: int, seed: int, first: int, last: int) -> list[int]:
+    """A stretch of the order in which a split's rows are trained on: one pass after another, each shuffled anew.
+
+    Args:
+        rows: of the split.
+        seed: with the number of the pass it is the seed of the pass's shuffle.
+        first: position of the stretch's first row, counted from the first row of the first pass.
+        last: position behind its last row.
+
+    Returns:
+        Indices of rows, (last - first,).
+    """
+    passes = range(first // rows, -(-last // rows))
+    order = np.concatenate([np.random.default_rng([seed, number]).permutation(rows) for number in passes])
+    start = passes.start * rows
+    return order[first - start : last - start].tolist()
+
+
 def collate_row(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """A micro-batch is one row: (1, row_tokens). Rows differ in length, and nothing is padded."""
     (row,) = rows
@@ -133,14 +173,24 @@ def collate_row(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
 
 
 def completion_losses(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross-entropy in nats of each learned token of a packed row, and its index in the row, both (learned_tokens,).
+    """Cross-entropy in nats of each learned token of a packed row, and its index in the row, both (learned_tokens,)."""
+    logits, targets, learned = completion_logits(model, batch)
+    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none"), learned
+
+
+def completion_logits(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What a model predicts for each learned token of a packed row.
 
     Logits are computed at the learned positions only: the prompt's share of the output layer, which is large
     for a vocabulary of 150,000, costs neither time nor memory.
+
+    Returns:
+        Logits (learned_tokens, vocabulary); the tokens themselves, and the index in the row of the token before each
+        of them, both (learned_tokens,).
     """
     targets = batch["labels"][0, 1:]
     learned = (targets != IGNORED).nonzero()[:, 0]
     logits = model(
         input_ids=batch["input_ids"], position_ids=batch["position_ids"], logits_to_keep=learned, use_cache=False
     ).logits[0]
-    return torch.nn.functional.cross_entropy(logits.float(), targets[learned], reduction="none"), learned
+    return logits, targets[learned], learned
