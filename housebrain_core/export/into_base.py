@@ -1,22 +1,22 @@
-"""The merged update added to the full weights of the base model, streamed: a quarter of a gigabyte at a time.
+"""The merged update added to the full weights of the base model, streamed: a tensor at a time.
 
 Each weight is W + s B A in float32, rounded once to float16. Everything else is copied. A 4-bit base is refused:
 re-quantising keeps 0.2 to 6 % of a typical update (measured).
 """
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from housebrain_core.adapters.adapter import Adapter
 from housebrain_core.adapters.archives import CONFIG, RUN
+from housebrain_core.adapters.tensors import TensorInfo, write_tensors
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.export.base_weights import StoredTensor, find_base_folder, read_base
@@ -30,7 +30,7 @@ from housebrain_core.merge.strategies import STRATEGIES
 from housebrain_core.train.base_models import INDEX, SINGLE
 
 SHARD_BYTES = 250_000_000
-"""Of a file of weights, at most, unless one tensor is larger: so much is in memory at once."""
+"""Of a file of weights, at most, unless one tensor is larger: small, so that an upload that breaks is soon repeated."""
 ROWS = 512
 """Rows of a matrix that are in float32 at once."""
 NOT_COPIED = (MANIFEST, CONFIG, RUN, "merge.json", "trainer_state.json")
@@ -169,7 +169,11 @@ def stream(base: Path, merge: ComputedMerge, view: str, output: Path, report: Re
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
     tensors = read_base(base, config, merge.adapters[0])
     rounding: dict[str, float] = {}
-    _write_shards(_changed(tensors, merge, view, rounding), output, report)
+
+    def read(name: str) -> np.ndarray:
+        return _changed(tensors[name], name, merge, view, rounding).numpy()
+
+    _write_shards({name: _in_half(stored.info) for name, stored in tensors.items()}, read, output, report)
     config.pop("torch_dtype", None)
     write_atomically(output / "config.json", to_json(config | {"dtype": "float16"}))
     for path in sorted(base.iterdir()):
@@ -179,19 +183,23 @@ def stream(base: Path, merge: ComputedMerge, view: str, output: Path, report: Re
     return rounding
 
 
+def _in_half(info: TensorInfo) -> TensorInfo:
+    """What a tensor becomes: float16 if it is of floating-point numbers."""
+    return TensorInfo("F16", info.shape) if info.dtype.startswith(("F", "BF")) else info
+
+
 def _changed(
-    tensors: dict[str, StoredTensor], merge: ComputedMerge, view: str, rounding: dict[str, float]
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """All tensors in turn, floating-point ones in float16, with the update where there is one."""
-    for name, stored in tensors.items():
-        with safe_open(stored.file, "pt") as file:
-            weight = file.get_tensor(name)
-        module = name.removesuffix(".weight")
-        if name.endswith(".weight") and module in merge.modules:
-            weight, rounding[module] = _merged(weight, merge.factors(module), view)
-        elif weight.is_floating_point():
-            weight = _to_half(weight, name)
-        yield name, weight
+    stored: StoredTensor, name: str, merge: ComputedMerge, view: str, rounding: dict[str, float]
+) -> torch.Tensor:
+    """A tensor of the base, with the update where there is one; a floating-point one in float16."""
+    with safe_open(stored.file, "pt") as file:
+        weight = file.get_tensor(name)
+    module = name.removesuffix(".weight")
+    if name.endswith(".weight") and module in merge.modules:
+        weight, rounding[module] = _merged(weight, merge.factors(module), view)
+    elif weight.is_floating_point():
+        weight = _to_half(weight, name)
+    return weight
 
 
 def _merged(weight: torch.Tensor, factors: Pair, view: str) -> tuple[torch.Tensor, float]:
@@ -211,36 +219,24 @@ def _merged(weight: torch.Tensor, factors: Pair, view: str) -> tuple[torch.Tenso
     return merged, share
 
 
-def _write_shards(tensors: Iterator[tuple[str, torch.Tensor]], output: Path, report: Report) -> None:
+def _write_shards(
+    infos: dict[str, TensorInfo], read: Callable[[str], np.ndarray], output: Path, report: Report
+) -> None:
     """Writes tensors into files of at most `SHARD_BYTES`, and their index unless one file is enough."""
-    shards: list[list[str]] = []
-    held: dict[str, torch.Tensor] = {}
-    size = total = 0
-    for name, tensor in tensors:
-        if held and size + tensor.nbytes > SHARD_BYTES:
-            shards.append(_write_shard(held, output, len(shards) + 1, report))
-            held, size = {}, 0
-        held[name] = tensor
-        size += tensor.nbytes
-        total += tensor.nbytes
-        del tensor  # or the next one would be read beside it
-    shards.append(_write_shard(held, output, len(shards) + 1, report))
+    shards: list[dict[str, TensorInfo]] = [{}]
+    for name, info in infos.items():
+        if shards[-1] and sum(other.nbytes for other in shards[-1].values()) + info.nbytes > SHARD_BYTES:
+            shards.append({})
+        shards[-1][name] = info
     places = {}
-    for number, names in enumerate(shards, 1):
+    for number, shard in enumerate(shards, 1):
         file = SINGLE if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        (output / f"{number}.safetensors").rename(output / file)
-        places |= dict.fromkeys(names, file)
+        write_tensors(output / file, shard, read)
+        report(f"wrote {file}, {len(shard)} tensors")
+        places |= dict.fromkeys(shard, file)
     if len(shards) > 1:
+        total = sum(info.nbytes for info in infos.values())
         write_atomically(output / INDEX, to_json({"metadata": {"total_size": total}, "weight_map": places}))
-
-
-def _write_shard(tensors: dict[str, torch.Tensor], output: Path, number: int, report: Report) -> list[str]:
-    path = output / f"{number}.safetensors"
-    save_file(tensors, path, metadata={"format": "pt"})
-    with path.open("rb") as file:
-        os.fsync(file.fileno())  # the manifest promises these bytes, also after a power cut
-    report(f"wrote file {number} of weights, {len(tensors)} tensors")
-    return list(tensors)
 
 
 def _to_half(tensor: torch.Tensor, name: str) -> torch.Tensor:

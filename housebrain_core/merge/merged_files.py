@@ -1,27 +1,29 @@
 """The files of a merged adapter: weights, configuration, tokenizer, run.json and README.md."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from housebrain_core.adapters.adapter import Adapter
 from housebrain_core.adapters.archives import CONFIG, RUN, TOKENIZER, WEIGHTS
 from housebrain_core.adapters.run import HASH_PREFIX, BaseRecord, DataRecord, Run, SettingsRecord
-from housebrain_core.adapters.tensors import read_json, write_matrices
+from housebrain_core.adapters.tensors import TensorInfo, read_json, write_tensors
 from housebrain_core.errors import AdapterError
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.merge.compute import Pair
 from housebrain_core.merge.result import common_value
 from housebrain_core.train.base_models import with_known_class
 
+PREFIX = "base_model.model."
+"""Of every module's name in PEFT's files."""
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
 def write_adapter(folder: Path, adapters: list[Adapter], rank: int, factors: Callable[[str], Pair]) -> None:
     """Writes an adapter without its manifest: alpha = rank, so that every server reads the same scaling, 1.
-
-    The weights are in memory once, as the library's writer needs them.
 
     Args:
         folder: exists.
@@ -29,14 +31,7 @@ def write_adapter(folder: Path, adapters: list[Adapter], rank: int, factors: Cal
         rank: of every module.
         factors: module -> (B, A).
     """
-    modules = sorted(adapters[0].shapes)
-    weights = {}
-    with threadpool_limits(1):
-        for module in modules:
-            b, a = factors(module)
-            weights[f"base_model.model.{module}.lora_A.weight"] = a
-            weights[f"base_model.model.{module}.lora_B.weight"] = b
-    write_matrices(folder / WEIGHTS, weights)
+    _write_weights(folder / WEIGHTS, adapters[0].sizes, rank, factors)
     reference = reference_adapter(adapters)
     config = {
         "peft_type": "LORA",
@@ -48,12 +43,28 @@ def write_adapter(folder: Path, adapters: list[Adapter], rank: int, factors: Cal
         "lora_dropout": 0.0,
         "bias": "none",
         "use_rslora": False,
-        "target_modules": sorted({module.rpartition(".")[2] for module in modules}),
+        "target_modules": sorted({module.rpartition(".")[2] for module in adapters[0].sizes}),
         "inference_mode": True,
     }
     write_atomically(folder / CONFIG, to_json(config))
     write_atomically(folder / RUN, to_json(merged_run(adapters).to_dict()))
     _copy_tokenizer(adapters[0].folder, folder)
+
+
+def _write_weights(path: Path, sizes: dict[str, tuple[int, int]], rank: int, factors: Callable[[str], Pair]) -> None:
+    infos = {}
+    for module, (out_features, in_features) in sizes.items():
+        infos[f"{PREFIX}{module}.lora_A.weight"] = TensorInfo("F32", (rank, in_features))
+        infos[f"{PREFIX}{module}.lora_B.weight"] = TensorInfo("F32", (out_features, rank))
+    pair_of = functools.lru_cache(maxsize=1)(factors)  # A and B of a module follow each other
+
+    def read(name: str) -> np.ndarray:
+        module, _, side = name.removeprefix(PREFIX).rpartition(".lora_")
+        b, a = pair_of(module)
+        return a if side.startswith("A") else b
+
+    with threadpool_limits(1):
+        write_tensors(path, infos, read)
 
 
 def reference_adapter(adapters: list[Adapter]) -> Adapter:
