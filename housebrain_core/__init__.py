@@ -20,6 +20,7 @@ PUBLIC = {
         "MergeConfig", "PlanConfig", "SplitConfig",
     ],
     "plots": ["loss_curves"],
+    "progress": ["draw_training"],
     "notebook_cells": ["check_settings"],
     "notebook_settings": [
         "ColabTrainSettings", "EvaluateSettings", "KaggleTrainSettings", "LocalTrainSettings", "MergeSettings",
@@ -33,9 +34,9 @@ PUBLIC = {
     "adapters": ["convert_adapters", "describe_run", "draw_inspection", "inspect_adapters"],
     "train": ["HouseBrainFineTuner", "tiny_base"],
     "llm": ["HouseBrainLLM", "generate_designs", "strict_json_parse"],
-    "merge": ["merge_adapters", "show_merge"],
+    "merge": ["merge_adapters"],
     "export": ["merge_into_base"],
-    "evaluate": ["evaluate_models", "show_evaluation"],
+    "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
     "cloud": [
         "DriveCopies", "bring_back", "check_machine", "choose_bundle", "install_libraries", "interrupt_at_checkpoint",
         "mount_drive", "use_token", "what_next", "zip_adapter",

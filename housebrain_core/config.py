@@ -72,6 +72,8 @@ class SplitConfig(Settings):
     """With rounds: share of all training that the person of split 1 does alone before them."""
     relay: bool = False
     """Train the splits one after another, each from the adapter that the one before left; nothing is merged."""
+    init_adapter: Path | None = None
+    """Folder of an adapter that training starts from, such as models/housebrain-merged; it goes into every bundle."""
     overwrite: bool = False
     """Replace an output folder that an earlier split wrote."""
 
@@ -80,7 +82,7 @@ class SplitConfig(Settings):
         several = "with one split there is one person, who trains it in one go"
         needs = {
             "rounds": (not self.relay and self.splits > 1, "a relay has no rounds" if self.relay else several),
-            "common_start": (bool(self.rounds) and self.splits > 1, "it comes before --rounds"),
+            "common_start": (bool(self.rounds) and self.splits > 1, "it comes before rounds"),
             "relay": (self.splits > 1, several),
         }
         refuse_idle(self, needs)
@@ -172,7 +174,12 @@ class MergeConfig(Settings):
     accept_mixed_data: bool = False
     """Accept adapters that were trained on different datasets."""
     accept_mixed_seeds: bool = False
-    """Accept adapters that started from different LoRA initialisations (lora_seed), whose mean is often poor."""
+    """Accept adapters that started from different LoRA initialisations (lora_seed) or adapters; their mean is often
+    poor."""
+    accept_other_base_name: bool = False
+    """Accept base models of other names, such as the Hub's and a folder's, that you know to be the same model."""
+    accept_outliers: bool = False
+    """Believe tokens, samples and losses that are far from those of the other adapters, and make weights of them."""
     overwrite: bool = False
     """Replace an output folder that an earlier merge wrote."""
 

@@ -83,9 +83,14 @@ class TrainingPlan(BaseModel):
         after = self._load(split_id, number) * steps_of_split
         return round(before), max(round(before) + 1, round(after))
 
+    def loads(self, split_id: int) -> list[float]:
+        """What a split trains in each of its legs, as multiples of training it once."""
+        return [leg.share * self.splits / len(leg.people) for leg in self.legs if split_id in leg.people]
+
     def _load(self, split_id: int, legs: int) -> float:
         """What a split has trained after so many legs, as a multiple of training it once."""
-        return sum(leg.share * self.splits / len(leg.people) for leg in self.legs[:legs] if split_id in leg.people)
+        done = [leg for leg in self.legs[:legs] if split_id in leg.people]
+        return sum(leg.share * self.splits / len(leg.people) for leg in done)
 
     def ended_early(self, done: int) -> Self:
         """The plan with one short last leg after the legs that are done, in which everybody's rate decays.
@@ -117,6 +122,25 @@ class Place(BaseModel):
     def describe(self) -> str:
         """Such as "leg 2 of 3"."""
         return f"leg {self.leg} of {len(self.plan.legs)}"
+
+    def next_leg(self, split_id: int | None) -> int | None:
+        """The number of the next leg in which a split is trained; None where there is none."""
+        later = range(self.leg + 1, len(self.plan.legs) + 1)
+        return next((number for number in later if split_id in self.plan.leg(number).people), None)
+
+    def next_step(self, split_id: int | None, learned: bool = False) -> str:
+        """Says what a person does after training this leg.
+
+        Args:
+            split_id: of the person's split.
+            learned: whether the leg ended early because nothing more was learned.
+        """
+        if self.is_last:
+            return "This was the last leg: send the adapter in."
+        turn = self.next_leg(split_id)
+        again = f"Then wait for leg_{turn}.zip: leg {turn} starts from it." if turn else "This split is done."
+        early = " If others learned nothing more either, `housebrain round --finish` gives the plan one short last leg."
+        return f"Send the adapter in; a model is finished only after the last leg. {again}{early * learned}"
 
     def about(self) -> dict[str, Any]:
         """What manifests say of it."""

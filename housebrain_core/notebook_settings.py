@@ -93,6 +93,10 @@ class SplitSettings(NotebookSettings):
     seed: int = same_as(SplitConfig, "seed")
     validation_samples: int = same_as(SplitConfig, "validation_samples")
     max_bad: float = same_as(SplitConfig, "max_bad")
+    rounds: int = same_as(SplitConfig, "rounds", "; 0 for one merge at the end", default=0)
+    common_start: float = same_as(SplitConfig, "common_start", "; 0 for none", default=0.0)
+    relay: bool = same_as(SplitConfig, "relay")
+    init_adapter: str = same_as(SplitConfig, "init_adapter", "; empty to start from the base model", default="")
     overwrite: bool = same_as(SplitConfig, "overwrite")
 
     def config(self) -> SplitConfig:
@@ -101,7 +105,8 @@ class SplitSettings(NotebookSettings):
         Returns:
             Its settings.
         """
-        return SplitConfig(**self.shared_with(SplitConfig))
+        unset = {name: getattr(self, name) or None for name in ("rounds", "common_start", "init_adapter")}
+        return SplitConfig(**(self.shared_with(SplitConfig) | unset))
 
     def check_ranges(self) -> None:
         """See `NotebookSettings`."""

@@ -2,10 +2,12 @@
 
 import base64
 import io
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from matplotlib.ticker import LogLocator
 
 RATE_COLORS = ("#7a9cc6", "#c6d4e8", "#5b9a8b", "#bcd9d1")
@@ -14,6 +16,8 @@ PNG: dict[str, Any] = {"format": "png", "bbox_inches": "tight", "metadata": {"So
 """No version of matplotlib in the file: the same figure is the same bytes."""
 SCREEN_DPI = 100
 FILE_DPI = 110
+BESIDE_INCHES = 14.0
+"""Width of pictures side by side, at most."""
 
 
 class Picture(Figure):
@@ -166,4 +170,42 @@ def spectrum(curves: dict[str, list[float]], rank: int | None = None) -> Picture
     axes.yaxis.set_minor_formatter("")
     axes.legend(frameon=False)
     axes.grid(alpha=0.3, which="both")
+    return figure
+
+
+def beside(pictures: dict[str, Picture]) -> Picture:
+    """Pictures side by side, each with its name above it.
+
+    Args:
+        pictures: name -> picture; their sizes may differ.
+
+    Returns:
+        One figure; its alternative text is that of all of them.
+    """
+    alt = " ".join(f"{name}: {picture.alt}" for name, picture in pictures.items())
+    widths = [picture.get_figwidth() for picture in pictures.values()]
+    height = max(picture.get_figheight() for picture in pictures.values())
+    scale = min(1.0, BESIDE_INCHES / sum(widths))
+    figure = Picture(scale * sum(widths), scale * height + 0.4, alt)
+    columns = figure.subplots(1, len(pictures), squeeze=False, width_ratios=widths)[0]
+    for axes, (name, picture) in zip(columns, pictures.items(), strict=True):
+        axes.imshow(imread(io.BytesIO(picture.png(FILE_DPI))))
+        axes.set_title(name, fontsize=11)
+        axes.set_anchor("N")
+        axes.axis("off")
+    return figure
+
+
+def text_picture(text: str, width: float = 4.0, height: float = 4.0) -> Picture:
+    """A text as a picture, for what cannot be drawn.
+
+    Args:
+        text: shown as it is, in lines that fit.
+        width: in inches.
+        height: in inches.
+    """
+    figure = Picture(width, height, text)
+    lines = [line for part in text.splitlines() for line in textwrap.wrap(part, int(11 * width)) or [""]]
+    shown = "\n".join(lines).replace("$", r"\$")
+    figure.text(0.03, 0.97, shown, va="top", fontsize=9, family="monospace", color="#c62828")
     return figure

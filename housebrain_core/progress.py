@@ -118,6 +118,18 @@ def read_state(folder: Path) -> TrainingState | None:
         return None
 
 
+def draw_training(folder: Path) -> "Picture":
+    """Draws how far a run came, from the file that it wrote: for a notebook whose picture is gone, or never was.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        A picture; without any losses where the folder has no such file.
+    """
+    return draw_progress(read_state(folder) or TrainingState(name=folder.name, phase="its progress is not recorded"))
+
+
 def draw_progress(state: TrainingState) -> "Picture":
     """Draws how far a run is: a bar with the time left, and the losses so far.
 

@@ -51,6 +51,7 @@ class FineTuningConfig(Settings):
 
     dataset_path: Path = Field(description="What to train on: a bundle (zip or unpacked), a split folder, any dataset.")
     output_dir: Path = Field(description="Folder for checkpoints and the adapter, such as models/hb-kaggle-04.")
+    init_adapter: Path | None = Field(default=None, description="What to start from: a leg file, or an adapter folder.")
     base_model: str = Field(
         default="Qwen/Qwen2.5-Coder-1.5B", description="Model to adapt: a Hub id, a folder, or tiny."
     )

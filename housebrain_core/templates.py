@@ -1,5 +1,7 @@
 """Pages and cards, filled in from the jinja templates that lie beside the modules which use them."""
 
+import json
+import re
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -14,7 +16,8 @@ def render(room: str, name: str, **values: Any) -> str:
         values: what the template uses; a name that it uses and is not given is an error.
 
     Returns:
-        The text. The filter `percent` writes a share in [0, 1] as 12.3%, and None as a dash.
+        The text. The filter `percent` writes a share in [0, 1] as 12.3%, and None as a dash; `yaml` writes a text as
+        YAML reads it.
     """
     environment = Environment(
         loader=PackageLoader("housebrain_core", room),
@@ -23,5 +26,11 @@ def render(room: str, name: str, **values: Any) -> str:
         trim_blocks=True,
         keep_trailing_newline=name.endswith(".md.jinja"),
     )
+    environment.filters["yaml"] = to_yaml
     environment.filters["percent"] = lambda share: "-" if share is None else f"{share:.1%}"
     return environment.get_template(name).render(values)
+
+
+def to_yaml(text: str) -> str:
+    """Writes a text as a value in YAML: as it is where that is safe, else in quotes, which YAML reads as JSON does."""
+    return text if re.fullmatch(r"[A-Za-z][\w./-]*", text) else json.dumps(text)

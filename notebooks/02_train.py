@@ -203,12 +203,22 @@ with DriveCopies(output, drive):
     result = HouseBrainFineTuner(config).train()
 
 # %% [markdown]
-# The loss falls steeply while the model learns the form of a design, then slowly while it learns what is in it.
+# The loss falls steeply while the model learns the form of a design, then slowly while it learns what is in it. A nat
+# is the unit of loss: 0.7 nats per token are one guess between two equally likely tokens.
 
 # %%
-from housebrain_core.plots import loss_curves
+from housebrain_core.progress import draw_training
 
-loss_curves({config.output_dir.name: result.curve}, result.floor)
+draw_training(config.output_dir)
+
+# %% [markdown]
+# One house: the first brief of the validation sample, which everybody has, as the base model draws it, as this
+# adapter draws it, and as the dataset has it. What is wrong with a drawing is red.
+
+# %%
+from housebrain_core.evaluate import draw_first_house
+
+draw_first_house(config.output_dir, config.dataset_path, config.base_model)
 
 # %%
 from housebrain_core.adapters import describe_run

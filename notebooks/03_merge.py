@@ -51,12 +51,12 @@ show(*draw_inspection(inspection).values())
 # line says whether merging was better than the best split.
 
 # %%
-from housebrain_core.merge import merge_adapters, show_merge
+from housebrain_core.merge import merge_adapters
 
 result = merge_adapters(settings.config(models))
 
 # %%
-show_merge(result)
+result
 
 # %% [markdown]
 # `merged` is the chosen strategy as it was written; `ab-average` is what averaging A and B apart would have given.

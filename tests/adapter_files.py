@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from housebrain_core.adapters.run import BaseRecord, DataRecord, Run
 from housebrain_core.config import MergeConfig
 from housebrain_core.manifests import read_manifest, seal
 from housebrain_core.merge.merge import merge_adapters
@@ -35,6 +36,26 @@ def make_adapter(folder: Path, values=None, **settings) -> Path:
     folder.mkdir(parents=True)
     save_file(tensors() if values is None else values, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / CONFIG).write_text(json.dumps(SETTINGS | settings))
+    return folder
+
+
+def moved_from(values: dict[str, torch.Tensor], seed: int, size: float = 0.3) -> dict[str, torch.Tensor]:
+    """Weights as if training had gone on from others, the seed's own way."""
+    return {name: values[name] + size * step for name, step in tensors(seed).items()}
+
+
+def make_trained(folder: Path, split_id: int, values=None, splits: int = 3, **run) -> Path:
+    """An adapter folder as training writes it, with a run of a few invented figures."""
+    make_adapter(folder, moved_from(tensors(), split_id) if values is None else values)
+    record = Run(
+        finished=True,
+        steps=6,
+        validation_loss=0.5 + split_id / 100,
+        data=DataRecord(dataset="d" * 64, split_id=split_id, splits=splits),
+        base=BaseRecord(name="some/base", revision="abc"),
+    ).model_copy(update=run)
+    (folder / "run.json").write_text(json.dumps(record.to_dict()))
+    seal(folder, "adapter", finished=True)
     return folder
 
 

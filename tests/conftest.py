@@ -121,3 +121,39 @@ def adapters(splits, base, tmp_path_factory) -> list[Path]:
         )
         HouseBrainFineTuner(config, report=lambda line: None).train()
     return [folder / name for name in names]
+
+
+@pytest.fixture(scope="session")
+def two_rounds(dataset, tmp_path_factory) -> Path:
+    """The generated dataset, cut in two, with a plan of two rounds."""
+    from housebrain_core.config import SplitConfig
+    from housebrain_core.splits.split import split_dataset
+
+    folder = tmp_path_factory.mktemp("two_rounds") / "housebrain_splits"
+    split_dataset(SplitConfig(source=dataset, output=folder, splits=2, validation_samples=12, rounds=2))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def leg_file(two_rounds, base, tmp_path_factory) -> Path:
+    """The leg_2.zip of that plan, from what split 1 has after six steps of leg 1; its adapter lies beside it."""
+    from housebrain_core.config import FineTuningConfig
+    from housebrain_core.legs import Place
+    from housebrain_core.splits.leg_file import write_leg_file
+    from housebrain_core.splits.parts import read_plan
+    from housebrain_core.train.tuner import HouseBrainFineTuner
+
+    folder = tmp_path_factory.mktemp("leg_file")
+    config = FineTuningConfig(
+        dataset_path=two_rounds / "split_01.zip",
+        output_dir=folder / "hb-colab-01-leg-1",
+        base_model=str(base),
+        max_steps=12,
+        gradient_accumulation_steps=1,
+        row_length=512,
+        learning_rate=5e-3,
+    )
+    HouseBrainFineTuner(config, report=lambda line: None).train()
+    plan = read_plan(two_rounds)
+    assert plan
+    return write_leg_file(folder, Place(plan=plan, leg=2), config.output_dir)

@@ -30,7 +30,7 @@ MARKERS = {
 """What only the other platforms have."""
 ORDER = (
     "code_sha256 =", "check_settings(", "check_machine(", "install_libraries(", "bring_back(", "HouseBrainFineTuner(",
-    "loss_curves(", "zip_adapter(",
+    "draw_training(", "draw_first_house(", "zip_adapter(",
 )  # fmt: skip
 """What the code cells of a cloud notebook do after the settings, in this order."""
 

@@ -93,7 +93,7 @@ def test_a_rehearsal_trains_saves_stops_resumes_and_packs(rehearsed):
     assert "stopped from outside (SIGTERM) at step 11 of 20" in printed and "resuming from checkpoint-11" in printed
     assert "rehearsal went well" in last
     kinds = [kind for output in session.outputs for kind in output.get("data", {})]
-    assert kinds.count("image/png") == 2 and kinds.count("text/markdown") == 2
+    assert kinds.count("image/png") == 3 and kinds.count("text/markdown") == 2
     assert find_problems(nbformat.read(session.executed, as_version=4)) == []
     assert "Warning" not in printed and "<Figure" not in printed and "IProgress" not in printed
     assert (session.home / f"hb-{session.platform}-02-rehearsal.zip").exists()

@@ -47,6 +47,23 @@ def test_a_given_rate_and_a_row_length_do_not_go_together():
         PlanConfig(row_length=1024, tokens_per_second=500)
 
 
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"rounds": 3, "relay": True}, "rounds = 3: it would do nothing; a relay has no rounds"),
+        ({"common_start": 0.06}, "common_start = 0.06: it would do nothing; it comes before rounds"),
+        ({"common_start": 0.06, "relay": True}, "common_start = 0.06: it would do nothing"),
+        ({"splits": 1, "rounds": 3}, "rounds = 3: it would do nothing; with one split there is one person"),
+        ({"splits": 1, "relay": True}, "relay: it would do nothing; with one split there is one person"),
+        ({"rounds": 1}, "rounds = 1: "),
+        ({"rounds": 3, "common_start": 1.0}, "common_start = 1.0: "),
+    ],
+)
+def test_legs_that_make_no_sense_are_refused_in_a_sentence(settings, problem, tmp_path):
+    with pytest.raises(ConfigError, match=problem):
+        SplitConfig(source=tmp_path, **settings)
+
+
 @pytest.mark.parametrize("count", [0, 100, -1])
 def test_splits_are_from_1_to_99(count, tmp_path):
     with pytest.raises(ConfigError, match=f"splits = {count}: "):

@@ -24,7 +24,9 @@ CONFIGS = {
     MergeSettings: MergeConfig,
     EvaluateSettings: EvaluateConfig,
 }
-OWN_DEFAULTS = {"max_steps", "base_model", "time_budget_hours", "run_validation"}
+OWN_DEFAULTS = {
+    "max_steps", "base_model", "time_budget_hours", "run_validation", "rounds", "common_start", "init_adapter",
+}  # fmt: skip
 """Settings whose default a notebook chooses itself; None is no literal of their type."""
 
 
@@ -76,6 +78,11 @@ def test_a_merge_names_data_and_base_model_only_where_something_is_measured():
 
 def test_other_notebooks_give_the_configs_of_their_stage():
     assert SplitSettings(source="data", splits=3).config() == SplitConfig(source="data", splits=3)
+    rounds = SplitSettings(source="data", rounds=3, common_start=0.06, init_adapter="models/merged").config()
+    assert rounds == SplitConfig(source="data", rounds=3, common_start=0.06, init_adapter="models/merged")
+    assert SplitSettings(source="data", relay=True).config() == SplitConfig(source="data", relay=True)
+    with pytest.raises(ConfigError, match="a relay has no rounds"):
+        SplitSettings(source="data", relay=True, rounds=2).check_ranges()
     assert EvaluateSettings(models=["a", "b"]).config() == EvaluateConfig(models=["a", "b"])
     assert EvaluateSettings().config().models == [Path("models/housebrain-merged")]
 

@@ -54,7 +54,9 @@ def test_the_state_of_a_run_is_read_as_it_was_written_and_damage_is_no_state(tmp
     assert progress.read_state(tmp_path) is None
     progress.write_state(tmp_path, STATE)
     assert progress.read_state(tmp_path) == STATE
+    assert repr(progress.draw_training(tmp_path)) == repr(progress.draw_progress(STATE))
     (tmp_path / progress.FILE).write_text("{")
+    assert "its progress is not recorded, step 0 of 0" in repr(progress.draw_training(tmp_path))
     assert progress.read_state(tmp_path) is None
 
 

@@ -5,24 +5,27 @@ What cannot be merged exactly is refused with the reason.
 """
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from housebrain_core.adapters.adapter_config import check_config, check_ranks, scaling_of
-from housebrain_core.adapters.archives import CONFIG, RUN, SIZE_LIMITS, WEIGHTS
-from housebrain_core.adapters.run import Run, read_run
-from housebrain_core.adapters.tensors import TensorInfo, read_header, read_json, read_matrices
-from housebrain_core.errors import AdapterError, ConfigError, DataError
-from housebrain_core.manifests import MANIFEST, check_files, read_manifest, sha256_of
+from housebrain_core.adapters.adapter_config import BRANCHES, check_ranks, read_config, scaling_of
+from housebrain_core.adapters.archives import CONFIG, WEIGHTS, name_all, name_of
+from housebrain_core.adapters.folders import check_folder, read_record
+from housebrain_core.adapters.run import Run
+from housebrain_core.adapters.tensors import TensorInfo, read_header, read_matrices, read_tensor_name
+from housebrain_core.errors import AdapterError, ConfigError
+from housebrain_core.manifests import sha256_of
 
 VALUE_LIMIT = 1e6
 """Largest magnitude of a weight; trained ones are below 10."""
-TENSOR_NAME = re.compile(r"base_model\.model\.([A-Za-z_]\w*(?:\.\w+){0,15})\.lora_([AB])\.weight")
 DTYPES = ("F16", "BF16", "F32")
+SIGN_OF_4BIT = re.compile(r"4-?bit|nf4", re.IGNORECASE)
+"""In the name of a base model that is quantised already, as Unsloth's are (bnb-4bit)."""
 
 
 class ModuleShape(NamedTuple):
@@ -44,26 +47,49 @@ class SplitOf(NamedTuple):
     """Which of them, from 1."""
 
 
+class StoredModule(NamedTuple):
+    """What the file of weights calls the factors of a module, and their sizes."""
+
+    a: str
+    b: str
+    shape: ModuleShape
+
+
 @dataclass(frozen=True)
 class Adapter:
     """A checked adapter. Tensors are read on demand, so that many adapters fit into little memory."""
 
     folder: Path
-    base_model: str
+    base_model: str | None
+    """Id on the Hub, or a path as its person had it; None where it is not known."""
     revision: str | None
-    """Of the base model: a commit of the Hub, or the content hash of a folder."""
+    """Of the base model: a commit of the Hub, or the content hash of a folder; None where it is not known."""
     scaling: dict[str, float]
     """Module -> alpha / rank (alpha / sqrt(rank) for rslora); the update is scaling x B @ A."""
-    shapes: dict[str, ModuleShape]
+    stored: dict[str, StoredModule]
+    """Module -> its factors in the file."""
     sha256: str
     """Of the weights."""
     run: Run | None
     """run.json of our trainer, or None for an ordinary PEFT folder."""
+    name: str
+    """What its folder or zip is called, with as much of the path as tells it from the others."""
+    task_type: str | None = None
+    """PEFT's word for what the model does, such as CAUSAL_LM."""
+    fan_in_fan_out: bool = False
+    """Whether the base stores its weights transposed, (in_features, out_features), as GPT-2 does."""
+    doubts: tuple[str, ...] = field(default=())
+    """What is not known of its base model though somebody may think so."""
+
+    @cached_property
+    def shapes(self) -> dict[str, ModuleShape]:
+        """Module -> its sizes."""
+        return {module: stored.shape for module, stored in self.stored.items()}
 
     @property
-    def name(self) -> str:
-        """What its folder is called."""
-        return self.folder.name
+    def base(self) -> str:
+        """The base model and its revision in words."""
+        return f"{self.base_model or 'an unknown base'} at {self.revision or 'an unknown revision'}"
 
     @property
     def base_content(self) -> str | None:
@@ -83,8 +109,8 @@ class Adapter:
 
     @property
     def trained_in_4bit(self) -> bool:
-        """Whether the base was NF4 in training; a plain adapter is taken to be QLoRA."""
-        return self.run.settings.load_in_4bit if self.run else True
+        """Whether the base was NF4 in training: as its run says, else where the name of its base does."""
+        return self.run.settings.load_in_4bit if self.run else bool(SIGN_OF_4BIT.search(self.base_model or ""))
 
     @property
     def sizes(self) -> dict[str, tuple[int, int]]:
@@ -100,12 +126,12 @@ class Adapter:
         Raises:
             AdapterError: a value is not finite, or beyond what training can give.
         """
-        names = [f"base_model.model.{module}.lora_{side}.weight" for side in "BA"]
+        names = [self.stored[module].b, self.stored[module].a]
         b, a = read_matrices(self.folder / WEIGHTS, names)
         for name, matrix in zip(names, (b, a), strict=True):
             if not (matrix.min() >= -VALUE_LIMIT and matrix.max() <= VALUE_LIMIT):  # NaN fails every comparison
                 raise AdapterError(
-                    f"{self.folder}: {name} holds NaN, infinity or values beyond {VALUE_LIMIT:g}. Its training failed; "
+                    f"{self.name}: {name} holds NaN, infinity or values beyond {VALUE_LIMIT:g}. Its training failed; "
                     "train that split again, or leave it out."
                 )
         b *= np.float32(self.scaling[module])
@@ -125,37 +151,51 @@ def read_adapter(folder: Path, accept_plain: bool = False) -> Adapter:
     Raises:
         AdapterError: naming what is wrong with it.
     """
-    _check_folder(folder)
-    run, digest = _read_run(folder, accept_plain)
-    try:
-        config = read_json((folder / CONFIG).read_bytes())
-    except ValueError as error:
-        raise AdapterError(f"{folder / CONFIG} is not JSON ({error}). Copy the adapter folder again.") from None
-    problems = check_config(config)
-    if problems:
-        raise AdapterError(f"{folder} cannot be merged exactly:\n  " + "\n  ".join(problems[:20]))
-    shapes = _read_shapes(folder, read_header(folder / WEIGHTS))
-    check_ranks(folder, config, {module: shape.rank for module, shape in shapes.items()})
+    check_folder(folder)
+    run, digest = read_record(folder, accept_plain)
+    config = read_config(folder)
+    stored = _read_modules(folder, read_header(folder / WEIGHTS))
+    ranks = {module: one.shape.rank for module, one in stored.items()}
+    check_ranks(folder, config, ranks)
+    revision = config.get("revision") or None
+    moving = revision in BRANCHES
     return Adapter(
         folder=folder,
-        base_model=str(config.get("base_model_name_or_path")),
-        revision=config.get("revision"),
-        scaling={module: scaling_of(config, module, shape.rank) for module, shape in shapes.items()},
-        shapes=shapes,
+        base_model=(config.get("base_model_name_or_path") or "").strip() or None,
+        revision=None if moving else revision,
+        scaling={module: scaling_of(config, module, rank) for module, rank in ranks.items()},
+        stored=stored,
         sha256=digest or sha256_of(folder / WEIGHTS),
         run=run,
+        name=name_of(folder),
+        task_type=config.get("task_type") or None,
+        fan_in_fan_out=bool(config.get("fan_in_fan_out")),
+        doubts=(f"its base is named by the branch {revision}, which may have moved since",) if moving else (),
     )
 
 
 def try_adapters(
-    folders: Iterable[Path | AdapterError], accept_plain: bool = False
+    folders: Mapping[Path, Path | AdapterError], accept_plain: bool = False, names: Mapping[Path, str] | None = None
 ) -> Iterator[Adapter | AdapterError]:
-    """`read_adapter` for each folder, a refusal as a value, so that all reasons can be reported together."""
-    for folder in folders:
+    """`read_adapter` for each folder, a refusal as a value, so that all reasons can be reported together.
+
+    Args:
+        folders: path as a person gave it -> its folder, or why there is none; see `archives.unpacked`.
+        accept_plain: see `read_adapter`.
+        names: path -> what to call its adapter; see `names.name_all`, which also makes them when None.
+
+    Yields:
+        Adapters whose names differ, and refusals that name the path as it was given.
+    """
+    names = names or name_all(list(folders))
+    for given, folder in folders.items():
         try:
-            yield folder if isinstance(folder, AdapterError) else read_adapter(folder, accept_plain)
+            if isinstance(folder, AdapterError):
+                yield folder
+            else:
+                yield replace(read_adapter(folder, accept_plain), name=names[given])
         except AdapterError as error:
-            yield error
+            yield AdapterError(str(error).replace(str(folder), str(given)))
 
 
 def check_base_settings(models: list[Path], base_model: str | None, load_in_4bit: bool) -> None:
@@ -173,74 +213,39 @@ def check_base_settings(models: list[Path], base_model: str | None, load_in_4bit
         )
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuses a folder before any of its files is opened."""
-    if not folder.is_dir():
-        what = "is a file, neither a folder nor a .zip" if folder.exists() else "does not exist"
-        raise AdapterError(f"{folder} {what}. Give the folders or zips that came back from training.")
-    if not (folder / WEIGHTS).is_file() and (folder / "adapter_model.bin").is_file():
-        raise AdapterError(
-            f"{folder} holds adapter_model.bin, a pickle that could run code; it is not opened. "
-            f"If you trust who made it: housebrain convert {folder}"
-        )
-    links = [name for name in SIZE_LIMITS if (folder / name).is_symlink()]
-    if links:
-        raise AdapterError(f"{folder}: {', '.join(links)} are links; copy the files themselves (cp -rL).")
-    missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
-    inside = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
-    if missing and inside and not (folder / MANIFEST).is_file():
-        raise AdapterError(f"{folder} is no adapter but holds {', '.join(inside[:5])}: name these, such as {folder}/*.")
-    if missing:
-        raise AdapterError(f"{folder} lacks {' and '.join(missing)}; it is not a whole adapter. Copy it again.")
-    for name, limit in SIZE_LIMITS.items():
-        if (folder / name).is_file() and (folder / name).stat().st_size > limit:
-            raise AdapterError(f"{folder / name} has {(folder / name).stat().st_size} bytes; at most {limit} are read.")
-
-
-def _read_run(folder: Path, accept_plain: bool) -> tuple[Run | None, str | None]:
-    """run.json and the sha256 of the weights, after every file was compared with the manifest."""
-    if not (folder / MANIFEST).is_file():
-        if accept_plain:
-            return None, None
-        raise AdapterError(
-            f"{folder} has no {MANIFEST}: it is unfinished, or was not trained by HouseBrain. "
-            "An ordinary PEFT folder is accepted with --accept-plain; its origin and data then stay unchecked."
-        )
-    try:
-        read_json((folder / MANIFEST).read_bytes())
-        files = read_manifest(folder, "adapter")["files"]
-        strange = [name for name in files if not re.fullmatch(r"[\w.-]{1,100}", name) or (folder / name).is_symlink()]
-        if strange or not {WEIGHTS, CONFIG, RUN} <= set(files):
-            raise DataError(f"{folder / MANIFEST} lists {strange or sorted(files)!r}; expected plain files")
-        opened = {name: expected for name, expected in files.items() if name in SIZE_LIMITS}
-        check_files(folder, {"files": opened})  # what is never opened need not be there: a zip is unpacked without it
-        return read_run((folder / RUN).read_bytes()), files[WEIGHTS]["sha256"]
-    except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        why = str(error).rstrip(".").removesuffix(". Copy the adapter folder again")
-    raise AdapterError(f"{folder}: {why}. Copy the adapter folder again.")
-
-
-def _read_shapes(folder: Path, header: dict[str, TensorInfo]) -> dict[str, ModuleShape]:
-    """Module -> sizes from the header of the weights; no tensor is read."""
-    sides: dict[str, dict[str, tuple[int, ...]]] = {}
-    problems = []
-    for name, info in header.items():
-        match = TENSOR_NAME.fullmatch(name[:250])
-        if not match:
-            problems.append(f"{name[:120]!r} is no LoRA weight")
-        elif info.dtype not in DTYPES:
-            problems.append(f"{name} has type {info.dtype}; expected one of {', '.join(DTYPES)}")
-        elif len(info.shape) != 2 or 0 in info.shape:
-            problems.append(f"{name} has shape {list(info.shape)}; expected a matrix")
-        else:
-            sides.setdefault(match[1], {})[match[2]] = info.shape
-    for module, shapes in sides.items():
-        if set(shapes) != {"A", "B"}:
-            problems.append(f"{module} has only lora_{''.join(shapes)}")
-        elif shapes["A"][0] != shapes["B"][1]:
-            problems.append(f"{module}: A has rank {shapes['A'][0]}, B has rank {shapes['B'][1]}")
+def _read_modules(folder: Path, header: dict[str, TensorInfo]) -> dict[str, StoredModule]:
+    """Module -> its factors, from the header of the weights; no tensor is read."""
+    sides: dict[str, dict[str, str]] = {}
+    problems = [problem for name, info in header.items() if (problem := _explain_tensor(name, info))]
+    for name in header:
+        module, side = read_tensor_name(name) or ("", "")
+        other = sides.setdefault(module, {}).setdefault(side, name) if module else name
+        if other != name:
+            problems.append(f"{name} and {other} are the same factor, of two adapters in one file")
+    for module, names in sides.items():
+        if set(names) != {"A", "B"}:
+            problems.append(f"{module} has only lora_{''.join(names)}")
+        elif not problems and header[names["A"]].shape[0] != header[names["B"]].shape[1]:
+            ranks = header[names["A"]].shape[0], header[names["B"]].shape[1]
+            problems.append(f"{module}: A has rank {ranks[0]}, B has rank {ranks[1]}")
     if not sides:
         problems.append("there is no LoRA weight in it")
     if problems:
         raise AdapterError(f"{folder / WEIGHTS}: " + "; ".join(problems[:10]))
-    return {module: ModuleShape(s["B"][0], s["A"][1], s["A"][0]) for module, s in sorted(sides.items())}
+    return {module: _stored(header, names["A"], names["B"]) for module, names in sorted(sides.items())}
+
+
+def _explain_tensor(name: str, info: TensorInfo) -> str | None:
+    """Why a tensor is no factor of an update, or None."""
+    if not read_tensor_name(name):
+        return f"{name[:120]!r} is no LoRA weight"
+    if info.dtype not in DTYPES:
+        return f"{name} has type {info.dtype}; expected one of {', '.join(DTYPES)}"
+    if len(info.shape) != 2 or 0 in info.shape:
+        return f"{name} has shape {list(info.shape)}; expected a matrix"
+    return None
+
+
+def _stored(header: dict[str, TensorInfo], a: str, b: str) -> StoredModule:
+    rank, in_features = header[a].shape
+    return StoredModule(a, b, ModuleShape(header[b].shape[0], in_features, rank))

@@ -6,11 +6,15 @@ listed with the reason why they are refused, and one that is in neither list is 
 
 import math
 import re
+import types
+import unicodedata
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from housebrain_core.adapters.archives import CONFIG
+from housebrain_core.adapters.tensors import read_json
+from housebrain_core.data.signatures import READ, explain_bytes
 from housebrain_core.errors import AdapterError
 
 REFUSED_OPTIONS = {
@@ -21,32 +25,56 @@ REFUSED_OPTIONS = {
     "target_parameters": "LoRA on bare parameters is not supported",
     "layer_replication": "replicated layers change the base model",
     "megatron_config": "Megatron layers are not supported",
-    "fan_in_fan_out": "transposed layers are not supported",
     "alora_invocation_tokens": "activated LoRA depends on the prompt",
-    "eva_config": "EVA changes the initial update",
-    "corda_config": "CorDA changes the base model",
-    "loftq_config": "LoftQ changes the base model",
-    "lora_ga_config": "LoRA-GA changes the base model",
     "kasa_config": "KaSA changes the base model",
     "use_qalora": "QA-LoRA pools the inputs of A",
     "use_bdlora": "block-diagonal LoRA is not B @ A",
     "arrow_config": "routing between adapters depends on the prompt",
     "monteclora_config": "MonteCLoRA samples its update",
-    "auto_mapping": "it names code to load",
 }
 """Options of PEFT that change what an adapter means, and why each is refused."""
 HARMLESS_OPTIONS = {
     "task_type", "peft_type", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "r",
     "target_modules", "exclude_modules", "lora_alpha", "lora_dropout", "bias", "use_rslora", "init_lora_weights",
     "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "megatron_core", "qalora_group_size",
-    "velora_config", "ensure_weight_tying", "runtime_config",
+    "velora_config", "ensure_weight_tying", "runtime_config", "fan_in_fan_out", "auto_mapping",
+    "eva_config", "corda_config", "loftq_config", "lora_ga_config", "lora_dtype", "lorap_lr_ratio",
 }  # fmt: skip
-"""Options that are honoured, or matter only in training."""
-HARMLESS_INITS = (None, True, False, "gaussian", "orthogonal")
+"""Options that are honoured, or matter only in training, as the settings of an initialisation do: whether one was used
+says init_lora_weights. auto_mapping names a class to load; it is neither followed nor passed on."""
+HARMLESS_INITS = (None, True, False, "gaussian", "orthogonal", "eva")
+"""Initialisations that set A alone. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) change the base model too."""
 RANK_LIMIT, ALPHA_LIMITS, PATTERN_LIMIT = 1024, (2**-10, 2**16), 2048
-_BASE_NAME = re.compile(r"[\w./\\:@+ ~-]{1,400}")
+NAME_LIMIT = 400
+"""Characters of a base model's name, which may be a path of another machine."""
+BRANCHES = ("main", "master")
+"""Revisions that move: which commit they meant in training is not known."""
 _PATTERN_KEY = re.compile(r"\^?(?:[\w.\-|]|\\[.d]|\[[\w-]{1,20}\]|(?<=[.d\]])[+*](?![+*]))+\$?")
 """What a key of rank_pattern may be: names, and regular expressions that cannot take exponential time."""
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of an adapter folder, checked.
+
+    Args:
+        folder: with an adapter_config.json.
+
+    Returns:
+        Its contents.
+
+    Raises:
+        AdapterError: it is no JSON, or names what cannot be merged exactly or safely.
+    """
+    data = (folder / CONFIG).read_bytes()
+    try:
+        config = read_json(data)
+    except ValueError as error:
+        why = explain_bytes(data[:READ]) or f"is not JSON ({error}): copy the adapter folder again"
+        raise AdapterError(f"{folder / CONFIG} {why}.") from None
+    problems = check_config(config)
+    if problems:
+        raise AdapterError(f"{folder} cannot be merged exactly:\n  " + "\n  ".join(problems[:20]))
+    return config
 
 
 def check_config(config: dict[str, Any]) -> list[str]:
@@ -54,8 +82,9 @@ def check_config(config: dict[str, Any]) -> list[str]:
     problems = []
     if config.get("peft_type") != "LORA":
         return [f"it is a {_show(config.get('peft_type'))} adapter; only LORA can be merged"]
-    if config.get("task_type") not in ("CAUSAL_LM", None):
-        problems.append(f"task_type={_show(config['task_type'])}: expected CAUSAL_LM")
+    task_type = config.get("task_type")
+    if task_type is not None and not (isinstance(task_type, str) and re.fullmatch(r"[A-Z_0-9]{0,40}", task_type)):
+        problems.append(f"task_type={_show(task_type)}: expected a word such as CAUSAL_LM")
     problems += [f"{name}: {why}" for name, why in REFUSED_OPTIONS.items() if config.get(name)]
     unknown = set(config) - set(REFUSED_OPTIONS) - HARMLESS_OPTIONS
     problems += [f"{_show(n)}: this version does not know what it means" for n in sorted(unknown) if config[n]]
@@ -63,15 +92,31 @@ def check_config(config: dict[str, Any]) -> list[str]:
         problems.append(f"bias={_show(config['bias'])}: bias terms are not part of the update B @ A")
     init = config.get("init_lora_weights")
     if not any(init is value or (isinstance(init, str) and init == value) for value in HARMLESS_INITS):
-        problems.append(f"init_lora_weights={_show(init)}: it may change the base model, so the update is not B @ A")
-    if type(config.get("use_rslora", False)) is not bool:
-        problems.append(f"use_rslora={_show(config['use_rslora'])}: expected true or false")
+        problems.append(
+            f"init_lora_weights={_show(init)}: it changes the base model too, so the update is not B @ A. PEFT makes "
+            "an ordinary adapter of it: save_pretrained(path_initial_model_for_weight_conversion=...)"
+        )
+    for name in ("use_rslora", "fan_in_fan_out"):
+        if type(config.get(name, False)) not in (bool, types.NoneType):
+            problems.append(f"{name}={_show(config[name])}: expected true or false")
     problems += _check_numbers(config)
-    for name, pattern in (("base_model_name_or_path", _BASE_NAME), ("revision", re.compile(r"[\w./:-]{1,200}"))):
-        value = config.get(name)
-        if value is not None and not (isinstance(value, str) and pattern.fullmatch(value)):
-            problems.append(f"{name}={_show(value)}: this is no name")
+    problems += [
+        f"{name}={_show(config[name])}: this is no name"
+        for name in ("base_model_name_or_path", "revision")
+        if config.get(name) is not None and not _is_name(config[name])
+    ]
     return problems
+
+
+def _is_name(value: Any) -> bool:
+    """Whether a value is a name or path as people have them: any text without control characters and text direction."""
+    if not isinstance(value, str) or len(value) > NAME_LIMIT:
+        return False
+    return not any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") or sign in _DIRECTIONS for sign in value)
+
+
+_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Marks that reorder what is printed around them."""
 
 
 def scaling_of(config: dict[str, Any], module: str, rank: int) -> float:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from housebrain_core.data.signatures import explain_file
 from housebrain_core.errors import AdapterError
 from housebrain_core.manifests import MANIFEST
 
@@ -20,11 +21,40 @@ SIZE_LIMITS = {WEIGHTS: 16 * 2**30, CONFIG: 2**20, RUN: 2**26, MANIFEST: 2**20, 
 MEMBER_LIMIT = 10_000
 RATIO_LIMIT = 200
 """Unpacked bytes per packed byte: weights pack to about 0.9 of their size, JSON to a twentieth."""
+METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
+METHOD_NAMES = {9: "Deflate64, as Windows packs large files", 93: "Zstandard", 99: "AES encryption"}
+CHECKPOINT = re.compile(r"checkpoint-\d+|invalid")
+DRIVE_PART = re.compile(r".*-\d{3}")
+"""Google Drive packs a large folder into several zips, such as hb-20261128T120000Z-001, each with some of its files."""
 
 
 def name_of(path: Path) -> str:
     """What the adapter in a folder or zip is called."""
-    return path.stem if path.suffix.lower() == ".zip" and not path.is_dir() else path.name
+    if path.suffix.lower() == ".zip" and not path.is_dir():
+        return path.stem
+    return path.name or path.absolute().name
+
+
+def name_all(paths: list[Path]) -> dict[Path, str]:
+    """Names for adapters that people call alike: as much of the path before a name as tells them apart.
+
+    Args:
+        paths: folders or zips, each once.
+
+    Returns:
+        Path -> its name, such as hb-kaggle-04, or anna/lora_model beside ben/lora_model.
+    """
+    names = {path: name_of(path) for path in paths}
+    for depth in range(1, 30):
+        counts = Counter(names.values())
+        alike = [path for path in paths if counts[names[path]] > 1]
+        if not alike:
+            break
+        for path in alike:
+            above = path.absolute().parent.parts[-depth:]
+            names[path] = "/".join([*(part.strip("/\\") for part in above if part.strip("/\\")), name_of(path)])
+    counts = Counter(names.values())
+    return {path: path.name if counts[name] > 1 else name for path, name in names.items()}
 
 
 @contextlib.contextmanager
@@ -44,18 +74,24 @@ def unpacked(paths: list[Path]) -> Iterator[dict[Path, Path | AdapterError]]:
                 folders[path] = path
                 continue
             try:
-                folders[path] = unpack_adapter(path, Path(scratch) / str(number) / path.stem)
+                folders[path] = unpack_adapter(path, Path(scratch) / str(number) / name_of(path))
             except AdapterError as error:
                 folders[path] = error
         yield folders
 
 
 def unpack_adapter(path: Path, folder: Path) -> Path:
-    """Unpacks the adapter in a zip: the one folder in it that has an adapter_config.json, checkpoints left aside.
+    """Unpacks the adapter in a zip: the one folder in it that has an adapter_config.json.
+
+    Checkpoints beside an adapter are left aside, as is everything that is no file of an adapter; a checkpoint that
+    comes alone is the adapter.
 
     Args:
         path: the zip.
         folder: where to; it must not exist.
+
+    Returns:
+        The folder.
 
     Raises:
         AdapterError: it is no zip, holds no adapter or several, or is unsafe: names that leave the folder, links,
@@ -63,7 +99,7 @@ def unpack_adapter(path: Path, folder: Path) -> Path:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = _check_members(path, archive.infolist())
+            members = _choose_members(path, archive.infolist())
             folder.mkdir(parents=True)
             for name, member in members.items():
                 with archive.open(member) as source, (folder / name).open("xb") as target:
@@ -71,33 +107,88 @@ def unpack_adapter(path: Path, folder: Path) -> Path:
     except FileNotFoundError:
         raise AdapterError(f"{path} does not exist. Give the folders or zips that came back from training.") from None
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise AdapterError(f"{path} is damaged or no zip ({error}). Ask for it again.") from None
+        raise AdapterError(f"{path} {_explain_damage(path, error)}.") from None
     return folder
 
 
-def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+def _explain_damage(path: Path, error: Exception) -> str:
+    """Why a zip cannot be read, and what to do."""
+    with path.open("rb") as file:
+        is_zip = file.read(4) == b"PK\x03\x04"
+    if not is_zip:
+        return explain_file(path) or f"is damaged or no zip ({error}): ask for it again"
+    if isinstance(error, zipfile.BadZipFile) and "not a zip file" in str(error):
+        return f"is cut off after {path.stat().st_size:,} bytes: download it again, and wait for its end"
+    return f"is damaged ({error}): ask for it again"
+
+
+def _choose_members(path: Path, members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
     """The adapter's own files by name; nothing is unpacked before every member was looked at."""
     if len(members) > MEMBER_LIMIT:
-        raise AdapterError(f"{path} has {len(members)} members; an adapter has about ten.")
-    names = [member.filename for member in members]
-    problems = [f"{name!r} would leave its folder" for name in names if not _is_inside(name)]
-    problems += [f"{name!r} is in it twice" for name, count in Counter(names).items() if count > 1]
-    problems += [f"{m.filename!r} is a link" for m in members if (m.external_attr >> 16) & 0o170000 == 0o120000]
-    problems += [f"{m.filename!r} is encrypted" for m in members if m.flag_bits & 1]
-    homes = {PurePosixPath(name).parent for name in names if PurePosixPath(name).name == CONFIG}
-    homes = {home for home in homes if not any(re.fullmatch(r"checkpoint-\d+|invalid", part) for part in home.parts)}
-    inside = {PurePosixPath(m.filename).name: m for m in members if PurePosixPath(m.filename).parent in homes}
-    wanted = {name: member for name, member in inside.items() if name in SIZE_LIMITS}
-    for name, member in wanted.items():
-        if member.file_size > min(SIZE_LIMITS[name], RATIO_LIMIT * (member.compress_size + 1000)):
-            problems.append(f"{name} would unpack from {member.compress_size} to {member.file_size} bytes")
-    if len(homes) != 1:
-        problems.append(f"{len(homes)} folders in it have an {CONFIG}; expected one")
+        raise AdapterError(f"{path} has {len(members):,} members; an adapter has about ten. Pack its folder alone.")
+    names = {member: member.filename.replace("\\", "/") for member in members}  # as PowerShell writes them
+    problems = [f"{name!r} would leave its folder" for name in names.values() if not _is_inside(name)]
+    problems += [f"{name!r} is in it twice" for name, count in Counter(names.values()).items() if count > 1]
     if problems:
         raise AdapterError(f"{path} is not unpacked:\n  " + "\n  ".join(problems[:10]) + "\nAsk for it again.")
+    home = _find_home(path, list(names.values()))
+    wanted = {}
+    for member, name in names.items():
+        place = PurePosixPath(name)
+        if place.parent == home and place.name in SIZE_LIMITS:
+            wanted[place.name] = member
+    if WEIGHTS not in wanted and DRIVE_PART.fullmatch(path.stem):
+        raise AdapterError(_explain_part(path, WEIGHTS))
+    problems = [problem for name, member in wanted.items() if (problem := _explain_member(name, member))]
+    if problems:
+        raise AdapterError(f"{path} is not unpacked:\n  " + "\n  ".join(problems))
     return wanted
 
 
+def _find_home(path: Path, names: list[str]) -> PurePosixPath:
+    """The folder of a zip that holds the adapter."""
+    places = [PurePosixPath(name) for name in names]
+    homes = {place.parent for place in places if place.name == CONFIG}
+    finished = {home for home in homes if not any(map(CHECKPOINT.fullmatch, home.parts))}
+    homes = finished or homes
+    if len(homes) == 1:
+        return homes.pop()
+    if homes:
+        inside = ", ".join(sorted("the top" if str(home) == "." else str(home) for home in homes)[:5])
+        what = f"holds {len(homes)} adapters: {inside}. Unpack it, and name the one that is meant, or all of them"
+    elif zips := [name for name in names if name.lower().endswith(".zip")]:
+        what = f"holds no adapter but {', '.join(zips[:5])}. Unpack it, and name the zip inside"
+    elif DRIVE_PART.fullmatch(path.stem):
+        raise AdapterError(_explain_part(path, CONFIG))
+    elif any(place.name == "adapter_model.bin" for place in places):
+        what = f"holds adapter_model.bin without an {CONFIG}. Ask for the whole folder"
+    else:
+        shown = ", ".join(names[:5]) or "nothing"
+        what = f"holds no {CONFIG}, but {shown}. Give the zip of the folder that training wrote"
+    raise AdapterError(f"{path} {what}.")
+
+
+def _explain_part(path: Path, missing: str) -> str:
+    return (
+        f"{path} is one of several parts of a download, and {missing} is in another one. Unpack all parts into one "
+        "folder, and name that."
+    )
+
+
+def _explain_member(name: str, member: zipfile.ZipInfo) -> str | None:
+    """Why a file of the adapter is not unpacked, and what to do; None where nothing is wrong."""
+    if (member.external_attr >> 16) & 0o170000 == 0o120000:
+        return f"{name} is a link: pack the file itself"
+    if member.flag_bits & 1 or member.compress_type == 99:
+        return f"{name} is encrypted: unpack the zip with its password, and give the folder"
+    if member.compress_type not in METHODS:
+        method = METHOD_NAMES.get(member.compress_type, f"method {member.compress_type}")
+        return f"{name} is packed with {method}, which Python does not read: unpack the zip, and give the folder"
+    if member.file_size > min(SIZE_LIMITS[name], RATIO_LIMIT * (member.compress_size + 1000)):
+        return f"{name} would unpack from {member.compress_size:,} to {member.file_size:,} bytes: ask for it again"
+    return None
+
+
 def _is_inside(name: str) -> bool:
-    """Whether a member's name stays below the folder, on every system."""
-    return not (name.startswith("/") or "\\" in name or ":" in name or ".." in name.split("/") or "\0" in name)
+    """Whether a member's name, with slashes, stays below the folder, on every system."""
+    return not (name.startswith("/") or re.match("[A-Za-z]:", name) or ".." in name.split("/") or "\0" in name)

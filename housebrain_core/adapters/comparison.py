@@ -1,6 +1,7 @@
 """How the updates of adapters compare: their lengths and angles, and which look untrained, the same, or odd."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from statistics import median
 
@@ -9,8 +10,14 @@ import numpy as np
 from housebrain_core.adapters.adapter import Adapter
 
 TWIN_COSINE = 0.9999
+"""Cosine above which two updates are the same one, sent twice."""
+RELATED_TWIN_COSINE = 1 - 1e-6
+"""The same for updates that were trained from one adapter, which stay close to it and so to each other."""
+STANDSTILL = 1e-6
+"""Length of a move, in lengths of what was started from, that is rounding and no training."""
 NORM_RANGE = (0.25, 4.0)
 """Norms of updates, in medians, outside which an adapter is an outlier: a bad run, or a poisoned one."""
+UNTRAINED = "untrained: every B is zero, or as it was when training began"
 LOW_COSINE = 0.3
 """Share of the median cosine to the others below which an adapter is an outlier: other data, or another start."""
 
@@ -54,19 +61,48 @@ class UpdateVerdict:
     """Reasons to look at it: an outlier."""
 
 
-def judge_updates(names: list[str], geometry: Geometry) -> list[UpdateVerdict]:
-    """What is wrong with each update, in the order of `names`."""
+def moves_from_last(inner: np.ndarray) -> np.ndarray:
+    """How updates moved from the one that they were trained from.
+
+    Args:
+        inner: Frobenius inner products of updates (adapters + 1, adapters + 1); the last is the others' start.
+
+    Returns:
+        Inner products of their differences from the last (adapters, adapters); zero for one that did not move.
+    """
+    count = len(inner) - 1
+    differences = np.hstack([np.eye(count), -np.ones((count, 1))])
+    moves = differences @ inner @ differences.T
+    still = moves.diagonal() <= STANDSTILL**2 * inner[-1, -1]
+    moves[still] = 0
+    moves[:, still] = 0
+    return moves
+
+
+def judge_updates(
+    names: list[str], geometry: Geometry, known: Collection[str], twin_cosine: float = TWIN_COSINE
+) -> list[UpdateVerdict]:
+    """What is wrong with each update, in the order of `names`.
+
+    Args:
+        names: of the adapters.
+        geometry: of their updates, or of how these moved from where they started.
+        known: names of those whose split is known; only of these it is certain that twins are one split sent twice.
+        twin_cosine: above which two are the same update.
+    """
     norms = geometry.norms
     towards = geometry.cosines_to_others
     verdicts = []
     for index, norm in enumerate(norms):
         if not norm:
-            verdicts.append(UpdateVerdict(refused=("untrained: every B is zero",)))
+            verdicts.append(UpdateVerdict(refused=(UNTRAINED,)))
             continue
-        twins = [names[other] for other in range(index) if geometry.cosines[index, other] > TWIN_COSINE]
-        refused = tuple(f"the same update as {twin}: one split submitted twice" for twin in twins)
-        odd = [*_judge_norm(names, norms, index), *_judge_direction(towards, index)]
-        verdicts.append(UpdateVerdict(refused, tuple(odd)))
+        twins = [names[other] for other in range(index) if geometry.cosines[index, other] > twin_cosine]
+        certain = [twin for twin in twins if {twin, names[index]} <= set(known)]
+        refused = [f"the same update as {twin}: one split submitted twice" for twin in certain]
+        odd = [f"the same update as {twin}, which so counts twice" for twin in twins if twin not in certain]
+        odd += [*_judge_norm(names, norms, index), *_judge_direction(towards, index)]
+        verdicts.append(UpdateVerdict(tuple(refused), tuple(odd)))
     return verdicts
 
 

@@ -9,9 +9,21 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from housebrain_core.adapters.adapter import Adapter, try_adapters
-from housebrain_core.adapters.archives import unpacked
-from housebrain_core.adapters.comparison import Geometry, judge_updates, missing_splits
-from housebrain_core.adapters.compatibility import base_keys, most_common_sizes
+from housebrain_core.adapters.archives import name_all, unpacked
+from housebrain_core.adapters.comparison import (
+    RELATED_TWIN_COSINE,
+    TWIN_COSINE,
+    Geometry,
+    judge_updates,
+    missing_splits,
+)
+from housebrain_core.adapters.compatibility import (
+    base_keys,
+    describe_leg,
+    describe_start,
+    most_common_sizes,
+    newest_leg,
+)
 from housebrain_core.adapters.updates import Spectrum, decompose, mean_spectrum, read_updates
 from housebrain_core.config import InspectConfig
 from housebrain_core.errors import AdapterError
@@ -33,6 +45,10 @@ class AdapterRow:
     verdict: tuple[str, ...] = ()
     """What is wrong with it; nothing when it can be merged."""
     split: int | None = None
+    leg: str | None = None
+    """Of a plan, such as "leg 2 of 3"."""
+    start: str | None = None
+    """What training started from: "fresh", or the first digits of an adapter's sha256."""
     base: str | None = None
     revision: str | None = None
     rank: str | None = None
@@ -72,15 +88,17 @@ class Inspection:
 
     def table(self) -> Table:
         """A row for each path, with its verdict."""
-        columns = ("adapter", "split", "rank", "samples", "tokens", "epochs", "ended", "train", "val.", "norm",
-                   "cosine", "verdict")  # fmt: skip
+        of_plan = ("leg", "start") if any(row.leg or row.start not in (None, "fresh") for row in self.rows) else ()
+        columns = ("adapter", "split", *of_plan, "rank", "samples", "tokens", "epochs", "ended", "train", "val.",
+                   "norm", "cosine", "verdict")  # fmt: skip
         rows = []
         for row in self.rows:
-            values = (row.name, row.split, row.rank, row.samples, row.tokens, row.epochs, row.why_it_ended,
-                      row.train_loss, row.validation_loss, row.norm, row.cosine)  # fmt: skip
+            values = (row.name, row.split, *(getattr(row, name) for name in of_plan), row.rank, row.samples, row.tokens,
+                      row.epochs, row.why_it_ended, row.train_loss, row.validation_loss, row.norm,
+                      row.cosine)  # fmt: skip
             rows.append((*map(_cell, values), "; ".join(row.verdict) or "ok"))
         notes = [NOTE] if self.names else []
-        bases = sorted({f"{row.base} at {row.revision}" for row in self.rows if row.base})
+        bases = sorted({f"{row.base} at {row.revision or 'an unknown revision'}" for row in self.rows if row.base})
         if bases:
             notes.append(f"base model: {', '.join(bases)}")
         if self.missing:
@@ -135,10 +153,11 @@ def draw_inspection(inspection: Inspection) -> dict[str, Any]:
 
 def _inspect(folders: dict[Path, Path | AdapterError]) -> Inspection:
     rows, adapters = [], {}
-    read = try_adapters(folders.values(), accept_plain=True)
+    read = try_adapters(folders, accept_plain=True)
+    names = name_all(list(folders))
     for number, (path, result) in enumerate(zip(folders, read, strict=True)):
         if isinstance(result, AdapterError):
-            rows.append(AdapterRow(path.name, (f"refused: {' '.join(str(result).split())}",)))
+            rows.append(AdapterRow(names[path], (f"refused: {' '.join(str(result).split())}",)))
         else:
             rows.append(_describe(result))
             adapters[number] = result
@@ -164,10 +183,13 @@ def _describe(adapter: Adapter) -> AdapterRow:
     row = AdapterRow(
         adapter.name,
         split=adapter.split.number if adapter.split else None,
+        leg=describe_leg(adapter),
+        start=describe_start(adapter),
         base=adapter.base_model,
         revision=adapter.revision,
         rank=str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]}-{ranks[-1]}",
     )
+    row = row.with_verdict(*adapter.doubts)
     run = adapter.run
     if run is None:
         return row.with_verdict("plain: origin and data are not known")
@@ -189,18 +211,21 @@ def _compare(rows: list[AdapterRow], adapters: dict[int, Adapter]) -> Inspection
     result = list(rows)
     for number, reasons in _find_differences(adapters).items():
         result[number] = result[number].with_verdict(*reasons)
-    sizes = most_common_sizes(list(adapters.values()))
-    alike = {number: adapter for number, adapter in adapters.items() if adapter.sizes == sizes}
+    newest = newest_leg(list(adapters.values()))
+    sizes = most_common_sizes(newest)
+    alike = {n: adapter for n, adapter in adapters.items() if adapter.sizes == sizes and adapter in newest}
     geometry, spectra = _measure(alike)
     names = [adapter.name for adapter in alike.values()]
-    verdicts = judge_updates(names, geometry)
+    known = [adapter.name for adapter in alike.values() if adapter.split]
+    related = any(adapter.run and adapter.run.parent_sha256 for adapter in newest)
+    verdicts = judge_updates(names, geometry, known, RELATED_TWIN_COSINE if related else TWIN_COSINE)
     measured = zip(alike, geometry.norms, geometry.cosines_to_others, verdicts, strict=True)
     for number, norm, cosine, verdict in measured:
         row = result[number].with_verdict(*verdict.refused, *verdict.odd)
         result[number] = replace(row, norm=norm, cosine=cosine)
     return Inspection(
         tuple(result),
-        tuple(missing_splits(list(adapters.values()))),
+        () if describe_leg(newest[0]) else tuple(missing_splits(newest)),  # a leg may be for few; a plan says who
         tuple(names),
         tuple(map(tuple, geometry.cosines.tolist())),
         tuple(mean_spectrum(spectra)),
@@ -210,6 +235,9 @@ def _compare(rows: list[AdapterRow], adapters: dict[int, Adapter]) -> Inspection
 def _find_differences(adapters: dict[int, Adapter]) -> dict[int, list[str]]:
     """What each adapter has otherwise than most."""
     values = list(adapters.values())
+    newest = newest_leg(values)
+    starts = [(adapter.run.plan, adapter.run.parent_sha256) for adapter in newest if adapter.run]
+    plan, parent = max(starts, key=starts.count, default=(None, None))
     bases = base_keys(values)
     datasets = [adapter.dataset for adapter in values if adapter.dataset]
     base, dataset = max(bases, key=bases.count), max(datasets, key=datasets.count, default="")
@@ -219,11 +247,18 @@ def _find_differences(adapters: dict[int, Adapter]) -> dict[int, list[str]]:
     for (number, adapter), its_base in zip(adapters.items(), bases, strict=True):
         reasons = []
         if its_base != base:
-            reasons.append(f"another base: {adapter.base_model} at {adapter.revision}")
+            reasons.append(f"another base: {adapter.base}")
         if adapter.dataset and adapter.dataset != dataset:
             reasons.append(f"another dataset: {adapter.dataset[:8]}; most were trained on {dataset[:8]}")
-        if adapter.split and first_of_split.setdefault(adapter.split, adapter.name) != adapter.name:
-            reasons.append(f"the same split as {first_of_split[adapter.split]}")
+        turn = (adapter.split, describe_leg(adapter))
+        if adapter.split and first_of_split.setdefault(turn, adapter.name) != adapter.name:
+            reasons.append(f"the same split as {first_of_split[turn]}")
+        if adapter not in newest:
+            reasons.append(f"another leg: the newest is {describe_leg(newest[0])}")
+        elif adapter.run and adapter.run.plan != plan:
+            reasons.append(f"another plan: {adapter.run.plan}; most were trained for {plan}")
+        elif adapter.run and adapter.run.parent_sha256 != parent:
+            reasons.append(f"another start: {describe_start(adapter)}; most started from {(parent or 'fresh')[:8]}")
         if adapter.sizes != sizes:
             reasons.append("other modules than the others")
         differences[number] = reasons

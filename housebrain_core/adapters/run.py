@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from housebrain_core.errors import DataError
-from housebrain_core.templates import render
+from housebrain_core.templates import render, to_yaml
 
 FILE = "run.json"
 STOPPED_BY_YOU = "stopped by you"
@@ -77,8 +77,10 @@ class Run(Record):
     """Of the file; a record that was read is one of the current format."""
     finished: bool
     why_it_ended: Text = ""
+    plan: Text | None = None
+    """Id of the plan that this run belongs to; None where there is no plan."""
     leg: int | None = None
-    """Which leg of a plan this run is, from 1; None where there is no plan."""
+    """Which leg of a plan this run is, from 1."""
     legs: int | None = None
     """Legs of the plan."""
     parent_sha256: Text | None = None
@@ -162,5 +164,6 @@ def describe_run(run: Run) -> str:
 def adapter_card(run: Run) -> str:
     """README.md of the adapter folder: the run, below the front matter that the Hugging Face Hub reads."""
     base = run.base.name if run.base else None
-    front_matter = f"---\nbase_model: {base}\nlibrary_name: peft\npipeline_tag: text-generation\n---\n"
+    named = f"base_model: {to_yaml(base)}\n" if base else ""
+    front_matter = f"---\n{named}library_name: peft\npipeline_tag: text-generation\n---\n"
     return f"{front_matter}\n{describe_run(run)}"

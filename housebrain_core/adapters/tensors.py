@@ -3,12 +3,14 @@
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from housebrain_core.data.signatures import explain_file
 from housebrain_core.errors import AdapterError, HouseBrainError
 
 HEADER_LIMIT = 16 * 2**20
@@ -18,6 +20,13 @@ TENSOR_LIMIT = 20_000
 WIDTHS = {"U64": 8, "I64": 8, "F64": 8, "C64": 8, "F32": 4, "U32": 4, "I32": 4, "BF16": 2, "F16": 2, "U16": 2, "I16": 2,
           "I8": 1, "U8": 1, "BOOL": 1}  # fmt: skip
 """Bytes of a value of each type that can be written, in the library's order of types in a file."""
+WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""Parts that torch.compile, FSDP and activation checkpointing put into the names of modules."""
+PREFIX = "base_model.model."
+"""What PEFT puts before the name of every module."""
+_TENSOR = re.compile(r"([A-Za-z_]\w*(?:\.\w+){0,15})\.lora_([AB])(?:\.\w+)?\.weight")
+NAME_LIMIT = 400
+"""Characters of a tensor's name."""
 
 
 class TensorInfo(NamedTuple):
@@ -50,7 +59,8 @@ def read_header(path: Path, error: type[HouseBrainError] = AdapterError) -> dict
             return {name: TensorInfo(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
     except (OSError, ValueError, SafetensorError) as problem:
         shown = str(problem).encode(errors="backslashreplace").decode()[:300]
-        raise error(f"{path} is damaged: {shown}. Copy it again.") from None
+        why = explain_file(path) or f"is damaged: {shown}. Copy it again"
+        raise error(f"{path} {why}.") from None
 
 
 def read_json(data: bytes) -> dict[str, Any]:
@@ -66,6 +76,29 @@ def read_json(data: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def read_tensor_name(name: str) -> tuple[str, str] | None:
+    """The module of a LoRA weight and its side, without what wrappers added.
+
+    Args:
+        name: as it stands in the file, such as module.base_model.model.layers.0.q_proj.lora_A.default.weight.
+
+    Returns:
+        The module, as the base model calls it, and A or B; None where it is no LoRA weight.
+    """
+    plain = ".".join(part for part in name[:NAME_LIMIT].split(".") if part not in WRAPPERS)
+    before = ""
+    while plain != before:
+        before = plain
+        plain = plain.removeprefix(PREFIX).removeprefix("module.")
+    match = _TENSOR.fullmatch(plain)
+    return (match[1], match[2]) if match else None
+
+
+def tensor_name(module: str, side: str) -> str:
+    """What PEFT calls the weight of a module: side A or B."""
+    return f"{PREFIX}{module}.lora_{side}.weight"
 
 
 def read_matrices(path: Path, names: list[str]) -> list[np.ndarray]:

@@ -12,8 +12,10 @@ in which TIES works: Panariello et al. 2025 (arXiv 2509.17786).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from housebrain_core.adapters.adapter import Adapter
 
@@ -175,3 +177,46 @@ def mean_spectrum(spectra: list[Spectrum]) -> list[float]:
         totals[: len(spectrum.values)] += np.square(spectrum.values)
     roots = np.sqrt(totals)
     return (roots / max(roots[0], 1e-300)).tolist()
+
+
+class Rewritten(NamedTuple):
+    """An adapter's update in factors of another rank."""
+
+    factors: dict[str, tuple[np.ndarray, np.ndarray]]
+    """Module -> B (out_features, rank) and A (rank, in_features) in float32, as adapter_model.safetensors has them."""
+    kept: float
+    """Share of the update's energy (squared Frobenius norm over all modules) that the rank keeps, in [0, 1]."""
+
+
+def rewrite_update(adapter: Adapter, rank: int, alpha: int) -> Rewritten:
+    """Writes an adapter's update at another rank and alpha, so that training can go on from it.
+
+    Each module's update is cut to its best approximation of the rank, in balanced factors: B and A have the same
+    singular values, the roots of the update's. Directions that the update does not have are zero in both.
+
+    Args:
+        adapter: checked.
+        rank: of the new factors.
+        alpha: of the new factors; the update is alpha / rank x B @ A.
+
+    Returns:
+        The factors, and what the rank keeps.
+
+    Raises:
+        AdapterError: a value is not finite, or beyond what training can give.
+    """
+    factors = {}
+    energy, lost = 0.0, 0.0
+    root_of_scaling = np.float32(np.sqrt(alpha / rank))
+    with threadpool_limits(1):  # more threads make small matrices slower
+        for module in adapter.shapes:
+            updates = read_updates([adapter], module)
+            found = decompose(updates, updates.weighted_sum([1.0]), rank)
+            b, a = read_factors([adapter], module)
+            missing = rank - found.left.shape[1]
+            b = np.pad(b @ found.left / root_of_scaling, ((0, 0), (0, missing)))
+            a = np.pad(found.right @ a / root_of_scaling, ((0, missing), (0, 0)))
+            factors[module] = (b, a)
+            energy += found.spectrum.energy
+            lost += found.spectrum.lost(rank)
+    return Rewritten(factors, 1 - lost / energy if energy else 1.0)

@@ -1,7 +1,7 @@
 """What each field of the designs is: constant, copied, derivable, or a free choice; and how many nats it holds.
 
 These are statistics over columns; no field is treated by its name. A dependence is believed when the mutual
-information is far beyond what as many independent samples would show (`entropies.mutual_information`).
+information is far beyond what as many independent samples would show (`columns.mutual_information`).
 """
 
 import math
@@ -10,8 +10,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from housebrain_core.data.columns import BINS, ECHO, Column
-from housebrain_core.data.entropies import differential_entropy, entropy_of_codes, mutual_information
+from housebrain_core.data.columns import (
+    BINS,
+    ECHO,
+    Column,
+    differential_entropy,
+    entropy_of_codes,
+    mutual_information,
+)
 from housebrain_core.data.formulas import best_formula
 
 EXACT = 0.999
@@ -20,6 +26,8 @@ SIGMAS = 8.0
 """Standard deviations beyond chance from which a dependence is believed; thousands of pairs are looked at."""
 REPEATS = 10
 """Samples per distinct value from which frequencies give the entropy of a number."""
+LITTLE = 0.05
+"""Share of the designs' entropy below which there is little to be learned from the brief. Assumed; HBV5 has 1.5 %."""
 SHOWN_VALUES = 8
 
 
@@ -101,6 +109,22 @@ def entropy_floor(findings: list[Finding]) -> float:
     Fields of free text or nested structure count as zero, so that the sum is a lower bound where there are any.
     """
     return float(sum(finding.free or 0.0 for finding in findings))
+
+
+def learnable_from_brief(findings: list[Finding]) -> float | None:
+    """Nats per sample that fields of the brief tell about the designs, each field of a design by the best of them.
+
+    A lower bound: what only several fields together tell is not in it, and neither are free texts and structures.
+
+    Args:
+        findings: of all fields of the designs.
+
+    Returns:
+        None where it is little and there are free texts or structures, of which it is not known.
+    """
+    nats = sum(finding.brief_information for finding in findings if finding.depends_on_brief)
+    known = nats >= LITTLE * (nats + entropy_floor(findings)) or all(finding.free is not None for finding in findings)
+    return nats if known else None
 
 
 def _explain(target: Column, sources: list[Column]) -> Finding | None:

@@ -6,8 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from housebrain_core.data.columns import Column
-from housebrain_core.data.entropies import entropy_of, entropy_of_codes
+from housebrain_core.data.columns import Column, entropy_of, entropy_of_codes
 
 NEAR = 0.6
 """Share of the samples above which a formula counts at all."""

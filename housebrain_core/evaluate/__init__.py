@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "evaluate": ["evaluate_models"],
+        "first_house": ["draw_first_house"],
         "tables": ["show_evaluation"],
     },
 )

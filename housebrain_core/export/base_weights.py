@@ -38,7 +38,7 @@ def find_base_folder(name: str, adapters: list[Adapter]) -> tuple[Path, str]:
     contents = [adapter.base_content for adapter in adapters if adapter.base_content]
     if not adapter.revision and Path(name).is_dir():
         return Path(name), "unknown: the adapter names no revision"
-    trained_on = f"the adapters were trained on {adapter.base_model} at {adapter.revision}"
+    trained_on = f"the adapters were trained on {adapter.base}"
     base = find_trained_base(name, adapter.revision, contents[0] if contents else None, trained_on)
     return Path(base.source) if base.commit is None else download_base(base), base.revision
 
@@ -68,15 +68,21 @@ def read_base(folder: Path, config: dict[str, Any], adapter: Adapter) -> dict[st
     for path in files:
         for name, info in read_header(path, ConfigError).items():
             places.setdefault(name, []).append(StoredTensor(path, info))
-    _check_modules(adapter, places)
+    _check_modules(adapter, places, stores_transposed(config))
     _check_whole(folder, places)
     return {name: tensors[0] for name, tensors in places.items()}
 
 
-def _check_modules(adapter: Adapter, places: dict[str, list[StoredTensor]]) -> None:
+def stores_transposed(config: dict[str, Any]) -> bool:
+    """Whether a base model stores its weights as (in_features, out_features): those with transformers' Conv1D do."""
+    return config.get("model_type") in ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
+
+
+def _check_modules(adapter: Adapter, places: dict[str, list[StoredTensor]], transposed: bool) -> None:
     """Every module of the adapter is in the base exactly once, as a floating-point matrix of its size."""
     problems = []
-    for module, size in adapter.sizes.items():
+    for module, (out_features, in_features) in adapter.sizes.items():
+        size = (in_features, out_features) if transposed else (out_features, in_features)
         tensors = places.get(f"{module}.weight", [])
         if len(tensors) != 1:
             problems.append(f"{module}.weight is in it {len(tensors)} times; expected once")

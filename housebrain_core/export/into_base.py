@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,13 @@ from housebrain_core.adapters.archives import CONFIG, RUN
 from housebrain_core.adapters.tensors import TensorInfo, write_tensors
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError
-from housebrain_core.export.base_weights import StoredTensor, find_base_folder, read_base
+from housebrain_core.export.base_weights import StoredTensor, find_base_folder, read_base, stores_transposed
 from housebrain_core.export.nf4 import dequantised
 from housebrain_core.manifests import MANIFEST, seal, to_json, write_atomically
 from housebrain_core.merge.compute import ComputedMerge, Pair, Recipe, compute_merge
 from housebrain_core.merge.merge import merge_output, needs_choice, opened_adapters, report_computed
 from housebrain_core.merge.merge_card import describe_recipe, merge_card
+from housebrain_core.merge.merged_files import reference_adapter
 from housebrain_core.merge.result import MergeRecord, describe_inputs
 from housebrain_core.merge.strategies import STRATEGIES
 from housebrain_core.train.base_models import INDEX, SINGLE
@@ -83,6 +85,8 @@ def merge_into_base(config: MergeConfig, report: Report = print) -> FullModelRes
     output = merge_output(config, "model")
     with opened_adapters(config, report) as adapters, output as staging:
         result = _write_model(config, adapters, staging, report)
+    for notice in result.notices:
+        report(notice)
     report(f"done: {config.output}")
     return result
 
@@ -96,7 +100,7 @@ def _write_model(config: MergeConfig, adapters: list[Adapter], staging: Path, re
     view, rounding, losses = _write_better_view(folder, merge, config, staging, report)
     result = FullModelResult(
         **describe_inputs(config, merge),
-        base=BaseView(adapters[0].base_model, revision, view),
+        base=BaseView(reference_adapter(adapters).base_model or folder.name, revision, view),
         rounding=rounding,
         validation_losses=losses,
     )
@@ -107,7 +111,7 @@ def _write_model(config: MergeConfig, adapters: list[Adapter], staging: Path, re
     write_atomically(staging / "merge.json", to_json(result.to_dict()))
     write_atomically(staging / "README.md", describe_full_model(result))
     merged_from = [adapter.sha256 for adapter in adapters]
-    seal(staging, "model", merged_from=merged_from, base=asdict(result.base), **result.plan)
+    seal(staging, "model", merged_from=merged_from, base=asdict(result.base), **result.place)
     return result
 
 
@@ -118,7 +122,7 @@ def describe_full_model(result: FullModelResult) -> str:
         f"{result.base.revision}, and rounded once to float16: rounding changed at most "
         f"{max(result.rounding.values()):.1%} of an update. Load it as any other model; no adapter is needed."
     )
-    return merge_card(result.base.name, "transformers", text, result.inputs)
+    return merge_card(result.base.name, "transformers", text, result)
 
 
 def _write_better_view(
@@ -135,7 +139,9 @@ def _write_better_view(
         views = ["nf4-dequant", "fp16"] if in_4bit else ["fp16"]
         views = views if config.run_validation else views[:1]
         better = ", and the better of them stays" if len(views) > 1 else ""
-        report(f"base view {' and '.join(views)}: what the adapters were trained on{better}")
+        unsaid = not in_4bit and not all(adapter.run for adapter in merge.adapters)
+        why = "nothing says that all were trained in 4 bits" if unsaid else "what the adapters were trained on"
+        report(f"base view {' and '.join(views)}: {why}{better}")
     rounding, losses = {}, {}
     for view in views:
         folder = staging / f".{view}"
@@ -169,11 +175,15 @@ def stream(base: Path, merge: ComputedMerge, view: str, output: Path, report: Re
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
     tensors = read_base(base, config, merge.adapters[0])
     rounding: dict[str, float] = {}
-
-    def read(name: str) -> np.ndarray:
-        return _changed(tensors[name], name, merge, view, rounding).numpy()
-
-    _write_shards({name: _in_half(stored.info) for name, stored in tensors.items()}, read, output, report)
+    vanished: dict[str, int] = {}
+    add = partial(_add_update, merge=merge, view=view, transposed=stores_transposed(config), rounding=rounding)
+    infos = {name: _in_half(stored.info) for name, stored in tensors.items()}
+    _write_shards(infos, lambda name: _changed(tensors[name], name, add, vanished).numpy(), output, report)
+    if vanished:
+        report(
+            f"WARNING: {sum(vanished.values()):,} values of {len(vanished)} tensors of the base are too small for "
+            "float16 and became zero; base and adapter apart keep them."
+        )
     config.pop("torch_dtype", None)
     write_atomically(output / "config.json", to_json(config | {"dtype": "float16"}))
     for path in sorted(base.iterdir()):
@@ -189,17 +199,29 @@ def _in_half(info: TensorInfo) -> TensorInfo:
 
 
 def _changed(
-    stored: StoredTensor, name: str, merge: ComputedMerge, view: str, rounding: dict[str, float]
+    stored: StoredTensor, name: str, add: Callable[[str, torch.Tensor], torch.Tensor], vanished: dict[str, int]
 ) -> torch.Tensor:
-    """A tensor of the base, with the update where there is one; a floating-point one in float16."""
+    """A tensor of the base in float16, if it has a floating point, with its update; `vanished` counts new zeros."""
     with safe_open(stored.file, "pt") as file:
         weight = file.get_tensor(name)
-    module = name.removesuffix(".weight")
-    if name.endswith(".weight") and module in merge.modules:
-        weight, rounding[module] = _merged(weight, merge.factors(module), view)
-    elif weight.is_floating_point():
-        weight = _to_half(weight, name)
+    nonzero = int(weight.count_nonzero()) if weight.dtype in (torch.bfloat16, torch.float32) else 0
+    weight = add(name, weight)
+    lost = nonzero - int(weight.count_nonzero()) if nonzero else 0
+    if lost > 0:
+        vanished[name] = lost
     return weight
+
+
+def _add_update(
+    name: str, weight: torch.Tensor, merge: ComputedMerge, view: str, transposed: bool, rounding: dict[str, float]
+) -> torch.Tensor:
+    """A tensor of the base in float16, with its update where it has one; `rounding` gets what rounding changed."""
+    module = name.removesuffix(".weight")
+    if not name.endswith(".weight") or module not in merge.modules:
+        return _to_half(weight, name) if weight.is_floating_point() else weight
+    turned = weight.T.contiguous() if transposed else weight
+    merged, rounding[module] = _merged(turned, merge.factors(module), view)
+    return merged.T.contiguous() if transposed else merged
 
 
 def _merged(weight: torch.Tensor, factors: Pair, view: str) -> tuple[torch.Tensor, float]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from peft import PeftModel
 from transformers import GenerationConfig, LogitsProcessorList
 
-from housebrain_core.adapters.adapter import CONFIG, read_adapter
+from housebrain_core.adapters.adapter import read_adapter
+from housebrain_core.adapters.archives import CONFIG
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec
 from housebrain_core.house.briefs import check_brief, check_briefs
@@ -29,10 +29,11 @@ from housebrain_core.llm.decoding import (
     lacks_budget,
     read_answer,
 )
+from housebrain_core.llm.loading import check_effect, find_base
 from housebrain_core.llm.losses import Losses
 from housebrain_core.progress import with_bar
-from housebrain_core.train.base_models import find_recorded_base, find_trained_base, is_same_base, resolve_base
-from housebrain_core.train.model import load_base, load_tokenizer
+from housebrain_core.train.base_models import is_same_base, resolve_base
+from housebrain_core.train.model import load_adapter, load_base, load_tokenizer
 from housebrain_core.train.packing import PackedRows, collate_row, completion_losses, tokenise
 
 ROW_LENGTHS = {"cpu": 512, "cuda": 2048}
@@ -67,9 +68,7 @@ class HouseBrainLLM:
         self.weights = ""  # sha256 of the adapter in use
         adapter = read_adapter(folder, accept_plain=True) if (folder / CONFIG).is_file() else None
         if adapter:
-            trained_on = f"{folder} was trained on {adapter.base_model} at {adapter.revision}"
-            source = base_model or find_recorded_base(adapter.base_model)
-            self.base = find_trained_base(source, adapter.revision, adapter.base_content, trained_on)
+            self.base = find_base(adapter, base_model)
         else:
             self.base = resolve_base(base_model or str(folder))
         self.load_in_4bit = adapter.trained_in_4bit if adapter else load_in_4bit
@@ -114,15 +113,14 @@ class HouseBrainLLM:
             return
         adapter = read_adapter(folder, accept_plain=True)
         if not is_same_base(self.base, adapter.revision, adapter.base_content):
-            raise ConfigError(f"{folder} was trained on another base model: {adapter.base_model} {adapter.revision}.")
+            raise ConfigError(f"{folder} was trained on another base model: {adapter.base}.")
         number = str(len(self._adapters))
-        if not self._adapters:
-            self.model = PeftModel.from_pretrained(self.model, str(folder), adapter_name=number)
-        elif folder.resolve() not in self._adapters:
-            self.model.load_adapter(str(folder), adapter_name=number)
+        if folder.resolve() not in self._adapters:
+            self.model = load_adapter(self.model, folder, number)
         self._adapters.setdefault(folder.resolve(), number)
         self.model.base_model.enable_adapter_layers()
         self.model.set_adapter(self._adapters[folder.resolve()])
+        check_effect(self.model, self._adapters[folder.resolve()], adapter)
         self.name = folder.name
         self.weights = adapter.sha256
         self.model.eval()

@@ -12,7 +12,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from housebrain_core.adapters.adapter import Adapter
-from housebrain_core.adapters.comparison import Geometry, UpdateVerdict, judge_updates
+from housebrain_core.adapters.comparison import (
+    RELATED_TWIN_COSINE,
+    TWIN_COSINE,
+    Geometry,
+    UpdateVerdict,
+    judge_updates,
+    moves_from_last,
+)
 from housebrain_core.adapters.updates import (
     AUTO_RANKS,
     Decomposition,
@@ -41,11 +48,19 @@ class Recipe(NamedTuple):
     """Factor of the result."""
     density: float = 0.5
     """For the strategy ties."""
+    outer_rate: float = 1.0
+    """How far the merge moves from what the adapters were trained from; 1 is to their mean."""
+
+    def weigh_members(self, has_start: bool) -> list[float]:
+        """The weights of the adapters, and of their start where there is one: start + rate x (mean - start)."""
+        weights = [self.outer_rate * weight for weight in self.weights]
+        return [*weights, 1 - self.outer_rate] if has_start else weights
 
     def describe(self, adapters: list[Adapter]) -> str:
         """Strategy, weights and scale, in a line."""
         shown = ", ".join(f"{a.name} {w:.4f}" for a, w in zip(adapters, self.weights, strict=True))
-        return f"{self.strategy}: {shown}" + (f"; scale {self.scale:.3g}" if self.scale != 1 else "")
+        further = f"; {self.outer_rate:g} times as far from their start" if self.outer_rate != 1 else ""
+        return f"{self.strategy}: {shown}" + (f"; scale {self.scale:.3g}" if self.scale != 1 else "") + further
 
 
 @dataclass(frozen=True)
@@ -53,12 +68,14 @@ class ComputedMerge:
     """A merge in small matrices: rank and error are known, and nothing is written yet."""
 
     adapters: list[Adapter]
+    members: list[Adapter]
+    """What is summed: the adapters, and what they were trained from where it is at hand."""
     recipe: Recipe
     rank: int
     modules: dict[str, Decomposition]
     """Of the merged update of each module."""
     geometry: Geometry
-    """Of the adapters' updates."""
+    """Of the adapters' updates; of how they moved, where their start is at hand."""
     verdicts: list[UpdateVerdict]
     """On them; none is refused."""
     mean_error: float
@@ -77,7 +94,7 @@ class ComputedMerge:
 
     def factors(self, module: str) -> Pair:
         """The merged factors of one module, at the rank of the merge."""
-        b, a = read_factors(self.adapters, module)
+        b, a = read_factors(self.members, module)
         found = self.modules[module]
         b = b @ found.left[:, : self.rank]
         a = found.right[: self.rank] @ a
@@ -85,36 +102,43 @@ class ComputedMerge:
         return np.pad(b, ((0, 0), (0, missing))), np.pad(a, ((0, missing), (0, 0)))
 
 
-def compute_merge(adapters: list[Adapter], recipe: Recipe, rank: int | str) -> ComputedMerge:
+def compute_merge(
+    adapters: list[Adapter], recipe: Recipe, rank: int | str, start: Adapter | None = None
+) -> ComputedMerge:
     """Works out a merge, one module at a time.
 
     Args:
         adapters: checked, of the same modules.
         recipe: what to compute.
         rank: a number, "full" (lossless) or "auto"; see `updates.choose_rank`.
+        start: what all of them were trained from, where it is at hand; a fresh LoRA initialisation is zero, and none.
 
     Raises:
         AdapterError: an adapter is untrained, or two are the same.
     """
     keep = rank if isinstance(rank, int) else {"auto": AUTO_RANKS[-1]}.get(rank)
+    members = [*adapters, *([start] if start else [])]
+    weights = recipe.weigh_members(bool(start))
     modules = {}
-    inner = np.zeros((len(adapters),) * 2)
+    inner = np.zeros((len(members),) * 2)
     distance, square = 0.0, 0.0
     with threadpool_limits(1):  # more threads make small matrices slower, on a busy machine a thousand times
         for module in sorted(adapters[0].shapes):
-            updates = read_updates(adapters, module)
-            coefficients = STRATEGIES[recipe.strategy].combine(updates, recipe.weights, recipe.density)
+            updates = read_updates(members, module)
+            coefficients = STRATEGIES[recipe.strategy].combine(updates, weights, recipe.density)
             modules[module] = decompose(updates, recipe.scale * coefficients, keep)
             inner += updates.inner
             errors = _compare_with_mean(updates, coefficients, recipe)
             distance, square = distance + errors[0], square + errors[1]
-    verdicts = judge_updates([adapter.name for adapter in adapters], Geometry(inner))
+    geometry = Geometry(moves_from_last(inner) if start else inner)
+    known = [adapter.name for adapter in adapters if adapter.split]
+    verdicts = judge_updates([adapter.name for adapter in adapters], geometry, known, _twin_cosine(adapters, start))
     _refuse(adapters, verdicts)
     chosen = choose_rank(rank, [module.spectrum for module in modules.values()])
     if keep and chosen > keep:  # auto, where 64 are not enough
-        return compute_merge(adapters, recipe, chosen)
+        return compute_merge(adapters, recipe, chosen, start)
     error = math.sqrt(distance / square) if square else 0.0
-    return ComputedMerge(adapters, recipe, chosen, modules, Geometry(inner), verdicts, error)
+    return ComputedMerge(adapters, members, recipe, chosen, modules, geometry, verdicts, error)
 
 
 def _compare_with_mean(updates: ModuleUpdates, coefficients: np.ndarray, recipe: Recipe) -> tuple[float, float]:
@@ -123,6 +147,12 @@ def _compare_with_mean(updates: ModuleUpdates, coefficients: np.ndarray, recipe:
         return 0.0, 0.0
     mean = updates.weighted_sum(recipe.weights)
     return updates.square_norm(coefficients - mean), updates.square_norm(mean)
+
+
+def _twin_cosine(adapters: list[Adapter], start: Adapter | None) -> float:
+    """Above which two updates are one: nearer to 1 where all began at one adapter, and what they share stays in."""
+    related = any(adapter.run and adapter.run.parent_sha256 for adapter in adapters)
+    return RELATED_TWIN_COSINE if related and not start else TWIN_COSINE
 
 
 def _refuse(adapters: list[Adapter], verdicts: list[UpdateVerdict]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from housebrain_core.adapters.adapter import Adapter, try_adapters
-from housebrain_core.adapters.archives import name_of, unpacked
+from housebrain_core.adapters.archives import name_all, unpacked
 from housebrain_core.adapters.compatibility import check_mergeable
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError, ConfigError
@@ -42,7 +42,9 @@ def merge_adapters(config: MergeConfig, report: Report = print) -> MergeResult:
         raise ConfigError("into_base is for housebrain_core.export.merge_into_base, which writes full weights.")
     output = merge_output(config, "adapter")  # asked for before the work, made only once the adapters are right
     with opened_adapters(config, report) as adapters, output as staging:
-        result = _write_merge(config, adapters, staging, report)
+        result = write_merge(config, adapters, staging, report)
+    for notice in result.notices:
+        report(notice)
     report(f"done: {config.output}")
     return result
 
@@ -69,19 +71,21 @@ def read_adapters(folders: dict[Path, Path | AdapterError], config: MergeConfig)
         AdapterError: naming everything that is wrong with any of them.
     """
     adapters, problems = [], []
-    for result in try_adapters(folders.values(), config.accept_plain):
+    names = name_all(list(dict.fromkeys([*config.models, *folders])))
+    for result in try_adapters(folders, config.accept_plain, names):
         if isinstance(result, Adapter):
             adapters.append(result)
         else:
             problems.append(str(result))
-    given: dict[str, list[str]] = {}
-    for path in folders:
-        given.setdefault(name_of(path), []).append(str(path))
-    twice = [paths for paths in given.values() if len(paths) > 1]
-    problems += [f"{' and '.join(paths)} have one name; leave one out, or rename it" for paths in twice]
     if adapters:
         try:
-            check_mergeable(adapters, config.accept_unfinished, config.accept_mixed_data, config.accept_mixed_seeds)
+            check_mergeable(
+                adapters,
+                config.accept_unfinished,
+                config.accept_mixed_data,
+                config.accept_mixed_seeds,
+                config.accept_other_base_name,
+            )
         except AdapterError as error:
             problems.append(str(error))
     if problems:
@@ -130,8 +134,30 @@ def report_computed(merge: ComputedMerge, report: Report) -> None:
         report(f"{merge.recipe.strategy} is {merge.mean_error:.1%} away from the exact mean of the updates")
 
 
-def _write_merge(config: MergeConfig, adapters: list[Adapter], staging: Path, report: Report) -> MergeResult:
-    """Computes, writes and, where it is asked for, measures; the folder is sealed and complete at the end."""
+def write_merge(
+    config: MergeConfig,
+    adapters: list[Adapter],
+    staging: Path,
+    report: Report,
+    start: Adapter | None = None,
+    outer_rate: float = 1.0,
+) -> MergeResult:
+    """Computes, writes and, where it is asked for, measures; the folder is sealed and complete at the end.
+
+    Args:
+        config: how to merge.
+        adapters: checked.
+        staging: an empty folder.
+        report: gets lines of progress.
+        start: what the adapters were trained from, where it is at hand.
+        outer_rate: how far the merge moves from there; 1 is to the mean of the adapters.
+
+    Returns:
+        The contents of merge.json.
+
+    Raises:
+        AdapterError: an adapter is untrained, or two are the same.
+    """
     weights = STRATEGIES[config.strategy].weigh(adapters, config)
     scale = 1.0 if config.scale == "auto" else config.scale
     bench = None
@@ -142,7 +168,8 @@ def _write_merge(config: MergeConfig, adapters: list[Adapter], staging: Path, re
             bench = cleanup.enter_context(Bench(config, adapters, needs_choice(config), report))
             if needs_choice(config):
                 weights, scale = bench.choose(config.strategy, weights, config.scale)
-        merge = compute_merge(adapters, Recipe(config.strategy, weights, scale, config.density), config.rank)
+        recipe = Recipe(config.strategy, weights, scale, config.density, outer_rate)
+        merge = compute_merge(adapters, recipe, config.rank, start)
         report_computed(merge, report)
         write_adapter(staging, adapters, merge.rank, merge.factors)
         result = describe_merge(config, merge)
@@ -153,7 +180,7 @@ def _write_merge(config: MergeConfig, adapters: list[Adapter], staging: Path, re
             result = describe_merge(config, merge, bench.judge(staging, merge.recipe))
     write_atomically(staging / "merge.json", to_json(result.to_dict()))
     write_atomically(staging / "README.md", describe_merged_adapter(reference_adapter(adapters).base_model, result))
-    seal(staging, "adapter", finished=True, merged_from=[adapter.sha256 for adapter in adapters], **result.plan)
+    seal(staging, "adapter", finished=True, merged_from=[adapter.sha256 for adapter in adapters], **result.place)
     return result
 
 
@@ -167,11 +194,11 @@ def _describe_rank(config: MergeConfig, result: MergeResult) -> str:
 def _without_excluded(config: MergeConfig) -> list[Path]:
     """The models but those of `exclude`, which may be named by their path or as the table of `inspect` names them."""
     left = list(config.models)
+    names = name_all(list(dict.fromkeys(config.models)))
     for given in config.exclude:
-        named = [path for path in config.models if given.resolve() == path.resolve() or str(given) == name_of(path)]
+        named = [path for path in config.models if given.resolve() == path.resolve() or str(given) == names[path]]
         if not named:
-            names = ", ".join(map(name_of, config.models))
-            raise ConfigError(f"--exclude {given} is none of the models; they are {names}.")
+            raise ConfigError(f"--exclude {given} is none of the models; they are {', '.join(names.values())}.")
         left = [path for path in left if path not in named]
     if not left:
         raise ConfigError("every adapter is excluded, so nothing is left to merge.")

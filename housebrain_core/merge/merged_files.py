@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -10,15 +11,13 @@ from threadpoolctl import threadpool_limits
 from housebrain_core.adapters.adapter import Adapter
 from housebrain_core.adapters.archives import CONFIG, RUN, TOKENIZER, WEIGHTS
 from housebrain_core.adapters.run import HASH_PREFIX, BaseRecord, DataRecord, Run, SettingsRecord
-from housebrain_core.adapters.tensors import TensorInfo, read_json, write_tensors
+from housebrain_core.adapters.tensors import TensorInfo, read_json, tensor_name, write_tensors
 from housebrain_core.errors import AdapterError
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.merge.compute import Pair
 from housebrain_core.merge.result import common_value
 from housebrain_core.train.base_models import with_known_class
 
-PREFIX = "base_model.model."
-"""Of every module's name in PEFT's files."""
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
@@ -33,9 +32,9 @@ def write_adapter(folder: Path, adapters: list[Adapter], rank: int, factors: Cal
     """
     _write_weights(folder / WEIGHTS, adapters[0].sizes, rank, factors)
     reference = reference_adapter(adapters)
-    config = {
+    config: dict[str, Any] = {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": next((adapter.task_type for adapter in adapters if adapter.task_type), None),
         "base_model_name_or_path": reference.base_model,
         "revision": reference.revision,
         "r": rank,
@@ -43,7 +42,8 @@ def write_adapter(folder: Path, adapters: list[Adapter], rank: int, factors: Cal
         "lora_dropout": 0.0,
         "bias": "none",
         "use_rslora": False,
-        "target_modules": sorted({module.rpartition(".")[2] for module in adapters[0].sizes}),
+        "fan_in_fan_out": any(adapter.fan_in_fan_out for adapter in adapters),
+        "target_modules": sorted(adapters[0].sizes),  # in full: a last part such as q_proj may name other modules too
         "inference_mode": True,
     }
     write_atomically(folder / CONFIG, to_json(config))
@@ -53,15 +53,16 @@ def write_adapter(folder: Path, adapters: list[Adapter], rank: int, factors: Cal
 
 def _write_weights(path: Path, sizes: dict[str, tuple[int, int]], rank: int, factors: Callable[[str], Pair]) -> None:
     infos = {}
+    places = {}
     for module, (out_features, in_features) in sizes.items():
-        infos[f"{PREFIX}{module}.lora_A.weight"] = TensorInfo("F32", (rank, in_features))
-        infos[f"{PREFIX}{module}.lora_B.weight"] = TensorInfo("F32", (out_features, rank))
+        for index, side, shape in ((0, "B", (out_features, rank)), (1, "A", (rank, in_features))):
+            infos[tensor_name(module, side)] = TensorInfo("F32", shape)
+            places[tensor_name(module, side)] = module, index
     pair_of = functools.lru_cache(maxsize=1)(factors)  # A and B of a module follow each other
 
     def read(name: str) -> np.ndarray:
-        module, _, side = name.removeprefix(PREFIX).rpartition(".lora_")
-        b, a = pair_of(module)
-        return a if side.startswith("A") else b
+        module, index = places[name]
+        return pair_of(module)[index]
 
     with threadpool_limits(1):
         write_tensors(path, infos, read)
@@ -69,8 +70,9 @@ def _write_weights(path: Path, sizes: dict[str, tuple[int, int]], rank: int, fac
 
 def reference_adapter(adapters: list[Adapter]) -> Adapter:
     """The adapter that names the base model for all: one that names a commit, which a person can download."""
-    named = [adapter for adapter in adapters if adapter.revision and not adapter.revision.startswith(HASH_PREFIX)]
-    return (named or adapters)[0]
+    commits = [adapter for adapter in adapters if adapter.revision and not adapter.revision.startswith(HASH_PREFIX)]
+    named = [adapter for adapter in adapters if adapter.base_model]
+    return (commits or named or adapters)[0]
 
 
 def merged_run(adapters: list[Adapter]) -> Run:
@@ -82,6 +84,7 @@ def merged_run(adapters: list[Adapter]) -> Run:
     return Run(
         finished=True,
         why_it_ended=f"merged from {len(adapters)} adapters",
+        plan=common_value([run.plan for run in runs]),
         leg=common_value([run.leg for run in runs]),
         legs=common_value([run.legs for run in runs]),
         parent_sha256=common_value([run.parent_sha256 for run in runs]),

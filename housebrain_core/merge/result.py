@@ -6,14 +6,17 @@ from typing import Any
 
 from housebrain_core.adapters.adapter import SplitOf
 from housebrain_core.adapters.comparison import missing_splits
-from housebrain_core.adapters.compatibility import describe_mixed_data
+from housebrain_core.adapters.compatibility import describe_doubts, describe_mixed_data
 from housebrain_core.adapters.updates import mean_spectrum
 from housebrain_core.config import MergeConfig
 from housebrain_core.llm.losses import Difference
 from housebrain_core.merge.compute import ComputedMerge
+from housebrain_core.results import Shown
 
 FORMAT = 2
 """Version of merge.json. 0.1.0 wrote files without one, which count as format 1."""
+NEGLIGIBLE = 0.01
+"""Share of the best split's gain over the base up to which a merge that is worse counts as equal."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,21 @@ class Validation:
     """Other samples, on which weights or scale were chosen."""
     evaluations: list[Evaluation]
 
+    @property
+    def is_worse(self) -> bool:
+        """Whether the merge is worse than the best split, beyond chance and a hundredth of what training gained."""
+        return is_worse(self.difference, self.losses["base"] - self.losses[self.best_split])
+
+
+def is_worse(difference: Difference, gain: float) -> bool:
+    """Whether a merge is worse than the best split.
+
+    Args:
+        difference: loss of the merge minus that of the best split, in nats per token.
+        gain: loss of the base minus that of the best split.
+    """
+    return difference.low > 0 and difference.mean > NEGLIGIBLE * gain
+
 
 @dataclass(frozen=True, kw_only=True)
 class MergeRecord:
@@ -88,25 +106,44 @@ class MergeRecord:
     error_of_strategy: float
     """Relative Frobenius distance of the strategy's update from the exact weighted mean."""
     inputs: list[MergeInput]
+    outer_rate: float = 1.0
+    """How far the merge moved from what the inputs were trained from; 1 is to their mean."""
+    plan: str | None
+    """Id of the plan that the inputs were trained for, where they agree."""
     leg: int | None
-    """Leg of a plan that the inputs were trained in, where they agree."""
+    """Leg of that plan."""
     legs: int | None
     """Legs of that plan."""
     parent_sha256: str | None
     """sha256 of the adapter that the inputs started from, where they agree."""
 
     @property
-    def plan(self) -> dict[str, Any]:
-        """The fields of a plan, for the manifest."""
-        return {"leg": self.leg, "legs": self.legs, "parent_sha256": self.parent_sha256}
+    def place(self) -> dict[str, Any]:
+        """Where the merge stands in a plan, for the manifest."""
+        return {"plan": self.plan, "leg": self.leg, "legs": self.legs, "parent_sha256": self.parent_sha256}
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether other legs of its plan come after it."""
+        return bool(self.leg and self.legs and self.leg < self.legs)
+
+    @property
+    def notices(self) -> list[str]:
+        """What whoever uses the result has to know first."""
+        if not self.is_unfinished:
+            return []
+        return [
+            f"NOT A FINISHED MODEL: this is leg {self.leg} of {self.legs} of a plan, and the learning rate falls only "
+            "in the last one. The plan's next step: housebrain round --models models/hb-*"
+        ]
 
     def to_dict(self) -> dict[str, Any]:
-        """The contents of merge.json."""
-        return asdict(self)
+        """The contents of merge.json; in capitals, what sorts first."""
+        return ({"NOTICE": self.notices} if self.notices else {}) | asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MergeResult(MergeRecord):
+class MergeResult(Shown, MergeRecord):
     """The merge.json of a merged adapter."""
 
     rank_setting: int | str
@@ -123,9 +160,35 @@ class MergeResult(MergeRecord):
     modules: dict[str, MergedModule]
     validation: Validation | None = None
 
+    @property
+    def notices(self) -> list[str]:
+        """What whoever uses the result has to know first."""
+        notices = super().notices
+        if not self.validation or not self.validation.is_worse:
+            return notices
+        best = self.validation.best_split
+        if self.is_unfinished:
+            instead = f"Go on with the plan: later legs bring back what a merge loses. Until then use {best} alone."
+        else:
+            instead = (
+                f"Use {best} alone. To get more than that, train on in more legs (housebrain split --rounds 3) or in a "
+                "relay, one person after another, which loses nothing (--relay); or look for a bad adapter with "
+                "housebrain inspect, which --strategy greedy leaves out."
+            )
+        return [f"{self.validation.verdict}. {instead}", *notices]
+
+    def outputs(self) -> list[Any]:
+        """The notices, the singular values of the merged update, and the validation losses where they were measured."""
+        from housebrain_core import plots
+
+        figures = [plots.spectrum({"merged": self.spectrum}, rank=self.rank)]
+        if self.validation:
+            figures.append(plots.loss_bars(self.validation.losses))
+        return [*self.notices, *figures]
+
     def to_dict(self) -> dict[str, Any]:
         """The contents of merge.json; without a validation there is no such key."""
-        contents = asdict(self)
+        contents = super().to_dict()
         if self.validation is None:
             del contents["validation"]
         else:
@@ -162,12 +225,14 @@ def describe_inputs(config: MergeConfig, merge: ComputedMerge) -> dict[str, Any]
         "strategy": config.strategy,
         "rank": merge.rank,
         "scale": merge.recipe.scale,
+        "outer_rate": merge.recipe.outer_rate,
         "density": config.density if config.strategy == "ties" else None,
         "error_of_strategy": merge.mean_error,
         "inputs": [
             MergeInput(adapter.name, adapter.sha256, weight, adapter.split, adapter.run is not None, norm, cosine)
             for adapter, weight, norm, cosine in columns
         ],
+        "plan": common_value([run.plan for run in runs]),
         "leg": common_value([run.leg for run in runs]),
         "legs": common_value([run.legs for run in runs]),
         "parent_sha256": common_value([run.parent_sha256 for run in runs]),
@@ -187,10 +252,12 @@ def find_warnings(merge: ComputedMerge) -> list[str]:
     plain = [adapter.name for adapter in adapters if not adapter.run]
     if plain:
         lines.append(f"{', '.join(plain)}: no manifest, so split, data, tokens and 4-bit settings were not checked")
-    if missing := missing_splits(adapters):
+    missing = missing_splits(adapters)
+    if missing and not any(adapter.run and adapter.run.plan for adapter in adapters):  # a leg may be for few
         lines.append(f"nothing of split {', '.join(map(str, missing))} is in this merge")
     if mixed := describe_mixed_data(adapters):
         lines.append(mixed)
+    lines += describe_doubts(adapters)
     in_4bit = [adapter.name for adapter in adapters if adapter.trained_in_4bit]
     if 0 < len(in_4bit) < len(adapters):
         lines.append(f"{', '.join(in_4bit)}: trained on the base in 4 bits, the others on the base as it is")

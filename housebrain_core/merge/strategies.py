@@ -6,12 +6,13 @@ matrices and the weights, and returns coefficients C (R, R) of the merged update
 
 import math
 from collections.abc import Callable, Iterable
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
 
 from housebrain_core.adapters.adapter import Adapter
-from housebrain_core.adapters.archives import name_of
+from housebrain_core.adapters.archives import name_all
 from housebrain_core.adapters.updates import ModuleUpdates, root
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError
@@ -28,15 +29,16 @@ def relative_weights(adapters: list[Adapter], config: MergeConfig) -> list[float
     By what was trained on is federated averaging (McMahan et al. 2017, arXiv 1602.05629).
 
     Raises:
-        AdapterError: an adapter does not say what it would be weighted by.
+        AdapterError: an adapter does not say what it would be weighted by, or says what is hard to believe.
     """
     if config.weights:
-        given = dict(zip(map(name_of, config.models), config.weights, strict=True))
+        names = name_all(list(dict.fromkeys(config.models)))
+        given = {names[path]: weight for path, weight in zip(config.models, config.weights, strict=True)}
         values = [given[adapter.name] for adapter in adapters]
     elif config.weigh_by == "validation_loss":
-        values = [1 / _from_run(adapter, "validation_loss") for adapter in adapters]
+        values = [1 / loss for loss in _from_runs(adapters, "validation_loss", config)]
     else:
-        values = [_from_run(adapter, config.weigh_by) for adapter in adapters]
+        values = _from_runs(adapters, config.weigh_by, config)
     return [value / sum(values) for value in values]
 
 
@@ -44,9 +46,9 @@ def best_alone(adapters: list[Adapter], config: MergeConfig) -> list[float]:
     """1 for the adapter with the lowest loss on the common validation sample, the first by split among equals.
 
     Raises:
-        AdapterError: an adapter does not say its validation loss.
+        AdapterError: an adapter does not say its validation loss, or says what is hard to believe.
     """
-    losses = [_from_run(adapter, "validation_loss") for adapter in adapters]
+    losses = _from_runs(adapters, "validation_loss", config)
     winner = losses.index(min(losses))
     return [float(index == winner) for index in range(len(adapters))]
 
@@ -156,11 +158,34 @@ def _keep_largest(update: np.ndarray, density: float) -> np.ndarray:
     return np.where(size < smallest, 0, update)
 
 
+FAR = {"tokens": 20.0, "samples": 20.0, "validation_loss": 3.0}
+"""Field of run.json -> how many times the median of the others, or what part of it, is believed without being asked.
+Splits are alike in size, and losses on one validation sample differ by a few percent."""
+
+
+def _from_runs(adapters: list[Adapter], name: str, config: MergeConfig) -> list[float]:
+    """A field of every run.json; what is far from the others is believed only when a person says so."""
+    values = [_from_run(adapter, name) for adapter in adapters]
+    odd = []
+    for index, adapter in enumerate(adapters):
+        others = [float(value) for value in values[:index] + values[index + 1 :]]
+        typical = median(others) if others else float(values[index])
+        if not 1 / FAR[name] <= float(values[index]) / typical <= FAR[name]:
+            odd.append(f"{adapter.name} says {values[index]:.4g}, the others {typical:.4g}")
+    if odd and not config.accept_outliers:
+        raise AdapterError(
+            f"{name.replace('_', ' ')} (run.json), which the weights are made of, is hard to believe:\n  "
+            + "\n  ".join(odd)
+            + "\nLeave an adapter out with --exclude, use --strategy average, or believe them with --accept-outliers."
+        )
+    return values
+
+
 def _from_run(adapter: Adapter, name: str) -> float:
     value = getattr(adapter.run, name, None)
     if not value:
         raise AdapterError(
-            f"{adapter.folder} does not say its {name.replace('_', ' ')} (run.json). Use --strategy average, "
+            f"{adapter.name} does not say its {name.replace('_', ' ')} (run.json). Use --strategy average, "
             "or train that split with HouseBrain."
         )
     return value

@@ -24,15 +24,13 @@ from housebrain_core.llm.losses import Difference, Losses, compare_losses
 from housebrain_core.manifests import seal
 from housebrain_core.merge.compute import Pair, Recipe, compute_merge
 from housebrain_core.merge.merged_files import write_adapter
-from housebrain_core.merge.result import Evaluation, Validation
+from housebrain_core.merge.result import Evaluation, Validation, is_worse
 from housebrain_core.merge.strategies import STRATEGIES
 from housebrain_core.splits.encode import read_validation
 
 EVALUATIONS = 40
 """Losses that a search measures at most."""
 SCALES = (1.0, 0.6, 0.8, 1.2, 1.4, 1.6)
-NEGLIGIBLE = 0.01
-"""Share of the best split's gain over the base up to which a merge that is worse counts as equal."""
 
 
 @dataclass(frozen=True)
@@ -282,14 +280,11 @@ def describe_difference(best: str, difference: Difference, gain: float) -> str:
     interval = f"95 % interval of the difference {difference.low:+.4f} to {difference.high:+.4f}"
     if difference.high < 0:
         return f"the merge is better than the best split, {best}, by {size} ({interval})"
-    if difference.low > 0 and difference.mean <= NEGLIGIBLE * gain:
+    if is_worse(difference, gain):
+        return f"WARNING: THE MERGE IS WORSE than the best split, {best}, by {size} ({interval})"
+    if difference.low > 0:
         return (
             f"the merge is practically equal to the best split, {best}: its loss is {size} higher, "
             f"{difference.mean / gain:.1%} of the {gain:.4f} that {best} gained over the base ({interval})"
-        )
-    if difference.low > 0:
-        return (
-            f"WARNING: THE MERGE IS WORSE than the best split, {best}, by {size} ({interval}). "
-            f"Use {best} alone, or --strategy greedy, or look for a bad adapter with: housebrain inspect"
         )
     return f"the merge and the best split, {best}, cannot be told apart on this sample ({interval})"

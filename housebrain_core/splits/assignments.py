@@ -1,5 +1,6 @@
 """Who trains which split, where and with which settings: all of it checked before anything is read."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,7 +8,9 @@ from typing import Any, NamedTuple
 from housebrain_core.config import FineTuningConfig, SplitConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.legs import Leg, TrainingPlan, plan_relay, plan_rounds
+from housebrain_core.splits.costs import estimate_tokens
 from housebrain_core.splits.notebooks import default_settings, find_rendered, read_rendered
+from housebrain_core.splits.parts import SplitPart
 
 PLATFORMS = ("colab", "kaggle")
 DIFFERENT = ("dataset_path", "output_dir")
@@ -104,6 +107,29 @@ def choose_legs(config: SplitConfig) -> tuple[Leg, ...] | None:
     if config.relay:
         return plan_relay(config.splits)
     return plan_rounds(config.splits, config.rounds, config.common_start or 0.0) if config.rounds else None
+
+
+def check_lengths(plan: TrainingPlan, parts: list[SplitPart], settings: FineTuningConfig) -> None:
+    """Refuses legs that would take less than an optimizer step, at the most tokens that a split may have.
+
+    Args:
+        plan: of all splits.
+        parts: the splits.
+        settings: of their training.
+
+    Raises:
+        ConfigError: naming the shortest leg.
+    """
+    part = min(parts, key=lambda part: sum(part.characters))
+    tokens = estimate_tokens(sum(part.characters)).most
+    steps = settings.max_steps or math.ceil(tokens * settings.epochs / (settings.rows_per_step * settings.row_length))
+    shares = [leg.share * plan.splits / len(leg.people) for leg in plan.legs]
+    if steps * min(shares) < 1:
+        raise ConfigError(
+            f"{part.name} takes about {steps} optimizer steps in all, which are too few for {len(plan.legs)} legs: the "
+            f"shortest would take {steps * min(shares):.2f} of a step. Take fewer rounds, or train longer "
+            "(--training epochs=4)."
+        )
 
 
 def choose_platforms(config: SplitConfig, problems: list[str]) -> dict[int, str]:

@@ -1,17 +1,26 @@
 """What a splits folder holds for people beside the bundles: notebooks, pages, kaggle folders, settings."""
 
+import itertools
 import shlex
 import textwrap
 from pathlib import Path
 from typing import Any
 
+from housebrain_core.legs import Place, TrainingPlan
 from housebrain_core.manifests import to_json
 from housebrain_core.platforms import TIME_BUDGET_HOURS
 from housebrain_core.splits import costs
 from housebrain_core.splits.assignments import Assignment, Training, notebook_parameters
-from housebrain_core.splits.kaggle import CLIENT, push_commands, references, resume_command, write_folders
+from housebrain_core.splits.kaggle import CLIENT, leg_commands, push_commands, references, resume_command, write_folders
 from housebrain_core.splits.notebooks import default_settings, fill_in, read_rendered
-from housebrain_core.splits.parts import SplitPart
+from housebrain_core.splits.parts import (
+    SplitPart,
+    SplitSummary,
+    adapter_in_leg,
+    first_adapter,
+    legs_of_person,
+    name_people,
+)
 from housebrain_core.templates import render
 
 GUIDE = ("base_model", "batch_size", "gradient_accumulation_steps", "max_length", "epochs", "lora_r", "save_steps")
@@ -26,19 +35,22 @@ LIMITS = {
 }
 
 
-def hand_out(folder: Path, parts: list[SplitPart], assignment: Assignment) -> list[str]:
+def hand_out(
+    folder: Path, parts: list[SplitPart], assignment: Assignment, plan: TrainingPlan | None = None
+) -> list[str]:
     """Writes notebooks, pages, kaggle folders and training_configs.json for all splits.
 
     Args:
         folder: of the splits; the bundles lie in it.
         parts: the splits.
         assignment: who trains what; the settings are the same for all.
+        plan: in which legs; None where each split is trained once and all are merged once.
 
     Returns:
         The files written, relative to the folder.
     """
     names = ["training_configs.json"]
-    (folder / names[0]).write_text(to_json(training_configs(parts, assignment.training)))
+    (folder / names[0]).write_text(to_json(training_configs(parts, assignment.training, plan)))
     notebooks = {part.platform: read_rendered(part.platform) for part in parts if part.notebook}
     (folder / "handouts").mkdir()
     for part in parts:
@@ -49,30 +61,31 @@ def hand_out(folder: Path, parts: list[SplitPart], assignment: Assignment) -> li
             (folder / part.notebook).write_text(fill_in(notebook, filled_in), encoding="utf-8")
             names.append(part.notebook)
         if part.owner:
-            names += write_folders(folder, part)
-        page = write_handout(part, len(parts), assignment.training, filled_in)
+            names += write_folders(folder, part, [leg for leg in legs_of_person(part, plan) if leg.adapter])
+        page = write_handout(part, len(parts), assignment.training, filled_in, plan)
         names.append(f"handouts/{part.name}.md")
         (folder / names[-1]).write_text(page, encoding="utf-8")
     return names
 
 
-def training_configs(parts: list[SplitPart], training: Training) -> list[dict]:
-    """The settings for each split, as `FineTuningConfig` takes them."""
+def training_configs(parts: list[SplitPart], training: Training, plan: TrainingPlan | None = None) -> list[dict]:
+    """The settings for each split, as `FineTuningConfig` takes them; with a plan for the first leg of its person."""
     names = dict.fromkeys((*GUIDE, *training.chosen))
     return [
         {
             "split_id": part.split_id,
             "platform": part.platform,
             "dataset_path": part.bundle,
-            "output_dir": f"models/{part.adapter}",
+            "output_dir": f"models/{first_adapter(part, legs_of_person(part, plan))}",
             **{name: getattr(training.settings, name) for name in names},
         }
         for part in parts
     ]
 
 
-def describe_folder(folder: Path, parts: list[SplitPart]) -> str:
+def describe_folder(folder: Path, summary: SplitSummary) -> str:
     """Where things are in a splits folder, and what to do next."""
+    parts = summary.parts
     first = parts[0]
     ending = ".zip" if first.notebook else ""
     rows = [
@@ -80,27 +93,51 @@ def describe_folder(folder: Path, parts: list[SplitPart]) -> str:
         (first.notebook, "the notebook that trains on it, with its settings"),
         (f"handouts/{first.name}.md", "what that person does, click by click, and sends back"),
     ]
+    back = adapter_in_leg(first.adapter, summary.plan and Place(plan=summary.plan, leg=1))
     lines = [
         f"{len(parts)} splits are in {folder}. For each person there are, here of split 1:",
         *(f"  {name:<24} {text}" for name, text in rows if name),
-        f"Next: send them these. Put what comes back, {first.adapter}{ending} and so on, into models/ and merge:",
-        f"  housebrain merge --models models/hb-*{ending} --data {shlex.quote(str(folder))} --validate",
+        *(describe_plan(summary.plan) if summary.plan else []),
+        f"Next: send them these. Put what comes back, {back}{ending} and so on, into models/ and "
+        f"{'after each leg:' if summary.plan else 'merge:'}",
+        f"  housebrain {'round' if summary.plan else 'merge'} --models models/hb-*{ending} "
+        f"--data {shlex.quote(str(folder))}{'' if summary.plan else ' --validate'}",
     ]
     if not first.notebook:
         lines.append(NO_NOTEBOOK)
-    return "\n".join(lines + describe_pushes(folder, [part for part in parts if part.owner]))
+    return "\n".join(lines + describe_pushes(folder, summary))
 
 
-def describe_pushes(folder: Path, parts: list[SplitPart]) -> list[str]:
+def describe_plan(plan: TrainingPlan) -> list[str]:
+    """Who trains in which legs, and how many of all optimizer steps those are; a line for legs of the same people."""
+    lines = [f"They are trained in {len(plan.legs)} legs, each from the adapter that the one before left:"]
+    numbered = list(enumerate(plan.legs, 1))
+    for people, group in itertools.groupby(numbered, key=lambda leg: leg[1].people):
+        legs = list(group)
+        first, last = legs[0][0], legs[-1][0]
+        numbers = f"leg {first}" if first == last else f"legs {first} to {last}"
+        merged = ", then a merge" + " each time" * (first < last) if len(people) > 1 else ""
+        share = sum(leg.share for _, leg in legs)
+        lines.append(f"  {numbers:<12} {name_people(people, plan.splits)}{merged}: {share:.0%} of the training")
+    return lines
+
+
+def describe_pushes(folder: Path, summary: SplitSummary) -> list[str]:
     """How the owners of splits put dataset and notebook on Kaggle; what is typed can be copied as it is."""
+    parts = [part for part in summary.parts if part.owner]
     lines = [f"Or with {CLIENT}, signed in as the owner, who may also get the folder kaggle/split_NN alone:"]
     for part in parts:
-        lines.append(f"  # {part.owner}; push when the second line says ready")
-        lines += [f"  {command}" for command in push_commands(part, str(folder / "kaggle" / part.name))]
+        trained = [leg for leg in legs_of_person(part, summary.plan) if leg.adapter]
+        place = folder / "kaggle" / part.name
+        wait = f" once {trained[0].leg_file} lies in {place}/leg;" if trained and trained[0].leg_file else ""
+        lines.append(f"  # {part.owner};{wait} push when the line before it says ready")
+        lines += [f"  {command}" for command in push_commands(part, str(place), trained)]
     return lines if parts else []
 
 
-def write_handout(part: SplitPart, splits: int, training: Training, filled_in: dict[str, Any]) -> str:
+def write_handout(
+    part: SplitPart, splits: int, training: Training, filled_in: dict[str, Any], plan: TrainingPlan | None = None
+) -> str:
     """The page for the person who trains one split, in Markdown.
 
     Args:
@@ -108,7 +145,10 @@ def write_handout(part: SplitPart, splits: int, training: Training, filled_in: d
         splits: how many there are.
         training: settings of all splits.
         filled_in: settings that the split's notebook has filled in, by name.
+        plan: the legs of all splits; None where each is trained once and all are merged once.
     """
+    legs = legs_of_person(part, plan)
+    trained = [leg for leg in legs if leg.adapter]
     return render(
         "splits",
         "handout.md.jinja",
@@ -117,13 +157,18 @@ def write_handout(part: SplitPart, splits: int, training: Training, filled_in: d
         size=describe_size(part.bundle_bytes),
         base_model=training.settings.base_model,
         filled_in=", ".join(f"`{name} = {value!r}`" for name, value in filled_in.items()),
-        archive=f"{part.adapter}.zip",
-        time=describe_time(part, training),
+        adapter=first_adapter(part, legs),
+        legs=legs,
+        trained=trained,
+        leg_file=trained[0].leg_file if trained else None,
+        init=f" --init-adapter {trained[0].leg_file}" if trained and trained[0].leg_file else "",
+        time=describe_time(part, training, plan),
         flags="".join(f" {write_flag(name, getattr(training.settings, name))}" for name in training.chosen),
         client=CLIENT,
         notebook_reference=references(part)[1],
-        push_commands=push_commands(part, "."),
+        push_commands=push_commands(part, ".", trained),
         resume_command=resume_command("."),
+        leg_commands=leg_commands(".", trained),
     )
 
 
@@ -135,8 +180,10 @@ def write_flag(name: str, value: object) -> str:
     return f"--{flag} {shlex.quote(str(value))}"
 
 
-def describe_time(part: SplitPart, training: Training) -> str:
+def describe_time(part: SplitPart, training: Training, plan: TrainingPlan | None = None) -> str:
     """How long training takes on one T4, by the arithmetic of `housebrain plan`, as lines of a list."""
+    loads = plan.loads(part.split_id) if plan else [1.0]
+    what = ("Your longest leg" if len(loads) > 1 else "Your leg") if plan else "Training"
     settings = training.settings
     facts = costs.BASES.get(settings.base_model)
     text = "How long it takes is not known beforehand for this base model."
@@ -144,9 +191,9 @@ def describe_time(part: SplitPart, training: Training) -> str:
         tokens = costs.estimate_tokens(sum(part.characters))
         learned = part.characters[1] / sum(part.characters)
         rate = costs.estimate_rate(facts.shape, "t4", settings.row_length, learned)
-        hours = costs.training_hours(tokens, rate, settings.epochs)
+        hours = costs.training_hours(tokens, rate, settings.epochs).times(max(loads))
         text = (
-            f"Training takes {describe_hours(hours)}, less when it stops because nothing more is learned: an estimate "
+            f"{what} takes {describe_hours(hours)}, less when it stops because nothing more is learned: an estimate "
             "for one T4 by arithmetic, not a measurement."
         )
         if part.notebook:

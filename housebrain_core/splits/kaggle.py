@@ -1,4 +1,4 @@
-"""Folders that the kaggle client uploads: a dataset with the bundle, and kernels with the notebook.
+"""Folders that the kaggle client uploads: a dataset with the bundle, one for leg files, and kernels with the notebook.
 
 The fields are those that kaggle 2.2.5 reads and checks (KaggleApi.kernels_push, dataset_create_new). A slug is what
 the client makes of the title; it ends in the bundle's hash, so that another round has other datasets and notebooks.
@@ -6,38 +6,47 @@ The client uploads the files at the top level of a folder; Kaggle unpacks zips, 
 """
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from housebrain_core.manifests import to_json
-from housebrain_core.splits.parts import SplitPart
+from housebrain_core.splits.parts import LegOfPerson, SplitPart
 from housebrain_core.splits.write import link_or_copy
 
 CLIENT = "kaggle==2.2.5"
 """The oldest client that has --no-run; without that flag a push starts a run, which uses up quota."""
 
 
-def write_folders(folder: Path, part: SplitPart) -> list[str]:
-    """Writes kaggle/split_NN/{dataset,kernel,kernel_resume} for the owner of a split.
+def write_folders(folder: Path, part: SplitPart, legs: Sequence[LegOfPerson] = ()) -> list[str]:
+    """Writes kaggle/split_NN/{dataset,kernel,kernel_resume}, and with legs {leg,kernel_leg}, for the owner of a split.
 
     Args:
         folder: of the splits; bundle and notebook of the split lie in it.
         part: the split.
+        legs: in which the owner trains it; none without a plan.
 
     Returns:
         The files written, relative to the folder.
     """
     place = folder / "kaggle" / part.name
+    waits = bool(legs and legs[0].leg_file)
     metadata = {
         "dataset": dataset_metadata(part),
-        "kernel": kernel_metadata(part, resume=False),
-        "kernel_resume": kernel_metadata(part, resume=True),
+        "kernel": kernel_metadata(part, resume=False, leg_files=waits),
+        "kernel_resume": kernel_metadata(part, resume=True, leg_files=waits),
     }
+    if waits or len(legs) > 1:
+        metadata["leg"] = leg_metadata(part)
+        metadata["kernel_leg"] = kernel_metadata(part, resume=True, leg_files=True)
     for name, fields in metadata.items():
         inside = place / name
         inside.mkdir(parents=True)
-        file = part.bundle if name == "dataset" else str(part.notebook)
-        link_or_copy(folder / file, inside / file)
-        kind = "dataset" if name == "dataset" else "kernel"
+        is_kernel = name.startswith("kernel")
+        file = part.notebook if is_kernel else part.bundle
+        if file and name != "leg":  # the leg files are put there when they come
+            link_or_copy(folder / file, inside / file)
+        kind = "kernel" if is_kernel else "dataset"
         (inside / f"{kind}-metadata.json").write_text(to_json(fields), encoding="utf-8")
     return sorted(path.relative_to(folder).as_posix() for path in place.rglob("*") if path.is_file())
 
@@ -54,7 +63,7 @@ def references(part: SplitPart) -> tuple[str, str]:
     return dataset, notebook
 
 
-def dataset_metadata(part: SplitPart) -> dict:
+def dataset_metadata(part: SplitPart) -> dict[str, Any]:
     """dataset-metadata.json: a private dataset with the bundle."""
     return {
         "title": titles(part)[0],
@@ -68,14 +77,36 @@ def dataset_metadata(part: SplitPart) -> dict:
     }
 
 
-def kernel_metadata(part: SplitPart, resume: bool) -> dict:
+def leg_reference(part: SplitPart) -> tuple[str, str]:
+    """Title and OWNER/SLUG of the dataset with the leg files of a split's person."""
+    title = f"HouseBrain legs {part.split_id:02d} {part.bundle_sha256[:6]}"
+    return title, f"{part.owner}/{title.lower().replace(' ', '-')}"
+
+
+def leg_metadata(part: SplitPart) -> dict[str, Any]:
+    """dataset-metadata.json: a private dataset with the newest leg file."""
+    title, reference = leg_reference(part)
+    return {
+        "title": title,
+        "id": reference,
+        "licenses": [{"name": "other"}],
+        "subtitle": f"What split {part.split_id} of a house-design dataset goes on from",
+        "description": "The adapter that the next leg of training starts from, made by HouseBrain.",
+        "keywords": [],
+        "resources": [],
+    }
+
+
+def kernel_metadata(part: SplitPart, resume: bool, leg_files: bool = False) -> dict[str, Any]:
     """kernel-metadata.json: the private notebook, its GPU, and its inputs.
 
     Args:
         part: the split.
         resume: attach the output of the notebook's earlier version, to go on from its last checkpoint.
+        leg_files: attach the dataset with the leg files.
     """
     dataset, notebook = references(part)
+    datasets = [dataset, leg_reference(part)[1]] if leg_files else [dataset]
     return {
         "id": notebook,
         "title": titles(part)[1],
@@ -87,7 +118,7 @@ def kernel_metadata(part: SplitPart, resume: bool) -> dict:
         "enable_tpu": False,
         "enable_internet": True,
         "machine_shape": "NvidiaTeslaT4",
-        "dataset_sources": [dataset],
+        "dataset_sources": datasets,
         "competition_sources": [],
         "kernel_sources": [notebook] if resume else [],
         "model_sources": [],
@@ -96,18 +127,41 @@ def kernel_metadata(part: SplitPart, resume: bool) -> dict:
     }
 
 
-def push_commands(part: SplitPart, place: str) -> list[str]:
+def push_commands(part: SplitPart, place: str, legs: Sequence[LegOfPerson] = ()) -> list[str]:
     """What the owner types to have dataset and notebook on Kaggle; nothing is run yet.
 
     Args:
         part: the split.
         place: path of its folder, kaggle/split_NN, from where the commands are typed.
+        legs: in which the owner trains it; none without a plan.
     """
     dataset, _ = references(part)
+    waits = legs and legs[0].leg_file
     return [
         f"kaggle datasets create -p {shlex.quote(f'{place}/dataset')}",
-        f"kaggle datasets status {dataset}",
+        *([f"kaggle datasets create -p {shlex.quote(f'{place}/leg')}"] if waits else []),
+        f"kaggle datasets status {leg_reference(part)[1] if waits else dataset}",
         f"kaggle kernels push -p {shlex.quote(f'{place}/kernel')} --no-run",
+    ]
+
+
+def leg_commands(place: str, legs: Sequence[LegOfPerson]) -> list[str]:
+    """What starts a later leg, once its file lies in leg/; none where there is no later leg.
+
+    Where the first leg needs no file, the first command is for the first leg file, and the second for all others.
+
+    Args:
+        place: path of the folder kaggle/split_NN, from where the commands are typed.
+        legs: in which the owner trains the split.
+    """
+    if len(legs) < 2:
+        return []
+    leg = shlex.quote(f"{place}/leg")
+    first = [] if legs[0].leg_file else [f"kaggle datasets create -p {leg}"]
+    return [
+        *first,
+        f"kaggle datasets version -p {leg} -m next",
+        f"kaggle kernels push -p {shlex.quote(f'{place}/kernel_leg')}",
     ]
 
 

@@ -1,10 +1,11 @@
 """What a splits folder says of itself: one record for each split, and a summary of the whole."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
+from housebrain_core.data.findings import LITTLE
 from housebrain_core.errors import ConfigError
 from housebrain_core.legs import Place, TrainingPlan
 from housebrain_core.manifests import read_manifest
@@ -63,8 +64,12 @@ class SplitSummary(Shown, BaseModel):
     seed: int
     plan: TrainingPlan | None = None
     """The legs in which the splits are trained; None where each is trained once, and all are merged once."""
+    parent_sha256: str | None = None
+    """Of the weights of the adapter that training starts from; None where it is the base model."""
     entropy_nats_per_sample: float | None = None
     """The least loss on a sample that a model can have; None where samples are too few to tell."""
+    brief_nats_per_sample: float | None = None
+    """What fields of the brief tell about a design, at least; None where samples are too few, or it is not known."""
     source: str
     """Name of the dataset's folder or file."""
     train: int
@@ -86,6 +91,11 @@ class SplitSummary(Shown, BaseModel):
     """Samples that were left out: where each is, and why."""
     parts: list[SplitPart]
 
+    @property
+    def advice(self) -> str:
+        """Whether these data are worth more than one merge."""
+        return advise(self.entropy_nats_per_sample, self.brief_nats_per_sample)
+
     def outputs(self) -> list[Table]:
         """A table of the splits."""
         rows = [
@@ -93,6 +103,31 @@ class SplitSummary(Shown, BaseModel):
             for part in self.parts
         ]
         return [Table(("split", "samples", "MB to upload", "platform", "adapter"), rows)]
+
+
+def advise(entropy: float | None, from_brief: float | None) -> str:
+    """Says in a sentence, with its source, whether rounds or a relay are worth their trouble.
+
+    Args:
+        entropy: nats per sample that no model gets below.
+        from_brief: nats per sample that fields of the brief tell, at least; None where that is not known.
+    """
+    if entropy is None or from_brief is None:
+        return (
+            "How much of a design follows from its brief is not known for these data: where a split trained alone ends "
+            "far above the floor in its report, rounds or a relay are worth their trouble; where it comes near, one "
+            "merge does."
+        )
+    if from_brief < LITTLE * (from_brief + entropy):
+        return (
+            f"There is little to be learned from the brief: its fields tell {from_brief:.1f} nats of a design, and "
+            f"{entropy:.1f} nats are chance (statistics of housebrain audit). One merge does; rounds would not pay."
+        )
+    return (
+        f"The brief tells at least {from_brief:.1f} nats of a design (statistics of housebrain audit): splits trained "
+        "apart and merged once lose much of it, on the tiny networks of benchmarks/README.md. Train in rounds, best "
+        "after a common start (--rounds 3 --common-start 0.06), or in a relay (--relay) where nobody hurries."
+    )
 
 
 def adapter_in_leg(adapter: str, place: Place | None) -> str:
@@ -106,6 +141,54 @@ def adapter_in_leg(adapter: str, place: Place | None) -> str:
         Such as hb-kaggle-04-leg-2; the name as it is where the plan has one leg only.
     """
     return adapter if place is None or len(place.plan.legs) == 1 else f"{adapter}-leg-{place.leg}"
+
+
+def name_people(people: tuple[int, ...], splits: int) -> str:
+    """Who trains in a leg, such as "splits 1 and 2"."""
+    if len(people) == splits:
+        return "everybody"
+    if len(people) == 1:
+        return f"split {people[0]} alone"
+    return f"splits {', '.join(map(str, people[:-1]))} and {people[-1]}"
+
+
+class LegOfPerson(NamedTuple):
+    """What one person does in a leg."""
+
+    number: int
+    people: str
+    """Who trains in it."""
+    adapter: str | None
+    """What the person sends after it; None where they do not train in it."""
+    leg_file: str | None
+    """What the leg starts from; None in the first leg."""
+    later: bool
+    """Whether the person trains in a later leg."""
+
+
+def legs_of_person(part: SplitPart, plan: TrainingPlan | None) -> list[LegOfPerson]:
+    """What the person of a split does in each leg of a plan; nothing without one."""
+    if plan is None:
+        return []
+    legs = []
+    for number, leg in enumerate(plan.legs, 1):
+        trains = part.split_id in leg.people
+        place = Place(plan=plan, leg=number)
+        legs.append(
+            LegOfPerson(
+                number=number,
+                people=name_people(leg.people, plan.splits),
+                adapter=adapter_in_leg(part.adapter, place) if trains else None,
+                leg_file=f"leg_{number}.zip" if number > 1 else None,
+                later=any(part.split_id in later.people for later in plan.legs[number:]),
+            )
+        )
+    return legs
+
+
+def first_adapter(part: SplitPart, legs: list[LegOfPerson]) -> str:
+    """What the adapter is called that the person of a split sends first."""
+    return next((leg.adapter for leg in legs if leg.adapter), part.adapter)
 
 
 def read_plan(folder: Path) -> TrainingPlan | None:

@@ -5,13 +5,14 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+from housebrain_core.adapters.adapter import read_adapter
 from housebrain_core.config import SplitConfig
 from housebrain_core.data.conditions import parse_condition
 from housebrain_core.data.samples import ReadLog, read_samples
 from housebrain_core.errors import DataError
 from housebrain_core.manifests import seal, to_json
 from housebrain_core.outputs import check_replaceable, staged_output
-from housebrain_core.splits.assignments import Assignment, assign
+from housebrain_core.splits.assignments import Assignment, assign, check_lengths
 from housebrain_core.splits.encode import EncodedDataset, encode_dataset
 from housebrain_core.splits.handouts import describe_folder, describe_size, hand_out
 from housebrain_core.splits.parts import SUMMARY, SplitSummary
@@ -31,9 +32,12 @@ def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) ->
     Raises:
         DataError: the dataset cannot be read, or too many samples are bad; nothing is written then.
         ConfigError: the output exists, there are fewer samples than splits, or who trains what cannot be used.
+        AdapterError: the adapter to start from cannot be used.
     """
     check_replaceable(config.output, "splits", config.overwrite)
     assignment = assign(config)
+    if config.init_adapter:
+        read_adapter(config.init_adapter, accept_plain=True)
     dataset = choose_samples(config, report)
     picked = choose_validation(dataset.tables["validation"].num_rows, config)
     report(describe_counts(dataset, len(picked)))
@@ -47,7 +51,8 @@ def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) ->
             f"{config.output} cannot be written: no space left there. What was written is removed again. "
             "Free some space, or choose an --output on another disk; beside the source, files are links."
         ) from None
-    report(describe_folder(config.output, summary.parts))
+    report(summary.advice)
+    report(describe_folder(config.output, summary))
     return summary
 
 
@@ -125,8 +130,10 @@ def _write_folder(
         bad=[bad._asdict() for bad in dataset.log.bad],
         parts=parts,
     )
+    if summary.plan:
+        check_lengths(summary.plan, parts, assignment.training.settings)
     written = summary.model_dump(mode="json")
     (staging / SUMMARY).write_text(to_json(written))
-    names = [SUMMARY, *(part.bundle for part in parts), *hand_out(staging, parts, assignment)]
+    names = [SUMMARY, *(part.bundle for part in parts), *hand_out(staging, parts, assignment, summary.plan)]
     seal(staging, "splits", names, **about, parts=written["parts"])
     return summary

@@ -12,16 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from housebrain_core.adapters.archives import WEIGHTS
 from housebrain_core.config import SplitConfig
 from housebrain_core.data.columns import make_columns
-from housebrain_core.data.findings import entropy_floor, study_fields
+from housebrain_core.data.findings import entropy_floor, learnable_from_brief, study_fields
 from housebrain_core.errors import ConfigError
 from housebrain_core.house import codec
 from housebrain_core.legs import Place
 from housebrain_core.manifests import seal, sha256_of
 from housebrain_core.progress import with_bar
 from housebrain_core.splits.assignments import Assignment, Job
-from housebrain_core.splits.bundle import NO_PLACE, SCHEMA, write_bundle
+from housebrain_core.splits.bundle import SCHEMA, write_bundle
 from housebrain_core.splits.encode import EncodedDataset, hash_table
 from housebrain_core.splits.parts import SplitPart
 
@@ -48,12 +49,13 @@ def write_splits(
         ConfigError: there are fewer samples than splits.
     """
     rows_of_splits = cut(dataset.tables["train"].num_rows, config.splits, config.seed)
+    train = dataset.tables["train"]
     validation = dataset.tables["validation"].take(pa.array(picked))
     threads = ThreadPoolExecutor(os.cpu_count())
     try:
         about = threads.submit(_describe, config, dataset, assignment)  # first, as every bundle waits for it
         writing = [
-            threads.submit(_write_split, folder, job, dataset.tables["train"], rows, validation, about)
+            threads.submit(_write_split, folder, job, train, rows, validation, about, config.init_adapter)
             for job, rows in zip(assignment.jobs, rows_of_splits, strict=True)
         ]
         parts = [split.result() for split in with_bar(writing, lambda: len(writing), "writing")]
@@ -84,19 +86,23 @@ def cut(count: int, splits: int, seed: int) -> list[np.ndarray]:
 
 
 def _write_split(
-    folder: Path, job: Job, samples: pa.Table, rows: np.ndarray, validation: pa.Table, about: Future[dict]
+    folder: Path,
+    job: Job,
+    samples: pa.Table,
+    rows: np.ndarray,
+    validation: pa.Table,
+    about: Future[dict[str, Any]],
+    init: Path | None,
 ) -> SplitPart:
     """Writes the tree, its manifest and the bundle of one split."""
     train = samples.take(pa.array(rows))
     write_tree(folder / job.name / "train", train)
     write_tree(folder / job.name / "validation", validation)
     counts = {"train": train.num_rows, "validation": validation.num_rows}
-    about_all = about.result()
-    plan = about_all["plan"]
-    place = Place(plan=plan, leg=1).about() if plan else NO_PLACE
-    manifest = {"counts": counts, "split_id": job.split_id, **about_all, **place}
+    manifest = {"counts": counts, "split_id": job.split_id, **first_leg(about.result())}
     seal(folder / job.name, "split", [], **manifest)
-    bundle = write_bundle(folder, job.name, train.select(SCHEMA.names), validation.select(SCHEMA.names), **manifest)
+    tables = train.select(SCHEMA.names), validation.select(SCHEMA.names)
+    bundle = write_bundle(folder, job.name, *tables, init, **manifest)
     return SplitPart(
         **job._asdict(),
         **counts,
@@ -118,11 +124,19 @@ def _describe(config: SplitConfig, dataset: EncodedDataset, assignment: Assignme
     """What every manifest says of the whole: the dataset, and the plan of its training, or None."""
     about = describe_dataset(config, dataset)
     plan = assignment.make_plan(about["dataset"])
-    return about | {"plan": plan.model_dump(mode="json") if plan else None}
+    parent = sha256_of(config.init_adapter / WEIGHTS) if config.init_adapter else None
+    return about | {"plan": plan.model_dump(mode="json") if plan else None, "parent_sha256": parent}
+
+
+def first_leg(about: dict[str, Any]) -> dict[str, Any]:
+    """What every manifest says of the whole, with the place of a bundle in it: the first leg, where there is a plan."""
+    if about["plan"] is None:
+        return about
+    return about | Place(plan=about["plan"], leg=1, parent_sha256=about["parent_sha256"]).about()
 
 
 def describe_dataset(config: SplitConfig, dataset: EncodedDataset) -> dict:
-    """What every manifest says of the whole: a hash of all samples, how they were cut, and their entropy."""
+    """What every manifest says of the samples: their hash, how they were cut, their entropy, what briefs tell."""
     digest = sha256_of("".join(map(hash_table, dataset.tables.values())).encode())
     about = {"codec_version": codec.VERSION, "dataset": digest, "splits": config.splits, "seed": config.seed}
     train = dataset.tables["train"]
@@ -131,7 +145,11 @@ def describe_dataset(config: SplitConfig, dataset: EncodedDataset) -> dict:
     chosen = train.take(pa.array(range(0, train.num_rows, -(-train.num_rows // FLOOR_SAMPLES))))
     texts = zip(chosen["prompt"].to_pylist(), chosen["completion"].to_pylist(), strict=True)
     samples = (dict(zip(("input", "output"), codec.restore(*pair), strict=True)) for pair in texts)
-    return about | {"entropy_nats_per_sample": entropy_floor(study_fields(make_columns(samples)))}
+    findings = study_fields(make_columns(samples))
+    return about | {
+        "entropy_nats_per_sample": entropy_floor(findings),
+        "brief_nats_per_sample": learnable_from_brief(findings),
+    }
 
 
 # --- the tree

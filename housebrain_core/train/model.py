@@ -3,16 +3,18 @@
 import os
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from bitsandbytes.nn.modules import Linear4bit
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, PeftModelForCausalLM, get_peft_model, set_peft_model_state_dict
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.integrations import sdpa_attention
 
-from housebrain_core.errors import ConfigError, TrainingError
+from housebrain_core.errors import AdapterError, ConfigError, TrainingError
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.train.base_models import Base, resolve_base  # noqa: F401 - who loads one resolves it from here
 
@@ -100,3 +102,69 @@ def add_lora(model: PreTrainedModel, base: Base, config: FineTuningConfig) -> Pe
     if any(weight.dtype != torch.float32 for weight in adapted.parameters() if weight.requires_grad):
         raise TrainingError("the LoRA weights are not float32, which the gradient scaler of float16 needs.")
     return adapted
+
+
+def start_from(model: PeftModel, factors: dict[str, tuple[np.ndarray, np.ndarray]], name: str) -> None:
+    """Puts trained factors in the place of a fresh LoRA adapter's; directions that they lack stay fresh.
+
+    Args:
+        model: with the adapter of `add_lora`.
+        factors: module -> B (out_features, rank) and A (rank, in_features), of the adapter's own rank.
+        name: of what the factors are from, for a message.
+
+    Raises:
+        AdapterError: factors have no module on this base model, or a module gets none.
+    """
+    fresh = {key: weight for key, weight in model.named_parameters() if weight.requires_grad}
+    weights = {}
+    for module, (b, a) in factors.items():
+        place = f"base_model.model.{module}"
+        first = fresh.get(f"{place}.lora_A.default.weight")
+        matrix = torch.from_numpy(a)
+        if first is not None:  # with B's column zero as well the update is the same, and can grow in this direction
+            matrix = torch.where(matrix.any(1, keepdim=True), matrix, first.detach().cpu())
+        weights[f"{place}.lora_A.weight"] = matrix
+        weights[f"{place}.lora_B.weight"] = torch.from_numpy(b)
+    refuse_lost_keys(set_peft_model_state_dict(model, weights), "default", name)
+
+
+def load_adapter(model: PreTrainedModel | PeftModel, folder: Path, name: str) -> PeftModel:
+    """Loads an adapter for use; the base model and adapters that are there already stay.
+
+    Args:
+        model: a base model, or one with adapters.
+        folder: of the adapter.
+        name: of the adapter in the model.
+
+    Returns:
+        The model with the adapter, which is not the active one yet if there were others.
+
+    Raises:
+        AdapterError: weights of the file found no place on this base model, or a module got none.
+    """
+    if not isinstance(model, PeftModel):
+        settings = LoraConfig.from_pretrained(str(folder))
+        settings.inference_mode = True
+        model = PeftModelForCausalLM(model, settings, adapter_name=name)
+    refuse_lost_keys(model.load_adapter(str(folder), adapter_name=name), name, str(folder))
+    return model
+
+
+def refuse_lost_keys(result: Any, adapter: str, name: str) -> None:
+    """Raises AdapterError for weights that PEFT did not load, about which it only warns or says nothing at all.
+
+    Args:
+        result: what PEFT says of missing and unexpected keys.
+        adapter: its name in the model.
+        name: of what was loaded.
+    """
+    problems = [f"{key} has no place in this base model" for key in result.unexpected_keys]
+    ours = (f".lora_A.{adapter}.weight", f".lora_B.{adapter}.weight")  # other adapters' keys are missing as well
+    missing = [key for key in result.missing_keys if key.endswith(ours)]
+    problems += [f"{key} is not in it" for key in missing]
+    if problems:
+        more = f"\n  and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise AdapterError(
+            f"{name} was loaded only in part:\n  " + "\n  ".join(problems[:5]) + more + "\n"
+            "It belongs to another base model, or is damaged. Name the base model of its training, or get it again."
+        )

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import torch
 from datasets import Dataset
@@ -124,6 +125,45 @@ class PackedRows(torch.utils.data.Dataset):
         whole = torch.cat(ids)
         labels = whole.masked_fill(prompts, IGNORED)
         return {"input_ids": whole, "position_ids": torch.cat(positions), "labels": labels}
+
+
+class RowsOfLeg(torch.utils.data.Dataset):
+    """The packed rows that a leg of a plan trains on, in their order: from where the split's leg before it ended.
+
+    Args:
+        rows: of the split.
+        seed: of the data order.
+        first: rows that the split's legs before have taken.
+        last: rows that it has taken after this leg.
+    """
+
+    def __init__(self, rows: PackedRows, seed: int, first: int, last: int) -> None:
+        self.rows = rows
+        self.order = data_order(len(rows), seed, first, last)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return self.rows[self.order[index]]
+
+
+def data_order(rows: int, seed: int, first: int, last: int) -> list[int]:
+    """A stretch of the order in which a split's rows are trained on: one pass after another, each shuffled anew.
+
+    Args:
+        rows: of the split.
+        seed: with the number of the pass it is the seed of the pass's shuffle.
+        first: position of the stretch's first row, counted from the first row of the first pass.
+        last: position behind its last row.
+
+    Returns:
+        Indices of rows, (last - first,).
+    """
+    passes = range(first // rows, -(-last // rows))
+    order = np.concatenate([np.random.default_rng([seed, number]).permutation(rows) for number in passes])
+    start = passes.start * rows
+    return order[first - start : last - start].tolist()
 
 
 def collate_row(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -72,6 +72,19 @@ def processes_of_run(output: Path) -> int | None:
     return None
 
 
+def rows_per_process(wanted: int, report: Callable[[str], None]) -> int:
+    """Rows per optimizer step for each process, rounded up where they cannot be shared evenly.
+
+    Args:
+        wanted: rows per step of all processes together.
+        report: gets a line where it becomes more.
+    """
+    each = -(-wanted // world_size())
+    if each * world_size() != wanted:
+        report(f"{wanted} rows per step do not divide by {world_size()} GPUs: it is {each * world_size()}")
+    return each
+
+
 def train_in_processes(config: FineTuningConfig, count: int, report: Callable[[str], None], started: float) -> None:
     """Trains with several processes, each with the whole base model; returns when they are done.
 
@@ -90,9 +103,10 @@ def train_in_processes(config: FineTuningConfig, count: int, report: Callable[[s
         TrainingError: a process died.
     """
     environment = process_environment(count)
+    given = config.model_dump(mode="json", exclude_unset=True)  # a plan decides what was not given
     with tempfile.TemporaryDirectory(prefix="housebrain_processes_") as name:
         folder = Path(name)
-        (folder / "task.json").write_text(json.dumps({"config": config.model_dump(mode="json"), "started": started}))
+        (folder / "task.json").write_text(json.dumps({"config": given, "started": started}))
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
         command += ["-m", "housebrain_core.train.training", name]
         with (

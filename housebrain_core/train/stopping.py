@@ -33,37 +33,50 @@ ADVICE = "The last checkpoint is intact. Use a lower learning rate and another f
 
 
 class Schedule:
-    """Learning rate as a share of its peak: warm-up, cosine over all steps, and a short cool-down when learned.
+    """Learning rate as a share of its peak, and a short cool-down when nothing more is learned.
 
-    A model that was stopped in the middle of a cosine still has the noise of a high rate. The attributes are saved
-    with the scheduler.
+    A model that was stopped at a high rate still has its noise. The attributes are saved with the scheduler.
 
     Args:
-        warmup: steps in which the rate rises.
-        total: planned steps.
+        shares: of the peak, in [0, 1], at each step from 0 to the last.
+        cools_down: whether the rate falls to zero before an early end; in a leg with others after it, it need not.
     """
 
-    def __init__(self, warmup: int, total: int) -> None:
-        self.warmup = warmup
-        self.total = total
+    def __init__(self, shares: list[float], cools_down: bool = True) -> None:
+        self.shares = shares
+        self.cools_down = cools_down
         self.learned_at = 0  # the step at which nothing more was learned; 0 before
 
     @property
     def end(self) -> int:
         """The last step."""
+        total = len(self.shares) - 1
         if not self.learned_at:
-            return self.total
-        return min(self.total, self.learned_at + max(1, round(COOL_DOWN * self.learned_at)))
+            return total
+        cool_down = max(1, round(COOL_DOWN * self.learned_at)) if self.cools_down else 0
+        return min(total, self.learned_at + cool_down)
 
     def __call__(self, step: int) -> float:
         """The share of the peak learning rate, in [0, 1], at a step."""
-        if step < self.warmup:
-            return step / self.warmup
-        progress = (step - self.warmup) / max(1, self.total - self.warmup)
-        share = 0.5 * (1 + math.cos(math.pi * progress))
+        share = self.shares[min(step, len(self.shares) - 1)]
         if self.learned_at and step > self.learned_at:
-            share *= max(0.0, (self.end - step) / (self.end - self.learned_at))
+            share *= max(0.0, (self.end - step) / max(1, self.end - self.learned_at))
         return share
+
+
+def cosine_shares(warmup: int, total: int) -> list[float]:
+    """The learning rate of a run without a plan, as shares of its peak: a linear warm-up, then a cosine to zero.
+
+    Args:
+        warmup: steps in which the rate rises.
+        total: planned steps.
+
+    Returns:
+        A share in [0, 1] for each step from 0 to `total`, (total + 1,).
+    """
+    rising = [step / warmup for step in range(min(warmup, total + 1))]
+    falling = max(1, total - warmup)
+    return rising + [0.5 * (1 + math.cos(math.pi * (step / falling))) for step in range(total + 1 - len(rising))]
 
 
 def measuring_interval(validation_rows: int, rows_per_step: int) -> int:
@@ -141,9 +154,8 @@ class StopWhenLearned(StepCallback):
         schedule = parts["lr_scheduler"].lr_lambdas[0]
         step = state.global_step
         if schedule.learned_at:
-            if step >= schedule.end:  # no checkpoint of the very end: a resumed one would take a step too many
-                control.should_save = False
-                control.should_training_stop = True
+            if step >= schedule.end:
+                self._end(control)
             return
         if step % self.every or step >= state.max_steps:
             return
@@ -155,7 +167,16 @@ class StopWhenLearned(StepCallback):
         self.report(f"step {step} of {state.max_steps}  validation loss {loss:.4f}")
         if learned:
             schedule.learned_at = step
-            self.report(f"{learned}; the learning rate falls to zero until step {schedule.end}, then it ends")
+            if schedule.cools_down:
+                self.report(f"{learned}; the learning rate falls to zero until step {schedule.end}, then it ends")
+            else:
+                self.report(f"{learned}; the leg ends here")
+                self._end(control)
+
+    def _end(self, control: TrainerControl) -> None:
+        """Ends training without a checkpoint of the very end: resumed from that, it would take a step too many."""
+        control.should_save = False
+        control.should_training_stop = True
 
 
 class StopOnGarbage(StepCallback):

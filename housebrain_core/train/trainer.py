@@ -22,7 +22,7 @@ from housebrain_core.train.checkpoints import prune_checkpoints, seal_checkpoint
 from housebrain_core.train.model import training_device
 from housebrain_core.train.packing import PackedRows, collate_row, completion_losses
 from housebrain_core.train.processes import gather, rank, world_size
-from housebrain_core.train.stopping import Schedule, StepCallback
+from housebrain_core.train.stopping import Schedule, StepCallback, cosine_shares
 
 FIRST_STEPS = 20
 """Steps of a session after which it says when all will be done."""
@@ -30,18 +30,20 @@ FAILED_SAVES = 3
 """Failed saves in a row after which a run ends."""
 
 
-def training_arguments(config: FineTuningConfig, accumulation: int) -> TrainingArguments:
+def training_arguments(config: FineTuningConfig, accumulation: int, leg_steps: int | None = None) -> TrainingArguments:
     """The settings of transformers' Trainer.
 
     Args:
         config: ours.
         accumulation: rows that this process trains on in an optimizer step.
+        leg_steps: optimizer steps of the leg, whose rows are in order already; None for a run without a plan.
     """
     device, _, capability = training_device()
     arguments = TrainingArguments(
         output_dir=str(config.output_dir),
         num_train_epochs=config.epochs,
-        max_steps=config.max_steps or -1,
+        max_steps=leg_steps or config.max_steps or -1,
+        train_sampling_strategy="sequential" if leg_steps else "random",
         per_device_train_batch_size=1,
         gradient_accumulation_steps=accumulation,
         learning_rate=config.learning_rate,
@@ -66,8 +68,15 @@ def training_arguments(config: FineTuningConfig, accumulation: int) -> TrainingA
 class RowTrainer(Trainer):
     """transformers' Trainer with the loss of a packed row, our schedule, and checkpoints that are sealed."""
 
-    def __init__(self, fingerprint: dict[str, Any], report: Callable[[str], None], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        fingerprint: dict[str, Any],
+        report: Callable[[str], None],
+        schedule: Schedule | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(data_collator=collate_row, **kwargs)
+        self.schedule_of_leg = schedule  # None for a run without a plan
         self.model: Any
         self.optimizer: Any
         self.fingerprint = fingerprint
@@ -86,8 +95,9 @@ class RowTrainer(Trainer):
         return losses.sum() / num_items_in_batch * self.args.world_size
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> torch.optim.lr_scheduler.LambdaLR:
-        """Warm-up, cosine, and a cool-down when there is nothing more to learn."""
-        self.schedule = Schedule(self.args.get_warmup_steps(num_training_steps), num_training_steps)
+        """The leg's schedule, or warm-up and cosine; and a cool-down when there is nothing more to learn."""
+        warmup = self.args.get_warmup_steps(num_training_steps)
+        self.schedule = self.schedule_of_leg or Schedule(cosine_shares(warmup, num_training_steps))
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, self.schedule)
         return self.lr_scheduler
 

@@ -6,6 +6,7 @@ Where several processes train together, torchrun starts each of them with:
 """
 
 import json
+import math
 import os
 import platform
 import sys
@@ -43,15 +44,16 @@ from housebrain_core.splits.encode import bundle_from_dataset
 from housebrain_core.train.base_models import Base, resolve_base, save_tokenizer
 from housebrain_core.train.checkpoints import find_checkpoint, prune_checkpoints, refuse_other_run
 from housebrain_core.train.memory import ADVICE, decide_checkpointing
-from housebrain_core.train.model import add_lora, load_base, load_tokenizer, training_device
+from housebrain_core.train.model import add_lora, load_base, load_tokenizer, start_from, training_device
 from housebrain_core.train.packing import PackedRows, Tokenised, tokenise
-from housebrain_core.train.processes import gather, rank, world_size
+from housebrain_core.train.processes import gather, rank, rows_per_process, world_size
+from housebrain_core.train.start import RunStart, find_start
 from housebrain_core.train.stopping import FORWARD_SHARE, KeepTime, StopOnGarbage, StopWhenLearned, measuring_interval
 from housebrain_core.train.trainer import Progress, RowTrainer, mean_loss, training_arguments
 
-MAY_CHANGE = {"dataset_path", "output_dir", "gpus", "gradient_checkpointing", "save_steps", "save_minutes",
-              "logging_steps", "full_epochs", "time_budget_hours"}  # fmt: skip
-"""Settings in which sessions of one run may differ; data and processes are compared by what they are."""
+MAY_CHANGE = {"dataset_path", "output_dir", "init_adapter", "gpus", "gradient_checkpointing", "save_steps",
+              "save_minutes", "logging_steps", "full_epochs", "time_budget_hours"}  # fmt: skip
+"""Settings in which sessions of one run may differ; data, start and processes are compared by what they are."""
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
@@ -66,8 +68,10 @@ def train_here(config: FineTuningConfig, report: Callable[[str], None], started:
     speak = report if rank() == 0 else lambda line: None
     bundle = read_training_data(config.dataset_path)  # before the folder is made: a wrong path leaves nothing behind
     base = resolve_base(config.base_model, config.revision)
+    config, start = find_start(config, bundle, base)
+    speak(start.describe())
     with lock_output(config.output_dir) if rank() == 0 else nullcontext():
-        run = Training(config, speak, started, bundle, base).run()
+        run = Training(config, speak, started, bundle, base, start).run()
     if not run.finished:
         speak("To go on, start it again with the same settings: it resumes from the last checkpoint.")
     return run
@@ -87,6 +91,7 @@ class Training:
     started: float
     bundle: Bundle
     base: Base
+    start: RunStart
 
     def run(self) -> Run:
         """Trains, unless the adapter is finished, and writes the folder."""
@@ -117,12 +122,14 @@ class Training:
 
     def _fingerprint(self, max_length: int) -> dict[str, Any]:
         """What has to be equal in all sessions of a run."""
-        return self.config.model_dump(exclude=MAY_CHANGE) | {
+        settings = self.config.model_dump(exclude=MAY_CHANGE)
+        return settings | {
             "base_model": self.base.name,
             "revision": self.base.revision,
             "max_length": max_length,
             "training data": self.bundle.manifest["files"]["train.parquet"]["sha256"][:16],
             "world_size": world_size(),
+            **self.start.fingerprint(),
         }
 
     def _find_earlier(self, fingerprint: dict[str, Any]) -> tuple[Run | None, Path | None]:
@@ -141,32 +148,29 @@ class Training:
         """Model, packed rows and callbacks, put together."""
         config = self.config
         model = add_lora(load_base(self.base, config.load_in_4bit, self.report), self.base, config)
+        if self.start.factors:
+            start_from(model, self.start.factors, self.start.source)
         rows = PackedRows(samples.samples, config.row_length)
         self.report(f"{sum(rows.lengths):,} tokens in {len(rows)} rows of {config.row_length}")
         decide_checkpointing(model, rows, config.gradient_checkpointing, self.report)
         self.validation = PackedRows(tokenise(self.bundle.validation, tokenizer, "auto").samples, config.row_length)
         entropy = self.bundle.manifest.get("entropy_nats_per_sample")  # known of large datasets only
         self.floor = entropy and entropy * len(self.validation.learned) / sum(self.validation.learned)
-        accumulation = self._rows_per_process()
+        accumulation = rows_per_process(config.rows_per_step, self.report)
+        per_step = accumulation * world_size()
+        self.steps_per_pass = len(rows) / per_step
+        leg = self.start.leg(config.max_steps or math.ceil(config.epochs * self.steps_per_pass))
         trainer = RowTrainer(
             fingerprint,
             self.report,
+            leg.schedule(config.warmup_share) if leg else None,
             model=model,
-            args=training_arguments(config, accumulation),
-            train_dataset=rows,
-            callbacks=self._callbacks(model, accumulation * world_size()),
+            args=training_arguments(config, accumulation, leg.steps if leg else None),
+            train_dataset=leg.rows(rows, config.seed, per_step) if leg else rows,
+            callbacks=self._callbacks(model, per_step),
         )
         trainer.remove_callback(PrinterCallback)
         return trainer
-
-    def _rows_per_process(self) -> int:
-        """Rows per optimizer step for each process, rounded up where they cannot be shared evenly."""
-        wanted = self.config.rows_per_step
-        accumulation = -(-wanted // world_size())
-        rows = accumulation * world_size()
-        if rows != wanted:
-            self.report(f"{wanted} rows per step do not divide by {world_size()} GPUs: it is {rows}")
-        return accumulation
 
     def _callbacks(self, model: Any, rows_per_step: int) -> list:
         """What reports training and what ends it. KeepTime is last: it must see whether another one ends the run."""
@@ -198,9 +202,10 @@ class Training:
         return Run(
             finished=finished,
             why_it_ended=self._why_all_was_done(log) if finished else self.clock.stopped,
+            **self.start.in_run(),
             steps=state.global_step,
             planned_steps=state.max_steps,
-            epochs=round(state.epoch or 0, 4),
+            epochs=round(state.global_step / self.steps_per_pass if self.start.place else state.epoch or 0, 4),
             tokens=int(state.num_input_tokens_seen),
             train_loss=curve[-1][1] if curve else None,
             validation_loss=mean_loss(trainer.model, self.validation),
@@ -225,6 +230,8 @@ class Training:
         learned = [entry["learned"] for entry in log if entry.get("learned")]
         if learned:
             return learned[0]
+        if self.start.place:
+            return f"{self.start.place.describe()} done"
         return "max_steps done" if self.config.max_steps else "all epochs done"
 
     def _write_folder(self, tokenizer: Any, trainer: RowTrainer, run: Run) -> None:
@@ -236,8 +243,8 @@ class Training:
         trainer.state.save_to_json(str(output / "trainer_state.json"))
         write_atomically(output / FILE, to_json(run.to_dict()))
         write_atomically(output / "README.md", adapter_card(run))
-        plan = {"leg": run.leg, "legs": run.legs, "parent_sha256": run.parent_sha256}
-        seal(output, "adapter", finished=run.finished, fingerprint=trainer.fingerprint, **plan)
+        about = {"finished": run.finished, "fingerprint": trainer.fingerprint}
+        seal(output, "adapter", **about, **self.start.about())
         if run.finished:
             prune_checkpoints(output, keep=1)
 
@@ -250,6 +257,8 @@ class Training:
             f"{run.why_it_ended} at step {run.steps} of {run.planned_steps}{saved}; "
             f"validation loss {run.validation_loss:.4f} nats per token; adapter in {self.config.output_dir}"
         )
+        if run.finished and self.start.place:
+            self.report(self.start.place.next_step(self.start.split_id, run.why_it_ended.startswith("learned")))
 
 
 def train_together(config: FineTuningConfig, started: float, report: Callable[[str], None]) -> None:

@@ -5,10 +5,17 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from adapter_files import change_config, change_tensors, reseal
+from adapter_files import change_config, change_tensors, make_trained, reseal
 
 from housebrain_core.adapters.adapter import read_adapter
-from housebrain_core.adapters.compatibility import base_keys, check_mergeable
+from housebrain_core.adapters.compatibility import (
+    base_keys,
+    check_mergeable,
+    describe_doubts,
+    describe_leg,
+    describe_start,
+    newest_leg,
+)
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError
 from housebrain_core.merge.merge import merge_adapters
@@ -87,3 +94,65 @@ def test_other_contents_of_one_name_and_revision_are_refused(adapters):
         check_mergeable([on_base(one, "some/base", COMMIT, "sha256:other"), *others])
     with pytest.raises(AdapterError, match=f"another revision of it: {one.name} has {'0' * 40}"):
         check_mergeable([on_base(one, "some/base", "0" * 40, None), *others])
+
+
+def test_a_base_without_revision_is_merged_and_doubted(adapters):
+    one, two, three = map(read_adapter, adapters)
+    known = [on_base(adapter, "some/base", COMMIT, None) for adapter in (one, two)]
+    unknown = on_base(three, "some/base", None, None)
+    check_mergeable([*known, unknown])
+    assert describe_doubts([*known, unknown]) == [
+        f"{three.name}: no revision of the base is named; the others were trained on {COMMIT}"
+    ]
+    assert describe_doubts(known) == []
+
+
+def test_other_names_of_one_base_need_a_person_who_knows_and_contents_decide(adapters):
+    one, two, three = map(read_adapter, adapters)
+    mixed = [on_base(one, "some/base", COMMIT, None), on_base(two, "/home/me/base", None, None)]
+    mixed.append(on_base(three, None, None, None))
+    with pytest.raises(AdapterError, match="(?s)another base model.*no name.*--accept-other-base-name"):
+        check_mergeable(mixed)
+    check_mergeable(mixed, accept_other_base_name=True)
+    assert "are taken for one base model" in describe_doubts(mixed)[0]
+    others = [on_base(one, "a", COMMIT, "sha256:one"), on_base(two, "b", "0" * 40, "sha256:two")]
+    with pytest.raises(AdapterError, match="another content of it"):
+        check_mergeable(others, accept_other_base_name=True)
+
+
+def test_the_same_file_twice_is_refused_only_where_its_split_is_known(adapters):
+    adapter = read_adapter(adapters[0])
+    with pytest.raises(AdapterError, match="the same weights twice"):
+        check_mergeable([adapter, replace(adapter, name="again")])
+    check_mergeable([replace(adapter, run=None), replace(adapter, run=None, name="again")])
+
+
+def on_leg(folder, split_id: int, leg: int = 2, plan: str = "one", parent: str | None = "f" * 64):
+    """A made adapter of a leg of a plan of three."""
+    return read_adapter(make_trained(folder, split_id, plan=plan, leg=leg, legs=3, parent_sha256=parent))
+
+
+def test_adapters_of_one_leg_that_started_from_one_adapter_belong_together(tmp_path):
+    pair = [on_leg(tmp_path / f"hb-{number}", number) for number in (1, 2)]
+    check_mergeable(pair)
+    assert [(describe_leg(adapter), describe_start(adapter)) for adapter in pair] == [("leg 2 of 3", "ffffffff")] * 2
+    fresh = read_adapter(make_trained(tmp_path / "fresh", 3))
+    assert (describe_leg(fresh), describe_start(fresh)) == (None, "fresh")
+    assert newest_leg([fresh, *pair]) == pair and newest_leg([fresh]) == [fresh]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"leg": 1}, "another leg: hb-3 has 1 of 3; the others have 2 of 3"),
+        ({"plan": "two"}, "another plan: hb-3 has two; the others have one"),
+        ({"parent": "e" * 64}, "another start: hb-3 has eeeeeeee; the others have ffffffff; .*--accept-mixed-seeds"),
+        ({"parent": None}, "another start: hb-3 has fresh; the others have ffffffff"),
+    ],
+)
+def test_other_legs_plans_and_starts_are_refused(change, said, tmp_path):
+    three = [on_leg(tmp_path / f"hb-{number}", number) for number in (1, 2)] + [on_leg(tmp_path / "hb-3", 3, **change)]
+    with pytest.raises(AdapterError, match=said):
+        check_mergeable(three)
+    if "parent" in change:
+        check_mergeable(three, accept_mixed_seeds=True)

@@ -5,6 +5,7 @@ import shutil
 import zipfile
 
 import torch
+from adapter_files import make_trained, moved_from, tensors
 from safetensors.torch import load_file, save_file
 
 from housebrain_core.adapters.inspection import Inspection, inspect_adapters
@@ -88,3 +89,29 @@ def test_unfinished_nan_and_untrained_adapters_are_named(adapters, tmp_path):
 def test_one_adapter_and_none_at_all_are_inspected_too(adapters, tmp_path):
     assert verdicts(inspect(adapters[:1])[0]) == {adapters[0].name: ""}
     assert inspect([tmp_path / "gone"])[0].names == ()
+
+
+def test_legs_and_starts_are_shown_and_the_odd_ones_named(tmp_path):
+    place = {"plan": "one", "leg": 2, "legs": 3, "parent_sha256": "f" * 64}
+    changes = [{}, {}, {"leg": 1, "parent_sha256": None}, {"parent_sha256": "e" * 64}, {"plan": "two"}]
+    folders = [make_trained(tmp_path / f"hb-{n}", n, splits=5, **place | c) for n, c in enumerate(changes, 1)]
+    result, text = inspect(folders)
+    assert list(verdicts(result).values()) == [
+        "",
+        "",
+        "another leg: the newest is leg 2 of 3",
+        "another start: eeeeeeee; most started from ffffffff",
+        "another plan: two; most were trained for one",
+    ]
+    assert "leg" in text.splitlines()[0] and "leg 2 of 3  ffffffff" in text and "leg 1 of 3  fresh" in text
+    assert result.names == ("hb-1", "hb-2", "hb-4", "hb-5"), "an earlier leg is not compared with the newest"
+    assert result.missing == (), "who belongs to a leg is known to its plan"
+
+
+def test_adapters_trained_from_one_adapter_may_be_nearly_alike(tmp_path):
+    values = tensors()
+    nearly = moved_from(values, 1, size=5e-3)
+    place = {"plan": "one", "leg": 2, "legs": 3, "parent_sha256": "f" * 64}
+    folders = [make_trained(tmp_path / f"hb-{n}", n, v, **place) for n, v in enumerate((values, nearly), 1)]
+    result, _ = inspect(folders)
+    assert result.cosines[0][1] > 0.9999 and list(verdicts(result).values()) == ["", ""]

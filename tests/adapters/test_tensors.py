@@ -1,22 +1,32 @@
-"""Matrices of a safetensors file: what is read is what was written, and a file that changes meanwhile is refused."""
+"""Matrices of a safetensors file: what is read is what was written, under the names of any wrapper."""
 
 import os
 
 import numpy as np
 import pytest
 import torch
+from adapter_files import make_adapter, merged_update, tensors
 from safetensors.torch import load_file, save_file
 
-from housebrain_core.adapters.tensors import TensorInfo, read_header, read_json, read_matrices, write_tensors
+from housebrain_core.adapters.adapter import read_adapter
+from housebrain_core.adapters.tensors import (
+    TensorInfo,
+    read_header,
+    read_json,
+    read_matrices,
+    read_tensor_name,
+    tensor_name,
+    write_tensors,
+)
 from housebrain_core.errors import AdapterError
 
 
 @pytest.fixture
 def written(tmp_path):
     """A file with a tensor of each type an adapter may have, and the tensors."""
-    tensors = {str(dtype)[6:]: torch.randn(9, 14).to(dtype) for dtype in (torch.float32, torch.float16, torch.bfloat16)}
-    save_file(tensors, tmp_path / "file")
-    return tmp_path / "file", tensors
+    values = {str(dtype)[6:]: torch.randn(9, 14).to(dtype) for dtype in (torch.float32, torch.float16, torch.bfloat16)}
+    save_file(values, tmp_path / "file")
+    return tmp_path / "file", values
 
 
 def test_matrices_of_any_type_come_in_float32(written):
@@ -64,3 +74,44 @@ def test_a_json_object_is_read_as_two_readers_would_both_understand_it():
     for data in (b'{"a": 1, "a": 2}', b'{"a": NaN}', b"[1]", b"{", b"\xff", b'{"a":' + b"[" * 99_999):
         with pytest.raises(ValueError, match=r"."):
             read_json(data)
+
+
+MODULE = "model.layers.0.self_attn.q_proj"
+WRAPPED = [
+    "base_model.model.{}.lora_A.default.weight",
+    "_orig_mod.base_model.model.{}.lora_A.weight",
+    "base_model.model._orig_mod.{}.lora_A.weight",
+    "module.base_model.model.{}.lora_A.weight",
+    "_fsdp_wrapped_module.base_model.model.model.layers.0._fsdp_wrapped_module._checkpoint_wrapped_module"
+    ".self_attn.q_proj.lora_A.default.weight",
+    "base_model.model.base_model.model.{}.lora_A.weight",
+    "{}.lora_A.weight",
+]
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_what_wrappers_add_to_names_is_taken_away(name):
+    assert read_tensor_name(name.format(MODULE)) == (MODULE, "A")
+    assert tensor_name(*read_tensor_name(name.format(MODULE))) == f"base_model.model.{MODULE}.lora_A.weight"
+
+
+@pytest.mark.parametrize("name", ["lora_A.weight", "x.lora_C.weight", "model.embed.weight", "a b.lora_A.weight", ""])
+def test_what_is_no_lora_weight_has_no_module(name):
+    assert read_tensor_name(name) is None
+
+
+def test_an_adapter_of_wrapped_names_merges_to_the_same_update(tmp_path):
+    plain = merged_update(make_adapter(tmp_path / "a"), tmp_path / "out")
+    for number, (before, after) in enumerate(
+        [("base_model.", "_orig_mod.base_model."), (".weight", ".default.weight")]
+    ):
+        values = {name.replace(before, after): value for name, value in tensors().items()}
+        found = merged_update(make_adapter(tmp_path / str(number), values), tmp_path / "out")
+        assert torch.equal(found, plain)
+
+
+def test_two_adapters_in_one_file_are_refused(tmp_path):
+    again = {name.replace(".weight", ".other.weight"): value for name, value in tensors(1).items()}
+    folder = make_adapter(tmp_path / "a", tensors() | again)
+    with pytest.raises(AdapterError, match="the same factor, of two adapters in one file"):
+        read_adapter(folder, accept_plain=True)

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from adapter_files import make_adapter
 from factors import assert_close, dense, product_of, random_pairs, updates_of
 
-from housebrain_core.adapters.updates import Spectrum, choose_rank, decompose, gram
+from housebrain_core.adapters.adapter import read_adapter
+from housebrain_core.adapters.updates import Spectrum, choose_rank, decompose, gram, rewrite_update
 
 
 def test_inner_products_are_those_of_the_dense_updates():
@@ -60,3 +62,26 @@ def test_a_gram_matrix_is_that_of_the_whole_however_long_and_however_it_lies_in_
     exact = whole.T.astype(np.float64) @ whole.astype(np.float64)
     for matrix in (whole, np.asfortranarray(whole)):
         assert np.allclose(gram(matrix), exact, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("rank", "alpha"), [(2, 4), (3, 3), (8, 16)])
+def test_an_update_is_the_same_at_another_rank_and_alpha_and_its_factors_are_balanced(rank, alpha, tmp_path):
+    adapter = read_adapter(make_adapter(tmp_path / "a"), accept_plain=True)
+    written = rewrite_update(adapter, rank, alpha)
+    assert written.kept == pytest.approx(1) and set(written.factors) == set(adapter.shapes)
+    for module, (b, a) in written.factors.items():
+        assert (b.shape[1], a.shape[0]) == (rank, rank) and b.dtype == a.dtype == np.float32
+        assert_close(alpha / rank * dense((b, a)), dense(adapter.factors(module)))
+        values = np.linalg.svd(dense(adapter.factors(module)), compute_uv=False)[:2]
+        for factor in (b, a):
+            assert np.linalg.svd(factor, compute_uv=False)[:2] == pytest.approx(
+                np.sqrt(values * rank / alpha), rel=1e-5
+            )
+        assert not b[:, 2:].any() and not a[2:].any(), "directions that it does not have"
+
+
+def test_a_lower_rank_keeps_the_share_of_energy_that_the_dense_svd_says(tmp_path):
+    adapter = read_adapter(make_adapter(tmp_path / "a"), accept_plain=True)
+    written = rewrite_update(adapter, 1, 2)
+    values = np.stack([np.linalg.svd(dense(adapter.factors(m)), compute_uv=False)[:2] for m in adapter.shapes])
+    assert written.kept == pytest.approx(np.square(values[:, 0]).sum() / np.square(values).sum(), rel=1e-6)

@@ -9,10 +9,11 @@ import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from full_models import merge
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
+from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError, HouseBrainError
 from housebrain_core.export import into_base
 from housebrain_core.llm.generate import check_sanity
@@ -245,3 +246,34 @@ def test_finding_the_base_imports_no_transformers():
         "assert 'transformers' not in sys.modules and 'peft' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_base_with_transposed_weights_gets_the_update_transposed(tmp_path):
+    """GPT-2 stores (in_features, out_features); what is streamed is what PEFT merges."""
+    torch.manual_seed(0)
+    config = GPT2Config(n_embd=16, n_layer=1, n_head=2, n_positions=32, vocab_size=50)
+    model = GPT2LMHeadModel(config).half()
+    model.save_pretrained(tmp_path / "base")
+    lora = LoraConfig(r=2, target_modules=["c_attn", "attn.c_proj"], fan_in_fan_out=True, init_lora_weights=False)
+    adapted = get_peft_model(model, lora)
+    adapted.save_pretrained(tmp_path / "adapter")
+    lines = []
+    config = MergeConfig(
+        models=[tmp_path / "adapter"], output=tmp_path / "full", into_base=str(tmp_path / "base"), accept_plain=True
+    )
+    into_base.merge_into_base(config, report=lines.append)
+    assert "base view fp16: nothing says that all were trained in 4 bits" in lines
+    expected = adapted.merge_and_unload().state_dict()
+    for name, value in load_file(tmp_path / "full" / "model.safetensors").items():
+        assert torch.allclose(value.float(), expected[name].float(), atol=2e-3), name
+
+
+def test_what_float16_loses_of_a_base_in_bfloat16_is_said(base, adapters, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[0, :3] = 1e-20
+    model.save_pretrained(tmp_path / "base")
+    lines = []
+    config = MergeConfig(models=adapters, output=tmp_path / "full", into_base=str(tmp_path / "base"), base_view="fp16")
+    into_base.merge_into_base(config, report=lines.append)
+    assert any("3 values of 1 tensors of the base are too small for float16" in line for line in lines), lines

@@ -1,11 +1,14 @@
 """A merge in small matrices: rank and error are known before anything is written, and factors have the rank."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from adapter_files import make_adapter
 
 from housebrain_core.adapters.adapter import read_adapter
+from housebrain_core.adapters.run import DataRecord, Run
 from housebrain_core.errors import AdapterError
 from housebrain_core.merge.compute import Recipe, compute_merge
 
@@ -66,7 +69,11 @@ def test_the_scale_is_a_factor_of_the_update(three):
     assert np.allclose(b @ a, 1.5 * mean_of(three), atol=1e-5)
 
 
-def test_twins_are_refused(three):
+def test_twins_are_refused_where_their_split_is_known_and_named_elsewhere(three):
+    merge = compute_merge([three[0], replace(three[0], name="b0")], Recipe("average", [0.5, 0.5]), "full")
+    assert merge.verdicts[1].odd == ("the same update as a0, which so counts twice",)
+    run = Run(finished=True, data=DataRecord(dataset="d", split_id=1, splits=2))
+    three[0] = replace(three[0], run=run)
     with pytest.raises(AdapterError, match="a0 is the same update as a0: one split submitted twice"):
         compute_merge([three[0], three[0]], Recipe("average", [0.5, 0.5]), "full")
 

@@ -1,13 +1,24 @@
 """Strategies by hand and by their dense formulas; weights as the settings and the runs say."""
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from factors import assert_close, dense, merged_by, random_pairs, updates_of
 
+from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError
-from housebrain_core.merge.strategies import average_factors, elect_signs, sum_updates, trim_elect_merge
+from housebrain_core.merge.strategies import (
+    average_factors,
+    best_alone,
+    elect_signs,
+    relative_weights,
+    sum_updates,
+    trim_elect_merge,
+)
 
 
 def test_ties_by_hand():
@@ -69,3 +80,33 @@ def test_a_module_that_no_adapter_changed_merges_to_zero():
 def test_factors_of_different_ranks_cannot_be_averaged_apart():
     with pytest.raises(AdapterError, match="adapters of one rank"):
         average_factors(updates_of(random_pairs(5)), [0.2, 0.5, 0.3], 1.0)
+
+
+def with_run(name: str, **values) -> Any:
+    return SimpleNamespace(name=name, run=SimpleNamespace(**values))
+
+
+@pytest.mark.parametrize(
+    ("weigh_by", "lie"), [("tokens", 10**30), ("tokens", 1), ("samples", 10**9), ("validation_loss", 1e-6)]
+)
+def test_what_weights_are_made_of_is_doubted_where_it_is_far_from_the_others(weigh_by, lie):
+    config = MergeConfig(models=[Path("a"), Path("b"), Path("c")], strategy="weighted", weigh_by=weigh_by)
+    honest = 0.5 if weigh_by == "validation_loss" else 10_000
+    adapters = [
+        with_run("a", **{weigh_by: honest}),
+        with_run("b", **{weigh_by: lie}),
+        with_run("c", **{weigh_by: honest}),
+    ]
+    with pytest.raises(AdapterError, match="(?s)hard to believe.*b says .*--accept-outliers"):
+        relative_weights(adapters, config)
+    weights = relative_weights(adapters, config.model_copy(update={"accept_outliers": True}))
+    assert sum(weights) == pytest.approx(1) and weights[1] != pytest.approx(1 / 3)
+
+
+def test_a_loss_too_good_to_be_true_is_not_the_best_unasked():
+    config = MergeConfig(models=[Path("a"), Path("b")], strategy="best")
+    adapters = [with_run("a", validation_loss=0.5), with_run("b", validation_loss=0.01)]
+    with pytest.raises(AdapterError, match="hard to believe"):
+        best_alone(adapters, config)
+    assert best_alone(adapters, config.model_copy(update={"accept_outliers": True})) == [0.0, 1.0]
+    assert best_alone([with_run("a", validation_loss=0.5), with_run("b", validation_loss=0.45)], config) == [0.0, 1.0]

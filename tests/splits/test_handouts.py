@@ -12,11 +12,14 @@ from IPython.core.interactiveshell import InteractiveShell
 import build_notebooks
 from housebrain_core.config import PlanConfig, SplitConfig
 from housebrain_core.errors import ConfigError, DataError
+from housebrain_core.legs import Place, plan_rounds
 from housebrain_core.manifests import check_files, read_manifest
 from housebrain_core.splits import costs, handouts, hours
 from housebrain_core.splits import notebooks as notebook_copies
 from housebrain_core.splits.assignments import account_mapping, assign
-from housebrain_core.splits.parts import SplitSummary, read_splits
+from housebrain_core.splits.bundle import read_bundle_manifest
+from housebrain_core.splits.encode import bundle_from_dataset
+from housebrain_core.splits.parts import SplitSummary, read_plan, read_splits
 from housebrain_core.splits.split import split_dataset
 
 FORBIDDEN = re.compile(r"worker|farm|\bpool|keep.?alive|cluster|distributed|bypass|unlimited", re.IGNORECASE)
@@ -253,3 +256,98 @@ def test_what_the_split_prints_at_its_end_are_files_that_are_there(dataset, tmp_
     assert pushes == ["  kaggle kernels push -p 'my splits/kaggle/split_02/kernel' --no-run"]
     assert any("housebrain merge --models models/hb-*.zip --data 'my splits' --validate" in line for line in shown)
     assert len(shown) < 16
+
+
+def legs_on(page: str) -> list[list[str]]:
+    """The cells of a page's table of legs."""
+    lines = page[page.index("| leg | who trains") :].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[: lines.index("")]]
+
+
+@pytest.fixture(scope="module")
+def in_rounds(dataset, tmp_path_factory) -> Path:
+    """Four splits in two rounds after a common start, the last two of them with an owner."""
+    folder = tmp_path_factory.mktemp("rounds") / "splits"
+    quiet(dataset, folder, rounds=2, common_start=0.1, owner=["3=alice", "4=bob"], training=["max_steps=60"])
+    return folder
+
+
+def test_a_page_says_what_its_person_does_in_each_leg_and_when_they_wait(in_rounds):
+    first, last = handout(in_rounds, 1), handout(in_rounds, 4)
+    assert legs_on(first) == [
+        ["1 of 3", "split 1 alone", "train, send `hb-colab-01-leg-1.zip`"],
+        ["2 of 3", "everybody", "wait for `leg_2.zip`, train, send `hb-colab-01-leg-2.zip`"],
+        ["3 of 3", "everybody", "wait for `leg_3.zip`, train, send `hb-colab-01-leg-3.zip`"],
+    ]
+    assert legs_on(last)[0] == ["1 of 3", "split 1 alone", "wait"]
+    assert "Your first leg, now:" in first and "Wait until you are sent" not in first
+    assert "**Wait until you are sent `leg_2.zip`**" in last
+    assert "Then the same with `leg_2.zip`, as a second dataset." in last
+    for page, adapter in ((first, "hb-colab-01-leg-1"), (last, "hb-kaggle-04-leg-2")):
+        assert f"10. Send `{adapter}.zip` and that sha256" in page
+
+
+def test_between_legs_a_person_attaches_one_file_runs_all_and_sends_one_file(in_rounds):
+    page = handout(in_rounds, 4)
+    between = page[page.index("## Your later legs") : page.index("## Or steps")]
+    assert "When you are sent `leg_3.zip`; data, notebook and settings stay as they are" in between
+    steps = re.findall(r"^\d\. (.*)$", between, re.MULTILINE)
+    assert len(steps) == 3 and "Add Input" in steps[0] and "Save & Run All" in steps[1] and "send both" in steps[2]
+    assert "rehearsal" not in between
+
+
+def test_in_a_relay_everybody_has_one_leg_and_waits_for_the_one_before(dataset, tmp_path):
+    quiet(dataset, tmp_path / "out", relay=True)
+    page = handout(tmp_path / "out", 3)
+    assert [row[2] for row in legs_on(page)] == [
+        "wait",
+        "wait",
+        "wait for `leg_3.zip`, train, send `hb-kaggle-03-leg-3.zip`",
+        "nothing: you are done",
+    ]
+    assert "Your later legs" not in page and "and later those" not in page
+    assert legs_on(handout(tmp_path / "out", 1))[0][2] == "train, send `hb-colab-01-leg-1.zip`"
+
+
+def test_without_notebooks_a_leg_is_a_command(dataset, tmp_path, monkeypatch):
+    hide_notebooks(monkeypatch, tmp_path)
+    quiet(dataset, tmp_path / "out", rounds=2, training=["epochs=9", "lora_r=4"])
+    page = handout(tmp_path / "out", 2)
+    command = "`housebrain train --split split_02.zip --output models/hb-colab-02-leg-"
+    assert f"{command}1 --epochs 9 --lora-r 4`" in page
+    assert f"{command}2 --init-adapter leg_2.zip --epochs 9 --lora-r 4`" in page
+    quiet(dataset, tmp_path / "relay", relay=True, training=["epochs=9"])
+    assert f"{command}2 --init-adapter leg_2.zip --epochs 9`" in handout(tmp_path / "relay", 2)
+
+
+def test_the_plan_stands_in_manifest_summary_and_every_bundle(in_rounds):
+    plan = read_plan(in_rounds)
+    assert plan.legs == plan_rounds(4, 2, 0.1) and (plan.splits, plan.lora_r, plan.lora_alpha) == (4, 8, 16)
+    written = json.loads((in_rounds / "split_summary.json").read_text())
+    assert written["plan"] == plan.model_dump(mode="json") and plan.dataset == written["dataset"]
+    for number in (1, 4):
+        manifest = read_bundle_manifest(in_rounds / f"split_0{number}.zip")
+        assert manifest.items() >= Place(plan=plan, leg=1).about().items()
+        assert bundle_from_dataset(in_rounds / f"split_0{number}").manifest.items() >= {"leg": 1, "legs": 3}.items()
+    configs = json.loads((in_rounds / "training_configs.json").read_text())
+    assert [config["output_dir"] for config in configs][::3] == [
+        "models/hb-colab-01-leg-1",
+        "models/hb-kaggle-04-leg-2",
+    ]
+
+
+def test_the_end_of_a_split_in_rounds_says_its_legs_and_names_the_round(dataset, tmp_path):
+    lines: list[str] = []
+    config = SplitConfig(source=dataset, output=tmp_path / "out", splits=3, rounds=3, common_start=0.1)
+    split_dataset(config.model_copy(update={"training": ["max_steps=60"]}), report=lines.append)
+    assert "  leg 1        split 1 alone: 10% of the training" in lines[-1]
+    assert "  legs 2 to 4  everybody, then a merge each time: 90% of the training" in lines[-1]
+    assert "after each leg:\n  housebrain round --models models/hb-*.zip" in lines[-1]
+    assert "housebrain merge" not in lines[-1]
+
+
+def test_more_legs_than_optimizer_steps_are_refused_and_nothing_is_written(dataset, tmp_path):
+    with pytest.raises(ConfigError, match=r"optimizer steps in all, which are too few for 40 legs.*fewer rounds"):
+        quiet(dataset, tmp_path / "out", rounds=40)
+    assert not list(tmp_path.iterdir())
+    quiet(dataset, tmp_path / "out", rounds=40, training=["max_steps=40"])

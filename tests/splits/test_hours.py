@@ -159,16 +159,17 @@ def test_the_steps_left_count_the_measurements_that_are_still_to_come():
     assert steps_left(50, 210, measurement=4, every=50) == 160 + 4 * 4
 
 
-def test_the_first_estimate_leaves_out_the_warm_up_and_a_step_that_was_held_up(monkeypatch):
+def test_the_first_estimate_leaves_out_the_warm_up_and_a_step_that_was_held_up(monkeypatch, tmp_path):
     from types import SimpleNamespace
 
+    from housebrain_core.progress import TrainingState
     from housebrain_core.train import trainer
 
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(trainer, "time", SimpleNamespace(time=lambda: clock.now))
     lines: list[str] = []
-    progress = trainer.Progress(lines.append, None, 0, None)
-    state = SimpleNamespace(global_step=0, max_steps=200, num_input_tokens_seen=0)
+    progress = trainer.Progress(lines.append, TrainingState(name="hb"), tmp_path, None, 0, None)
+    state = SimpleNamespace(global_step=0, max_steps=200, num_input_tokens_seen=0, log_history=[])
     progress.on_train_begin(None, state, None)
     for step in range(1, trainer.FIRST_STEPS + 1):
         clock.now += 100 if step in (1, 2, 7) else 10

@@ -45,7 +45,7 @@ class Server:
     """Stands for kaggle.com: has no dataset yet, and keeps what it is sent."""
 
     def __init__(self):
-        self.files, self.requests, self.made = [], [], False
+        self.files, self.requests = [], []
         self.datasets = SimpleNamespace(dataset_api_client=SimpleNamespace(create_dataset=self.accept))
         self.kernels = SimpleNamespace(kernels_api_client=SimpleNamespace(save_kernel=self.accept))
 
@@ -57,7 +57,6 @@ class Server:
 
     def accept(self, request):
         self.requests.append(request)
-        self.made = True
         answer = {"error": "", "status": "ok", "url": "https://kaggle.com/x", "versionNumber": 1, "invalidTags": []}
         sources = dict.fromkeys(("invalidDatasetSources", "invalidCompetitionSources", "invalidKernelSources"), [])
         return SimpleNamespace(**answer, **sources)
@@ -67,7 +66,7 @@ class Server:
         return "token"
 
     def dataset_status(self, reference, format=None):
-        if not self.made:
+        if reference.split("/")[-1] not in {request.slug for request in self.requests}:
             raise HTTPError(f"404: {reference}")
         return "ready"
 
@@ -140,6 +139,60 @@ def test_what_the_page_says_to_type_is_what_the_client_understands(owned, client
     printed = capsys.readouterr()
     assert "dataset is being created" in printed.out.lower() and "ready" in printed.out
     assert "saved without running" in printed.out and not printed.err
+
+
+@pytest.fixture(scope="module")
+def in_rounds(dataset, tmp_path_factory) -> Path:
+    """Three splits for the client, in two rounds after a common start by the first of them."""
+    folder = tmp_path_factory.mktemp("rounds") / "splits"
+    owner = ["1=alice", "2=bob", "3=carol"]
+    config = SplitConfig(
+        source=dataset, output=folder, splits=3, platform=["kaggle"], owner=owner, rounds=2, common_start=0.1,
+        training=["max_steps=60"],
+    )  # fmt: skip
+    split_dataset(config, report=lambda line: None)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("split_id", "verbs"),
+    [
+        (1, ["create", "status", "push", "push", "create", "version", "push"]),
+        (2, ["create", "create", "status", "push", "push", "version", "push"]),
+    ],
+)
+def test_the_commands_for_legs_are_what_the_client_understands(
+    in_rounds, client, monkeypatch, capsys, split_id, verbs, tmp_path
+):
+    import kaggle.cli
+
+    page = (in_rounds / "handouts" / f"split_0{split_id}.md").read_text()
+    commands = [line.split() for line in page.splitlines() if line.startswith("    kaggle ")]
+    assert [command[2] for command in commands] == verbs
+    shutil.copytree(in_rounds / "kaggle" / f"split_0{split_id}", tmp_path / "owners")
+    (tmp_path / "owners" / "leg" / "leg_2.zip").write_bytes(b"as it was sent")
+    client._authenticated = True
+    monkeypatch.setattr(kaggle.cli, "api", client)
+    monkeypatch.chdir(tmp_path / "owners")
+    for command in commands:
+        if command[2] != "version":  # the server here keeps no datasets
+            monkeypatch.setattr("sys.argv", command)
+            kaggle.cli.main()
+    printed = capsys.readouterr()
+    assert "error" not in printed.out.lower() and not printed.err
+    assert {path.name for path in client.server.files} == {f"split_0{split_id}.zip", "leg_2.zip"}
+
+
+def test_a_later_leg_gets_its_leg_file_and_the_notebooks_own_output(in_rounds):
+    def sources(split_id: int, folder: str) -> tuple[int, int]:
+        path = in_rounds / "kaggle" / f"split_0{split_id}" / folder / "kernel-metadata.json"
+        fields = json.loads(path.read_text())
+        return len(fields["dataset_sources"]), len(fields["kernel_sources"])
+
+    folders = ("kernel", "kernel_resume", "kernel_leg")
+    assert [sources(1, folder) for folder in folders] == [(1, 0), (1, 1), (2, 1)]
+    assert [sources(2, folder) for folder in folders] == [(2, 0), (2, 1), (2, 1)]
+    assert [path.name for path in (in_rounds / "kaggle" / "split_02" / "leg").iterdir()] == ["dataset-metadata.json"]
 
 
 def test_every_boolean_is_written_as_one_and_all_metadata_is_ascii(owned):

@@ -5,7 +5,17 @@ import json
 import pytest
 
 from housebrain_core.errors import ConfigError, DataError
-from housebrain_core.splits.parts import SUMMARY, SplitPart, SplitSummary, read_split, read_splits
+from housebrain_core.legs import Place, TrainingPlan, plan_rounds
+from housebrain_core.splits.parts import (
+    SUMMARY,
+    SplitPart,
+    SplitSummary,
+    adapter_in_leg,
+    advise,
+    read_plan,
+    read_split,
+    read_splits,
+)
 
 
 def test_a_split_is_named_by_its_number_and_platform():
@@ -51,3 +61,34 @@ def test_one_split_is_read_by_its_number_and_one_that_is_not_there_is_named(spli
     assert read_split(splits, 2) == read_splits(splits)[1]
     with pytest.raises(ConfigError, match=r"split_id = 4: .*housebrain_splits has the splits 1, 2, 3\."):
         read_split(splits, 4)
+
+
+def test_an_adapter_is_named_by_its_leg_where_there_are_several():
+    rounds = TrainingPlan(splits=4, legs=plan_rounds(4, 3))
+    assert adapter_in_leg("hb-kaggle-04", Place(plan=rounds, leg=1)) == "hb-kaggle-04-leg-1"
+    assert adapter_in_leg("hb-kaggle-04", Place(plan=rounds, leg=3)) == "hb-kaggle-04-leg-3"
+    assert adapter_in_leg("hb-kaggle-04", None) == "hb-kaggle-04"
+    assert adapter_in_leg("hb-kaggle-04", Place(plan=TrainingPlan(splits=4, legs=plan_rounds(4, 1)), leg=1)) == (
+        "hb-kaggle-04"
+    )
+
+
+def test_a_splits_folder_without_legs_has_no_plan(splits):
+    assert read_plan(splits) is None
+
+
+@pytest.mark.parametrize(
+    ("entropy", "from_brief", "said"),
+    [
+        (42.1, 0.6, "little to be learned from the brief: its fields tell 0.6 nats of a design, and 42.1 nats are"),
+        (2.0, 8.3, "The brief tells at least 8.3 nats of a design"),
+        (2.0, None, "is not known for these data"),
+        (None, None, "is not known for these data"),
+    ],
+)
+def test_what_is_worth_it_is_said_in_a_sentence_with_its_source(entropy, from_brief, said):
+    text = advise(entropy, from_brief)
+    assert said in text
+    assert ("housebrain audit" in text) == (from_brief is not None)
+    assert ("One merge does" in text) == (from_brief == 0.6)
+    assert ("--rounds 3 --common-start" in text and "--relay" in text) == (from_brief == 8.3)

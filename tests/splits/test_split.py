@@ -8,19 +8,23 @@ import shutil
 import zipfile
 
 import pytest
+from adapter_files import make_adapter
 
 from housebrain_core.config import SplitConfig
 from housebrain_core.data import processes
 from housebrain_core.data.samples import read_samples
-from housebrain_core.errors import ConfigError, DataError
+from housebrain_core.errors import AdapterError, ConfigError, DataError
 from housebrain_core.house import codec
+from housebrain_core.manifests import sha256_of
 from housebrain_core.splits.bundle import CODEC, read_bundle
 from housebrain_core.splits.encode import bundle_from_dataset, read_validation
+from housebrain_core.splits.leg_file import read_start
+from housebrain_core.splits.parts import SplitSummary
 from housebrain_core.splits.split import split_dataset
 from housebrain_core.splits.write import cut
 
 
-def quiet(config: SplitConfig) -> dict:
+def quiet(config: SplitConfig) -> SplitSummary:
     return split_dataset(config, report=lambda line: None)
 
 
@@ -167,3 +171,26 @@ def test_the_validation_part_alone_is_read_whole(dataset, tmp_path):
 def test_a_splits_folder_is_not_taken_for_one_bundle(splits):
     with pytest.raises(DataError, match="name the bundle of one, such as .*split_01.zip"):
         bundle_from_dataset(splits)
+
+
+def test_an_adapter_to_start_from_goes_into_every_bundle_and_is_named(dataset, tmp_path):
+    adapter = make_adapter(tmp_path / "merged")
+    weights = (adapter / "adapter_model.safetensors").read_bytes()
+    config = SplitConfig(source=dataset, output=tmp_path / "out", splits=2, init_adapter=adapter)
+    summary = quiet(config)
+    assert summary.parent_sha256 == sha256_of(weights)
+    for number in (1, 2):
+        bundle = tmp_path / "out" / f"split_0{number}.zip"
+        start = read_start(bundle)
+        assert (start.weights, start.place, start.parent_sha256) == (weights, None, sha256_of(weights))
+        assert read_bundle(bundle).manifest["parent_sha256"] == sha256_of(weights)
+    quiet(config.model_copy(update={"output": tmp_path / "again"}))
+    assert (tmp_path / "again/split_01.zip").read_bytes() == (tmp_path / "out/split_01.zip").read_bytes()
+
+
+def test_what_is_no_adapter_to_start_from_is_refused_before_the_data_are_read(tmp_path):
+    (tmp_path / "empty").mkdir()
+    config = SplitConfig(source=tmp_path / "nowhere", output=tmp_path / "out", init_adapter=tmp_path / "empty")
+    with pytest.raises(AdapterError, match="empty lacks adapter_config.json and adapter_model.safetensors"):
+        quiet(config)
+    assert not (tmp_path / "out").exists()

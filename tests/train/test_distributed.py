@@ -115,6 +115,25 @@ def test_stopped_by_time_and_by_a_signal_to_one_of_them_they_go_on_to_the_same_b
     assert sha256_of(config.output_dir / WEIGHTS) == sha256_of(together / WEIGHTS)
 
 
+def test_in_a_leg_two_processes_train_what_one_trains_and_stopped_they_go_on_to_the_same_bytes(
+    two_rounds, leg_file, base, tmp_path
+):
+    leg = {"dataset_path": two_rounds / "split_02.zip", "init_adapter": leg_file, "max_steps": 10}
+    HouseBrainFineTuner(settings(two_rounds, base, tmp_path / "alone", **leg), lambda line: None).train()
+    codes, lines = run_ranks(settings(two_rounds, base, tmp_path / "both", gpus=2, **leg))
+    assert codes == [0, 0] and lines[0][0].startswith("leg 2 of 2, starts from leg_2.zip"), lines
+    ours, theirs = load_file(tmp_path / "both" / WEIGHTS), load_file(tmp_path / "alone" / WEIGHTS)
+    distance = sum((ours[name] - theirs[name]).square().sum() for name in theirs).sqrt()
+    assert distance < 1e-4 * sum(value.square().sum() for value in theirs.values()).sqrt()
+    config = settings(two_rounds, base, tmp_path / "cut", gpus=2, **leg)
+    for _ in range(2):
+        codes, lines = run_ranks(config.model_copy(update={"time_budget_hours": 1e-7}))
+        assert codes == [0, 0], lines
+    codes, lines = run_ranks(config)
+    assert codes == [0, 0] and "resuming from checkpoint-2" in lines[0], lines
+    assert sha256_of(tmp_path / "cut" / WEIGHTS) == sha256_of(tmp_path / "both" / WEIGHTS)
+
+
 def test_a_write_that_fails_in_one_of_them_is_cleaned_up_and_both_train_on(
     together, splits, base, tmp_path, monkeypatch
 ):

@@ -1,17 +1,20 @@
 """Base models: really 4-bit, the right dtype, the same LoRA for every split, and a name that says which weights."""
 
+import shutil
 from functools import partial
 
 import bitsandbytes
 import httpx
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from housebrain_core.adapters.adapter import read_adapter
 from housebrain_core.config import FineTuningConfig
-from housebrain_core.errors import HouseBrainError, TrainingError
+from housebrain_core.errors import AdapterError, HouseBrainError, TrainingError
 from housebrain_core.train import model
-from housebrain_core.train.model import add_lora, choose_dtype, load_base, resolve_base
+from housebrain_core.train.model import add_lora, choose_dtype, load_adapter, load_base, resolve_base, start_from
 
 
 def quiet(line: str) -> None:
@@ -149,3 +152,50 @@ def test_lora_weights_in_half_precision_are_refused_before_the_gradient_scaler_f
     config = FineTuningConfig(dataset_path="x", output_dir="y", base_model=str(base))
     with pytest.raises(TrainingError, match="not float32"):
         add_lora(load_base(found, False, quiet).half(), found, config)
+
+
+def change_weights(adapter, folder, change):
+    """A copy of an adapter whose tensors, by name, were changed."""
+    shutil.copytree(adapter, folder, ignore=shutil.ignore_patterns("checkpoint-*"))
+    weights = load_file(folder / "adapter_model.safetensors")
+    change(weights)
+    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def rename_a_layer(weights):
+    for name in [name for name in weights if ".layers.1." in name]:
+        weights[name.replace(".layers.1.", ".layers.7.")] = weights.pop(name)
+
+
+def leave_one_out(weights):
+    del weights[next(name for name in weights if ".layers.0." in name)]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (rename_a_layer, r"layers\.7\.\S+ has no place in this base model"),
+        (leave_one_out, r"layers\.0\.\S+ is not in it"),
+    ],
+)
+def test_weights_that_find_no_place_are_an_error_also_beside_another_adapter(change, said, adapters, base, tmp_path):
+    broken = change_weights(adapters[1], tmp_path / "broken", change)
+    loaded = load_base(resolve_base(str(base)), load_in_4bit=True, report=quiet)
+    whole = load_adapter(loaded, adapters[0], "0")
+    for name, place in (("1", whole), ("again", load_base(resolve_base(str(base)), load_in_4bit=True, report=quiet))):
+        with pytest.raises(AdapterError, match=said):
+            load_adapter(place, broken, name)
+
+
+def test_a_start_whose_modules_are_not_the_models_is_an_error(adapters, base, tmp_path):
+    config = FineTuningConfig(dataset_path=tmp_path, output_dir=tmp_path, base_model=str(base))
+    known = resolve_base(str(base))
+    fresh = add_lora(load_base(known, load_in_4bit=True, report=quiet), known, config)
+    adapter = read_adapter(adapters[0])
+    factors = {module: adapter.factors(module) for module in adapter.shapes}
+    start_from(fresh, factors, "all")
+    with pytest.raises(AdapterError, match="half was loaded only in part"):
+        start_from(fresh, dict(list(factors.items())[:3]), "half")
+    with pytest.raises(AdapterError, match="model.layers.9.mlp.lora_A.weight has no place"):
+        start_from(fresh, factors | {"model.layers.9.mlp": factors[next(iter(factors))]}, "more")

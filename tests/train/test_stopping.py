@@ -11,7 +11,7 @@ from housebrain_core.errors import TrainingError
 from housebrain_core.manifests import sha256_of
 from housebrain_core.train import stopping
 from housebrain_core.train import training as train
-from housebrain_core.train.stopping import Schedule, StopOnGarbage, measuring_interval, why_learned
+from housebrain_core.train.stopping import Schedule, StopOnGarbage, cosine_shares, measuring_interval, why_learned
 from housebrain_core.train.tuner import HouseBrainFineTuner
 
 
@@ -47,7 +47,7 @@ def test_within_one_percent_of_the_floor_nothing_is_left():
 
 
 def test_the_schedule_is_the_cosine_and_comes_down_to_zero_when_learned():
-    schedule = Schedule(10, 110)
+    schedule = Schedule(cosine_shares(10, 110))
     assert [schedule(0), schedule(5), schedule(10)] == [0, 0.5, 1]
     assert schedule(60) == pytest.approx(0.5) and schedule(110) == pytest.approx(0)
     before = schedule(50)

@@ -6,6 +6,7 @@ from housebrain_core.config import FineTuningConfig
 from housebrain_core.errors import DataError
 from housebrain_core.splits.bundle import read_bundle
 from housebrain_core.train.base_models import resolve_base
+from housebrain_core.train.start import find_start
 from housebrain_core.train.training import MAY_CHANGE, Training, read_training_data
 
 
@@ -30,7 +31,8 @@ def test_settings_that_may_differ_between_sessions_are_not_in_the_fingerprint(sp
             dataset_path=splits / "split_01.zip", output_dir=tmp_path, base_model=str(base), **settings
         )
         bundle = read_training_data(config.dataset_path)
-        return Training(config, print, 0.0, bundle, resolve_base(str(base)))._fingerprint(512)
+        known = resolve_base(str(base))
+        return Training(config, print, 0.0, bundle, known, find_start(config, bundle, known)[1])._fingerprint(512)
 
     same = fingerprint()
     assert not MAY_CHANGE & set(same)

@@ -1,0 +1,55 @@
+"""Whether an adapter is in a model as its file has it, and where its base model is."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from housebrain_core.adapters.adapter import Adapter
+from housebrain_core.errors import AdapterError, ConfigError
+from housebrain_core.train.base_models import Base, find_recorded_base, find_trained_base
+
+
+def find_base(adapter: Adapter, given: str | None) -> Base:
+    """The base model that an adapter was trained on, as it is on this machine.
+
+    Args:
+        adapter: a checked one.
+        given: where a person says it is, if they do; else its recorded name counts.
+
+    Raises:
+        ConfigError: nobody says which it is, it cannot be had, or it is another one.
+    """
+    if given is None and adapter.base_model is None:
+        raise ConfigError(f"{adapter.name} does not say which base model it is for. Name it with --base-model.")
+    source = given or find_recorded_base(str(adapter.base_model))
+    trained_on = f"{adapter.folder} was trained on {adapter.base}"
+    return find_trained_base(source, adapter.revision, adapter.base_content, trained_on)
+
+
+def check_effect(model: Any, number: str, adapter: Adapter) -> None:
+    """Refuses an adapter that was not loaded whole, since without it the base alone would be judged.
+
+    PEFT only warns of weights whose modules are not in the base, or have other names there.
+
+    Args:
+        model: of PEFT, with the adapter loaded.
+        number: PEFT's name of the adapter.
+        adapter: what should be in it.
+
+    Raises:
+        AdapterError: weights of the adapter are not in the model.
+    """
+    loaded = [layer.lora_B[number].weight for layer in model.modules() if number in getattr(layer, "lora_B", ())]
+    square = sum(float(weight.float().square().sum()) for weight in loaded)
+    factors = (adapter.factors(module)[0] / adapter.scaling[module] for module in adapter.shapes)
+    expected = sum(float(np.square(b, dtype=np.float64).sum()) for b in factors)
+    if abs(square - expected) > 0.01 * expected:
+        raise AdapterError(
+            f"{adapter.name} has no effect, or only a part of it: the base model takes {len(loaded)} of its "
+            f"{len(adapter.shapes)} modules, such as {next(iter(adapter.shapes))}. Give the base model that it was "
+            f"trained on, or write it anew under the names that PEFT reads: housebrain merge --models {adapter.folder} "
+            "--accept-plain"
+        )
+    if not expected:
+        warnings.warn(f"{adapter.name} is untrained: every B is zero, so it answers as its base model.", stacklevel=3)
