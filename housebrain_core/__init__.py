@@ -17,7 +17,7 @@ PUBLIC = {
     ],
     "config": [
         "AuditConfig", "ConvertConfig", "EvaluateConfig", "FineTuningConfig", "GenerateConfig", "InspectConfig",
-        "MergeConfig", "PlanConfig", "SplitConfig",
+        "MergeConfig", "PlanConfig", "RoundConfig", "SplitConfig",
     ],
     "plots": ["loss_curves"],
     "progress": ["draw_training"],
@@ -35,6 +35,7 @@ PUBLIC = {
     "train": ["HouseBrainFineTuner", "tiny_base"],
     "llm": ["HouseBrainLLM", "generate_designs", "strict_json_parse"],
     "merge": ["merge_adapters"],
+    "rounds": ["run_round"],
     "export": ["merge_into_base"],
     "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
     "cloud": [

@@ -12,6 +12,7 @@ from housebrain_core.outputs import check_folder
 ALIASES = {
     "train": {"dataset_path": "--split", "output_dir": "--output"},
     "merge": {"run_validation": "--validate"},
+    "round": {"run_validation": "--validate"},
     "evaluate": {"models": "--model"},
 }
 """Flags that are not the field's own name: the guide's, and short ones."""
@@ -28,6 +29,8 @@ class Stage(NamedTuple):
     settings: str
     """Name of its settings in config.py, so that `housebrain --help` need not load them."""
     example: str
+    more: str = ""
+    """What its help says below the example."""
 
     @property
     def help(self) -> str:
@@ -86,7 +89,7 @@ def build_parser(requested: str) -> argparse.ArgumentParser:
             name,
             usage=f"housebrain {name} [flags]",
             help=stage.help,
-            description=f"{stage.help}\n\nExample:\n  housebrain {stage.example}",
+            description=f"{stage.help}\n\nExample:\n  housebrain {stage.example}{stage.more}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -172,6 +175,14 @@ def run_merge(settings: Any) -> None:
         merge_adapters(settings)
 
 
+def run_round(settings: Any) -> None:
+    """End a leg of a plan when all of its adapters are there: merge, judge, and write what everybody trains on next."""
+    from housebrain_core.results import show
+    from housebrain_core.rounds.round import run_round
+
+    show(run_round(settings))
+
+
 def run_evaluate(settings: Any) -> None:
     """Judge models on validation samples: loss, parse rates, rule checks."""
     from housebrain_core.evaluate.evaluate import evaluate_models
@@ -195,6 +206,13 @@ def run_demo(settings: Any) -> None:
 
 
 DATASET = "--source housebrain_dataset_v5_350k"
+ROUND = """
+
+Three legs, planned with housebrain split --splits 6 --rounds 3:
+  leg 1  everybody trains a bundle, as without a plan; then round writes rounds/leg_2.zip
+  leg 2  everybody attaches that beside the bundle, and runs the same again; then it writes rounds/leg_3.zip
+  leg 3  the same with rounds/leg_3.zip; then it writes models/housebrain-merged
+It may be run at any time: it says who is missing, and writes nothing twice."""
 STAGES = {
     "audit": Stage(run_audit, "AuditConfig", f"audit {DATASET} --tokenizer Qwen/Qwen2.5-Coder-1.5B"),
     "split": Stage(run_split, "SplitConfig", f"split {DATASET} --output housebrain_splits --splits 6 --owner 4=alice"),
@@ -205,6 +223,7 @@ STAGES = {
     "inspect": Stage(run_inspect, "InspectConfig", "inspect models/hb-* --output inspection"),
     "convert": Stage(run_convert, "ConvertConfig", "convert models/hb-colab-01"),
     "merge": Stage(run_merge, "MergeConfig", "merge --models models/hb-* --output models/housebrain-merged --validate"),
+    "round": Stage(run_round, "RoundConfig", "round --models models/hb-*", ROUND),
     "evaluate": Stage(run_evaluate, "EvaluateConfig", "evaluate --model models/housebrain-merged --samples 100"),
     "generate": Stage(
         run_generate, "GenerateConfig", "generate --model models/housebrain-merged --brief brief.json --plot design.png"

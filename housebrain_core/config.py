@@ -5,27 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from housebrain_core.errors import ConfigError
-from housebrain_core.settings import Count, FineTuningConfig, Settings, Share
+from housebrain_core.settings import Count, FineTuningConfig, Settings, Share, refuse_idle
 
 __all__ = ["FineTuningConfig"]  # the settings of training live in settings.py, and are imported from here
-
-
-def refuse_idle(settings: Settings, needs: dict[str, tuple[bool, str]], problems: tuple[str, ...] = ()) -> None:
-    """Raises ConfigError for settings that a person gave and that would do nothing, with other problems.
-
-    Args:
-        settings: a False or None among them asks for nothing, and neither does a default that nobody gave.
-        needs: name -> whether it is used, and what it is for.
-        problems: lines of what else is wrong.
-    """
-    lines = []
-    for name, (used, purpose) in needs.items():
-        value = getattr(settings, name)
-        if name in settings.model_fields_set and not used and value not in (None, False):
-            lines.append(f"{name if value is True else f'{name} = {value}'}: it would do nothing; {purpose}")
-    if lines := [*problems, *lines]:  # the base class explains only what is wrong with single settings
-        raise ConfigError("\n  ".join([f"{type(settings).__name__}: these settings cannot be used:", *lines]))
 
 
 class AuditConfig(Settings):
@@ -203,6 +185,37 @@ class MergeConfig(Settings):
             "base_view": (bool(self.into_base), "it is for --into-base"),
         }
         refuse_idle(self, needs, (f"weights: {problem}",) * bool(problem))
+        return self
+
+
+class RoundConfig(Settings):
+    """What happens when the adapters of a leg of a plan have come back."""
+
+    models: Annotated[list[Path], Field(min_length=1)]
+    """Adapter folders, or zips of them; those of earlier legs may be among them."""
+    exclude: list[Path] = []
+    """Those of the models to leave out."""
+    splits: Path = Path("housebrain_splits")
+    """The splits folder; it holds the plan, and the validation sample."""
+    output: Path = Path("rounds")
+    """Folder for the state of the plan, and for what everybody trains on next."""
+    merged: Path = Path("models/housebrain-merged")
+    """Folder for the model, after the last leg."""
+    accept_missing: bool = False
+    """End the leg without those whose adapters are missing; they may come back in the next."""
+    finish: bool = False
+    """End the plan early: after the leg that is trained now, everybody trains one short last leg."""
+    run_validation: bool = True
+    """Measure base, adapters and merge on the validation sample."""
+    base_model: str | None = None
+    """Where the base model is on this machine, for the validation; by default its recorded name."""
+    overwrite: bool = False
+    """Replace a merged model that an earlier merge wrote."""
+
+    @model_validator(mode="after")
+    def _check_use(self) -> Self:
+        where = "it is for the validation, which --no-validate leaves out"
+        refuse_idle(self, {"base_model": (self.run_validation, where)})
         return self
 
 

@@ -47,6 +47,9 @@ def form_hint(annotation: Any) -> str:
     """What tells Colab's form how to ask for a value."""
     if get_origin(annotation) is Literal:
         return json.dumps(get_args(annotation))
+    if annotation == bool | Literal["auto"]:  # a list of Python's own words
+        choices = json.dumps(['"auto"', "True", "False"])
+        return f'{choices} {{type:"raw"}}'
     return f'{{type:"{FORM_TYPES.get(annotation, "raw")}"}}'
 
 

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationErr
 
 from housebrain_core.config import EvaluateConfig, MergeConfig, SplitConfig
 from housebrain_core.errors import ConfigError
-from housebrain_core.platforms import TIME_BUDGET_HOURS, Platform
+from housebrain_core.platforms import TIME_BUDGET_HOURS, Platform, is_watched
 from housebrain_core.settings import FineTuningConfig, Settings
 
 TYPE_NAMES = {"int_type": "int", "float_type": "float", "bool_type": "bool", "string_type": "str", "list_type": "list"}
@@ -166,7 +166,9 @@ class LocalTrainSettings(TrainingSettings, _LocalFolders):
 class _CloudSession(_OneSplit):
     """Settings that stand first in notebook 2 for Kaggle and Colab."""
 
-    rehearsal: bool = Field(False, description="Try everything with 20 steps first: five minutes.")
+    rehearsal: bool | Literal["auto"] = Field(
+        "auto", description="Try everything with 20 steps first: five minutes; auto: in sessions that a person watches."
+    )
     bundle: str = Field("", description="Path of your bundle; empty to search for it.")
 
 
@@ -180,6 +182,11 @@ class CloudTrainSettings(TrainingSettings, _CloudSession):
     require_gpu: bool = Field(True, description="Refuse to train without a GPU.")
 
     @property
+    def rehearses(self) -> bool:
+        """Whether this run is the rehearsal; by itself, only where a person watches."""
+        return is_watched() if self.rehearsal == "auto" else self.rehearsal
+
+    @property
     def drive(self) -> str:
         """Folder in My Drive for checkpoints; empty for none."""
         return ""
@@ -187,7 +194,7 @@ class CloudTrainSettings(TrainingSettings, _CloudSession):
     @property
     def adapter_name(self) -> str:
         """What the adapter's folder and zip are called."""
-        return f"hb-{self.platform}-{self.split_id:02d}" + "-rehearsal" * self.rehearsal
+        return f"hb-{self.platform}-{self.split_id:02d}" + "-rehearsal" * self.rehearses
 
     def config(self, dataset_path: Path, output_dir: Path) -> FineTuningConfig:
         """Makes what `HouseBrainFineTuner` takes; a rehearsal takes 20 steps with a checkpoint in the middle.
@@ -202,7 +209,7 @@ class CloudTrainSettings(TrainingSettings, _CloudSession):
         hours = self.time_budget_hours or TIME_BUDGET_HOURS[self.platform]
         values = self.shared_with(FineTuningConfig)
         values |= {"max_steps": self.max_steps or None, "time_budget_hours": hours}
-        if self.rehearsal:
+        if self.rehearses:
             values |= {"max_steps": 20, "save_steps": 10}
         return FineTuningConfig(dataset_path=dataset_path, output_dir=output_dir, **values)
 

@@ -25,6 +25,12 @@ def detect_platform() -> Platform:
     return "colab" if "google.colab" in sys.modules or os.environ.get("COLAB_RELEASE_TAG") else "local"
 
 
+def is_watched() -> bool:
+    """Whether a person sits before this session: Colab's always, Kaggle's unless it is Save & Run All."""
+    platform = detect_platform()
+    return platform == "colab" or (platform == "kaggle" and os.environ["KAGGLE_KERNEL_RUN_TYPE"] == "Interactive")
+
+
 class Gpu(NamedTuple):
     """One GPU as its driver describes it; memory in MiB."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from housebrain_core.manifests import write_atomically
-from housebrain_core.platforms import detect_platform, format_duration
+from housebrain_core.platforms import detect_platform, format_duration, is_watched
 from housebrain_core.results import in_notebook
 
 if TYPE_CHECKING:
@@ -192,7 +192,8 @@ class Watch:
         self.folder = folder
         self.write = write
         self.live = in_notebook()
-        self.lines = not self.live or os.environ.get(LINES) == "lines" or is_batch_run()
+        batch = detect_platform() == "kaggle" and not is_watched()  # Save & Run All
+        self.lines = not self.live or batch or os.environ.get(LINES) == "lines"
         self.handle: Any = None
         self.drawn = 0.0
         self.printed = 0.0
@@ -236,11 +237,6 @@ class Watch:
 def is_progress(line: str) -> bool:
     """Whether a line of training says how far it is, as many others do before and after it."""
     return line.startswith(("step ", "saved checkpoint-", "measuring "))
-
-
-def is_batch_run() -> bool:
-    """Whether this is a run that nobody watches: Kaggle's Save & Run All."""
-    return detect_platform() == "kaggle" and os.environ.get("KAGGLE_KERNEL_RUN_TYPE") == "Batch"
 
 
 def gpu_memory() -> tuple[float, float] | None:

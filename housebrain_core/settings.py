@@ -46,6 +46,23 @@ class Settings(BaseModel):
         raise ConfigError("\n  ".join([f"{cls.__name__}: these settings cannot be used:", *lines.values()]))
 
 
+def refuse_idle(settings: Settings, needs: dict[str, tuple[bool, str]], problems: tuple[str, ...] = ()) -> None:
+    """Raises ConfigError for settings that a person gave and that would do nothing, with other problems.
+
+    Args:
+        settings: a False or None among them asks for nothing, and neither does a default that nobody gave.
+        needs: name -> whether it is used, and what it is for.
+        problems: lines of what else is wrong.
+    """
+    lines = []
+    for name, (used, purpose) in needs.items():
+        value = getattr(settings, name)
+        if name in settings.model_fields_set and not used and value not in (None, False):
+            lines.append(f"{name if value is True else f'{name} = {value}'}: it would do nothing; {purpose}")
+    if lines := [*problems, *lines]:  # the base class explains only what is wrong with single settings
+        raise ConfigError("\n  ".join([f"{type(settings).__name__}: these settings cannot be used:", *lines]))
+
+
 class FineTuningConfig(Settings):
     """How one split becomes one LoRA adapter. The defaults are the baseline of the guide."""
 

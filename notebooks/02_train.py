@@ -14,10 +14,10 @@
 # 2. Panel on the right, Session options: Accelerator **GPU T4 x2**.
 # 3. Below it: Internet **on** (needs a verified phone number).
 # 4. Add Input > Upload > New Dataset: your `split_NN.zip`.
-# 5. In the next cell: your `split_id`, and `rehearsal = True` the first time.
-# 6. **Run All.** The rehearsal takes five minutes.
+# 5. In the next cell: your `split_id`.
+# 6. **Run All.** This is the rehearsal: five minutes, in which it trains 20 steps, and stops and resumes on purpose.
 #
-# After the rehearsal: `rehearsal = False`, and **Save Version > Save & Run All**. It goes on with the browser closed,
+# After it: **Save Version > Save & Run All** trains for real, without an edit. It goes on with the browser closed,
 # saves as it goes, and when its time is over its last lines say how to go on. One person, one account.
 
 # %% [markdown] tags=["colab"]
@@ -28,10 +28,11 @@
 # 1. colab.research.google.com > Upload: this file.
 # 2. Runtime > Change runtime type > **T4 GPU**.
 # 3. Folder symbol on the left: drag your `split_NN.zip` into the list.
-# 4. In the next cell: your `split_id`, and `rehearsal = True` the first time.
-# 5. **Runtime > Run all**, and say yes when Drive asks. The rehearsal takes five minutes.
+# 4. In the next cell: your `split_id`.
+# 5. **Runtime > Run all**, and say yes when Drive asks. This is the rehearsal: five minutes, in which it trains 20
+#    steps, and stops and resumes on purpose.
 #
-# After the rehearsal: `rehearsal = False`, and Run all again. Keep the tab open: free Colab ends sessions that nobody
+# After it: `rehearsal = False`, and Run all again. Keep the tab open: free Colab ends sessions that nobody
 # looks at. Checkpoints are copied to your Drive; when the session ends, Run all goes on from there. One person, one
 # account.
 
@@ -198,7 +199,7 @@ from housebrain_core.train import HouseBrainFineTuner
 
 config = settings.config(dataset_path, output)
 with DriveCopies(output, drive):
-    if settings.rehearsal:
+    if settings.rehearses:
         HouseBrainFineTuner(config, interrupt_at_checkpoint).train()
     result = HouseBrainFineTuner(config).train()
 
@@ -233,7 +234,7 @@ Page(describe_run(result))
 from housebrain_core.cloud import what_next, zip_adapter
 
 archive = zip_adapter(output) if result.finished else None
-Page(what_next(settings.split_id, archive, platform, drive, settings.rehearsal))
+Page(what_next(settings.split_id, archive, platform, drive, settings.rehearses, result.why_it_ended))
 
 # %% [markdown] tags=["local"]
 # **Next:** when the adapters of all splits lie in `models_folder`, merge them with notebook 3.

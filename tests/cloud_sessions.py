@@ -24,6 +24,7 @@ RENDERED = TESTS.parent / "notebooks" / "rendered"
 ABSENT = ("bitsandbytes", "housebrain", "json-repair", "llguidance", "loky", "papermill")
 """What this project uses or is, and neither image has."""
 TINY = {
+    "rehearsal": False,
     "split_id": 2,
     "require_gpu": False,
     "row_length": 512,

@@ -43,7 +43,7 @@ def test_colab_gets_a_form_and_nobody_else_does():
         "# @markdown Your split, as its file split_NN.zip says.",
         'split_id = 1  # @param {type:"integer"}',
     ]
-    assert 'rehearsal = False  # @param {type:"boolean"}' in lines
+    assert 'rehearsal = "auto"  # @param ["\\"auto\\"", "True", "False"] {type:"raw"}' in lines
     assert 'learning_rate = 0.0002  # @param {type:"number"}' in lines
     assert 'bundle = ""  # @param {type:"string"}' in lines and 'gpus = "all"  # @param {type:"raw"}' in lines
     assert "@param" not in write_parameters_cell(KaggleTrainSettings, "kaggle")
@@ -69,7 +69,7 @@ def test_all_problems_are_told_at_once():
         "- gpus = 'two': this has to be int, not str, or input should be 'all'",
         "- lora_r = 500: input should be less than or equal to 256",
         "- max_steps = -1: input should be greater than or equal to 1",
-        "- rehearsal = 'true': this has to be bool, not str",
+        "- rehearsal = 'true': this has to be bool, not str, or input should be 'auto'",
         "- split_id = '1': this has to be int, not str",
     ]
     assert refused.value._render_traceback_() == [str(refused.value)]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from housebrain_core import notebook_settings
 from housebrain_core.config import EvaluateConfig, FineTuningConfig, MergeConfig, SplitConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.notebook_settings import (
@@ -62,7 +63,18 @@ def test_a_rehearsal_takes_20_steps_in_a_folder_of_its_own_whatever_else_is_set(
     config = settings.config(Path("a"), Path("b"))
     assert (config.max_steps, config.save_steps) == (20, 10)
     assert settings.adapter_name == "hb-kaggle-04-rehearsal"
-    assert ColabTrainSettings(split_id=12).adapter_name == "hb-colab-12"
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_by_default_it_rehearses_where_a_person_watches_and_trains_for_real_elsewhere(watched, monkeypatch):
+    monkeypatch.setattr(notebook_settings, "is_watched", lambda: watched)
+    assert KaggleTrainSettings(split_id=4).rehearses is watched
+    assert not KaggleTrainSettings(split_id=4, rehearsal=False).rehearses
+
+
+def test_names_and_folders_of_the_platforms():
+    settings = KaggleTrainSettings(split_id=4, rehearsal=False)
+    assert ColabTrainSettings(split_id=12, rehearsal=False).adapter_name == "hb-colab-12"
     assert (settings.drive, ColabTrainSettings().drive) == ("", "housebrain")
 
 

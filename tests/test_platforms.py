@@ -15,6 +15,7 @@ from housebrain_core.platforms import (
     detect_platform,
     estimate_finish,
     format_duration,
+    is_watched,
     list_gpus,
     session_start,
 )
@@ -38,6 +39,17 @@ def test_kaggle_needs_its_folder_and_its_variable_and_colab_either_sign(monkeypa
     monkeypatch.delenv("COLAB_RELEASE_TAG")
     monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
     assert detect_platform() == "colab"
+
+
+def test_a_person_watches_colab_and_kaggle_s_own_editor(monkeypatch, tmp_path):
+    assert not is_watched()
+    monkeypatch.setitem(platforms.WORKING, "kaggle", tmp_path)
+    for kind, watched in (("Interactive", True), ("Batch", False)):
+        monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", kind)
+        assert is_watched() is watched
+    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE")
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
+    assert is_watched()
 
 
 def answer(monkeypatch, text: str, code: int = 0) -> None:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from housebrain_core import progress
+from housebrain_core import platforms, progress
 from housebrain_core.progress import with_bar
 
 
@@ -86,14 +86,18 @@ def test_on_a_terminal_every_line_is_printed(clock, tmp_path):
 
 @pytest.mark.parametrize(
     ("variables", "most"),
-    [({}, 0), ({"HOUSEBRAIN_PROGRESS": "lines"}, 700), ({"KAGGLE_KERNEL_RUN_TYPE": "Batch"}, 700)],
+    [
+        ({"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}, 0),
+        ({"HOUSEBRAIN_PROGRESS": "lines"}, 700),
+        ({"KAGGLE_KERNEL_RUN_TYPE": "Batch"}, 700),
+    ],
 )
 def test_a_notebook_updates_one_picture_and_prints_a_line_a_minute_where_nobody_watches(
     variables, most, monkeypatch, clock, tmp_path
 ):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(progress, "detect_platform", lambda: "kaggle")
+    monkeypatch.setitem(platforms.WORKING, "kaggle", tmp_path)
     monkeypatch.setattr(progress, "in_notebook", lambda: True)
     shown = []
     monkeypatch.setattr(progress.Watch, "_show", lambda watch, picture: shown.append(repr(picture)))

@@ -4,10 +4,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from housebrain_core.adapters.run import STOPPED_BY_YOU
 from housebrain_core.manifests import MANIFEST, sha256_of
 from housebrain_core.outputs import write_zip
 from housebrain_core.platforms import Platform
 
+REAL_RUN: dict[Platform, str] = {
+    "kaggle": "Now the real run: **Save Version > Save & Run All**. It needs no edit, and runs without the browser.",
+    "colab": "Now the real run: set `rehearsal = False` in the first cell, then Runtime > Run all.",
+    "local": "Now the real run: set `rehearsal = False`.",
+}
 GO_ON_ON_KAGGLE = """\
 1. Only if you ran it with Run All: **Save Version > Save & Run All**, and wait until that run has ended.
 2. **Add Input > Your Work > Notebooks > this notebook**: its output has the checkpoints.
@@ -39,7 +45,12 @@ def zip_adapter(output: Path, report: Callable[[str], None] = print) -> Path:
 
 
 def what_next(
-    split_id: int, archive: Path | None, platform: Platform, drive: Path | None, rehearsal: bool = False
+    split_id: int,
+    archive: Path | None,
+    platform: Platform,
+    drive: Path | None,
+    rehearsal: bool = False,
+    why: str = "the time budget ended",
 ) -> str:
     """Says what a person does now: take the adapter home, or go on in another session.
 
@@ -49,19 +60,22 @@ def what_next(
         platform: where we are.
         drive: where checkpoints were copied to; None without Drive.
         rehearsal: it was the rehearsal, whose adapter nobody needs.
+        why: why an unfinished run ended, as its record says.
 
     Returns:
         Markdown.
     """
     if rehearsal and archive:
-        return "**The rehearsal went well:** trained, saved, stopped, resumed, packed. Now set `rehearsal = False`."
+        return f"**The rehearsal went well:** trained, saved, stopped, resumed, packed. {REAL_RUN[platform]}"
     if archive:
         clicks = {
             "kaggle": " in the panel on the right under Output (after Save Version: in the Output tab of the version)",
             "colab": ": folder symbol on the left, the three dots beside the file, Download",
         }
         return f"**Done.** Download `{archive.name}`{clicks.get(platform, '')}. Send it to whoever gave you the split."
-    begin = "**Not finished yet: the time budget ended.** All that was trained is saved. To go on"
+    if why == STOPPED_BY_YOU:
+        return "**You stopped it.** All that was trained is saved. To go on, Run all again: it begins where it stopped."
+    begin = f"**Not finished yet: {why}.** All that was trained is saved. To go on"
     if platform == "kaggle":
         return f"{begin}, in this notebook:\n\n{GO_ON_ON_KAGGLE.format(split_id=split_id)}"
     if drive:

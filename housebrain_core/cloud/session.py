@@ -243,4 +243,5 @@ def interrupt_at_checkpoint(line: str) -> None:
     """
     print(line)
     if line.startswith("saved checkpoint-"):
+        print("the rehearsal stops training here on purpose; then it goes on from this checkpoint, as a real run would")
         signal.raise_signal(signal.SIGTERM)

@@ -117,10 +117,10 @@ class HouseBrainLLM:
         number = str(len(self._adapters))
         if folder.resolve() not in self._adapters:
             self.model = load_adapter(self.model, folder, number)
+            check_effect(self.model, number, adapter)  # once: a merge's validation then changes weights in place
         self._adapters.setdefault(folder.resolve(), number)
         self.model.base_model.enable_adapter_layers()
         self.model.set_adapter(self._adapters[folder.resolve()])
-        check_effect(self.model, self._adapters[folder.resolve()], adapter)
         self.name = folder.name
         self.weights = adapter.sha256
         self.model.eval()

@@ -41,7 +41,7 @@ def check_effect(model: Any, number: str, adapter: Adapter) -> None:
         AdapterError: weights of the adapter are not in the model.
     """
     loaded = [layer.lora_B[number].weight for layer in model.modules() if number in getattr(layer, "lora_B", ())]
-    square = sum(float(weight.float().square().sum()) for weight in loaded)
+    square = sum(float(weight.detach().float().square().sum()) for weight in loaded)
     factors = (adapter.factors(module)[0] / adapter.scaling[module] for module in adapter.shapes)
     expected = sum(float(np.square(b, dtype=np.float64).sum()) for b in factors)
     if abs(square - expected) > 0.01 * expected:

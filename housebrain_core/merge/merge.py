@@ -57,7 +57,7 @@ def opened_adapters(config: MergeConfig, report: Report) -> Iterator[list[Adapte
         AdapterError: naming everything that is wrong with any of them.
         ConfigError: nothing is left to merge.
     """
-    paths = _without_excluded(config)
+    paths = choose_models(config.models, config.exclude)
     for path in sorted({path for path in paths if paths.count(path) > 1}):
         report(f"WARNING: {path} is given {paths.count(path)} times; it counts once")
     with unpacked(paths) as folders:
@@ -191,12 +191,20 @@ def _describe_rank(config: MergeConfig, result: MergeResult) -> str:
     return line
 
 
-def _without_excluded(config: MergeConfig) -> list[Path]:
-    """The models but those of `exclude`, which may be named by their path or as the table of `inspect` names them."""
-    left = list(config.models)
-    names = name_all(list(dict.fromkeys(config.models)))
-    for given in config.exclude:
-        named = [path for path in config.models if given.resolve() == path.resolve() or str(given) == names[path]]
+def choose_models(models: list[Path], exclude: list[Path]) -> list[Path]:
+    """The models that are not excluded.
+
+    Args:
+        models: as they were given.
+        exclude: those to leave out, by their path or as the table of `inspect` names them.
+
+    Raises:
+        ConfigError: one is none of the models, or nothing is left.
+    """
+    left = list(models)
+    names = name_all(list(dict.fromkeys(models)))
+    for given in exclude:
+        named = [path for path in models if given.resolve() == path.resolve() or str(given) == names[path]]
         if not named:
             raise ConfigError(f"--exclude {given} is none of the models; they are {', '.join(names.values())}.")
         left = [path for path in left if path not in named]

@@ -21,14 +21,17 @@ from housebrain_core.train.base_models import with_known_class
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
-def write_adapter(folder: Path, adapters: list[Adapter], rank: int, factors: Callable[[str], Pair]) -> None:
-    """Writes an adapter without its manifest: alpha = rank, so that every server reads the same scaling, 1.
+def write_adapter(
+    folder: Path, adapters: list[Adapter], rank: int, factors: Callable[[str], Pair], alpha: int | None = None
+) -> None:
+    """Writes an adapter without its manifest.
 
     Args:
         folder: exists.
         adapters: what it is made of.
         rank: of every module.
         factors: module -> (B, A).
+        alpha: the update is alpha / rank x B @ A; the rank when None, so that every server reads the same scaling, 1.
     """
     _write_weights(folder / WEIGHTS, adapters[0].sizes, rank, factors)
     reference = reference_adapter(adapters)
@@ -38,7 +41,7 @@ def write_adapter(folder: Path, adapters: list[Adapter], rank: int, factors: Cal
         "base_model_name_or_path": reference.base_model,
         "revision": reference.revision,
         "r": rank,
-        "lora_alpha": rank,
+        "lora_alpha": alpha or rank,
         "lora_dropout": 0.0,
         "bias": "none",
         "use_rslora": False,

@@ -163,9 +163,13 @@ class MergeResult(Shown, MergeRecord):
     @property
     def notices(self) -> list[str]:
         """What whoever uses the result has to know first."""
-        notices = super().notices
+        return [*([self.warning] if self.warning else []), *super().notices]
+
+    @property
+    def warning(self) -> str:
+        """That the merge is worse than its best split, and what to do instead; empty where it is not."""
         if not self.validation or not self.validation.is_worse:
-            return notices
+            return ""
         best = self.validation.best_split
         if self.is_unfinished:
             instead = f"Go on with the plan: later legs bring back what a merge loses. Until then use {best} alone."
@@ -175,7 +179,7 @@ class MergeResult(Shown, MergeRecord):
                 "relay, one person after another, which loses nothing (--relay); or look for a bad adapter with "
                 "housebrain inspect, which --strategy greedy leaves out."
             )
-        return [f"{self.validation.verdict}. {instead}", *notices]
+        return f"{self.validation.verdict}. {instead}"
 
     def outputs(self) -> list[Any]:
         """The notices, the singular values of the merged update, and the validation losses where they were measured."""

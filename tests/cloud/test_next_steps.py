@@ -27,6 +27,21 @@ def test_checkpoints_are_said_to_be_on_drive_only_when_they_are():
     assert "Drive was not used" in refused and "on your Drive" not in refused
 
 
+def test_who_stopped_it_is_told_that_and_to_run_it_again():
+    text = what_next(4, None, "kaggle", None, why="stopped by you")
+    assert text.startswith("**You stopped it.**") and "Save Version" not in text
+    assert "not finished yet: the time budget ended" in what_next(4, None, "kaggle", None).lower()
+
+
+@pytest.mark.parametrize(
+    ("platform", "edit"),
+    [("kaggle", "Save Version > Save & Run All**. It needs no edit"), ("colab", "set `rehearsal = False`")],
+)
+def test_a_rehearsal_ends_with_what_starts_the_real_run(platform, edit):
+    text = what_next(4, Path("hb.zip"), platform, None, rehearsal=True)
+    assert "rehearsal went well" in text and edit in text
+
+
 def test_an_adapter_is_zipped_to_the_same_bytes_without_its_checkpoints(tmp_path):
     output = tmp_path / "hb-kaggle-04"
     (output / "checkpoint-7").mkdir(parents=True)
