@@ -31,7 +31,7 @@ from housebrain_core.config import FineTuningConfig, SplitConfig
 from housebrain_core.house import synthetic
 from housebrain_core.splits.split import split_dataset
 from housebrain_core.train import trainer
-from housebrain_core.train.tiny import TinyRecipe, tiny_base
+from housebrain_core.train.tiny import QUICK, tiny_base
 from housebrain_core.train.tuner import HouseBrainFineTuner
 
 LIMIT = 0.10
@@ -91,7 +91,7 @@ def main() -> int:
     parser.add_argument("--split", type=Path, help="a bundle; generated samples when not given")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    base = str(tiny_base(TinyRecipe(samples=120, intermediate_size=64)))
+    base = str(tiny_base(QUICK))
     errors = []
     with tempfile.TemporaryDirectory() as scratch:
         split = options.split

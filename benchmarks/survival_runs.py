@@ -20,7 +20,7 @@ from housebrain_core.errors import HouseBrainError
 from housebrain_core.house import synthetic
 from housebrain_core.manifests import sha256_of
 from housebrain_core.splits.split import split_dataset
-from housebrain_core.train.tiny import TinyRecipe, tiny_base
+from housebrain_core.train.tiny import QUICK, tiny_base
 from housebrain_core.train.tuner import HouseBrainFineTuner
 
 WEIGHTS = "adapter_model.safetensors"
@@ -78,7 +78,7 @@ def prepare(folder: Path) -> Whole:
     config = FineTuningConfig(
         dataset_path=folder / "splits" / "split_01.zip",
         output_dir=folder / "uninterrupted",
-        base_model=str(tiny_base(TinyRecipe(samples=120, intermediate_size=64))),
+        base_model=str(tiny_base(QUICK)),
         max_steps=STEPS,
         save_steps=SAVE_STEPS,
         logging_steps=1,

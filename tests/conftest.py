@@ -95,10 +95,10 @@ def base() -> Path:
     """
     import torch
 
-    from housebrain_core.train.tiny import TinyRecipe, tiny_base
+    from housebrain_core.train.tiny import QUICK, tiny_base
 
     torch.set_num_threads(1)
-    return tiny_base(TinyRecipe(samples=120, intermediate_size=64), report=lambda line: None)
+    return tiny_base(QUICK, report=lambda line: None)
 
 
 @pytest.fixture(scope="session")

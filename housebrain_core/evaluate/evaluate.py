@@ -19,6 +19,7 @@ from housebrain_core.evaluate.judging import (
     describe_loss,
     describe_rates,
     describe_rules,
+    describe_same,
     judge,
 )
 from housebrain_core.evaluate.report import write_report
@@ -34,7 +35,7 @@ from housebrain_core.llm.losses import Losses
 from housebrain_core.manifests import sha256_of, to_json, write_atomically
 from housebrain_core.outputs import check_file, lock_output
 from housebrain_core.splits.bundle import is_bundle, read_bundle
-from housebrain_core.splits.encode import read_validation
+from housebrain_core.splits.encode import read_drawn_fields, read_validation
 from housebrain_core.splits.parts import read_splits
 
 TRAINING_SAMPLES = 5000
@@ -52,6 +53,8 @@ class Questions(NamedTuple):
     """Numbers of the rule checks."""
     floor: float | None
     """Entropy of the data in nats per sample, where it is known."""
+    drawn: tuple[str, ...]
+    """Fields of a design that do not follow from the brief, as the data's metadata name them."""
     training: dict[str, Counter]
     """Free field -> value -> how often it is in the training data."""
 
@@ -109,7 +112,9 @@ def read_questions(config: EvaluateConfig) -> Questions:
     """The validation samples, and what is known of the data that they belong to."""
     examples = read_validation(config.data)
     briefs = [codec.read_prompt(example.prompt) for example in examples[: config.samples]]
-    return Questions(examples, briefs, read_limits(config.limits), *read_training(config.data))
+    floor, training = read_training(config.data)
+    drawn = read_drawn_fields(config.data)
+    return Questions(examples, briefs, read_limits(config.limits), floor, drawn, training)
 
 
 def read_training(data: Path) -> tuple[float | None, dict[str, Counter]]:
@@ -177,7 +182,7 @@ class ModelRun:
         """The loss on each example."""
         key = f"{self.key} losses"
         if key not in self.journal.rows:
-            self.journal.add({"key": key, "losses": self.llm.losses(self.questions.examples)})
+            self.journal.add({"key": key, "losses": self.llm.losses(self.questions.examples, self.questions.drawn)})
         return Losses(*self.journal.rows[key]["losses"])
 
     def answers(self, decoding: Decoding, count: int) -> tuple[list[Answered], float]:
@@ -196,6 +201,7 @@ def _judge_answers(config: EvaluateConfig, questions: Questions, answers: dict[s
     """The contents of evaluation.json."""
     models = {}
     evaluated = {}
+    references = _read_references(questions)
     for name, given in answers.items():
         judged = [
             judge(brief, answer, values_of(questions.limits))
@@ -205,6 +211,11 @@ def _judge_answers(config: EvaluateConfig, questions: Questions, answers: dict[s
         models[name] = ModelResult(
             **dict(describe_loss(given.losses, questions.floor)),
             **dict(describe_rules([one.rules for one in judged])),
+            **dict(
+                describe_same(
+                    questions.briefs, [one.design for one in judged], references, questions.drawn, given.losses
+                )
+            ),
             rates=describe_rates(judged),
             kinds=dict(Counter(one.kind for one in judged)),
             exactness=describe_exactness(questions.briefs, [answer.text for answer in given.greedy]),
@@ -218,6 +229,7 @@ def _judge_answers(config: EvaluateConfig, questions: Questions, answers: dict[s
         loss_samples=len(questions.examples),
         samples=len(questions.briefs),
         constrained=config.constrained,
+        drawn=list(questions.drawn),
         limits={name: LimitResult(**limit._asdict()) for name, limit in questions.limits.items()},
         reference=describe_reference(questions),
         models=models,
@@ -228,11 +240,19 @@ def _judge_answers(config: EvaluateConfig, questions: Questions, answers: dict[s
 def describe_reference(questions: Questions) -> ReferenceResult:
     """The same figures for the reference designs, which models are compared with."""
     briefs = questions.briefs
+    designs = _read_references(questions)
     completions = [example.completion for example in questions.examples[: len(briefs)]]
-    designs = [codec.decode(brief, text) for brief, text in zip(briefs, completions, strict=True)]
     limits = values_of(questions.limits)
     rules = [check_or_none(brief, design, limits) for brief, design in zip(briefs, designs, strict=True)]
     return ReferenceResult(**dict(describe_rules(rules)), exactness=describe_exactness(briefs, completions))
+
+
+def _read_references(questions: Questions) -> list[dict]:
+    """The design of the validation sample of each brief."""
+    return [
+        codec.decode(brief, example.completion)
+        for brief, example in zip(questions.briefs, questions.examples, strict=False)
+    ]
 
 
 def _write_answers(path: Path, briefs: list[dict], answers: dict[str, Answers]) -> None:

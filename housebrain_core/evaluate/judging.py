@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import combinations
 from typing import Any, Literal, NamedTuple, get_origin
 
@@ -17,15 +17,18 @@ from housebrain_core.evaluate.results import (
     RatesResult,
     RuleResult,
     RulesResult,
+    SameResult,
 )
 from housebrain_core.house import codec
 from housebrain_core.house.codec import DesignError
-from housebrain_core.house.json_text import NEVER_TRUSTED, StrictJSONError, repaired_parse, strict_json_parse
+from housebrain_core.house.design_text import shorten_design
+from housebrain_core.house.json_text import NEVER_TRUSTED, StrictJSONError, repaired_parse, same, strict_json_parse
 from housebrain_core.house.rules import RULES, Findings, check_or_none, score_rules, total_score
-from housebrain_core.house.schema import Answer
+from housebrain_core.house.schema import Answer, HouseDesign
 from housebrain_core.llm.decoding import Answered, read_answer
 from housebrain_core.llm.losses import Interval, Losses, compare_losses, ratio_interval, wilson_interval
 
+HARD = [rule.name for rule in RULES if rule.kind == "hard"]
 RATES = ("strict_parse", "repaired_parse", "schema_valid", "schema_valid_repaired")
 DERIVED = ("total_area", "construction_cost", "cooling", "heating", "insulation", "floor_area_ratio")
 """Fields that code derives; an answer should leave them out, or give the very same value."""
@@ -96,7 +99,11 @@ def describe_loss(losses: Losses, floor: float | None) -> LossResult:
 
 
 def describe_rules(results: list[dict[str, Findings] | None]) -> RulesResult:
-    """Rule scores over the designs that could be checked; hard and soft rules also apart."""
+    """Rule scores over the designs that could be checked; hard and soft rules also apart.
+
+    Args:
+        results: one for each answer, None where it is no design that could be checked.
+    """
     checked = [result for result in results if result is not None]
     scores = score_rules(checked)
     return RulesResult(
@@ -105,7 +112,51 @@ def describe_rules(results: list[dict[str, Findings] | None]) -> RulesResult:
         rule_score=total_score(scores).share,
         hard_score=total_score(scores, "hard").share,
         soft_score=total_score(scores, "soft").share,
+        all_hard=sum(not any(result[name] for name in HARD) for result in checked) / len(results),
     )
+
+
+def describe_same(
+    briefs: list[dict], designs: list[dict | None], references: list[dict], drawn: Collection[str], losses: Losses
+) -> SameResult:
+    """How many answers are what the reference is.
+
+    Args:
+        briefs: that were answered.
+        designs: one for each brief, None where the answer is none.
+        references: the design of the validation sample of each brief.
+        drawn: fields of an `Answer` that do not follow from the brief and are left out.
+        losses: of the validation samples.
+    """
+    pairs = list(zip(briefs, designs, references, strict=True))
+    alike = sum(design is not None and _is_same(brief, design, other, drawn) for brief, design, other in pairs)
+    rooms = [_rooms_of(reference) for reference in references]
+    found = sum((_rooms_of(design) & wanted).total() for design, wanted in zip(designs, rooms, strict=True) if design)
+    count = sum(wanted.total() for wanted in rooms)
+    return SameResult(
+        same=alike / len(briefs),
+        same_interval=wilson_interval(alike, len(briefs)),
+        rooms=found / count if count else None,
+        most_probable=sum(losses.exact) / len(losses.exact),
+    )
+
+
+def _is_same(brief: dict, design: dict, reference: dict, drawn: Collection[str]) -> bool:
+    """Whether two designs for a brief are equal, but for the drawn fields."""
+    one, other = (shorten_design(brief, value) for value in (design, reference))
+    if one is None or other is None:
+        return same(design, reference)
+    return all(same(one.get(name), other.get(name)) for name in {*one, *other}.difference(drawn))
+
+
+def _rooms_of(design: dict) -> Counter[tuple]:
+    """Level, type and bounds of each room; none where the design has another shape."""
+    try:
+        levels = HouseDesign.model_validate(design).levels
+    except ValidationError:
+        return Counter()
+    places = ((level.level_number, room.type, room.bounds) for level in levels for room in level.rooms)
+    return Counter((number, kind, box.x, box.y, box.width, box.height) for number, kind, box in places)
 
 
 def design_score(rules: dict[str, Findings]) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from housebrain_core import plots
 from housebrain_core.evaluate.judging import RATES, design_score, rule_table
 from housebrain_core.evaluate.results import Evaluation
-from housebrain_core.evaluate.tables import draw_losses, draw_rates
+from housebrain_core.evaluate.tables import ROOMS, describe_same, draw_losses, draw_rates
 from housebrain_core.house import drawing
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.json_text import REPAIR_LIMIT
@@ -73,6 +73,8 @@ def write_report(result: Evaluation, answers: Path, path: Path) -> Path:
         rules=rule_table(),
         repair_limit=f"{REPAIR_LIMIT:,}",
         rates=("invalid_json", *RATES),
+        same=describe_same(result),
+        rooms=ROOMS,
         columns=[result.reference, *result.models.values()],
         losses=plots.embed(draw_losses(result)),
         rate_bars=plots.embed(draw_rates(result)),

@@ -39,6 +39,8 @@ class RulesResult(Result):
     """Share of the applicable checks that are kept, over all rules and designs."""
     hard_score: float | None
     soft_score: float | None
+    all_hard: float
+    """Share of all answers that are a design which keeps every hard rule that applies to it."""
 
 
 class ReferenceResult(RulesResult):
@@ -95,7 +97,22 @@ class DistributionResult(Result):
     """Of all fields: near 1 for an honest model, near 0 where it always answers the same."""
 
 
-class ModelResult(LossResult, RulesResult):
+class SameResult(Result):
+    """How many answers are what the reference is."""
+
+    same: float
+    """Share of all answers that are the reference design, in every field that is not drawn."""
+    same_interval: Interval
+    """95 % interval of the share."""
+    rooms: float | None
+    """Share of the reference's rooms that the answer has on the same level with the same type and bounds; None where
+    the references have no rooms."""
+    most_probable: float
+    """Share of the validation samples in whose completion every token is the model's most probable one after the right
+    ones before it, drawn fields left out."""
+
+
+class ModelResult(LossResult, RulesResult, SameResult):
     """What was found of one model."""
 
     rates: RatesResult
@@ -136,6 +153,8 @@ class Evaluation(Result):
     samples: int
     """Validation samples whose designs were generated and judged."""
     constrained: bool
+    drawn: list[str]
+    """Fields that do not follow from the brief, as the data's metadata name them; `same` leaves them out."""
     limits: dict[str, LimitResult]
     """Numbers of the rule checks, with unit and source."""
     reference: ReferenceResult

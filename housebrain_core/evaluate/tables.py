@@ -8,7 +8,9 @@ NOTES = (
     "above: nats per token above the data's own entropy.",
     "repaired: JSON after repair, to compare with strict; no design comes from it.",
     "rules: checks kept by the designs that parse strictly; - where none does.",
+    "hard: answers that are a design which keeps every hard rule.",
 )
+ROOMS = "rooms: the reference's rooms that the answer has in the same place."
 NO_FLOOR = "The data's own entropy is not known here: splits of 1,000 training samples and more know it."
 
 
@@ -27,14 +29,31 @@ def tabulate_models(result: Evaluation) -> Table:
     Args:
         result: of `evaluate_models`.
     """
-    rows: list[tuple[str, ...]] = [("reference", "", "", "", "", "", percent(result.reference.rule_score))]
+    reference = map(percent, (result.reference.rule_score, result.reference.all_hard))
+    rows: list[tuple[str, ...]] = [("reference", "", "", "", "", "", *reference, "", "")]
     for name, model in result.models.items():
         above = "-" if model.loss_above_floor is None else f"{model.loss_above_floor:+.4f}"
-        shares = (model.rates.strict_parse, model.rates.repaired_parse, model.rates.schema_valid, model.rule_score)
-        rows.append((name, f"{model.loss_nats_per_token:.4f}", above, *map(percent, shares)))
+        rates = model.rates
+        shares = (rates.strict_parse, rates.repaired_parse, rates.schema_valid, model.rule_score, model.all_hard)
+        rows.append(
+            (name, f"{model.loss_nats_per_token:.4f}", above, *map(percent, (*shares, model.same, model.rooms)))
+        )
     unknown = all(model.loss_above_floor is None for model in result.models.values())
-    columns = ("model", "nats/token", "above", "strict", "repaired", "schema", "rules")
-    return Table(columns, rows, (*NOTES, NO_FLOOR) if unknown else NOTES)
+    same = "exact" if result.drawn else "same"
+    columns = ("model", "nats/token", "above", "strict", "repaired", "schema", "rules", "hard", same, "rooms")
+    return Table(columns, rows, (*NOTES, describe_same(result), ROOMS, *([NO_FLOOR] if unknown else [])))
+
+
+def describe_same(result: Evaluation) -> str:
+    """Says what the share of designs that are the reference's counts.
+
+    Args:
+        result: of `evaluate_models`.
+    """
+    if result.drawn:
+        drawn = ", ".join(name.replace("_", " ") for name in result.drawn)
+        return f"exact: answers that are exactly the reference, but for what was drawn there: {drawn}."
+    return "same: answers that are the same as the reference in everything."
 
 
 def tabulate_rules(result: Evaluation) -> Table:

@@ -1,7 +1,7 @@
 """A trained model as a person uses it: a brief in, a house design out; and its loss on known designs."""
 
 import time
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,11 @@ from housebrain_core.llm.decoding import (
     read_answer,
 )
 from housebrain_core.llm.loading import check_effect, find_base
-from housebrain_core.llm.losses import Losses
+from housebrain_core.llm.losses import Losses, tokens_in_fields
 from housebrain_core.progress import with_bar
 from housebrain_core.train.base_models import is_same_base, resolve_base
 from housebrain_core.train.model import load_adapter, load_base, load_tokenizer
-from housebrain_core.train.packing import PackedRows, collate_row, completion_losses, tokenise
+from housebrain_core.train.packing import PackedRows, collate_row, completion_logits, tokenise
 
 ROW_LENGTHS = {"cpu": 512, "cuda": 2048}
 """Tokens in a packed row when only losses are measured: a CPU computes masked attention too."""
@@ -270,27 +270,31 @@ class HouseBrainLLM:
         return Answered(self.tokenizer.decode(ids, skip_special_tokens=False), len(ids) + complete, complete)
 
     @torch.no_grad()
-    def losses(self, examples: Iterable[codec.Example]) -> Losses:
+    def losses(self, examples: Iterable[codec.Example], drawn: Collection[str] = ()) -> Losses:
         """Loss of each known completion.
 
         Args:
             examples: prompts and completions.
+            drawn: fields of the answer that do not follow from the brief; exactness leaves them out.
 
         Returns:
-            Nats and learned tokens of each completion, in the order of the examples.
+            Nats, learned tokens and exactness of each completion, in the order of the examples.
         """
         examples = list(examples)
         columns = {name: [getattr(e, name) for e in examples] for name in ("prompt", "completion")}
         rows = PackedRows(
             tokenise(pa.table(columns), self.tokenizer, "auto").samples, ROW_LENGTHS[self.model.device.type]
         )
-        losses = Losses([0.0] * len(examples), [0] * len(examples))
+        losses = Losses([0.0] * len(examples), [0] * len(examples), [True] * len(examples))
         for number, members in enumerate(rows.rows):
             batch = {name: values.to(self.model.device) for name, values in collate_row([rows[number]]).items()}
-            token_losses, places = completion_losses(self.model, batch)
-            starts = (batch["position_ids"][0] == 0).nonzero()[:, 0]
-            owners = torch.bucketize(places + 1, starts, right=True) - 1
-            for loss, owner in zip(token_losses.tolist(), owners.tolist(), strict=True):
-                losses.nats[members[owner]] += loss
-                losses.tokens[members[owner]] += 1
+            logits, targets, _ = completion_logits(self.model, batch)
+            token_losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+            lengths = [rows.learned[member] for member in members]
+            parts = zip(token_losses.split(lengths), (logits.argmax(-1) == targets).split(lengths), strict=True)
+            for member, (nats, right) in zip(members, parts, strict=True):
+                losses.nats[member] = nats.double().sum().item()
+                losses.tokens[member] = len(nats)
+                left_out = tokens_in_fields(self.tokenizer, examples[member].completion, drawn)
+                losses.exact[member] = all(a or b for a, b in zip(right.tolist(), left_out, strict=True))
         return losses

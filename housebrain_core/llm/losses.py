@@ -1,7 +1,9 @@
 """Losses of a model on samples, and the 95 % intervals of what is computed from samples. Needs no torch."""
 
+import json
 import math
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
 
 class Losses(NamedTuple):
@@ -11,11 +13,40 @@ class Losses(NamedTuple):
     """Cross-entropy of each completion, summed over its learned tokens."""
     tokens: list[int]
     """Learned tokens of each completion, the end-of-text token included."""
+    exact: list[bool] = []
+    """Whether the most probable token was the right one everywhere in a completion, drawn fields left out."""
 
     @property
     def mean(self) -> float:
         """Validation loss in nats per token."""
         return sum(self.nats) / sum(self.tokens)
+
+
+def tokens_in_fields(tokenizer: Any, completion: str, fields: Collection[str]) -> list[bool]:
+    """For each token of a completion, the end-of-text token included, whether it has a part of a field's value.
+
+    Args:
+        tokenizer: of the base model.
+        completion: an object as compact JSON, as `codec` writes it.
+        fields: names of top-level fields.
+    """
+    places = tokenizer(completion, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+    spans = _spans_of(completion, fields)
+    return [*(any(start < b and a < end for a, b in spans) for start, end in places), False]
+
+
+def _spans_of(completion: str, fields: Collection[str]) -> list[tuple[int, int]]:
+    """Start and end of the value of each of these fields, in characters."""
+    decoder = json.JSONDecoder()
+    spans = []
+    place = 1
+    while place < len(completion):
+        name, end = decoder.raw_decode(completion, place)
+        _, place_after = decoder.raw_decode(completion, end + 1)
+        if name in fields:
+            spans.append((end + 1, place_after))
+        place = place_after + 1
+    return spans
 
 
 class Interval(NamedTuple):

@@ -1,6 +1,7 @@
 """Any dataset as prompts and completions: encoded whole, on all cores, as one bundle, or its validation part alone."""
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -184,6 +185,26 @@ def bundle_from_dataset(source: Path) -> Bundle:
         manifest |= read_manifest(source, "split")
     manifest["files"] = {"train.parquet": {"sha256": digest}}
     return Bundle(source.name, train, validation, manifest)
+
+
+def read_drawn_fields(data: Path) -> tuple[str, ...]:
+    """Fields of a design that do not follow from the brief, as generated data name them in their metadata.
+
+    Args:
+        data: as for `read_validation`.
+
+    Returns:
+        Names of fields of an `Answer`; none where the metadata say nothing, as in real data.
+    """
+    if (data / SUMMARY).is_file():
+        data = data / read_splits(data)[0].bundle
+    if is_bundle(data):
+        metadata = json.loads(read_bundle(data).validation.column("metadata")[0].as_py())
+    else:
+        parts = ("train", "validation") if is_validation_part(data) else ("validation",)
+        metadata = next(sample for _, sample, _ in read_parts(data, parts, ReadLog(strict=True)))["metadata"]
+    drawn = metadata.get("drawn", ())
+    return tuple(drawn) if isinstance(drawn, list) else ()
 
 
 def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]:

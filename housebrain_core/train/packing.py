@@ -173,14 +173,24 @@ def collate_row(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
 
 
 def completion_losses(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross-entropy in nats of each learned token of a packed row, and its index in the row, both (learned_tokens,).
+    """Cross-entropy in nats of each learned token of a packed row, and its index in the row, both (learned_tokens,)."""
+    logits, targets, learned = completion_logits(model, batch)
+    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none"), learned
+
+
+def completion_logits(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What a model predicts for each learned token of a packed row.
 
     Logits are computed at the learned positions only: the prompt's share of the output layer, which is large
     for a vocabulary of 150,000, costs neither time nor memory.
+
+    Returns:
+        Logits (learned_tokens, vocabulary); the tokens themselves, and the index in the row of the token before each
+        of them, both (learned_tokens,).
     """
     targets = batch["labels"][0, 1:]
     learned = (targets != IGNORED).nonzero()[:, 0]
     logits = model(
         input_ids=batch["input_ids"], position_ids=batch["position_ids"], logits_to_keep=learned, use_cache=False
     ).logits[0]
-    return torch.nn.functional.cross_entropy(logits.float(), targets[learned], reduction="none"), learned
+    return logits, targets[learned], learned

@@ -1,5 +1,6 @@
 """Judging answers: strict and repaired are never mixed, and distances are those worked out by hand."""
 
+import copy
 import math
 from collections import Counter
 
@@ -15,6 +16,7 @@ from housebrain_core.evaluate.judging import (
     describe_loss,
     describe_rates,
     describe_rules,
+    describe_same,
     design_score,
     judge,
     rule_table,
@@ -91,6 +93,48 @@ def test_a_derived_field_is_exact_when_it_is_left_out_or_the_same(samples, brief
     assert shares["construction_cost"] == pytest.approx(2 / 3)
     assert shares["heating"] == 1.0
     assert describe_exactness([brief], ["no"])["heating"] is None
+
+
+def test_an_answer_is_exact_where_only_drawn_fields_differ(samples, brief):
+    reference = samples[0]["output"]
+    other_soil = copy.deepcopy(reference)
+    other_soil["climate_and_site"]["soil_type"] = (
+        "Rocky" if reference["climate_and_site"]["soil_type"] != "Rocky" else "Clay"
+    )
+    other_wall = copy.deepcopy(reference)
+    for section, field in (("materials", "exterior"), ("exterior_specifications", "exterior_wall")):
+        other_wall[section][field] = "Concrete"
+    designs = [reference, other_soil, other_wall, None]
+    losses = Losses([1.0] * 4, [1] * 4, [True, True, True, False])
+    result = describe_same([brief] * 4, designs, [reference] * 4, ["soil"], losses)
+    assert (result.same, result.rooms, result.most_probable) == (0.5, 0.75, 0.75)
+    assert result.same_interval.low < 0.5 < result.same_interval.high
+    assert describe_same([brief] * 4, designs, [reference] * 4, [], losses).same == 0.25
+
+
+def test_a_room_is_in_its_place_with_level_type_and_bounds(samples, brief):
+    reference = samples[0]["output"]
+    moved = copy.deepcopy(reference)
+    moved["levels"][0]["rooms"][0]["bounds"]["x"] += 1
+    moved["levels"][0]["rooms"][1]["type"] = "utility"
+    count = sum(len(level["rooms"]) for level in reference["levels"])
+    result = describe_same([brief], [moved], [reference], [], Losses([1.0], [1], [False]))
+    assert result.rooms == pytest.approx((count - 2) / count)
+    flat = reference | {"levels": []}
+    assert describe_same([brief], [flat], [flat], [], Losses([1.0], [1], [False])).rooms is None
+
+
+def test_any_json_may_be_a_design_and_is_compared_as_it_is(brief):
+    odd = {"levels": 3, "rooms": None}
+    result = describe_same([brief] * 2, [odd, {}], [odd, odd], ["soil"], Losses([1.0], [1], [True]))
+    assert (result.same, result.rooms) == (0.5, None)
+
+
+def test_all_hard_rules_count_over_all_answers_and_soft_ones_do_not():
+    kept = {rule.name: [] for rule in RULES}
+    soft = kept | {"daylight": ["dark"], "stairs": None}
+    hard = kept | {"stairs": ["steep"]}
+    assert describe_rules([kept, soft, hard, None]).all_hard == 0.5
 
 
 def test_values_are_counted_once_per_text_even_if_it_is_cut():

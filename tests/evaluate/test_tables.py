@@ -32,6 +32,10 @@ def model(loss, floor, score, passed):
         rates=RatesResult(**RATES, intervals=intervals),
         kinds={},
         exactness={},
+        same=0.25,
+        same_interval=(0.1, 0.4),
+        rooms=0.5,
+        most_probable=0.5,
         distribution=DistributionResult(designs=0, fields={}),
         tokens_per_second=1.0,
         **scores(score, passed),
@@ -43,7 +47,8 @@ def scores(score, passed):
         "stairs": RuleResult(passed=passed, applicable=4, not_applicable=0, share=passed / 4),
         "doors": RuleResult(passed=0, applicable=0, not_applicable=4, share=None),
     }
-    return {"checked": 4, "rules": rules, "rule_score": score, "hard_score": score, "soft_score": score}
+    return {"checked": 4, "rules": rules, "rule_score": score, "hard_score": score, "soft_score": score,
+            "all_hard": passed / 4}  # fmt: skip
 
 
 @pytest.fixture
@@ -53,6 +58,7 @@ def result():
         loss_samples=4,
         samples=4,
         constrained=False,
+        drawn=["soil", "water_table"],
         limits={},
         reference=ReferenceResult(exactness={}, **scores(0.9, 4)),
         models={"first": model(0.5, 0.4, 0.8, 3), "second": model(0.75, 0.4, None, 0)},
@@ -63,9 +69,9 @@ def result():
 def test_the_models_stand_below_the_reference(result):
     table = tabulate_models(result)
     assert table.rows == [
-        ("reference", "", "", "", "", "", "90.0%"),
-        ("first", "0.5000", "+0.1000", "50.0%", "75.0%", "25.0%", "80.0%"),
-        ("second", "0.7500", "+0.3500", "50.0%", "75.0%", "25.0%", "-"),
+        ("reference", "", "", "", "", "", "90.0%", "100.0%", "", ""),
+        ("first", "0.5000", "+0.1000", "50.0%", "75.0%", "25.0%", "80.0%", "75.0%", "25.0%", "50.0%"),
+        ("second", "0.7500", "+0.3500", "50.0%", "75.0%", "25.0%", "-", "0.0%", "25.0%", "50.0%"),
     ]
     assert "not known" not in str(table)
 
@@ -75,6 +81,13 @@ def test_an_unknown_floor_is_said(result):
     table = tabulate_models(result)
     assert table.rows[1][2] == "-" and "own entropy is not known here" in str(table)
     assert not draw_losses(result).axes[0].lines
+
+
+def test_designs_are_exact_where_fields_are_drawn_and_the_same_as_the_reference_where_none_is(result):
+    table = tabulate_models(result)
+    assert "exact" in table.columns and "what was drawn there: soil, water table." in str(table)
+    table = tabulate_models(result.model_copy(update={"drawn": []}))
+    assert "same" in table.columns and "the same as the reference in everything" in str(table)
 
 
 def test_rules_are_counted_of_those_that_apply(result):

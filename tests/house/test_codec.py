@@ -22,7 +22,7 @@ def assert_lossless(sample: dict) -> codec.Example:
 
 
 def test_generated_samples_come_back_as_they_were(samples):
-    for sample in [*samples, *synthetic.make_other_layouts(20, seed=5)]:
+    for sample in [*samples, *synthetic.make_mixture(20, seed=5)]:
         assert_lossless(sample)
 
 

@@ -1,12 +1,14 @@
 """Losses and their 95 % intervals, against figures worked out by hand and against simulated data."""
 
+import itertools
 import math
 import random
 import statistics
+from types import SimpleNamespace
 
 import pytest
 
-from housebrain_core.llm.losses import Losses, compare_losses, ratio_interval, wilson_interval
+from housebrain_core.llm.losses import Losses, compare_losses, ratio_interval, tokens_in_fields, wilson_interval
 
 
 def test_the_mean_loss_counts_tokens_not_samples():
@@ -19,6 +21,26 @@ def test_a_difference_is_that_of_the_means_and_changes_its_sign_with_the_order()
     assert difference.mean == pytest.approx(one.mean - other.mean)
     assert turned == pytest.approx((-difference.mean, -difference.high, -difference.low))
     assert difference.low < difference.mean < difference.high
+
+
+def test_tokens_that_touch_a_fields_value_are_found_and_its_name_elsewhere_is_not(tokenizer):
+    text = '{"wall":"Wood","features":["gas"],"levels":[{"soil":7}],"soil":"Clay"}'
+    pieces = ['{"wall":"', "Wood", '","features":["g', 'as"],"levels"', ':[{"soil":7}],"soil":"Cl', "ay", '"}']
+    found = tokens_in_fields(tokenizer(pieces), text, ("soil", "features"))
+    assert found == [False, False, True, True, True, True, True, False]  # the last piece begins with the closing quote
+    assert tokens_in_fields(tokenizer(pieces), text, ()) == [False] * 8
+
+
+@pytest.fixture
+def tokenizer():
+    """Makes a tokenizer whose tokens are given pieces of a text."""
+
+    def make(pieces):
+        ends = list(itertools.accumulate(map(len, pieces)))
+        places = list(zip([0, *ends], ends, strict=False))
+        return lambda text, **options: SimpleNamespace(offset_mapping=places)
+
+    return make
 
 
 def test_equal_losses_have_no_width():
