@@ -30,7 +30,7 @@ PUBLIC = {
     "results": ["Page", "Table", "show"],
     "house": ["DesignError", "check_brief", "decode", "encode", "floor_plan", "read_prompt", "write_dataset"],
     "data": ["audit_dataset", "entropy_bars", "length_histogram", "read_samples"],
-    "splits": ["estimate_hours", "read_bundle", "read_split", "read_validation", "split_dataset"],
+    "splits": ["estimate_hours", "find_plan", "read_bundle", "read_split", "read_validation", "split_dataset"],
     "adapters": ["convert_adapters", "describe_run", "draw_inspection", "inspect_adapters"],
     "train": ["HouseBrainFineTuner", "tiny_base"],
     "llm": ["HouseBrainLLM", "generate_designs", "strict_json_parse"],

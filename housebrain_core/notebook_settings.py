@@ -5,7 +5,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from housebrain_core.config import EvaluateConfig, MergeConfig, SplitConfig
+from housebrain_core.config import EvaluateConfig, MergeConfig, RoundConfig, SplitConfig
+from housebrain_core.errors import ConfigError
 from housebrain_core.notebook_fields import NotebookSettings, same_as
 from housebrain_core.platforms import TIME_BUDGET_HOURS, Platform, is_watched
 from housebrain_core.settings import FineTuningConfig
@@ -170,6 +171,8 @@ class MergeSettings(NotebookSettings):
     splits_folder: str = Field(str(SplitConfig.model_fields["output"].default), description="What notebook 1 wrote.")
     base_model: str = same_as(MergeConfig, "base_model", default="")
     run_validation: bool = same_as(MergeConfig, "run_validation", default=True)
+    accept_missing: bool = same_as(RoundConfig, "accept_missing", " (with a plan of legs)")
+    finish: bool = same_as(RoundConfig, "finish", " (with a plan of legs)")
     overwrite: bool = same_as(MergeConfig, "overwrite")
 
     def config(self, models: list[Path]) -> MergeConfig:
@@ -180,7 +183,12 @@ class MergeSettings(NotebookSettings):
 
         Returns:
             Its settings.
+
+        Raises:
+            ConfigError: there is a setting that only a plan of legs has a use for.
         """
+        given = [name for name in ("accept_missing", "finish") if getattr(self, name)]
+        _refuse_all(given, "it would do nothing, since these splits have no plan of legs; set it to False")
         values = self.shared_with(MergeConfig) | {"models": models, "compare": self.run_validation}
         values["base_model"] = self.base_model or None
         if self.run_validation or self.strategy in ("greedy", "search"):
@@ -189,9 +197,39 @@ class MergeSettings(NotebookSettings):
             del values["base_model"]
         return MergeConfig(**values)
 
+    def round_config(self, models: list[Path]) -> RoundConfig:
+        """Makes what `run_round` takes, where the splits have a plan of legs.
+
+        Args:
+            models: adapter folders and zips.
+
+        Returns:
+            Its settings.
+
+        Raises:
+            ConfigError: a leg is not merged like that; or a setting cannot be used.
+        """
+        given = [name for name in ("strategy", "rank") if getattr(self, name) != MergeConfig.model_fields[name].default]
+        _refuse_all(given, "each leg of a plan is merged in one way; leave it as it was")
+        values = self.shared_with(RoundConfig) | {"models": models, "splits": self.splits_folder}
+        values |= {"merged": self.output, "output": RoundConfig.model_fields["output"].default}
+        values["base_model"] = self.base_model if self.run_validation and self.base_model else None
+        return RoundConfig(**values)
+
     def check_ranges(self) -> None:
         """See `NotebookSettings`."""
-        self.config([Path()])
+        if self.accept_missing or self.finish:
+            self.round_config([Path()])
+        else:
+            self.config([Path()])
+
+
+def _refuse_all(names: list[str], why: str) -> None:
+    """Raises ConfigError for settings that all are wrong for one reason; a line each, as configs say it."""
+    if names:
+        raise ConfigError(
+            "\n  ".join(["MergeSettings: these settings cannot be used:", *(f"{n}: {why}" for n in names)])
+        )
 
 
 class EvaluateSettings(NotebookSettings):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from housebrain_core import notebook_settings
-from housebrain_core.config import EvaluateConfig, FineTuningConfig, MergeConfig, SplitConfig
+from housebrain_core.config import EvaluateConfig, FineTuningConfig, MergeConfig, RoundConfig, SplitConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.notebook_settings import (
     NOTEBOOKS,
@@ -86,6 +86,37 @@ def test_a_merge_names_data_and_base_model_only_where_something_is_measured():
     plain = MergeSettings(run_validation=False, splits_folder="elsewhere", base_model="here").config(models)
     assert not plain.compare and plain.base_model is None
     assert MergeSettings(run_validation=False, strategy="greedy", splits_folder="x").config(models).data == Path("x")
+
+
+def test_a_merge_is_a_round_where_the_splits_have_a_plan():
+    models = [Path("models/hb-colab-01")]
+    settings = MergeSettings(splits_folder="cut", output="models/ours", accept_missing=True, base_model="here")
+    settings.check_ranges()
+    expected = {"splits": "cut", "merged": "models/ours", "accept_missing": True, "base_model": "here"}
+    assert settings.round_config(models) == RoundConfig(models=models, **expected)
+    assert MergeSettings(run_validation=False, base_model="here").round_config(models).base_model is None
+
+
+@pytest.mark.parametrize(
+    ("given", "made", "said"),
+    [
+        (
+            {"accept_missing": True, "finish": True},
+            "config",
+            "accept_missing: it would .*\n  finish: it would",
+        ),
+        (
+            {"strategy": "ties", "rank": 8},
+            "round_config",
+            "strategy: each leg of a plan is .*\n  rank: ",
+        ),
+        ({"strategy": "ties", "finish": True}, "check_ranges", "strategy: each leg of a plan is merged in one way"),
+    ],
+)
+def test_settings_of_the_other_way_to_merge_are_refused(given, made, said):
+    arguments = () if made == "check_ranges" else ([Path("models/hb-colab-01")],)
+    with pytest.raises(ConfigError, match=said):
+        getattr(MergeSettings(**given), made)(*arguments)
 
 
 def test_other_notebooks_give_the_configs_of_their_stage():

@@ -337,6 +337,14 @@ def test_the_plan_stands_in_manifest_summary_and_every_bundle(in_rounds):
     ]
 
 
+def test_the_same_legs_give_the_same_bytes_of_everything(in_rounds, dataset, tmp_path):
+    owner = ["3=alice", "4=bob"]
+    quiet(dataset, tmp_path / "again", rounds=2, common_start=0.1, owner=owner, training=["max_steps=60"])
+    names = [path.relative_to(in_rounds) for path in in_rounds.rglob("*") if path.is_file()]
+    assert sum(name.suffix == ".zip" for name in names) == 4 + 2, "the bundles, and those of two owners again"
+    assert all((in_rounds / name).read_bytes() == (tmp_path / "again" / name).read_bytes() for name in names)
+
+
 def test_the_end_of_a_split_in_rounds_says_its_legs_and_names_the_round(dataset, tmp_path):
     lines: list[str] = []
     config = SplitConfig(source=dataset, output=tmp_path / "out", splits=3, rounds=3, common_start=0.1)
