@@ -83,6 +83,14 @@ def training_configs(parts: list[SplitPart], training: Training, plan: TrainingP
     ]
 
 
+def describe_part(part: SplitPart, plan: TrainingPlan | None) -> str:
+    """A split in a line: its samples, what is uploaded, and in which legs it is trained."""
+    trained = [str(leg.number) for leg in legs_of_person(part, plan) if leg.adapter]
+    legs = f", leg {', '.join(trained)} of {len(plan.legs)}" if plan else ""
+    size = describe_size(part.bundle_bytes)
+    return f"{part.name}: {part.train:,} samples, {size} to upload, for {part.platform}{legs}"
+
+
 def describe_folder(folder: Path, summary: SplitSummary) -> str:
     """Where things are in a splits folder, and what to do next."""
     parts = summary.parts

@@ -349,6 +349,11 @@ def test_the_end_of_a_split_in_rounds_says_its_legs_and_names_the_round(dataset,
     lines: list[str] = []
     config = SplitConfig(source=dataset, output=tmp_path / "out", splits=3, rounds=3, common_start=0.1)
     split_dataset(config.model_copy(update={"training": ["max_steps=60"]}), report=lines.append)
+    assert [line.rpartition(", leg ")[2] for line in lines if line.startswith("split_")] == [
+        "1, 2, 3, 4 of 4",
+        "2, 3, 4 of 4",
+        "2, 3, 4 of 4",
+    ]
     assert "  leg 1        split 1 alone: 10% of the training" in lines[-1]
     assert "  legs 2 to 4  everybody, then a merge each time: 90% of the training" in lines[-1]
     command = f"housebrain round --models models/hb-*.zip --splits {tmp_path / 'out'}"
