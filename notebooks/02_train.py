@@ -186,7 +186,7 @@ if config.base_model == "tiny":  # the demo's own small model
     config = config.model_copy(update={"base_model": str(tiny_base())})
 
 # %% [markdown] tags=["local"]
-# Training. Each line gives the loss in nats per token, the speed, and the time left.
+# Training. The picture updates a few times a minute: how far it is, the loss in nats per token, what is saved.
 
 # %% tags=["local"]
 from housebrain_core.train import HouseBrainFineTuner
@@ -194,7 +194,7 @@ from housebrain_core.train import HouseBrainFineTuner
 result = HouseBrainFineTuner(config).train()
 
 # %% [markdown] tags=["kaggle", "colab"]
-# Training. Each line gives the loss in nats per token, the speed, and the time left. All GPUs are used. A rehearsal is
+# Training. The picture updates a few times a minute. All GPUs are used. A rehearsal is
 # stopped after its first checkpoint and goes on from there, as a real run would after an interruption.
 
 # %% tags=["kaggle", "colab"]
