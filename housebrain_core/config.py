@@ -5,27 +5,23 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from housebrain_core.settings import Count, FineTuningConfig, Settings, Share, refuse_idle
+from housebrain_core.settings import Count, DatasetSettings, FineTuningConfig, Settings, Share, refuse_idle
 
 __all__ = ["FineTuningConfig"]  # the settings of training live in settings.py, and are imported from here
 
 
-class AuditConfig(Settings):
+class AuditConfig(DatasetSettings):
     """What is looked at before a GPU hour is spent."""
 
-    source: Path
-    """Dataset: a folder of JSON files, or JSONL (plain, .gz, .zst) or Parquet files."""
     tokenizer: str | None = None
     """Tokenizer that lengths are counted with: a folder with tokenizer.json, or a Hub id; characters when not given."""
     output: Path = Path("audit.html")
     """The report; its figures lie beside it in a .json of the same name."""
 
 
-class SplitConfig(Settings):
+class SplitConfig(DatasetSettings):
     """How a dataset is cut into one split per person."""
 
-    source: Path
-    """Dataset: a folder of JSON files, or JSONL (plain, .gz, .zst) or Parquet files."""
     output: Path = Path("housebrain_splits")
     """Folder to write; it must not exist yet."""
     splits: Annotated[int, Field(ge=1, le=99)] = 6

@@ -23,6 +23,8 @@ class SplitSettings(NotebookSettings):
     """Notebook 1."""
 
     source: str = same_as(SplitConfig, "source", default="housebrain_dataset_v5_350k")
+    input_field: list[str] = same_as(SplitConfig, "input_field")
+    output_field: list[str] = same_as(SplitConfig, "output_field")
     output: str = same_as(SplitConfig, "output")
     splits: int = same_as(SplitConfig, "splits")
     seed: int = same_as(SplitConfig, "seed")
