@@ -50,6 +50,8 @@ class SplitConfig(DatasetSettings):
     """With rounds: share of all training that the person of split 1 does alone before them."""
     relay: bool = False
     """Train the splits one after another, each from the adapter that the one before left; nothing is merged."""
+    relay_legs: Annotated[int, Field(ge=2, le=98)] | None = None
+    """With relay: in so many legs, fewer than the splits; some are then trained at the same time and merged."""
     init_adapter: Path | None = None
     """Folder of an adapter that training starts from, such as models/housebrain-merged; it goes into every bundle."""
     overwrite: bool = False
@@ -62,6 +64,7 @@ class SplitConfig(DatasetSettings):
             "rounds": (not self.relay and self.splits > 1, "a relay has no rounds" if self.relay else several),
             "common_start": (bool(self.rounds) and self.splits > 1, "it comes before rounds"),
             "relay": (self.splits > 1, several),
+            "relay_legs": (self.relay and (self.relay_legs or 0) < self.splits, "it is for a relay of more splits"),
         }
         refuse_idle(self, needs)
         return self

@@ -33,6 +33,7 @@ class SplitSettings(NotebookSettings):
     rounds: int = same_as(SplitConfig, "rounds", "; 0 for one merge at the end", default=0)
     common_start: float = same_as(SplitConfig, "common_start", "; 0 for none", default=0.0)
     relay: bool = same_as(SplitConfig, "relay")
+    relay_legs: int = same_as(SplitConfig, "relay_legs", "; 0 for as many as splits", default=0)
     init_adapter: str = same_as(SplitConfig, "init_adapter", "; empty to start from the base model", default="")
     overwrite: bool = same_as(SplitConfig, "overwrite")
 
