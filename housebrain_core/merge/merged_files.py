@@ -1,19 +1,24 @@
-"""The files of a merged adapter: weights, configuration, tokenizer, run.json and README.md."""
+"""The files of a merge: weights, configuration, tokenizer and run.json of an adapter, and README.md of any result."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from housebrain_core.adapters.adapter import Adapter
 from housebrain_core.adapters.archives import CONFIG, RUN, TOKENIZER, WEIGHTS
 from housebrain_core.adapters.run import HASH_PREFIX, BaseRecord, DataRecord, Run, SettingsRecord
-from housebrain_core.adapters.tensors import read_json, tensor_name, write_matrices
+from housebrain_core.adapters.tensors import TensorInfo, read_json, tensor_name, write_tensors
 from housebrain_core.errors import AdapterError
+from housebrain_core.house.briefs import SANITY_BRIEF, check_brief
+from housebrain_core.house.codec import write_prompt
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.merge.compute import Pair
-from housebrain_core.merge.result import common_value
+from housebrain_core.merge.result import MergeRecord, MergeResult, common_place, common_value
+from housebrain_core.templates import render
 from housebrain_core.train.base_models import with_known_class
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -24,8 +29,6 @@ def write_adapter(
 ) -> None:
     """Writes an adapter without its manifest.
 
-    The weights are in memory once, as the library's writer needs them.
-
     Args:
         folder: exists.
         adapters: what it is made of.
@@ -33,14 +36,7 @@ def write_adapter(
         factors: module -> (B, A).
         alpha: the update is alpha / rank x B @ A; the rank when None, so that every server reads the same scaling, 1.
     """
-    modules = sorted(adapters[0].shapes)
-    weights = {}
-    with threadpool_limits(1):
-        for module in modules:
-            b, a = factors(module)
-            weights[tensor_name(module, "A")] = a
-            weights[tensor_name(module, "B")] = b
-    write_matrices(folder / WEIGHTS, weights)
+    _write_weights(folder / WEIGHTS, adapters[0].sizes, rank, factors)
     reference = reference_adapter(adapters)
     config: dict[str, Any] = {
         "peft_type": "LORA",
@@ -53,12 +49,29 @@ def write_adapter(
         "bias": "none",
         "use_rslora": False,
         "fan_in_fan_out": any(adapter.fan_in_fan_out for adapter in adapters),
-        "target_modules": modules,  # in full: a last part such as q_proj may name modules of a vision tower too
+        "target_modules": sorted(adapters[0].sizes),  # in full: a last part such as q_proj may name other modules too
         "inference_mode": True,
     }
     write_atomically(folder / CONFIG, to_json(config))
     write_atomically(folder / RUN, to_json(merged_run(adapters).to_dict()))
     _copy_tokenizer(adapters[0].folder, folder)
+
+
+def _write_weights(path: Path, sizes: dict[str, tuple[int, int]], rank: int, factors: Callable[[str], Pair]) -> None:
+    infos = {}
+    places = {}
+    for module, (out_features, in_features) in sizes.items():
+        for index, side, shape in ((0, "B", (out_features, rank)), (1, "A", (rank, in_features))):
+            infos[tensor_name(module, side)] = TensorInfo("F32", shape)
+            places[tensor_name(module, side)] = module, index
+    pair_of = functools.lru_cache(maxsize=1)(factors)  # A and B of a module follow each other
+
+    def read(name: str) -> np.ndarray:
+        module, index = places[name]
+        return pair_of(module)[index]
+
+    with threadpool_limits(1):
+        write_tensors(path, infos, read)
 
 
 def reference_adapter(adapters: list[Adapter]) -> Adapter:
@@ -77,10 +90,7 @@ def merged_run(adapters: list[Adapter]) -> Run:
     return Run(
         finished=True,
         why_it_ended=f"merged from {len(adapters)} adapters",
-        plan=common_value([run.plan for run in runs]),
-        leg=common_value([run.leg for run in runs]),
-        legs=common_value([run.legs for run in runs]),
-        parent_sha256=common_value([run.parent_sha256 for run in runs]),
+        **common_place(runs),
         base=BaseRecord(name=reference.base_model, revision=reference.revision, content=content),
         settings=SettingsRecord(load_in_4bit=all(adapter.trained_in_4bit for adapter in adapters)),
         data=DataRecord(dataset=common_value([run.data.dataset for run in runs])),
@@ -100,3 +110,45 @@ def _copy_tokenizer(source: Path, folder: Path) -> None:
         except ValueError as error:
             raise AdapterError(f"{source / TOKENIZER_CONFIG} is not JSON ({error}). Copy it again.") from None
         write_atomically(folder / TOKENIZER_CONFIG, to_json(with_known_class(config)))
+
+
+def describe_merged_adapter(base_model: str | None, result: MergeResult) -> str:
+    """README.md of a merged adapter, from its merge.json."""
+    verdict = f". On validation samples {result.validation.verdict}" if result.validation else "."
+    text = (
+        f"{describe_recipe(result)}. Written at rank {result.rank}, which changed it by {result.relative_error:.2e} "
+        f"(relative Frobenius distance){verdict}"
+    )
+    return merge_card(base_model, "peft", text, result)
+
+
+def describe_recipe(result: MergeRecord) -> str:
+    """What was merged, and how."""
+    used = sum(entry.weight != 0 for entry in result.inputs)
+    given = len(result.inputs)
+    text = f"{used} adapter{'s' * (used != 1)}"
+    if used < given:
+        text += f" of {given}"
+    text += f", strategy {result.strategy}"
+    if result.density is not None:
+        text += f", density {result.density:g}"
+    text += f", scale {result.scale:g}"
+    if result.outer_rate != 1:
+        text += f", {result.outer_rate:g} times as far from what they were trained from as their mean is"
+    if result.error_of_strategy:
+        text += f", {result.error_of_strategy:.1%} away from the exact mean of the updates"
+    return text
+
+
+def merge_card(base_model: str | None, library: str, text: str, result: MergeRecord) -> str:
+    """README.md with the front matter that the Hugging Face Hub reads.
+
+    Args:
+        base_model: its id on the Hub, or the name of a folder; None where it is not known.
+        library: what loads it, such as peft.
+        text: what it is, a paragraph.
+        result: what was merged; its notices come before everything else.
+    """
+    prompt = write_prompt(check_brief(SANITY_BRIEF))
+    values = {"base_model": base_model, "library": library, "text": text, "prompt": prompt}
+    return render("merge", "card.md.jinja", inputs=result.inputs, notices=result.notices, **values)

@@ -126,7 +126,8 @@ def advise(entropy: float | None, from_brief: float | None) -> str:
     return (
         f"The brief tells at least {from_brief:.1f} nats of a design (statistics of housebrain audit): splits trained "
         "apart and merged once lose much of it, on the tiny networks of benchmarks/README.md. Train in rounds, best "
-        "after a common start (--rounds 3 --common-start 0.06), or in a relay (--relay) where nobody hurries."
+        "after a common start (--rounds 3 --common-start 0.17), or where nobody hurries in a relay (--relay, or with "
+        "fewer legs --relay-legs 4), which keeps most where splits are large."
     )
 
 
@@ -189,6 +190,18 @@ def legs_of_person(part: SplitPart, plan: TrainingPlan | None) -> list[LegOfPers
 def first_adapter(part: SplitPart, legs: list[LegOfPerson]) -> str:
     """What the adapter is called that the person of a split sends first."""
     return next((leg.adapter for leg in legs if leg.adapter), part.adapter)
+
+
+def find_plan(folder: Path | str) -> TrainingPlan | None:
+    """Finds the plan of legs that a project has.
+
+    Args:
+        folder: what `split_dataset` wrote, if it did.
+
+    Returns:
+        The plan; None where this is no splits folder, or every split is trained once and all are merged once.
+    """
+    return read_plan(Path(folder)) if (Path(folder) / SUMMARY).is_file() else None
 
 
 def read_plan(folder: Path) -> TrainingPlan | None:
