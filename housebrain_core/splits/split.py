@@ -14,7 +14,7 @@ from housebrain_core.manifests import seal, to_json
 from housebrain_core.outputs import check_replaceable, staged_output
 from housebrain_core.splits.assignments import Assignment, assign, check_lengths
 from housebrain_core.splits.encode import EncodedDataset, encode_dataset
-from housebrain_core.splits.handouts import describe_folder, describe_part, hand_out
+from housebrain_core.splits.handouts import advise, describe_folder, describe_part, hand_out
 from housebrain_core.splits.parts import SUMMARY, SplitSummary
 from housebrain_core.splits.write import write_splits
 
@@ -51,7 +51,7 @@ def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) ->
             f"{config.output} cannot be written: no space left there. What was written is removed again. "
             "Free some space, or choose an --output on another disk; beside the source, files are links."
         ) from None
-    report(summary.advice)
+    report(advise(summary.entropy_nats_per_sample, summary.brief_nats_per_sample))
     report(describe_folder(config.output, summary))
     return summary
 
