@@ -13,6 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
+from housebrain_core.adapters.adapter import read_adapter
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError, HouseBrainError
 from housebrain_core.export import into_base
@@ -218,6 +219,10 @@ def test_with_validation_both_views_are_measured_and_the_better_one_stays(adapte
         assert any(not torch.equal(found[name], dropped[name]) for name in kept)
         assert not [path for path in output.iterdir() if path.is_dir()]
     assert all(0 < value < 5 for _, value in measured), "the real losses of the models"
+    best = min((read_adapter(folder) for folder in adapters), key=lambda adapter: adapter.run.validation_loss)
+    (notice,) = result.notices
+    assert notice.startswith(f"WARNING: THE MERGE IS WORSE than the best split, {best.name}: 1.0000 nats per token")
+    assert notice in (output / "README.md").read_text().partition("# HouseBrain")[0]
 
 
 @pytest.fixture
