@@ -1,5 +1,6 @@
 """The settings of each notebook, typed; notebook_cells.py writes them into its parameters cell and checks them."""
 
+import math
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -7,9 +8,15 @@ from pydantic import Field
 
 from housebrain_core.config import EvaluateConfig, MergeConfig, RoundConfig, SplitConfig
 from housebrain_core.errors import ConfigError
+from housebrain_core.legs import Place
 from housebrain_core.notebook_fields import NotebookSettings, same_as
 from housebrain_core.platforms import TIME_BUDGET_HOURS, Platform, is_watched
 from housebrain_core.settings import FineTuningConfig
+from housebrain_core.splits.leg_file import Inputs
+from housebrain_core.splits.parts import adapter_in_leg
+
+REHEARSAL_STEPS = 20
+"""Optimizer steps of a rehearsal, which is saved, stopped and resumed in the middle."""
 
 
 class SplitSettings(NotebookSettings):
@@ -55,22 +62,22 @@ class TrainingSettings(NotebookSettings):
     load_in_4bit: bool = same_as(FineTuningConfig, "load_in_4bit")
     gpus: int | Literal["all"] = same_as(FineTuningConfig, "gpus", "; all of the machine's, or a number such as 1")
 
-    def config(self, dataset_path: Path, output_dir: Path) -> FineTuningConfig:
+    def config(self, inputs: Inputs, output_dir: Path) -> FineTuningConfig:
         """Makes what `HouseBrainFineTuner` takes.
 
         Args:
-            dataset_path: bundle, split folder or dataset.
+            inputs: what to train on, and what to start from.
             output_dir: folder for checkpoints and adapter.
 
         Returns:
             Its settings.
         """
-        values: dict[str, Any] = self.shared_with(FineTuningConfig) | {"max_steps": self.max_steps or None}
-        return FineTuningConfig(dataset_path=dataset_path, output_dir=output_dir, **values)
+        values = self.shared_with(FineTuningConfig)
+        return FineTuningConfig(dataset_path=inputs.data, init_adapter=inputs.leg_file, output_dir=output_dir, **values)
 
     def check_ranges(self) -> None:
         """See `NotebookSettings`."""
-        self.config(Path(), Path())
+        self.config(Inputs(Path()), Path())
 
 
 class _OneSplit(NotebookSettings):
@@ -118,27 +125,32 @@ class CloudTrainSettings(TrainingSettings, _CloudSession):
         """Folder in My Drive for checkpoints; empty for none."""
         return ""
 
-    @property
-    def adapter_name(self) -> str:
-        """What the adapter's folder and zip are called."""
-        return f"hb-{self.platform}-{self.split_id:02d}" + "-rehearsal" * self.rehearses
+    def adapter_name(self, place: Place | None) -> str:
+        """What the adapter's folder and zip are called.
 
-    def config(self, dataset_path: Path, output_dir: Path) -> FineTuningConfig:
+        Args:
+            place: the leg; None without a plan.
+
+        Returns:
+            Such as hb-kaggle-04, or in a plan of several legs hb-kaggle-04-leg-2.
+        """
+        return adapter_in_leg(f"hb-{self.platform}-{self.split_id:02d}", place) + "-rehearsal" * self.rehearses
+
+    def config(self, inputs: Inputs, output_dir: Path) -> FineTuningConfig:
         """Makes what `HouseBrainFineTuner` takes; a rehearsal takes 20 steps with a checkpoint in the middle.
 
         Args:
-            dataset_path: the bundle.
+            inputs: the bundle, and the leg.
             output_dir: folder for checkpoints and adapter.
 
         Returns:
             Its settings.
         """
-        hours = self.time_budget_hours or TIME_BUDGET_HOURS[self.platform]
-        values = self.shared_with(FineTuningConfig)
-        values |= {"max_steps": self.max_steps or None, "time_budget_hours": hours}
+        values: dict[str, Any] = {"time_budget_hours": self.time_budget_hours or TIME_BUDGET_HOURS[self.platform]}
         if self.rehearses:
-            values |= {"max_steps": 20, "save_steps": 10}
-        return FineTuningConfig(dataset_path=dataset_path, output_dir=output_dir, **values)
+            leg = inputs.place.load_of(self.split_id) if inputs.place else 1
+            values |= {"max_steps": math.ceil(REHEARSAL_STEPS / (leg or 1)), "save_steps": REHEARSAL_STEPS // 2}
+        return super(CloudTrainSettings, self.model_copy(update=values)).config(inputs, output_dir)
 
 
 class KaggleTrainSettings(CloudTrainSettings):

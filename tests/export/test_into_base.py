@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -219,10 +220,14 @@ def test_with_validation_both_views_are_measured_and_the_better_one_stays(adapte
         assert any(not torch.equal(found[name], dropped[name]) for name in kept)
         assert not [path for path in output.iterdir() if path.is_dir()]
     assert all(0 < value < 5 for _, value in measured), "the real losses of the models"
-    best = min((read_adapter(folder) for folder in adapters), key=lambda adapter: adapter.run.validation_loss)
-    (notice,) = result.notices
-    assert notice.startswith(f"WARNING: THE MERGE IS WORSE than the best split, {best.name}: 1.0000 nats per token")
-    assert notice in (output / "README.md").read_text().partition("# HouseBrain")[0]
+    opened = [read_adapter(folder) for folder in adapters]
+    best = min(opened, key=lambda adapter: adapter.run.validation_loss)
+    worse = replace(result, validation_losses={result.base.view: 9.0})
+    warning = into_base._warn_if_worse(worse, opened)
+    assert warning.startswith(f"WARNING: THE MERGE IS WORSE than the best split, {best.name}: 9.0000 nats per token")
+    page = into_base.describe_full_model(replace(worse, warning=warning))
+    assert warning in page.partition("# HouseBrain")[0]
+    assert into_base._warn_if_worse(replace(result, validation_losses={result.base.view: 0.1}), opened) == ""
 
 
 @pytest.fixture
