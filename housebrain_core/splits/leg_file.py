@@ -25,6 +25,7 @@ from housebrain_core.splits.bundle import (
     read_source,
     write_package,
 )
+from housebrain_core.splits.parts import SUMMARY
 
 KIND = "leg"
 FORMAT = 1
@@ -203,7 +204,8 @@ def _read_data_manifest(data: Path) -> dict[str, Any]:
     """The manifest of a bundle or of a split's folder; an empty one of other data."""
     if is_bundle(data):
         return read_bundle_manifest(data)
-    return read_manifest(data, "split") if (data / MANIFEST).is_file() else {}
+    is_split = (data / MANIFEST).is_file() and not (data / SUMMARY).is_file()
+    return read_manifest(data, "split") if is_split else {}
 
 
 def _read_adapter(folder: Path) -> Start:
