@@ -11,7 +11,7 @@ from housebrain_core.house import codec, synthetic
 from housebrain_core.train import tiny
 from housebrain_core.train.tiny import EOS, SHIPPED, TinyRecipe, cache_folder, make_tiny_base, tiny_base
 
-RECIPE = TinyRecipe(hidden_size=64, layers=1, intermediate_size=64, samples=6, steps=6, batch=2)
+RECIPE = TinyRecipe(hidden_size=64, layers=1, intermediate_size=64, samples=6, steps=6, batch=2, dtype="float32")
 
 
 @pytest.fixture
