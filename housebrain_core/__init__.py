@@ -35,7 +35,7 @@ PUBLIC = {
     "train": ["HouseBrainFineTuner", "tiny_base"],
     "llm": ["HouseBrainLLM", "generate_designs", "strict_json_parse"],
     "merge": ["merge_adapters"],
-    "rounds": ["run_round"],
+    "rounds": ["compare_choices", "run_round"],
     "export": ["merge_into_base"],
     "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
     "cloud": [

@@ -12,6 +12,7 @@ from housebrain_core.outputs import check_folder
 ALIASES = {
     "train": {"dataset_path": "--split", "output_dir": "--output"},
     "merge": {"run_validation": "--validate"},
+    "plan": {"as_json": "--json"},
     "round": {"run_validation": "--validate"},
     "evaluate": {"models": "--model"},
 }
@@ -131,10 +132,14 @@ def run_split(settings: Any) -> None:
 
 
 def run_plan(settings: Any) -> None:
-    """Say how long training will take: tokens, hours, sessions and weeks."""
-    from housebrain_core.splits.hours import estimate_hours
+    """Say how long training takes, and put one merge, rounds, a relay and a rented GPU side by side."""
+    from housebrain_core.manifests import to_json
+    from housebrain_core.rounds.choices import compare_choices
 
-    print(estimate_hours(settings))
+    if settings.as_json:
+        print(to_json(compare_choices(settings, report=lambda line: None).to_dict()), end="")
+    else:
+        print(compare_choices(settings))
 
 
 def run_train(settings: Any) -> None:
@@ -216,7 +221,7 @@ It may be run at any time: it says who is missing, and writes nothing twice."""
 STAGES = {
     "audit": Stage(run_audit, "AuditConfig", f"audit {DATASET} --tokenizer Qwen/Qwen2.5-Coder-1.5B"),
     "split": Stage(run_split, "SplitConfig", f"split {DATASET} --output housebrain_splits --splits 6 --owner 4=alice"),
-    "plan": Stage(run_plan, "PlanConfig", "plan --splits housebrain_splits --gpu t4"),
+    "plan": Stage(run_plan, "PlanConfig", "plan --splits housebrain_splits --gpu t4 --price-per-hour 1.50"),
     "train": Stage(
         run_train, "FineTuningConfig", "train --split housebrain_splits/split_01.zip --output models/hb-colab-01"
     ),

@@ -72,7 +72,7 @@ class SplitConfig(Settings):
 
 
 class PlanConfig(Settings):
-    """How long training will take."""
+    """How long training will take, and what each way of training costs."""
 
     splits: Path = Path("housebrain_splits")
     """A splits folder, or one bundle of it."""
@@ -86,6 +86,12 @@ class PlanConfig(Settings):
     """Tokens in a packed row."""
     tokens_per_second: Annotated[float, Field(gt=0)] | None = None
     """A rate that a run has printed; replaces the range estimated from the GPU."""
+    rented: Literal["l4", "a100", "h100"] = "a100"
+    """A GPU that could be rented, to train on everything at once instead."""
+    price_per_hour: Annotated[float, Field(gt=0)] | None = None
+    """What an hour of the rented GPU costs, in any currency."""
+    as_json: bool = False
+    """Print JSON instead of tables."""
 
     @model_validator(mode="after")
     def _check_use(self) -> Self:

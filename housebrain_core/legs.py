@@ -14,6 +14,8 @@ FORMAT = 1
 """Version of a plan, as manifests and the state of the rounds hold it."""
 FINISHING_SHARE = 0.1
 """Share of the steps done so far that the last leg takes in a plan that ends early."""
+COMMON_START = 0.06
+"""Share of all steps that a common start usually takes."""
 SplitId = Annotated[int, Field(ge=1, le=99)]
 
 

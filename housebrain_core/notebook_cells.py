@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from housebrain_core.errors import ConfigError
-from housebrain_core.notebook_settings import NotebookSettings
+from housebrain_core.notebook_fields import NotebookSettings
 
 FORM_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 """What Colab's forms call a type; anything else is `raw`."""

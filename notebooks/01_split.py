@@ -66,14 +66,15 @@ from housebrain_core.splits import split_dataset
 split_dataset(config)
 
 # %% [markdown]
-# How long will training take? A range, until a run has measured its own speed; the last table says where each
-# figure comes from. `housebrain plan` does the same for other GPUs, base models and numbers of epochs.
+# How long will training take, and is one merge at the end enough, or do rounds or a relay pay? Hours are a range, until
+# a run has measured its own speed; the last table says where each figure comes from. To train in rounds, set `rounds`
+# above and split again. `housebrain plan` does the same for other GPUs, base models and numbers of epochs.
 
 # %%
 from housebrain_core import PlanConfig
-from housebrain_core.splits import estimate_hours
+from housebrain_core.rounds import compare_choices
 
-estimate_hours(PlanConfig(splits=config.output, gpu="t4"))
+compare_choices(PlanConfig(splits=config.output, gpu="t4"))
 
 # %% [markdown]
 # **Next:** send each person `split_NN.zip`, `train_split_NN.ipynb` and their page `handouts/split_NN.md`, or train a

@@ -1,5 +1,7 @@
-"""What comes after a merge: the legs of a plan, who has sent what, and what everybody trains on next."""
+"""Training in legs: the ways to do it side by side, who has sent what, and what everybody trains on next."""
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"round": ["run_round"]})
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submod_attrs={"choices": ["compare_choices"], "round": ["run_round"]}
+)

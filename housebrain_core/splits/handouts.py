@@ -93,15 +93,18 @@ def describe_folder(folder: Path, summary: SplitSummary) -> str:
         (first.notebook, "the notebook that trains on it, with its settings"),
         (f"handouts/{first.name}.md", "what that person does, click by click, and sends back"),
     ]
+    given = f"--models models/hb-*{ending}"
+    place = shlex.quote(str(folder))
+    after, command = "merge", f"merge {given} --data {place} --validate"
+    if summary.plan:
+        after, command = "after each leg", f"round {given} --splits {place}"
     back = adapter_in_leg(first.adapter, summary.plan and Place(plan=summary.plan, leg=1))
     lines = [
         f"{len(parts)} splits are in {folder}. For each person there are, here of split 1:",
         *(f"  {name:<24} {text}" for name, text in rows if name),
         *(describe_plan(summary.plan) if summary.plan else []),
-        f"Next: send them these. Put what comes back, {back}{ending} and so on, into models/ and "
-        f"{'after each leg:' if summary.plan else 'merge:'}",
-        f"  housebrain {'round' if summary.plan else 'merge'} --models models/hb-*{ending} "
-        f"--data {shlex.quote(str(folder))}{'' if summary.plan else ' --validate'}",
+        f"Next: send them these. Put what comes back, {back}{ending} and so on, into models/ and {after}:",
+        f"  housebrain {command}",
     ]
     if not first.notebook:
         lines.append(NO_NOTEBOOK)

@@ -7,7 +7,7 @@ the first steps are measured. `Estimate.figures` lists every number that goes in
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from housebrain_core.config import PlanConfig
 from housebrain_core.data.token_counts import CountTokens, load_counter, read_counter
@@ -20,6 +20,8 @@ from housebrain_core.splits.parts import read_splits
 
 BATCH = 2_000
 """Samples that are tokenised at once."""
+KNOWN = {"entropy": "entropy", "from_brief": "brief"}
+"""Of an estimate -> what manifests call it, in nats per sample."""
 Figure = tuple[str, str, str]
 """What it is, its value, and where it comes from."""
 
@@ -45,6 +47,10 @@ class Estimate(Shown):
     """Whether tokens were counted, and not estimated from characters."""
     tokens_per_second: Range
     splits: list[SplitTokens]
+    entropy: float | None = None
+    """Nats per sample that no model gets below; None where that is not known."""
+    from_brief: float | None = None
+    """Nats per sample that fields of the brief tell, at least; None where that is not known."""
 
     @property
     def longest_hours(self) -> Range:
@@ -116,12 +122,15 @@ def estimate_hours(config: PlanConfig, report: Callable[[str], None] = print) ->
     tokenizer = costs.find_file(config.base_model, "tokenizer.json")
     counters = (read_counter(tokenizer, special=True), read_counter(tokenizer)) if tokenizer else None
     splits: list[SplitTokens] = []
+    known: dict[str, Any] = {}
     for bundle in _read_splits(config.splits):
         splits.append(_count_tokens(bundle, *counters) if counters else _estimate_tokens(bundle))
         note = "" if tokenizer else ", estimated from characters"
         report(f"{bundle.name}: {describe(splits[-1].tokens)} tokens{note}")
+        known = {name: bundle.manifest.get(f"{key}_nats_per_sample") for name, key in KNOWN.items()}
     learned_share = sum(split.learned_share for split in splits) / len(splits)
-    return Estimate(config, facts, tokenizer is not None, _find_rate(config, facts, learned_share), splits)
+    rate = _find_rate(config, facts, learned_share)
+    return Estimate(config, facts, tokenizer is not None, rate, splits, **known)
 
 
 def _find_rate(config: PlanConfig, facts: BaseModelFacts | None, learned_share: float) -> Range:

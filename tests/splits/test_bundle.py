@@ -178,9 +178,9 @@ def test_a_manifest_that_leaves_a_table_out_hides_nothing(unpacked):
 
 
 def is_at_home(name: str) -> bool:
-    """Whether no session runs a file: the command line, the demo, audit, splitting, merge and export."""
+    """Whether no session runs a file: the command line, the demo, audit, splitting, merge, rounds and export."""
     splitting = "assignments", "costs", "handout", "hours", "kaggle", "notebooks", "split.", "write"
-    rooms = "merge/", "export/", "data/audit", *(f"splits/{start}" for start in splitting)
+    rooms = "merge/", "rounds/", "export/", "data/audit", *(f"splits/{start}" for start in splitting)
     return name in ("cli.py", "flags.py", "demo.py") or name.startswith(rooms)
 
 

@@ -113,7 +113,8 @@ def test_a_handout_names_its_own_files_and_settings_and_nobody_elses(folder, spl
     assert all(name in page for name in own)
     assert set(re.findall(r"(?:split_|hb-\w+-)0\d", page)) == {f"split_0{split_id}", f"hb-{platform}-0{split_id}"}
     assert [int(n) for n in re.findall(r"^(\d+)\. ", page, re.MULTILINE)] == list(range(1, 11))
-    assert page.index("Rehearse first") < page.index("rehearsal = False")
+    real = {"kaggle": "Save & Run All", "colab": "rehearsal = False"}[platform]
+    assert page.index("Rehearse first") < page.index(real)
     assert "estimate" in page and "sha256sum" in page
     other = {"kaggle": "colab.research.google.com", "colab": "kaggle.com"}[platform]
     assert other not in page and "{" not in page
@@ -336,13 +337,22 @@ def test_the_plan_stands_in_manifest_summary_and_every_bundle(in_rounds):
     ]
 
 
+def test_the_same_legs_give_the_same_bytes_of_everything(in_rounds, dataset, tmp_path):
+    owner = ["3=alice", "4=bob"]
+    quiet(dataset, tmp_path / "again", rounds=2, common_start=0.1, owner=owner, training=["max_steps=60"])
+    names = [path.relative_to(in_rounds) for path in in_rounds.rglob("*") if path.is_file()]
+    assert sum(name.suffix == ".zip" for name in names) == 4 + 2, "the bundles, and those of two owners again"
+    assert all((in_rounds / name).read_bytes() == (tmp_path / "again" / name).read_bytes() for name in names)
+
+
 def test_the_end_of_a_split_in_rounds_says_its_legs_and_names_the_round(dataset, tmp_path):
     lines: list[str] = []
     config = SplitConfig(source=dataset, output=tmp_path / "out", splits=3, rounds=3, common_start=0.1)
     split_dataset(config.model_copy(update={"training": ["max_steps=60"]}), report=lines.append)
     assert "  leg 1        split 1 alone: 10% of the training" in lines[-1]
     assert "  legs 2 to 4  everybody, then a merge each time: 90% of the training" in lines[-1]
-    assert "after each leg:\n  housebrain round --models models/hb-*.zip" in lines[-1]
+    command = f"housebrain round --models models/hb-*.zip --splits {tmp_path / 'out'}"
+    assert f"after each leg:\n  {command}" in lines[-1]
     assert "housebrain merge" not in lines[-1]
 
 

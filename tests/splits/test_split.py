@@ -15,6 +15,7 @@ from housebrain_core.data import processes
 from housebrain_core.data.samples import read_samples
 from housebrain_core.errors import AdapterError, ConfigError, DataError
 from housebrain_core.house import codec
+from housebrain_core.legs import Place
 from housebrain_core.manifests import sha256_of
 from housebrain_core.splits.bundle import CODEC, read_bundle
 from housebrain_core.splits.encode import bundle_from_dataset, read_validation
@@ -185,6 +186,11 @@ def test_an_adapter_to_start_from_goes_into_every_bundle_and_is_named(dataset, t
         assert (start.weights, start.place, start.parent_sha256) == (weights, None, sha256_of(weights))
         assert read_bundle(bundle).manifest["parent_sha256"] == sha256_of(weights)
     quiet(config.model_copy(update={"output": tmp_path / "again"}))
+    in_relay = config.model_copy(update={"output": tmp_path / "relay", "relay": True, "training": ["max_steps=9"]})
+    plan = quiet(in_relay).plan
+    assert read_start(tmp_path / "relay/split_02.zip").place == Place(
+        plan=plan, leg=1, parent_sha256=sha256_of(weights)
+    )
     assert (tmp_path / "again/split_01.zip").read_bytes() == (tmp_path / "out/split_01.zip").read_bytes()
 
 
