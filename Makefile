@@ -1,4 +1,5 @@
 # make demo    the whole chain on this computer, on generated data
+# make lab     JupyterLab in this folder, with notebook 1 open
 # make quick   the tests that take no more than a few seconds each: half a minute
 # make lint    style, types, and whether the built notebooks are as their sources say
 # make test    lint, all tests with the branches that they cover, and the notebooks built and executed
@@ -12,10 +13,14 @@ BIN := .venv/bin
 STAMP := .venv/installed
 PINS := housebrain_core/constraints.txt
 
-.PHONY: demo quick lint test soak notebooks clean
+.PHONY: demo lab quick lint test soak notebooks clean
 
 demo: $(STAMP)
 	$(BIN)/housebrain demo --overwrite
+
+lab: $(STAMP)
+	@test -x $(BIN)/jupyter-lab || $(BIN)/pip install --quiet --disable-pip-version-check -c $(PINS) -e '.[lab]'
+	$(BIN)/jupyter lab notebooks/rendered/local/01_split.ipynb
 
 quick: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not soak" -n 2 --dist loadgroup

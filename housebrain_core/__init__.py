@@ -30,7 +30,10 @@ PUBLIC = {
     "results": ["Page", "Table", "show"],
     "house": ["DesignError", "check_brief", "decode", "encode", "floor_plan", "read_prompt", "write_dataset"],
     "data": ["audit_dataset", "entropy_bars", "length_histogram", "read_samples"],
-    "splits": ["estimate_hours", "read_bundle", "read_split", "read_validation", "split_dataset"],
+    "splits": [
+        "adapter_in_leg", "estimate_hours", "find_inputs", "find_plan", "read_bundle", "read_split", "read_validation",
+        "split_dataset",
+    ],
     "adapters": ["convert_adapters", "describe_run", "draw_inspection", "inspect_adapters"],
     "train": ["HouseBrainFineTuner", "tiny_base"],
     "llm": ["HouseBrainLLM", "generate_designs", "strict_json_parse"],
@@ -39,7 +42,7 @@ PUBLIC = {
     "export": ["merge_into_base"],
     "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
     "cloud": [
-        "DriveCopies", "bring_back", "check_machine", "choose_bundle", "install_libraries", "interrupt_at_checkpoint",
+        "DriveCopies", "bring_back", "check_machine", "choose_inputs", "install_libraries", "interrupt_at_checkpoint",
         "mount_drive", "use_token", "what_next", "zip_adapter",
     ],
 }  # fmt: skip

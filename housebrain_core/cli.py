@@ -145,9 +145,14 @@ def run_plan(settings: Any) -> None:
 def run_train(settings: Any) -> None:
     """Train one split into one LoRA adapter; start it again to go on where it was."""
     from housebrain_core.adapters.run import STOPPED_BY_YOU
+    from housebrain_core.project import find_project
+    from housebrain_core.splits.leg_file import find_inputs
     from housebrain_core.train.tuner import HouseBrainFineTuner
 
     check_folder(settings.output_dir)
+    if settings.init_adapter is None:
+        leg_files = (find_project() / "rounds").glob("leg_*.zip")
+        settings = settings.model_copy(update={"init_adapter": find_inputs(settings.dataset_path, leg_files).leg_file})
     run = HouseBrainFineTuner(settings).train()
     if run.why_it_ended == STOPPED_BY_YOU:  # it was saved in good order; a script must not take it for done
         raise KeyboardInterrupt

@@ -125,6 +125,11 @@ class Place(BaseModel):
         """Such as "leg 2 of 3"."""
         return f"leg {self.leg} of {len(self.plan.legs)}"
 
+    def load_of(self, split_id: int) -> float:
+        """What a split is trained in this leg, as a multiple of training it once; 0 where it takes no part."""
+        people = self.plan.leg(self.leg).people
+        return self.plan.leg(self.leg).share * self.plan.splits / len(people) if split_id in people else 0.0
+
     def next_leg(self, split_id: int | None) -> int | None:
         """The number of the next leg in which a split is trained; None where there is none."""
         later = range(self.leg + 1, len(self.plan.legs) + 1)

@@ -1,14 +1,22 @@
 """The settings of each notebook, typed; notebook_cells.py writes them into its parameters cell and checks them."""
 
+import math
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from housebrain_core.config import EvaluateConfig, MergeConfig, SplitConfig
+from housebrain_core.config import EvaluateConfig, MergeConfig, RoundConfig, SplitConfig
+from housebrain_core.errors import ConfigError
+from housebrain_core.legs import Place
 from housebrain_core.notebook_fields import NotebookSettings, same_as
 from housebrain_core.platforms import TIME_BUDGET_HOURS, Platform, is_watched
 from housebrain_core.settings import FineTuningConfig
+from housebrain_core.splits.leg_file import Inputs
+from housebrain_core.splits.parts import adapter_in_leg
+
+REHEARSAL_STEPS = 20
+"""Optimizer steps of a rehearsal, which is saved, stopped and resumed in the middle."""
 
 
 class SplitSettings(NotebookSettings):
@@ -54,22 +62,22 @@ class TrainingSettings(NotebookSettings):
     load_in_4bit: bool = same_as(FineTuningConfig, "load_in_4bit")
     gpus: int | Literal["all"] = same_as(FineTuningConfig, "gpus", "; all of the machine's, or a number such as 1")
 
-    def config(self, dataset_path: Path, output_dir: Path) -> FineTuningConfig:
+    def config(self, inputs: Inputs, output_dir: Path) -> FineTuningConfig:
         """Makes what `HouseBrainFineTuner` takes.
 
         Args:
-            dataset_path: bundle, split folder or dataset.
+            inputs: what to train on, and what to start from.
             output_dir: folder for checkpoints and adapter.
 
         Returns:
             Its settings.
         """
-        values: dict[str, Any] = self.shared_with(FineTuningConfig) | {"max_steps": self.max_steps or None}
-        return FineTuningConfig(dataset_path=dataset_path, output_dir=output_dir, **values)
+        values = self.shared_with(FineTuningConfig)
+        return FineTuningConfig(dataset_path=inputs.data, init_adapter=inputs.leg_file, output_dir=output_dir, **values)
 
     def check_ranges(self) -> None:
         """See `NotebookSettings`."""
-        self.config(Path(), Path())
+        self.config(Inputs(Path()), Path())
 
 
 class _OneSplit(NotebookSettings):
@@ -117,27 +125,32 @@ class CloudTrainSettings(TrainingSettings, _CloudSession):
         """Folder in My Drive for checkpoints; empty for none."""
         return ""
 
-    @property
-    def adapter_name(self) -> str:
-        """What the adapter's folder and zip are called."""
-        return f"hb-{self.platform}-{self.split_id:02d}" + "-rehearsal" * self.rehearses
+    def adapter_name(self, place: Place | None) -> str:
+        """What the adapter's folder and zip are called.
 
-    def config(self, dataset_path: Path, output_dir: Path) -> FineTuningConfig:
+        Args:
+            place: the leg; None without a plan.
+
+        Returns:
+            Such as hb-kaggle-04, or in a plan of several legs hb-kaggle-04-leg-2.
+        """
+        return adapter_in_leg(f"hb-{self.platform}-{self.split_id:02d}", place) + "-rehearsal" * self.rehearses
+
+    def config(self, inputs: Inputs, output_dir: Path) -> FineTuningConfig:
         """Makes what `HouseBrainFineTuner` takes; a rehearsal takes 20 steps with a checkpoint in the middle.
 
         Args:
-            dataset_path: the bundle.
+            inputs: the bundle, and the leg.
             output_dir: folder for checkpoints and adapter.
 
         Returns:
             Its settings.
         """
-        hours = self.time_budget_hours or TIME_BUDGET_HOURS[self.platform]
-        values = self.shared_with(FineTuningConfig)
-        values |= {"max_steps": self.max_steps or None, "time_budget_hours": hours}
+        values: dict[str, Any] = {"time_budget_hours": self.time_budget_hours or TIME_BUDGET_HOURS[self.platform]}
         if self.rehearses:
-            values |= {"max_steps": 20, "save_steps": 10}
-        return FineTuningConfig(dataset_path=dataset_path, output_dir=output_dir, **values)
+            leg = inputs.place.load_of(self.split_id) if inputs.place else 1
+            values |= {"max_steps": math.ceil(REHEARSAL_STEPS / (leg or 1)), "save_steps": REHEARSAL_STEPS // 2}
+        return super(CloudTrainSettings, self.model_copy(update=values)).config(inputs, output_dir)
 
 
 class KaggleTrainSettings(CloudTrainSettings):
@@ -170,6 +183,8 @@ class MergeSettings(NotebookSettings):
     splits_folder: str = Field(str(SplitConfig.model_fields["output"].default), description="What notebook 1 wrote.")
     base_model: str = same_as(MergeConfig, "base_model", default="")
     run_validation: bool = same_as(MergeConfig, "run_validation", default=True)
+    accept_missing: bool = same_as(RoundConfig, "accept_missing", " (with a plan of legs)")
+    finish: bool = same_as(RoundConfig, "finish", " (with a plan of legs)")
     overwrite: bool = same_as(MergeConfig, "overwrite")
 
     def config(self, models: list[Path]) -> MergeConfig:
@@ -180,7 +195,12 @@ class MergeSettings(NotebookSettings):
 
         Returns:
             Its settings.
+
+        Raises:
+            ConfigError: there is a setting that only a plan of legs has a use for.
         """
+        given = [name for name in ("accept_missing", "finish") if getattr(self, name)]
+        _refuse_all(given, "it would do nothing, since these splits have no plan of legs; set it to False")
         values = self.shared_with(MergeConfig) | {"models": models, "compare": self.run_validation}
         values["base_model"] = self.base_model or None
         if self.run_validation or self.strategy in ("greedy", "search"):
@@ -189,9 +209,39 @@ class MergeSettings(NotebookSettings):
             del values["base_model"]
         return MergeConfig(**values)
 
+    def round_config(self, models: list[Path]) -> RoundConfig:
+        """Makes what `run_round` takes, where the splits have a plan of legs.
+
+        Args:
+            models: adapter folders and zips.
+
+        Returns:
+            Its settings.
+
+        Raises:
+            ConfigError: a leg is not merged like that; or a setting cannot be used.
+        """
+        given = [name for name in ("strategy", "rank") if getattr(self, name) != MergeConfig.model_fields[name].default]
+        _refuse_all(given, "each leg of a plan is merged in one way; leave it as it was")
+        values = self.shared_with(RoundConfig) | {"models": models, "splits": self.splits_folder}
+        values |= {"merged": self.output, "output": RoundConfig.model_fields["output"].default}
+        values["base_model"] = self.base_model if self.run_validation and self.base_model else None
+        return RoundConfig(**values)
+
     def check_ranges(self) -> None:
         """See `NotebookSettings`."""
-        self.config([Path()])
+        if self.accept_missing or self.finish:
+            self.round_config([Path()])
+        else:
+            self.config([Path()])
+
+
+def _refuse_all(names: list[str], why: str) -> None:
+    """Raises ConfigError for settings that all are wrong for one reason; a line each, as configs say it."""
+    if names:
+        raise ConfigError(
+            "\n  ".join(["MergeSettings: these settings cannot be used:", *(f"{n}: {why}" for n in names)])
+        )
 
 
 class EvaluateSettings(NotebookSettings):

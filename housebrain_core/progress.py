@@ -162,7 +162,14 @@ def _draw_losses(axes: Any, state: TrainingState) -> None:
     if curve:
         axes.plot(*zip(*curve, strict=True), color=BLUE, linewidth=1.3, label="training loss")
     if state.validation:
-        axes.plot(*zip(*state.validation, strict=True), "o", color=ORANGE, markersize=4, label="validation loss")
+        axes.plot(
+            *zip(*state.validation, strict=True),
+            "o",
+            color=ORANGE,
+            markersize=4,
+            clip_on=False,
+            label="validation loss",
+        )
     if state.floor:
         axes.axhline(state.floor, color="grey", linestyle=":", label="entropy of the data")
     axes.set(xlim=(0, max(1, state.planned)), ylabel="nats per token")

@@ -3,7 +3,7 @@
 #
 # Trains a LoRA adapter on one split: a small set of weights beside a base model that is loaded in 4 bits.
 # It saves as it goes. When it is interrupted, run the notebook again with the same settings: it goes on
-# where it was.
+# where it was. In a plan of several legs it trains the leg whose turn it is, from `rounds/leg_N.zip`.
 
 # %% [markdown] tags=["kaggle"]
 # # HouseBrain: train one split on Kaggle
@@ -18,7 +18,8 @@
 # 6. **Run All.** This is the rehearsal: five minutes, in which it trains 20 steps, and stops and resumes on purpose.
 #
 # After it: **Save Version > Save & Run All** trains for real, without an edit. It goes on with the browser closed,
-# saves as it goes, and when its time is over its last lines say how to go on. One person, one account.
+# saves as it goes, and when its time is over its last lines say how to go on. When you are sent a `leg_N.zip`, add it
+# as you added the bundle, and Save & Run All again: no setting changes. One person, one account.
 
 # %% [markdown] tags=["colab"]
 # # HouseBrain: train one split on Colab
@@ -33,8 +34,8 @@
 #    steps, and stops and resumes on purpose.
 #
 # After it: `rehearsal = False`, and Run all again. Keep the tab open: free Colab ends sessions that nobody
-# looks at. Checkpoints are copied to your Drive; when the session ends, Run all goes on from there. One person, one
-# account.
+# looks at. Checkpoints are copied to your Drive; when the session ends, Run all goes on from there. When you are sent a
+# `leg_N.zip`, drag it into the list beside the bundle, and Run all: no setting changes. One person, one account.
 
 # %% tags=["parameters"]
 # Written by build_notebooks.py from housebrain_core/notebook_settings.py.
@@ -46,8 +47,8 @@
 # `time_budget_hours = 0` means 11 hours: Colab ends a session after 12 at most.
 
 # %% [markdown] tags=["kaggle", "colab"]
-# The code comes with the bundle, `split_NN.zip`. The next cell, collapsed, looks for it and takes it only if it is the
-# code that this notebook was built with: the two belong together.
+# The code comes with the bundle, `split_NN.zip`, and with every `leg_N.zip`. The next cell, collapsed, looks for it and
+# takes it only if it is the code that this notebook was built with: they belong together.
 
 # %% tags=["kaggle"] jupyter={"source_hidden": true} cellView="form" _kg_hide-input=true
 # @title 2. Find the bundle and the code in it
@@ -67,6 +68,8 @@ for _ in range(30):  # an input may take a minute to appear
     if bundle or len(paths) > 1:
         break
     time.sleep(2)
+home = Path("../input").resolve()
+paths += [*home.rglob("leg_*.zip"), *(path.parent for path in home.rglob("init"))]
 
 # %% tags=["colab"] jupyter={"source_hidden": true} cellView="form" _kg_hide-input=true
 # @title 2. Find the bundle and the code in it
@@ -87,7 +90,7 @@ if drive_folder and not (place.exists() if bundle else any(place.glob("split_*")
 
     with contextlib.suppress(errors.Error, OSError, ValueError, NotImplementedError):  # refused
         drive.mount("/content/drive")
-paths = [place, *place.glob("split_*"), *place.glob(f"drive/MyDrive/{drive_folder}/split_*")]
+paths = [place, *place.glob("split_*"), *Path.cwd().glob("leg_*"), *Path("drive/MyDrive", drive_folder).glob("*_*")]
 
 # %% tags=["continues", "kaggle", "colab"]
 candidates = {}
@@ -127,21 +130,21 @@ check_inputs("splits_folder", settings.splits_folder, "Run notebook 1 first.")
 
 # %% tags=["kaggle"]
 # @title 3. Check the settings
-from housebrain_core.cloud import choose_bundle
+from housebrain_core.cloud import choose_inputs
 from housebrain_core.notebook_cells import check_settings
 from housebrain_core.notebook_settings import KaggleTrainSettings
 
 settings = check_settings(KaggleTrainSettings, globals())
-dataset_path = choose_bundle(settings.split_id, paths)
+inputs = choose_inputs(settings.split_id, paths, settings.bundle)
 
 # %% tags=["colab"]
 # @title 3. Check the settings
-from housebrain_core.cloud import choose_bundle
+from housebrain_core.cloud import choose_inputs
 from housebrain_core.notebook_cells import check_settings
 from housebrain_core.notebook_settings import ColabTrainSettings
 
 settings = check_settings(ColabTrainSettings, globals())
-dataset_path = choose_bundle(settings.split_id, paths)
+inputs = choose_inputs(settings.split_id, paths, settings.bundle)
 
 # %% [markdown] tags=["kaggle", "colab"]
 # Can this session train? Nothing has been downloaded yet.
@@ -167,22 +170,23 @@ from housebrain_core.cloud import bring_back, mount_drive, use_token
 
 use_token(platform)
 drive = mount_drive(settings.drive, platform)
-output = bring_back(settings.adapter_name, platform, drive)
+output = bring_back(settings.adapter_name(inputs.place), platform, drive)
 
 # %% tags=["local"]
 from pathlib import Path
 
-from housebrain_core.splits import read_split
+from housebrain_core.splits import adapter_in_leg, find_inputs, read_split
 
 part = read_split(Path(settings.splits_folder), settings.split_id)
-config = settings.config(Path(settings.splits_folder, part.bundle), Path(settings.models_folder, part.adapter))
+inputs = find_inputs(Path(settings.splits_folder, part.bundle), Path("rounds").glob("leg_*.zip"))
+config = settings.config(inputs, Path(settings.models_folder, adapter_in_leg(part.adapter, inputs.place)))
 if config.base_model == "tiny":  # the demo's own small model
     from housebrain_core.train import tiny_base
 
     config = config.model_copy(update={"base_model": str(tiny_base())})
 
 # %% [markdown] tags=["local"]
-# Training. Each line gives the loss in nats per token, the speed, and the time left.
+# Training. The picture updates a few times a minute: how far it is, the loss in nats per token, what is saved.
 
 # %% tags=["local"]
 from housebrain_core.train import HouseBrainFineTuner
@@ -190,14 +194,14 @@ from housebrain_core.train import HouseBrainFineTuner
 result = HouseBrainFineTuner(config).train()
 
 # %% [markdown] tags=["kaggle", "colab"]
-# Training. Each line gives the loss in nats per token, the speed, and the time left. All GPUs are used. A rehearsal is
+# Training. The picture updates a few times a minute. All GPUs are used. A rehearsal is
 # stopped after its first checkpoint and goes on from there, as a real run would after an interruption.
 
 # %% tags=["kaggle", "colab"]
 from housebrain_core.cloud import DriveCopies, interrupt_at_checkpoint
 from housebrain_core.train import HouseBrainFineTuner
 
-config = settings.config(dataset_path, output)
+config = settings.config(inputs, output)
 with DriveCopies(output, drive):
     if settings.rehearses:
         HouseBrainFineTuner(config, interrupt_at_checkpoint).train()
@@ -234,7 +238,9 @@ Page(describe_run(result))
 from housebrain_core.cloud import what_next, zip_adapter
 
 archive = zip_adapter(output) if result.finished else None
-Page(what_next(settings.split_id, archive, platform, drive, settings.rehearses, result.why_it_ended))
+after = result.why_it_ended
+Page(what_next(settings.split_id, archive, platform, drive, settings.rehearses, result.why_it_ended, inputs.place))
 
 # %% [markdown] tags=["local"]
-# **Next:** when the adapters of all splits lie in `models_folder`, merge them with notebook 3.
+# **Next:** when the adapters of all splits lie in `models_folder`, merge them with notebook 3. In a plan of several
+# legs, the last line above says what comes next.

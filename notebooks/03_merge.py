@@ -3,7 +3,7 @@
 #
 # Makes one adapter of many: the exact mean of their updates, computed straight from the files in seconds,
 # without the base model. Then it loads the base model once and measures whether merging was better than the
-# best single adapter.
+# best single adapter. Where training is planned in legs, it ends the leg.
 
 # %% tags=["parameters"]
 # Written by build_notebooks.py from housebrain_core/notebook_settings.py.
@@ -47,18 +47,31 @@ show(*draw_inspection(inspection).values())
 # ## Merging
 #
 # `rank = "full"` loses nothing; `"auto"` is the smallest rank that keeps 99.9 % of the energy. With validation, the
-# base model is loaded once, every split and the other strategies are measured beside the chosen one, and the last
-# line says whether merging was better than the best split.
+# base model is loaded once, every split and the other strategies are measured beside the chosen one, and it is said
+# whether merging was better than the best split.
+#
+# Splits that were cut with `rounds` or `relay` have a plan of legs. There this cell ends the leg when all of its
+# adapters have come, and writes what everybody trains on next; before that it says who is missing. Run it again
+# whenever something comes: what was merged already is left as it is.
 
 # %%
 from housebrain_core.merge import merge_adapters
+from housebrain_core.rounds import run_round
+from housebrain_core.splits import find_plan
 
-result = merge_adapters(settings.config(models))
+if find_plan(settings.splits_folder):
+    result = run_round(settings.round_config(models))
+else:
+    result = merge_adapters(settings.config(models))
+
+# %% [markdown]
+# What has to be said first stands first: above all, that a merge is worse than its best split, and what to do then.
+# `merged` is what was written; `ab-average` is what averaging A and B apart would have given. With a plan, the picture
+# shows every leg so far.
 
 # %%
 result
 
 # %% [markdown]
-# `merged` is the chosen strategy as it was written; `ab-average` is what averaging A and B apart would have given.
-#
-# **Next:** judge the merged model with notebook 4. What was merged, and what it cost, is in `merge.json`.
+# **Next:** with a plan, what the last line says. Else judge the merged model with notebook 4. What was merged, and what
+# it cost, is in `merge.json`; the state of a plan is in `rounds/rounds.json`.

@@ -16,7 +16,7 @@ from housebrain_core.rounds.round import run_round
 from housebrain_core.rounds.state import RoundsState, leg_file, read_state
 from housebrain_core.splits.bundle import SCHEMA, write_bundle
 from housebrain_core.splits.leg_file import read_start
-from housebrain_core.splits.parts import SplitPart
+from housebrain_core.splits.parts import SUMMARY, SplitPart
 
 DATASET = "d" * 64
 PART = SplitPart(
@@ -45,6 +45,7 @@ class Project:
         self.first_parent = sha256_of(init / WEIGHTS) if init else None
         place = Place(plan=self.plan, leg=1, parent_sha256=self.first_parent)
         write_bundle(self.splits, "split_01", sample, sample, init=init, **place.about())
+        (self.splits / SUMMARY).write_text("{}")
         seal(self.splits, "splits", [], plan=self.plan.model_dump(mode="json"), parts=[PART.model_dump(mode="json")])
 
     @property

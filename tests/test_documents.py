@@ -9,7 +9,7 @@ from test_rooms import ORDER, PACKAGE, ROOT, modules, room_of
 
 from housebrain_core import __version__
 
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "benchmarks").glob("*.md"), *(ROOT / "docs").glob("*.md")])
 TESTED_ELSEWHERE = {
     "codec": "test_public_names.py: it only re-exports",
 }

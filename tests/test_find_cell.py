@@ -207,6 +207,27 @@ def test_of_several_the_one_with_the_notebooks_code_counts(platform, bundle, tmp
     assert f"{place / 'split_01.zip'}: code " in said and hash_source(SOURCE) not in said
 
 
+@pytest.mark.parametrize("form", ["zip", "folder"])
+@pytest.mark.parametrize("platform", CLOUD)
+def test_a_leg_file_is_found_beside_the_bundle_and_its_code_counts_where_the_bundle_has_an_older_one(
+    platform, form, bundle, leg_file, tmp_path, monkeypatch
+):
+    place = tmp_path / PLACES[platform]
+    name = "split_02/housebrain_core/errors.py"
+    edit(bundle, place / "split_02.zip", lambda members: members.update({name: members[name] + b"\nprint('old')\n"}))
+    refused(platform, monkeypatch, tmp_path)
+    if form == "zip":
+        leg = Path(shutil.copy(leg_file, place / "leg_2.zip"))
+    else:
+        leg = place / "leg_2"
+        with zipfile.ZipFile(leg_file) as archive:
+            archive.extractall(place)
+    for given in ("", str(place / "split_02.zip")):
+        found = run_find_cell(platform, monkeypatch, tmp_path, bundle=given)
+        assert written(found) == SOURCE
+        assert {leg, place / "split_02.zip"} <= set(found["paths"])
+
+
 @pytest.mark.parametrize("platform", CLOUD)
 def test_without_a_bundle_it_says_what_is_there_and_what_to_click(platform, tmp_path, monkeypatch):
     (tmp_path / PLACES[platform] / "something-else").mkdir(parents=True)

@@ -8,6 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from notebook_outputs import outputs_of, text_of
+from plans import Project
 
 from build_notebooks import build
 
@@ -56,6 +57,7 @@ def kernel_folder(tmp_path, monkeypatch) -> Path:
         ("02_train", {"split_id": True}, "split_id = True: this has to be int, not bool"),
         ("02_train", {"epochs": 0}, "epochs = 0: "),
         ("03_merge", {"strategy": "best-of"}, "strategy = 'best-of': "),
+        ("03_merge", {"finish": True, "rank": 8}, "rank: each leg of a plan is merged in one way"),
         ("03_merge", {"overwrite": "true"}, "overwrite = 'true': this has to be bool, not str"),
         ("04_evaluate", {"models": "models/housebrain-merged"}, "models = 'models/housebrain-merged': this has to be"),
         ("04_evaluate", {"sample": 3}, "sample: there is no such setting. Did you mean samples?"),
@@ -102,3 +104,20 @@ def test_the_project_is_found_from_where_jupyter_starts_the_kernel(name, kernel_
     texts = run(first_cells(name), kernel_folder)
     assert texts[0].startswith(f"project: {root} ") and not any("does not" in text for text in texts)
     assert len(texts) == 2, texts
+
+
+def test_notebook_3_ends_a_leg_where_the_splits_have_a_plan_and_shows_the_legs(kernel_folder):
+    project = Project(kernel_folder.parents[2])
+    project.train(1, 1)
+    notebook = nbformat.reads(build("03_merge", "local"), as_version=4)
+    settings = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    settings.source += "\nrun_validation = False"
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(f"import sys\nsys.path[:] = {json.dumps(sys.path)}"))
+    texts = run(notebook, kernel_folder)
+    assert texts[-1].startswith("WAITING in leg 1 of 3 for split 2, 3.")
+    project.train(2, 1)
+    project.train(3, 1)
+    texts = run(notebook, kernel_folder)
+    assert texts[-1].startswith("NEXT: leg 2 of 3, trained by split 1, 2, 3. Each of them gets rounds/leg_2.zip")
+    assert any("1 of 3" in text and "came" in text for text in texts)
+    assert project.state.legs[0].merged_sha256

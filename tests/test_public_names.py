@@ -45,7 +45,7 @@ def imports_of_pages() -> Iterator[tuple[str, str, str]]:
     """(file, module, name) of each import from the package in notebooks and Markdown pages."""
     for path in sorted((ROOT / "notebooks").glob("*.py")):
         yield from ((path.name, module, name) for module, name in imports_in(path.read_text(encoding="utf-8")))
-    for path in sorted(ROOT.glob("*.md")):
+    for path in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]):
         lines = re.findall(r"from (housebrain_core[\w.]*) import ([\w, ]+)", path.read_text(encoding="utf-8"))
         yield from ((path.name, module, name.strip()) for module, names in lines for name in names.split(","))
 

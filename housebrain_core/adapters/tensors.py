@@ -1,8 +1,10 @@
-"""A safetensors file of somebody else, as untrusted data: limits first, then the library's own reader and writer."""
+"""Safetensors files: those of somebody else read as untrusted data, limits first; and large ones written."""
 
 import json
+import math
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +17,9 @@ HEADER_LIMIT = 16 * 2**20
 """Bytes; the header of a 7-billion model's adapter has 60,000."""
 TENSOR_LIMIT = 20_000
 """Tensors in a file; an adapter of a 70-billion model has 1,120."""
-
+WIDTHS = {"U64": 8, "I64": 8, "F64": 8, "C64": 8, "F32": 4, "U32": 4, "I32": 4, "BF16": 2, "F16": 2, "U16": 2, "I16": 2,
+          "I8": 1, "U8": 1, "BOOL": 1}  # fmt: skip
+"""Bytes of a value of each type that can be written, in the library's order of types in a file."""
 WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Parts that torch.compile, FSDP and activation checkpointing put into the names of modules."""
 PREFIX = "base_model.model."
@@ -31,6 +35,11 @@ class TensorInfo(NamedTuple):
     dtype: str
     """As safetensors names it: F32, F16, BF16, ..."""
     shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensor in the file."""
+        return math.prod(self.shape) * WIDTHS[self.dtype]
 
 
 def read_header(path: Path, error: type[HouseBrainError] = AdapterError) -> dict[str, TensorInfo]:
@@ -111,12 +120,37 @@ def read_matrices(path: Path, names: list[str]) -> list[np.ndarray]:
         raise AdapterError(f"{path} has changed while it was read ({problem}). Copy it again.") from None
 
 
-def write_matrices(path: Path, matrices: dict[str, np.ndarray]) -> None:
-    """Writes a safetensors file, and waits until the disk has it: a manifest will promise these bytes."""
-    from safetensors.numpy import save_file
+def write_tensors(path: Path, infos: dict[str, TensorInfo], read: Callable[[str], np.ndarray]) -> None:
+    """Writes a safetensors file, one tensor after the other: the library's writer needs all of them in memory.
 
-    save_file(matrices, path, metadata={"format": "pt"})
-    with path.open("rb") as file:
+    Its bytes are the library's; format: https://huggingface.co/docs/safetensors. Returns when the disk has them, since
+    a manifest will promise them.
+
+    Args:
+        path: of the file.
+        infos: type and shape of each tensor, by name.
+        read: name -> the tensor, called once for each.
+
+    Raises:
+        ValueError: a tensor has another size than its info.
+    """
+    types = list(WIDTHS)
+    names = sorted(infos, key=lambda name: (types.index(infos[name].dtype), name))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name in names:
+        start, end = end, end + infos[name].nbytes
+        header[name] = {"dtype": infos[name].dtype, "shape": infos[name].shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in names:
+            tensor = np.ascontiguousarray(read(name))
+            if tensor.nbytes != infos[name].nbytes:
+                raise ValueError(f"{name} has {tensor.nbytes} bytes; {infos[name]} has {infos[name].nbytes}")
+            file.write(tensor.data)
+        file.flush()
         os.fsync(file.fileno())
 
 

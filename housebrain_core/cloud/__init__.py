@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "session": [
             "DriveCopies",
             "bring_back",
-            "choose_bundle",
+            "choose_inputs",
             "interrupt_at_checkpoint",
             "mount_drive",
             "use_token",

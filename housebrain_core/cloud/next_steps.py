@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from housebrain_core.adapters.run import STOPPED_BY_YOU
+from housebrain_core.legs import Place
 from housebrain_core.manifests import MANIFEST, sha256_of
 from housebrain_core.outputs import write_zip
 from housebrain_core.platforms import Platform
@@ -51,6 +52,7 @@ def what_next(
     drive: Path | None,
     rehearsal: bool = False,
     why: str = "the time budget ended",
+    place: Place | None = None,
 ) -> str:
     """Says what a person does now: take the adapter home, or go on in another session.
 
@@ -61,6 +63,7 @@ def what_next(
         drive: where checkpoints were copied to; None without Drive.
         rehearsal: it was the rehearsal, whose adapter nobody needs.
         why: why an unfinished run ended, as its record says.
+        place: the leg; None without a plan.
 
     Returns:
         Markdown.
@@ -72,7 +75,9 @@ def what_next(
             "kaggle": " in the panel on the right under Output (after Save Version: in the Output tab of the version)",
             "colab": ": folder symbol on the left, the three dots beside the file, Download",
         }
-        return f"**Done.** Download `{archive.name}`{clicks.get(platform, '')}. Send it to whoever gave you the split."
+        done = f"**{place.describe().capitalize()} is done.**" if place else "**Done.**"
+        download = f"{done} Download `{archive.name}`{clicks.get(platform, '')}. Send it to whoever gave you the split."
+        return download + _describe_next_leg(split_id, platform, place)
     if why == STOPPED_BY_YOU:
         return "**You stopped it.** All that was trained is saved. To go on, Run all again: it begins where it stopped."
     begin = f"**Not finished yet: {why}.** All that was trained is saved. To go on"
@@ -84,3 +89,17 @@ def what_next(
         f"{begin}: Runtime > Run all, now, before this session is disconnected: Drive was not used, so the checkpoints "
         "lie on this machine only. Or download the newest checkpoint folder first."
     )
+
+
+def _describe_next_leg(split_id: int, platform: Platform, place: Place | None) -> str:
+    """What to do when the leg after this one begins; nothing where there is none."""
+    turn = place.next_leg(split_id) if place else None
+    if not turn:
+        return ""
+    name = f"leg_{turn}.zip"
+    clicks = {
+        "kaggle": f"add it (**Add Input > Upload > New Dataset**: `{name}`) and **Save Version > Save & Run All**",
+        "colab": f"put it beside your bundle (folder symbol on the left: drag `{name}` into the list) and **Run all**",
+    }
+    then = clicks.get(platform, f"put it into the folder `rounds` as `{name}` and run this notebook again")
+    return f"\n\n**Next:** you will be sent `{name}`. Then {then}. No setting changes."

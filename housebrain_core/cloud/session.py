@@ -13,6 +13,7 @@ from housebrain_core.errors import DataError
 from housebrain_core.manifests import MANIFEST
 from housebrain_core.platforms import ROOT, WORKING, Platform, detect_platform
 from housebrain_core.splits.bundle import hash_source, read_bundle, read_bundle_manifest, read_source
+from housebrain_core.splits.leg_file import Inputs, find_inputs
 from housebrain_core.train.checkpoints import KEEP, checkpoint_step, list_checkpoints
 
 DRIVE = ROOT / "content/drive/MyDrive"
@@ -64,6 +65,32 @@ def choose_bundle(split_id: int, paths: Iterable[Path], report: Callable[[str], 
     samples = read_bundle(chosen).train.num_rows
     report(f"{chosen}: {samples:,} samples, whole and unchanged")
     return chosen
+
+
+def choose_inputs(
+    split_id: int, paths: Iterable[Path], bundle: str = "", report: Callable[[str], None] = print
+) -> Inputs:
+    """The bundle of a split and the leg file that its training starts from, among what is within reach.
+
+    Args:
+        split_id: which split.
+        paths: zips and folders; what is neither is passed over.
+        bundle: path of the bundle; empty to choose it among them.
+        report: gets a line about each of them.
+
+    Returns:
+        Both, and the leg.
+
+    Raises:
+        DataError: the bundle is not there, or one of them is damaged.
+    """
+    paths = list(paths)
+    bundles = [Path(bundle).resolve()] if bundle else paths
+    inputs = find_inputs(choose_bundle(split_id, bundles, report), paths)
+    if inputs.place:
+        start = f"{inputs.leg_file}: the adapter to start from" if inputs.leg_file else "no leg file is needed"
+        report(f"{inputs.place.describe()}, {start}")
+    return inputs
 
 
 def walk(place: Path, depth: int) -> Iterator[Path]:

@@ -39,7 +39,7 @@ class FirstHouse(Shown):
 
     def draw(self) -> Picture:
         """All answers side by side; what is no design is shown as the text that it is."""
-        return beside({name: draw_answer(answer, self.brief) for name, answer in self.answers.items()})
+        return beside({name: draw_answer(answer) for name, answer in self.answers.items()})
 
     def describe(self) -> str:
         """What was learned, in a sentence."""
@@ -108,11 +108,11 @@ def read_first_brief(data: Path) -> tuple[dict[str, Any], str]:
     return codec.read_prompt(rows[0]["prompt"]), rows[0]["completion"]
 
 
-def draw_answer(answer: dict[str, Any] | DesignError, brief: dict[str, Any]) -> Picture:
-    """A design as a drawing or card; what is no design as why it is none, and how it begins."""
+def draw_answer(answer: dict[str, Any] | DesignError) -> Picture:
+    """A design as a drawing without its plot, or as a card; what is no design as why it is none, and how it begins."""
     if isinstance(answer, DesignError):
         return text_picture(f"no design: {answer.kind}\n\n{answer.text[:SHOWN]} ...")
-    return floor_plan(answer, brief=brief)
+    return floor_plan({name: part for name, part in answer.items() if name != "input"})
 
 
 def count_same(design: dict[str, Any], reference: dict[str, Any]) -> tuple[int, int, str]:

@@ -1,23 +1,23 @@
-"""The merged update added to the full weights of the base model, streamed: a quarter of a gigabyte at a time.
+"""The merged update added to the full weights of the base model, streamed: a tensor at a time.
 
 Each weight is W + s B A in float32, rounded once to float16. Everything else is copied. A 4-bit base is refused:
 re-quantising keeps 0.2 to 6 % of a typical update (measured).
 """
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from housebrain_core.adapters.adapter import Adapter
 from housebrain_core.adapters.archives import CONFIG, RUN
+from housebrain_core.adapters.tensors import TensorInfo, write_tensors
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.export.base_weights import StoredTensor, find_base_folder, read_base, stores_transposed
@@ -32,7 +32,7 @@ from housebrain_core.merge.strategies import STRATEGIES
 from housebrain_core.train.base_models import INDEX, SINGLE
 
 SHARD_BYTES = 250_000_000
-"""Of a file of weights, at most, unless one tensor is larger: so much is in memory at once."""
+"""Of a file of weights, at most, unless one tensor is larger: small, so that an upload that breaks is soon repeated."""
 ROWS = 512
 """Rows of a matrix that are in float32 at once."""
 NOT_COPIED = (MANIFEST, CONFIG, RUN, "merge.json", "trainer_state.json")
@@ -177,7 +177,8 @@ def stream(base: Path, merge: ComputedMerge, view: str, output: Path, report: Re
     rounding: dict[str, float] = {}
     vanished: dict[str, int] = {}
     add = partial(_add_update, merge=merge, view=view, transposed=stores_transposed(config), rounding=rounding)
-    _write_shards(_changed(tensors, add, vanished), output, report)
+    infos = {name: _in_half(stored.info) for name, stored in tensors.items()}
+    _write_shards(infos, lambda name: _changed(tensors[name], name, add, vanished).numpy(), output, report)
     if vanished:
         report(
             f"WARNING: {sum(vanished.values()):,} values of {len(vanished)} tensors of the base are too small for "
@@ -192,19 +193,23 @@ def stream(base: Path, merge: ComputedMerge, view: str, output: Path, report: Re
     return rounding
 
 
+def _in_half(info: TensorInfo) -> TensorInfo:
+    """What a tensor becomes: float16 if it is of floating-point numbers."""
+    return TensorInfo("F16", info.shape) if info.dtype.startswith(("F", "BF")) else info
+
+
 def _changed(
-    tensors: dict[str, StoredTensor], add: Callable[[str, torch.Tensor], torch.Tensor], vanished: dict[str, int]
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """All tensors in turn, floating-point ones in float16, with the update; `vanished` counts what became zero."""
-    for name, stored in tensors.items():
-        with safe_open(stored.file, "pt") as file:
-            weight = file.get_tensor(name)
-        nonzero = int(weight.count_nonzero()) if weight.dtype in (torch.bfloat16, torch.float32) else 0
-        weight = add(name, weight)
-        lost = nonzero - int(weight.count_nonzero()) if nonzero else 0
-        if lost > 0:
-            vanished[name] = lost
-        yield name, weight
+    stored: StoredTensor, name: str, add: Callable[[str, torch.Tensor], torch.Tensor], vanished: dict[str, int]
+) -> torch.Tensor:
+    """A tensor of the base in float16, if it has a floating point, with its update; `vanished` counts new zeros."""
+    with safe_open(stored.file, "pt") as file:
+        weight = file.get_tensor(name)
+    nonzero = int(weight.count_nonzero()) if weight.dtype in (torch.bfloat16, torch.float32) else 0
+    weight = add(name, weight)
+    lost = nonzero - int(weight.count_nonzero()) if nonzero else 0
+    if lost > 0:
+        vanished[name] = lost
+    return weight
 
 
 def _add_update(
@@ -236,36 +241,24 @@ def _merged(weight: torch.Tensor, factors: Pair, view: str) -> tuple[torch.Tenso
     return merged, share
 
 
-def _write_shards(tensors: Iterator[tuple[str, torch.Tensor]], output: Path, report: Report) -> None:
+def _write_shards(
+    infos: dict[str, TensorInfo], read: Callable[[str], np.ndarray], output: Path, report: Report
+) -> None:
     """Writes tensors into files of at most `SHARD_BYTES`, and their index unless one file is enough."""
-    shards: list[list[str]] = []
-    held: dict[str, torch.Tensor] = {}
-    size = total = 0
-    for name, tensor in tensors:
-        if held and size + tensor.nbytes > SHARD_BYTES:
-            shards.append(_write_shard(held, output, len(shards) + 1, report))
-            held, size = {}, 0
-        held[name] = tensor
-        size += tensor.nbytes
-        total += tensor.nbytes
-        del tensor  # or the next one would be read beside it
-    shards.append(_write_shard(held, output, len(shards) + 1, report))
+    shards: list[dict[str, TensorInfo]] = [{}]
+    for name, info in infos.items():
+        if shards[-1] and sum(other.nbytes for other in shards[-1].values()) + info.nbytes > SHARD_BYTES:
+            shards.append({})
+        shards[-1][name] = info
     places = {}
-    for number, names in enumerate(shards, 1):
+    for number, shard in enumerate(shards, 1):
         file = SINGLE if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        (output / f"{number}.safetensors").rename(output / file)
-        places |= dict.fromkeys(names, file)
+        write_tensors(output / file, shard, read)
+        report(f"wrote {file}, {len(shard)} tensors")
+        places |= dict.fromkeys(shard, file)
     if len(shards) > 1:
+        total = sum(info.nbytes for info in infos.values())
         write_atomically(output / INDEX, to_json({"metadata": {"total_size": total}, "weight_map": places}))
-
-
-def _write_shard(tensors: dict[str, torch.Tensor], output: Path, number: int, report: Report) -> list[str]:
-    path = output / f"{number}.safetensors"
-    save_file(tensors, path, metadata={"format": "pt"})
-    with path.open("rb") as file:
-        os.fsync(file.fileno())  # the manifest promises these bytes, also after a power cut
-    report(f"wrote file {number} of weights, {len(tensors)} tensors")
-    return list(tensors)
 
 
 def _to_half(tensor: torch.Tensor, name: str) -> torch.Tensor:

@@ -1,15 +1,17 @@
 """The files of a merged adapter: weights, configuration, tokenizer, run.json and README.md."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from housebrain_core.adapters.adapter import Adapter
 from housebrain_core.adapters.archives import CONFIG, RUN, TOKENIZER, WEIGHTS
 from housebrain_core.adapters.run import HASH_PREFIX, BaseRecord, DataRecord, Run, SettingsRecord
-from housebrain_core.adapters.tensors import read_json, tensor_name, write_matrices
+from housebrain_core.adapters.tensors import TensorInfo, read_json, tensor_name, write_tensors
 from housebrain_core.errors import AdapterError
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.merge.compute import Pair
@@ -24,8 +26,6 @@ def write_adapter(
 ) -> None:
     """Writes an adapter without its manifest.
 
-    The weights are in memory once, as the library's writer needs them.
-
     Args:
         folder: exists.
         adapters: what it is made of.
@@ -33,14 +33,7 @@ def write_adapter(
         factors: module -> (B, A).
         alpha: the update is alpha / rank x B @ A; the rank when None, so that every server reads the same scaling, 1.
     """
-    modules = sorted(adapters[0].shapes)
-    weights = {}
-    with threadpool_limits(1):
-        for module in modules:
-            b, a = factors(module)
-            weights[tensor_name(module, "A")] = a
-            weights[tensor_name(module, "B")] = b
-    write_matrices(folder / WEIGHTS, weights)
+    _write_weights(folder / WEIGHTS, adapters[0].sizes, rank, factors)
     reference = reference_adapter(adapters)
     config: dict[str, Any] = {
         "peft_type": "LORA",
@@ -53,12 +46,29 @@ def write_adapter(
         "bias": "none",
         "use_rslora": False,
         "fan_in_fan_out": any(adapter.fan_in_fan_out for adapter in adapters),
-        "target_modules": modules,  # in full: a last part such as q_proj may name modules of a vision tower too
+        "target_modules": sorted(adapters[0].sizes),  # in full: a last part such as q_proj may name other modules too
         "inference_mode": True,
     }
     write_atomically(folder / CONFIG, to_json(config))
     write_atomically(folder / RUN, to_json(merged_run(adapters).to_dict()))
     _copy_tokenizer(adapters[0].folder, folder)
+
+
+def _write_weights(path: Path, sizes: dict[str, tuple[int, int]], rank: int, factors: Callable[[str], Pair]) -> None:
+    infos = {}
+    places = {}
+    for module, (out_features, in_features) in sizes.items():
+        for index, side, shape in ((0, "B", (out_features, rank)), (1, "A", (rank, in_features))):
+            infos[tensor_name(module, side)] = TensorInfo("F32", shape)
+            places[tensor_name(module, side)] = module, index
+    pair_of = functools.lru_cache(maxsize=1)(factors)  # A and B of a module follow each other
+
+    def read(name: str) -> np.ndarray:
+        module, index = places[name]
+        return pair_of(module)[index]
+
+    with threadpool_limits(1):
+        write_tensors(path, infos, read)
 
 
 def reference_adapter(adapters: list[Adapter]) -> Adapter:

@@ -112,7 +112,7 @@ class RoundsState(Part):
         there = {adapter.split_id for adapter in sent}
         return self.with_current(sent=sent, missing=tuple(sorted(set(self.people) - there)))
 
-    def with_next_leg(self, parent_sha256: str) -> Self:
+    def with_next_leg(self, parent_sha256: str | None) -> Self:
         """The state in which the leg after the newest one begins."""
         number = self.current.number + 1
         leg = LegState(number=number, parent_sha256=parent_sha256, missing=self.plan.leg(number).people)

@@ -7,7 +7,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "bundle": ["read_bundle"],
         "hours": ["estimate_hours"],
-        "parts": ["read_split"],
+        "leg_file": ["find_inputs"],
+        "parts": ["adapter_in_leg", "find_plan", "read_split"],
         "encode": ["read_validation"],
         "split": ["split_dataset"],
     },

@@ -3,9 +3,10 @@
 It is read as it is, unpacked, or zipped again, and so is a bundle that has an adapter to start from.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -14,7 +15,17 @@ from housebrain_core.errors import AdapterError, DataError
 from housebrain_core.legs import FORMAT as PLAN_FORMAT
 from housebrain_core.legs import Place
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, sha256_of
-from housebrain_core.splits.bundle import INIT, copy_init, open_package, write_package
+from housebrain_core.splits.bundle import (
+    INIT,
+    copy_init,
+    hash_source,
+    is_bundle,
+    open_package,
+    read_bundle_manifest,
+    read_source,
+    write_package,
+)
+from housebrain_core.splits.parts import SUMMARY
 
 KIND = "leg"
 FORMAT = 1
@@ -43,6 +54,17 @@ class Start:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / WEIGHTS).write_bytes(self.weights)
         (folder / CONFIG).write_bytes(self.config)
+
+
+class Inputs(NamedTuple):
+    """What a split is trained on now."""
+
+    data: Path
+    """Its bundle, or any other dataset."""
+    leg_file: Path | None = None
+    """What the leg starts from; None where it starts from what the bundle says."""
+    place: Place | None = None
+    """The leg; None without a plan."""
 
 
 def write_leg_file(folder: Path, place: Place, adapter: Path) -> Path:
@@ -140,6 +162,50 @@ def read_place(manifest: dict[str, Any], path: Path) -> Place | None:
     if place.leg > len(place.plan.legs):
         raise DataError(f"{path} is for {place.describe()}, which cannot be. Ask for it again.")
     return place
+
+
+def find_inputs(data: Path, paths: Iterable[Path]) -> Inputs:
+    """Finds the leg in which a split is trained now: that of the highest leg file of its plan.
+
+    Of several for one leg, one that ends the plan early counts before others, then one with this very code, then the
+    newest.
+
+    Args:
+        data: the split's bundle, or its folder in a splits folder; other data belong to no plan.
+        paths: where leg files may be; other plans' and what is none are passed over.
+
+    Returns:
+        The data, the leg file, and the leg.
+
+    Raises:
+        DataError: what is called a leg file is damaged, so that it cannot be told which leg it is for.
+    """
+    place = read_place(_read_data_manifest(data), data)
+    if place is None:
+        return Inputs(data)
+    code = hash_source(read_source())
+    files = []
+    for path in paths:
+        try:
+            manifest = read_leg_manifest(path)
+            leg = read_place(manifest, path)
+        except DataError:
+            if path.name.startswith("leg_"):
+                raise
+            continue
+        if leg and leg.plan.id == place.plan.id:
+            order = (leg.leg, leg.is_last, manifest.get("code_sha256") == code, path.stat().st_mtime)
+            files.append((order, path, leg))
+    _, leg_file, place = max(files, key=lambda file: file[0], default=(None, None, place))
+    return Inputs(data, leg_file, place)
+
+
+def _read_data_manifest(data: Path) -> dict[str, Any]:
+    """The manifest of a bundle or of a split's folder; an empty one of other data."""
+    if is_bundle(data):
+        return read_bundle_manifest(data)
+    is_split = (data / MANIFEST).is_file() and not (data / SUMMARY).is_file()
+    return read_manifest(data, "split") if is_split else {}
 
 
 def _read_adapter(folder: Path) -> Start:

@@ -191,6 +191,18 @@ def first_adapter(part: SplitPart, legs: list[LegOfPerson]) -> str:
     return next((leg.adapter for leg in legs if leg.adapter), part.adapter)
 
 
+def find_plan(folder: Path | str) -> TrainingPlan | None:
+    """Finds the plan of legs that a project has.
+
+    Args:
+        folder: what `split_dataset` wrote, if it did.
+
+    Returns:
+        The plan; None where this is no splits folder, or every split is trained once and all are merged once.
+    """
+    return read_plan(Path(folder)) if (Path(folder) / SUMMARY).is_file() else None
+
+
 def read_plan(folder: Path) -> TrainingPlan | None:
     """Reads the plan of a splits folder.
 

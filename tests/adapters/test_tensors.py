@@ -16,7 +16,7 @@ from housebrain_core.adapters.tensors import (
     read_matrices,
     read_tensor_name,
     tensor_name,
-    write_matrices,
+    write_tensors,
 )
 from housebrain_core.errors import AdapterError
 
@@ -44,11 +44,29 @@ def test_a_file_that_becomes_shorter_is_said(written):
         read_matrices(path, list(tensors))
 
 
-def test_what_is_written_is_read_by_the_library(tmp_path):
-    matrices = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones((1, 4), np.float32)}
-    write_matrices(tmp_path / "file", matrices)
-    found = load_file(tmp_path / "file")
-    assert {name: value.tolist() for name, value in found.items()} == {n: m.tolist() for n, m in matrices.items()}
+def test_tensors_written_one_by_one_give_the_bytes_of_the_library(tmp_path):
+    types = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.float16, torch.int32, torch.float32, torch.int64,
+             torch.float64)  # fmt: skip
+    tensors = {str(dtype)[6:]: torch.randn(3, 5).to(dtype) for dtype in types} | {"number": torch.tensor(7)}
+    tensors |= {"none": torch.zeros(0, 4), "ä": torch.ones(5, 3).T.contiguous()}
+    save_file(tensors, tmp_path / "theirs", metadata={"format": "pt"})
+    infos = read_header(tmp_path / "theirs")
+    asked = []
+    write_tensors(
+        tmp_path / "ours", dict(reversed(infos.items())), lambda name: asked.append(name) or tensors[name].numpy()
+    )
+    loaded = load_file(tmp_path / "ours")
+    assert set(loaded) == set(tensors) and all(torch.equal(loaded[name], value) for name, value in tensors.items())
+    assert sorted(asked) == sorted(tensors), "each is asked for once"
+    del tensors["ä"], infos["ä"]  # which JSON may write in two ways
+    save_file(tensors, tmp_path / "theirs", metadata={"format": "pt"})
+    write_tensors(tmp_path / "ours", infos, lambda name: tensors[name].numpy())
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+def test_a_tensor_of_another_size_than_announced_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="a has 12 bytes"):
+        write_tensors(tmp_path / "file", {"a": TensorInfo("F32", (2, 3))}, lambda name: np.ones(3, np.float32))
 
 
 def test_a_json_object_is_read_as_two_readers_would_both_understand_it():

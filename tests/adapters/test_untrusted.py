@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from housebrain_core.adapters.adapter import read_adapter
 from housebrain_core.adapters.archives import unpacked
-from housebrain_core.adapters.tensors import read_header, write_matrices
+from housebrain_core.adapters.tensors import TensorInfo, read_header, write_tensors
 from housebrain_core.errors import AdapterError
 
 EXPECTED = (lambda t: 2 * t[NAME.format(0, "B")] @ t[NAME.format(0, "A")])(tensors())
@@ -152,6 +152,7 @@ def test_a_manifest_cannot_point_outside_the_folder(tmp_path):
 def test_our_writer_gives_the_bytes_of_the_library(tmp_path):
     values = tensors()
     save_file(values, tmp_path / "theirs", metadata={"format": "pt"})
-    write_matrices(tmp_path / "ours", {name: value.numpy() for name, value in reversed(values.items())})
+    infos = {name: TensorInfo("F32", tuple(value.shape)) for name, value in reversed(values.items())}
+    write_tensors(tmp_path / "ours", infos, lambda name: values[name].numpy())
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
     assert list(read_header(tmp_path / "ours")) == sorted(values)

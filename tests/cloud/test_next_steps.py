@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from housebrain_core.cloud.next_steps import what_next, zip_adapter
+from housebrain_core.legs import Place, TrainingPlan, plan_rounds
 from housebrain_core.manifests import seal, sha256_of
 
 
@@ -57,3 +58,17 @@ def test_an_adapter_is_zipped_to_the_same_bytes_without_its_checkpoints(tmp_path
         "hb-kaggle-04/manifest.json",
         "hb-kaggle-04/adapter_model.safetensors",
     ]
+
+
+@pytest.mark.parametrize(
+    ("platform", "clicks"),
+    [("kaggle", "**Add Input > Upload > New Dataset**"), ("colab", "drag `leg_3.zip` into the list")],
+)
+def test_after_a_leg_it_is_said_what_comes_and_what_to_do_with_it_and_after_the_last_nothing(platform, clicks):
+    plan = TrainingPlan(splits=6, legs=plan_rounds(6, 3))
+    archive = Path("hb-kaggle-04-leg-2.zip")
+    text = what_next(4, archive, platform, None, place=Place(plan=plan, leg=2))
+    assert text.startswith("**Leg 2 of 3 is done.** Download `hb-kaggle-04-leg-2.zip`")
+    assert "you will be sent `leg_3.zip`" in text and clicks in text and text.endswith("No setting changes.")
+    last = what_next(4, archive, platform, None, place=Place(plan=plan, leg=3))
+    assert last.startswith("**Leg 3 of 3 is done.**") and "Next" not in last

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import zipfile
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -57,6 +58,18 @@ def test_the_bundle_with_this_very_code_counts_before_a_newer_one_and_the_newest
         os.utime(path, (age, age))
     replace_in_manifest(paths[2], code_sha256="0" * 64)
     assert cloud.choose_bundle(2, paths, report=lambda line: None) == paths[1]
+
+
+def test_the_leg_file_of_the_bundles_plan_comes_with_it_and_a_given_bundle_counts_before_others(
+    root, two_rounds, leg_file
+):
+    given = Path(shutil.copy(two_rounds / "split_02.zip", root / "mine.zip"))
+    said: list[str] = []
+    found = cloud.choose_inputs(2, [two_rounds / "split_02.zip", leg_file, root], report=said.append)
+    assert (found.data.name, found.leg_file) == ("split_02.zip", leg_file)
+    assert said[-1] == f"leg 2 of 2, {leg_file}: the adapter to start from"
+    found = cloud.choose_inputs(2, [two_rounds / "split_02.zip"], str(given), said.append)
+    assert (found.data, found.leg_file) == (given, None) and said[-1] == "leg 1 of 2, no leg file is needed"
 
 
 def replace_in_manifest(path, **fields) -> None:

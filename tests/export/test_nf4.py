@@ -9,9 +9,10 @@ from housebrain_core.export import nf4
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-@pytest.mark.parametrize("count", [64 * 300, 1000, 130])
+@pytest.mark.parametrize("count", [64 * 300, 64 * 128, 1000, 130])
 @pytest.mark.parametrize("size", [1.0, 0.02, 1e-5])
-def test_quantised_and_back_as_bitsandbytes_does_it(dtype, count, size):
+def test_quantised_and_back_piece_by_piece_as_bitsandbytes_does_it_at_once(dtype, count, size, monkeypatch):
+    monkeypatch.setattr(nf4, "PIECE", 64 * 128)
     weights = (torch.randn(1, count, generator=torch.Generator().manual_seed(count)) * size).to(dtype)
     weights[0, :64] = 0
     weights[0, 64:128] = torch.arange(-32, 32) / 32  # ties, ends and zero

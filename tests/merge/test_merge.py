@@ -129,14 +129,14 @@ def test_order_of_the_arguments_does_not_matter_and_bytes_repeat(adapters, tmp_p
 def test_peft_loads_the_merge_and_gives_the_base_plus_the_mean_of_the_updates(adapters, base, tmp_path):
     merge(adapters, tmp_path / "out", rank="full")
     ids = torch.arange(5, 45)[None]
-    dense = AutoModelForCausalLM.from_pretrained(base).eval()
+    dense = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
     every = [updates(folder) for folder in adapters]
     with torch.no_grad():
         for name in every[0]:
             module = dense.get_submodule(name.removeprefix("base_model.model."))
             module.weight += (sum(update[name] for update in every) / 3).float()
         expected = dense(ids).logits
-        plain = AutoModelForCausalLM.from_pretrained(base).eval()
+        plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
         before = plain(ids).logits.clone()
         loaded = PeftModel.from_pretrained(plain, tmp_path / "out").eval()
         found = loaded(ids).logits

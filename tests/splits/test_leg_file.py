@@ -1,6 +1,7 @@
 """Leg files: the adapter to go on from, read in any form that people and platforms make of them."""
 
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -9,9 +10,9 @@ import pytest
 
 from housebrain_core.errors import AdapterError, DataError
 from housebrain_core.legs import Place, TrainingPlan, plan_rounds
-from housebrain_core.manifests import sha256_of
-from housebrain_core.splits.bundle import hash_source, read_source
-from housebrain_core.splits.leg_file import read_leg_manifest, read_place, read_start, write_leg_file
+from housebrain_core.manifests import seal, sha256_of
+from housebrain_core.splits.bundle import NO_PLACE, hash_source, read_source
+from housebrain_core.splits.leg_file import find_inputs, read_leg_manifest, read_place, read_start, write_leg_file
 
 PLAN = TrainingPlan(dataset="ab" * 32, splits=3, legs=plan_rounds(3, 3))
 WEIGHTS = b"weights of a merged adapter"
@@ -151,3 +152,56 @@ def test_an_adapter_that_changed_after_its_manifest_was_written_is_no_start(leg_
     rewrite(adapter, kind="adapter", files=files)
     with pytest.raises(DataError, match="adapter_config.json has changed"):
         read_start(adapter)
+
+
+def make_data(folder: Path, place: Place | None) -> Path:
+    """A split's folder whose manifest names a plan, or none."""
+    folder.mkdir()
+    seal(folder, "split", [], **(place.about() if place else NO_PLACE))
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    return make_data(tmp_path / "split_02", Place(plan=PLAN, leg=1))
+
+
+def test_the_highest_leg_of_the_splits_own_plan_is_trained_now(data, adapter, leg_file, tmp_path):
+    third = write_leg_file(tmp_path / "later", Place(plan=PLAN, leg=3), adapter)
+    other = TrainingPlan(dataset="cd" * 32, splits=3, legs=plan_rounds(3, 5))
+    stray = write_leg_file(tmp_path / "other", Place(plan=other, leg=4), adapter)
+    unpacked = unpack(third, tmp_path / "unpacked")
+    assert find_inputs(data, []) == (data, None, Place(plan=PLAN, leg=1))
+    assert find_inputs(data, [leg_file, stray, data, tmp_path])[1:] == (leg_file, read_start(leg_file).place)
+    for path in (third, unpacked):
+        found = find_inputs(data, [path, leg_file, stray])
+        assert (found.leg_file, found.place and found.place.leg) == (path, 3)
+
+
+def test_of_two_for_one_leg_the_one_that_ends_the_plan_early_counts(data, adapter, leg_file, tmp_path):
+    ended = write_leg_file(tmp_path / "end", Place(plan=PLAN.ended_early(1), leg=2), adapter)
+    os.utime(ended, (0, 0))
+    found = find_inputs(data, [leg_file, ended])
+    assert found.leg_file == ended and found.place and found.place.is_last
+
+
+def test_of_two_for_one_leg_the_one_with_this_very_code_counts_and_then_the_newest(data, leg_file, tmp_path):
+    copies = [Path(shutil.copy(leg_file, tmp_path / f"leg_2 ({number}).zip")) for number in (1, 2)]
+    for age, path in enumerate([*copies, leg_file]):
+        os.utime(path, (age, age))
+    assert find_inputs(data, [leg_file, *copies]).leg_file == leg_file
+    other = rewrite(unpack(leg_file, tmp_path / "other"), code_sha256="0" * 64)
+    assert find_inputs(data, [*copies, other]).leg_file == copies[1]
+
+
+def test_a_damaged_leg_file_is_named_rather_than_an_earlier_leg_trained_again(data, leg_file, tmp_path):
+    broken = tmp_path / "leg_3.zip"
+    broken.write_bytes(leg_file.read_bytes()[:500])
+    with pytest.raises(DataError, match=r"leg_3\.zip is damaged"):
+        find_inputs(data, [leg_file, broken])
+
+
+def test_data_without_a_plan_need_no_leg_file(leg_file, tmp_path):
+    data = make_data(tmp_path / "split_01", None)
+    assert find_inputs(data, [leg_file]) == (data, None, None)
+    assert find_inputs(tmp_path / "no manifest", [leg_file]).place is None
