@@ -1,9 +1,8 @@
-"""The demo's end: the table in plain words, the sentence that concludes, and what is said where the order is another."""
+"""The demo's end: a table in plain words, a sentence that concludes, and what is said where the order is another."""
 
 import json
 
 import pytest
-from test_tables import model
 
 from housebrain_core.demo_results import (
     AB_AVERAGE,
@@ -17,7 +16,7 @@ from housebrain_core.demo_results import (
     read_result,
 )
 from housebrain_core.evaluate.first_house import BASE
-from housebrain_core.evaluate.results import Evaluation, ReferenceResult
+from housebrain_core.evaluate.results import DistributionResult, Evaluation, ModelResult, RatesResult, ReferenceResult
 from housebrain_core.house import codec
 from housebrain_core.house.synthetic import entropy_nats, write_dataset
 
@@ -69,6 +68,17 @@ def test_models_in_another_order_are_said():
     assert str(result(**{ROUNDS: worse})).count("NOTE: ") == 2
 
 
+SCORES = {"checked": 1, "rules": {}, "rule_score": 1.0, "hard_score": 1.0, "soft_score": 1.0, "all_hard": 1.0}
+RATES = ("invalid_json", "strict_parse", "repaired_parse", "schema_valid", "schema_valid_repaired")
+MODEL = ModelResult(
+    loss_nats_per_token=0.5, loss_interval=(0.4, 0.6), loss_nats_per_sample=20.0, floor_nats_per_token=None,
+    loss_above_floor=None, rates=RatesResult(**dict.fromkeys(RATES, 1.0), intervals={}), kinds={}, exactness={},
+    distribution=DistributionResult(designs=0, fields={}), tokens_per_second=1.0, same=0.25, same_interval=(0.1, 0.4),
+    rooms=0.5, most_probable=0.3, **SCORES,
+)  # fmt: skip
+"""Judged: 40 tokens a sample."""
+
+
 @pytest.fixture
 def folder(tmp_path):
     """What a demo leaves, as far as its end reads it: 2 splits, one leg each, and answers to one brief."""
@@ -80,11 +90,10 @@ def folder(tmp_path):
         for name, text in zip(names, ["{}", *[codec.encode(sample).completion] * 6], strict=True)
     ]
     (tmp_path / "evaluation.jsonl").write_text("\n".join(answers))
-    scores = {"checked": 1, "rules": {}, "rule_score": 1.0, "hard_score": 1.0, "soft_score": 1.0, "all_hard": 1.0}
     evaluation = Evaluation(
         data="housebrain_splits", loss_samples=1, samples=1, constrained=False, drawn=["soil"], limits={},
-        reference=ReferenceResult(exactness={}, **scores), pairs=[],
-        models={name: model(0.5, None, 1.0, 4) for name in names},
+        reference=ReferenceResult(exactness={}, **SCORES), pairs=[],
+        models=dict.fromkeys(names, MODEL),
     )  # fmt: skip
     (tmp_path / "evaluation.json").write_text(evaluation.model_dump_json())
     for name in ("apart/models/hb-colab-01", "apart/models/hb-kaggle-02", f"apart/models/{EVERYTHING}",
@@ -104,7 +113,7 @@ def test_what_a_demo_leaves_becomes_rows_with_the_steps_of_all_people(folder, mo
     }  # fmt: skip
     assert found.splits == SPLITS and (found.reference_hard, found.designs) == (1.0, 1)
     row = found.rows["one merge"]
-    assert row.above == pytest.approx(0.5 - entropy_nats()) and (row.exact, row.rooms) == (0.25, 0.5)
+    assert row.above == pytest.approx(0.5 - entropy_nats() / 40) and (row.exact, row.rooms) == (0.25, 0.5)
 
 
 def test_the_first_house_is_drawn_by_four_even_where_an_answer_is_no_design(folder):

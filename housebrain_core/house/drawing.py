@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Arc, Rectangle
+from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
 from housebrain_core.house.layout import Box, Site, find_site, read_layout
@@ -28,6 +29,8 @@ ROOM_COLORS = {
 }
 OTHER_COLOR = "#e6dcef"
 WRONG = "#c62828"
+HALO = withStroke(linewidth=2, foreground="white")
+"""Around the letters of a room's name: stairs may be below it."""
 Row = tuple[str, str]  # name and value in the table of a specification; a heading has no value
 
 
@@ -104,7 +107,7 @@ def _draw_level(axes: Axes, level: Level, site: Site | None, points: float) -> l
     for room in level.rooms:
         problems += _draw_room(axes, room, site)
         size = f"{room.bounds.width:.4g} x {room.bounds.height:.4g}"
-        labels.setdefault((_beside_stairs(room, level), size), []).append(_words(room.type))
+        labels.setdefault((_as_box(room.bounds), size), []).append(_words(room.type))
     for (box, size), names in labels.items():
         _write_in(axes, " + ".join(names), size, box, points)
     for stair in level.stairs:
@@ -183,29 +186,7 @@ def _write_in(axes: Axes, name: str, size: str, box: Box, points: float) -> None
             best = (min(fits, 9), "\n".join(rows), turned)
     fontsize, text, turned = best
     axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=max(fontsize, 3.5),
-              rotation=turned, zorder=6)  # fmt: skip
-
-
-def _beside_stairs(room: Room, level: Level) -> Box:
-    """The room, or the largest part of it beside the stairs that come within three feet of its middle."""
-    x, y, width, height = box = _as_box(room.bounds)
-    for stair in (stair.bounds for stair in level.stairs if stair.bounds):
-        to_west = stair.x - x
-        to_east = x + width - stair.x - stair.width
-        to_south = stair.y - y
-        to_north = y + height - stair.y - stair.height
-        if max(to_west, to_east) > width / 2 + 3 or max(to_south, to_north) > height / 2 + 3:
-            continue
-        parts = [
-            (x, y, to_west, height),
-            (x + width - to_east, y, to_east, height),
-            (x, y, width, to_south),
-            (x, y + height - to_north, width, to_north),
-        ]
-        largest = max(parts, key=lambda part: max(0, part[2]) * max(0, part[3]))
-        if min(largest[2:]) >= 2:
-            return largest
-    return box
+              rotation=turned, zorder=6, path_effects=[HALO])  # fmt: skip
 
 
 def _draw_stair(axes: Axes, box: Bounds) -> None:
@@ -219,13 +200,11 @@ def _draw_stair(axes: Axes, box: Bounds) -> None:
     treads = [n * tread for n in range(1, min(60, int(max(box.width, box.height) / tread)))]
     if box.width >= box.height:
         axes.vlines([box.x + run for run in treads], box.y, box.y + box.height, **lines)
-        head, tail, turn = (box.x + box.width, y), (box.x, y), 0
+        head, tail = (box.x + box.width, y), (box.x, y)
     else:
         axes.hlines([box.y + run for run in treads], box.x, box.x + box.width, **lines)
-        head, tail, turn = (x, box.y + box.height), (x, box.y), 90
+        head, tail = (x, box.y + box.height), (x, box.y)
     axes.annotate("", head, tail, arrowprops={"arrowstyle": "->", "color": "#555555"}, zorder=5)
-    label = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
-    axes.text(x, y, "stairs", ha="center", va="center", fontsize=5.5, rotation=turn, zorder=6, bbox=label)
 
 
 def _draw_opening(axes: Axes, placed: Placed, kind: str) -> None:
