@@ -6,6 +6,7 @@ ends in a merge, a leg of one does not. The guide's single merge, rounds, a comm
 
 import hashlib
 import json
+from itertools import accumulate
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,8 +15,6 @@ FORMAT = 1
 """Version of a plan, as manifests and the state of the rounds hold it."""
 FINISHING_SHARE = 0.1
 """Share of the steps done so far that the last leg takes in a plan that ends early."""
-COMMON_START = 0.06
-"""Share of all steps that a common start usually takes."""
 SplitId = Annotated[int, Field(ge=1, le=99)]
 
 
@@ -192,6 +191,17 @@ def plan_rounds(splits: int, rounds: int, common_start: float = 0.0) -> tuple[Le
     return (*start, *(Leg(people=everybody, share=(1 - common_start) / rounds) for _ in range(rounds)))
 
 
-def plan_relay(splits: int) -> tuple[Leg, ...]:
-    """A leg for each person, one after another, each from the state that the one before left; nothing is merged."""
-    return tuple(Leg(people=(person,), share=1 / splits) for person in range(1, splits + 1))
+def plan_relay(splits: int, legs: int | None = None) -> tuple[Leg, ...]:
+    """Legs one after another in which everybody trains once, each from the state that the one before left.
+
+    Args:
+        splits: people.
+        legs: 1 to `splits`. As many as people when not given, and nothing is merged. With fewer, legs take as equally
+            many people as can be, the first ones fewer; a leg of several ends in a merge.
+    """
+    legs = legs or splits
+    least, left = divmod(splits, legs)
+    sizes = [least] * (legs - left) + [least + 1] * left
+    ends = accumulate(sizes)
+    groups = [tuple(range(end - size + 1, end + 1)) for size, end in zip(sizes, ends, strict=True)]
+    return tuple(Leg(people=group, share=len(group) / splits) for group in groups)

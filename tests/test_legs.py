@@ -42,6 +42,22 @@ def test_a_relay_takes_every_split_once_and_merges_nothing():
     assert one.merges == 0
 
 
+@pytest.mark.parametrize(
+    ("splits", "legs", "groups"),
+    [
+        (6, 4, [(1,), (2,), (3, 4), (5, 6)]),
+        (6, 3, [(1, 2), (3, 4), (5, 6)]),
+        (7, 3, [(1, 2), (3, 4), (5, 6, 7)]),
+        (5, 1, [(1, 2, 3, 4, 5)]),
+    ],
+)
+def test_a_relay_in_fewer_legs_takes_every_split_once_and_merges_those_of_one_leg(splits, legs, groups):
+    one = plan(plan_relay(splits, legs), splits)
+    assert [leg.people for leg in one.legs] == groups
+    for number, leg in enumerate(one.legs, 1):
+        assert {one.steps(person, number, 96) for person in leg.people} == {(0, 96)}
+
+
 def test_the_rate_warms_up_once_stays_and_decays_in_the_last_leg_only():
     one = plan(plan_rounds(6, 3))
     rates = []

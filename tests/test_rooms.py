@@ -28,7 +28,7 @@ LINES_PER_FILE = 300
 LIGHT_ROOMS = ("top", "house", "data", "splits", "adapters", "rounds", "cloud")
 LIGHT_MODULES = (
     "cli", "codec", "train.base_models", "train.checkpoints", "train.processes", "train.tuner", "llm.losses",
-    "merge.compute", "merge.merge", "merge.merge_card", "merge.merged_files", "merge.result",
+    "merge.compute", "merge.merge", "merge.merged_files", "merge.result",
     "merge.strategies",
 )  # fmt: skip
 """Modules of other rooms that have to be importable without torch as well."""

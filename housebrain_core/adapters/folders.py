@@ -6,7 +6,7 @@ from pathlib import Path
 from housebrain_core.adapters.archives import CONFIG, RUN, SIZE_LIMITS, WEIGHTS
 from housebrain_core.adapters.run import Run, read_run
 from housebrain_core.adapters.tensors import read_json
-from housebrain_core.data.signatures import explain_file
+from housebrain_core.data.contents import explain_file
 from housebrain_core.errors import AdapterError, DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest
 
