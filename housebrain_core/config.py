@@ -5,27 +5,23 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from housebrain_core.settings import Count, FineTuningConfig, Settings, Share, refuse_idle
+from housebrain_core.settings import Count, DatasetSettings, FineTuningConfig, Settings, Share, refuse_idle
 
 __all__ = ["FineTuningConfig"]  # the settings of training live in settings.py, and are imported from here
 
 
-class AuditConfig(Settings):
+class AuditConfig(DatasetSettings):
     """What is looked at before a GPU hour is spent."""
 
-    source: Path
-    """Dataset: a folder of JSON files, or JSONL (plain, .gz, .zst) or Parquet files."""
     tokenizer: str | None = None
     """Tokenizer that lengths are counted with: a folder with tokenizer.json, or a Hub id; characters when not given."""
     output: Path = Path("audit.html")
     """The report; its figures lie beside it in a .json of the same name."""
 
 
-class SplitConfig(Settings):
+class SplitConfig(DatasetSettings):
     """How a dataset is cut into one split per person."""
 
-    source: Path
-    """Dataset: a folder of JSON files, or JSONL (plain, .gz, .zst) or Parquet files."""
     output: Path = Path("housebrain_splits")
     """Folder to write; it must not exist yet."""
     splits: Annotated[int, Field(ge=1, le=99)] = 6
@@ -54,6 +50,8 @@ class SplitConfig(Settings):
     """With rounds: share of all training that the person of split 1 does alone before them."""
     relay: bool = False
     """Train the splits one after another, each from the adapter that the one before left; nothing is merged."""
+    relay_legs: Annotated[int, Field(ge=2, le=98)] | None = None
+    """With relay: in so many legs, fewer than the splits; some are then trained at the same time and merged."""
     init_adapter: Path | None = None
     """Folder of an adapter that training starts from, such as models/housebrain-merged; it goes into every bundle."""
     overwrite: bool = False
@@ -66,6 +64,7 @@ class SplitConfig(Settings):
             "rounds": (not self.relay and self.splits > 1, "a relay has no rounds" if self.relay else several),
             "common_start": (bool(self.rounds) and self.splits > 1, "it comes before rounds"),
             "relay": (self.splits > 1, several),
+            "relay_legs": (self.relay and (self.relay_legs or 0) < self.splits, "it is for a relay of more splits"),
         }
         refuse_idle(self, needs)
         return self
@@ -287,11 +286,11 @@ class DemoConfig(Settings):
 
     output: Path = Path("housebrain_demo")
     """Folder for everything that the demo makes."""
-    samples: Annotated[int, Field(ge=30)] = 300
+    samples: Annotated[int, Field(ge=30)] = 360
     """Training samples to generate."""
     splits: Annotated[int, Field(ge=2, le=9)] = 3
     """Splits, each trained by itself."""
-    designs: Count = 16
+    designs: Count = 64
     """Designs generated and judged for each model."""
     overwrite: bool = False
     """Replace what an earlier demo made."""

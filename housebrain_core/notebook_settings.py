@@ -23,6 +23,8 @@ class SplitSettings(NotebookSettings):
     """Notebook 1."""
 
     source: str = same_as(SplitConfig, "source", default="housebrain_dataset_v5_350k")
+    input_field: list[str] = same_as(SplitConfig, "input_field")
+    output_field: list[str] = same_as(SplitConfig, "output_field")
     output: str = same_as(SplitConfig, "output")
     splits: int = same_as(SplitConfig, "splits")
     seed: int = same_as(SplitConfig, "seed")
@@ -31,6 +33,7 @@ class SplitSettings(NotebookSettings):
     rounds: int = same_as(SplitConfig, "rounds", "; 0 for one merge at the end", default=0)
     common_start: float = same_as(SplitConfig, "common_start", "; 0 for none", default=0.0)
     relay: bool = same_as(SplitConfig, "relay")
+    relay_legs: int = same_as(SplitConfig, "relay_legs", "; 0 for as many as splits", default=0)
     init_adapter: str = same_as(SplitConfig, "init_adapter", "; empty to start from the base model", default="")
     overwrite: bool = same_as(SplitConfig, "overwrite")
 

@@ -63,6 +63,17 @@ def refuse_idle(settings: Settings, needs: dict[str, tuple[bool, str]], problems
         raise ConfigError("\n  ".join([f"{type(settings).__name__}: these settings cannot be used:", *lines]))
 
 
+class DatasetSettings(Settings):
+    """Which dataset, and what of its samples is the question and the answer."""
+
+    source: Path
+    """Dataset: a folder of JSON files, or JSON, JSONL or CSV (plain, .gz, .zst) or Parquet files."""
+    input_field: list[str] = []
+    """Field that is a sample's input, such as instruction or data.question; several make an object [default: input]"""
+    output_field: list[str] = []
+    """Field that is a sample's output, such as response or messages.-1.content [default: output]"""
+
+
 class FineTuningConfig(Settings):
     """How one split becomes one LoRA adapter. The defaults are the baseline of the guide."""
 

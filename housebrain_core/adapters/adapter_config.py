@@ -14,7 +14,7 @@ from typing import Any
 
 from housebrain_core.adapters.archives import CONFIG
 from housebrain_core.adapters.tensors import read_json
-from housebrain_core.data.signatures import READ, explain_bytes
+from housebrain_core.data.contents import READ, explain_bytes
 from housebrain_core.errors import AdapterError
 
 REFUSED_OPTIONS = {

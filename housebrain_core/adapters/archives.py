@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from housebrain_core.data.signatures import explain_file
+from housebrain_core.data.contents import explain_file
 from housebrain_core.errors import AdapterError
 from housebrain_core.manifests import MANIFEST
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from housebrain_core.adapters.archives import CONFIG, RUN, SIZE_LIMITS, WEIGHTS
 from housebrain_core.adapters.run import Run, read_run
 from housebrain_core.adapters.tensors import read_json
-from housebrain_core.data.signatures import explain_file
+from housebrain_core.data.contents import explain_file
 from housebrain_core.errors import AdapterError, DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest
 
@@ -22,9 +22,10 @@ def check_folder(folder: Path) -> None:
     """
     if not folder.is_dir():
         what = "is a file, neither a folder nor a .zip" if folder.exists() else "does not exist"
-        found = explain_file(folder) if folder.is_file() else None
+        content = explain_file(folder) if folder.is_file() else None
         raise AdapterError(
-            f"{folder} {what}{f'; it {found}' if found else ''}. Give the folders or zips that came back from training."
+            f"{folder} {what}{f'; it {content}' if content else ''}. "
+            "Give the folders or zips that came back from training."
         )
     links = [name for name in SIZE_LIMITS if (folder / name).is_symlink()]
     if links:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from housebrain_core.data.signatures import explain_file
+from housebrain_core.data.contents import explain_file
 from housebrain_core.errors import AdapterError, HouseBrainError
 
 HEADER_LIMIT = 16 * 2**20

@@ -19,8 +19,10 @@ from housebrain_core.config import AuditConfig
 from housebrain_core.data.audit_page import describe, write_page
 from housebrain_core.data.audit_result import AuditResult, Cut, Lengths, RuleCount, conclude
 from housebrain_core.data.columns import make_columns
+from housebrain_core.data.fields import USUAL, Fields, Sample, choose_fields
+from housebrain_core.data.files import find_dataset
 from housebrain_core.data.findings import entropy_floor, study_fields
-from housebrain_core.data.samples import ReadLog, Sample, list_items
+from housebrain_core.data.samples import Item, ReadLog, list_items, open_item
 from housebrain_core.data.token_counts import CountTokens, load_counter
 from housebrain_core.errors import DataError
 from housebrain_core.house import codec
@@ -53,6 +55,8 @@ def audit_dataset(config: AuditConfig, report: Callable[[str], None] = print) ->
         ConfigError: the tokenizer cannot be loaded, or the report would replace somebody's file.
     """
     json_path = config.output.with_suffix(".json")
+    if json_path.resolve() == config.source.resolve():
+        json_path = config.output.with_suffix(".audit.json")
     check_file(config.output)
     check_file(json_path, {"entropy_nats_per_sample", "conclusions"})
     result = _study(config, report)
@@ -68,11 +72,12 @@ def _study(config: AuditConfig, report: Callable[[str], None]) -> AuditResult:
     start = time.monotonic()
     count_tokens = load_counter(config.tokenizer)
     counts = SampleCounts()
-    columns = make_columns(read_all(config.source, counts, report))
+    fields_read = choose_fields(config.input_field, config.output_field)
+    columns = make_columns(read_all(config.source, counts, report, fields_read))
     counts.log.check(1.0)
     report("looking at every field")
     fields = study_fields(columns)
-    examples = list(pick_samples(config.source, sum(counts.parts.values()), RULE_SAMPLES))
+    examples = list(pick_samples(config.source, counts, RULE_SAMPLES, fields_read))
     lengths = measure_lengths(examples[:: max(1, len(examples) // LENGTH_SAMPLES)], count_tokens)
     per_token = entropy_floor(fields) / lengths["ours"].answer_mean if config.tokenizer else None
     return AuditResult(
@@ -81,6 +86,7 @@ def _study(config: AuditConfig, report: Callable[[str], None]) -> AuditResult:
         bad=len(counts.log.bad),
         bad_reasons=Counter(bad.reason for bad in counts.log.bad).most_common(10),
         bad_examples=[bad._asdict() for bad in counts.log.bad[:10]],
+        notes=counts.log.describe_notes(),
         duplicates=counts.duplicates,
         leaks=counts.leaks,
         fields=fields,
@@ -91,7 +97,7 @@ def _study(config: AuditConfig, report: Callable[[str], None]) -> AuditResult:
         lengths=lengths,
         rules=measure_rules(examples),
         rule_samples=len(examples),
-        conclusions=conclude(fields, per_token),
+        conclusions=conclude(fields, per_token, sum(counts.parts.values())),
         seconds=time.monotonic() - start,
     )
 
@@ -106,6 +112,8 @@ class SampleCounts:
     """Digests of the content of training samples, without id and metadata."""
     validation: Counter[bytes] = field(default_factory=Counter)
     """Digest -> validation samples with this content."""
+    arrays: bool = False
+    """Whether files hold arrays of samples."""
 
     @property
     def duplicates(self) -> int:
@@ -118,27 +126,42 @@ class SampleCounts:
         return sum(count for digest, count in self.validation.items() if digest in self.train)
 
 
-def read_all(source: Path, counts: SampleCounts, report: Callable[[str], None]) -> Iterator[Sample]:
+def read_all(
+    source: Path, counts: SampleCounts, report: Callable[[str], None], fields: Fields = USUAL
+) -> Iterator[Sample]:
     """Reads every sample of both parts, and counts them; one whose id occurs twice is bad, and its content counts."""
-    for item in list_items(source, ("train", "validation")):
-        try:
-            part, sample = item.read()
-            digest = _digest(sample)
-        except DataError as error:
-            counts.log.refuse(item.origin, str(error))
-            continue
-        counts.parts[part] += 1
-        if part == "train":
-            counts.train.add(digest)
-        else:
-            counts.validation[digest] += 1
-        try:
-            counts.log.add(sample["id"])
-        except DataError as error:
-            counts.log.refuse(item.origin, str(error))
-        if sum(counts.parts.values()) % REPORT_EVERY == 0:
-            report(f"read {sum(counts.parts.values()):,} samples")
-        yield sample
+    files = find_dataset(source)
+    counts.log.aside = files.describe()
+    for item in list_items(source, ("train", "validation"), fields, files):
+        for one in open_item(item):
+            counts.arrays = counts.arrays or one.number != item.number
+            sample = _read_one(one, counts, fields)
+            if sample is None:
+                continue
+            if sum(counts.parts.values()) % REPORT_EVERY == 0:
+                report(f"read {sum(counts.parts.values()):,} samples")
+            yield sample
+
+
+def _read_one(item: Item, counts: SampleCounts, fields: Fields) -> Sample | None:
+    """Reads and counts one sample; None where it is bad."""
+    try:
+        part, sample, notes = item.read(fields)
+        digest = _digest(sample)
+    except DataError as error:
+        counts.log.refuse(item.origin, str(error))
+        return None
+    counts.log.notes.update(notes)
+    counts.parts[part] += 1
+    if part == "train":
+        counts.train.add(digest)
+    else:
+        counts.validation[digest] += 1
+    try:
+        counts.log.add(sample["id"])
+    except DataError as error:
+        counts.log.refuse(item.origin, str(error))
+    return sample
 
 
 def _digest(sample: Sample) -> bytes:
@@ -146,14 +169,17 @@ def _digest(sample: Sample) -> bytes:
     return hashlib.blake2b(content.encode(errors="surrogatepass"), digest_size=12).digest()
 
 
-def pick_samples(source: Path, total: int, wanted: int) -> Iterator[Sample]:
+def pick_samples(source: Path, counts: SampleCounts, wanted: int, fields: Fields = USUAL) -> Iterator[Sample]:
     """Reads evenly spaced good samples of both parts; bad ones were counted by `read_all`."""
-    step = max(1, total // wanted)
-    for item in islice(list_items(source, ("train", "validation")), 0, None, step):
-        try:
-            yield item.read()[1]
-        except DataError:
-            continue
+    items = list_items(source, ("train", "validation"), fields)
+    if counts.arrays:
+        items = (one for item in items for one in open_item(item))
+    for item in islice(items, 0, None, max(1, sum(counts.parts.values()) // wanted)):
+        for one in open_item(item):
+            try:
+                yield one.read(fields).sample
+            except DataError:
+                continue
 
 
 def measure_lengths(samples: list[Sample], count_tokens: CountTokens) -> dict[str, Lengths]:

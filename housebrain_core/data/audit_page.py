@@ -25,6 +25,7 @@ def describe(result: AuditResult, width: int | None = None) -> str:
     parts = ", ".join(f"{count:,} {part}" for part, count in result.samples.items())
     lines = [f"{parts}; {result.bad} bad, {result.duplicates} duplicates by content, {result.leaks} leaks"]
     lines += [f"  {count} x {reason}" for reason, count in result.bad_reasons]
+    lines += [f"NOTE: {note}" for note in result.notes]
     lines += ["", str(_tabulate_lengths(result)), "", *_describe_fields(result.fields, width)]
     broken = {name: rule for name, rule in result.rules.items() if rule.broken}
     if broken:

@@ -64,6 +64,8 @@ class AuditResult(AuditPart):
     """The ten most frequent reasons, and how often each occurs."""
     bad_examples: list[dict[str, str]]
     """Origin and reason of the first ten bad samples."""
+    notes: list[str] = []
+    """What was left aside or changed: files, and fields of samples."""
     duplicates: int
     """Samples whose content occurs before, under whatever id."""
     leaks: int
@@ -88,31 +90,48 @@ class AuditResult(AuditPart):
     seconds: float
 
 
-def conclude(fields: list[Finding], nats_per_token: float | None) -> list[str]:
+ENOUGH = 200
+"""Samples from which it is said that no model is needed for a field, or that none can learn it."""
+
+
+def conclude(fields: list[Finding], nats_per_token: float | None, samples: int) -> list[str]:
     """Says in plain words what a model can and cannot learn.
 
     Args:
         fields: the finding of each field.
         nats_per_token: the floor per token of an answer, where tokens were counted.
+        samples: how many the findings are made from.
     """
+    if samples < ENOUGH:
+        few = f"{samples} samples are too few to say what a model can learn; it takes {ENOUGH}."
+        return [few, *_conclude_fields(fields, samples)]
     bound = "at least " if any(field.free is None for field in fields) else ""
     per_token = f", {nats_per_token:.4f} nats per token" if nats_per_token else ""
     floor = (
         f"No honest model gets a validation loss clearly below {bound}{entropy_floor(fields):.1f} nats per sample"
         f"{per_token}, as estimated from these samples. A lower one means that it has seen the answers."
     )
-    return [*_conclude_fields(fields), floor]
+    return [*_conclude_fields(fields, samples), floor]
 
 
-def _conclude_fields(fields: list[Finding]) -> Iterator[str]:
+def _conclude_fields(fields: list[Finding], samples: int) -> Iterator[str]:
+    """What follows from the fields; of few samples only what is so in all of them."""
     for field in fields:
         if field.text == "always empty":
-            yield f"{field.short_name} is always empty: a model learns to leave it empty."
+            yield f"{field.short_name} is always empty, in {samples:,} samples: a model learns to leave it empty."
     if any(field.text == "a copy of the whole brief" for field in fields):
         yield "Designs repeat the whole brief: tokens spent on an echo that code can write."
     written = _names(fields, "copied") + _names(fields, "derivable") + _names(fields, "constant")
-    if written:
-        yield f"Code can write these, no model is needed: {', '.join(written)}."
+    if written and samples < ENOUGH:
+        yield f"In all {samples} of them these follow from other fields or never change: {', '.join(written)}."
+    elif written:
+        yield f"Code can write these, no model is needed (so in all {samples:,} samples): {', '.join(written)}."
+    if samples >= ENOUGH:
+        yield from _conclude_free(fields)
+
+
+def _conclude_free(fields: list[Finding]) -> Iterator[str]:
+    """What follows from the fields that other fields do not decide."""
     free = [field for field in fields if field.free]
     blind = [field for field in free if field.kind != "nearly derivable" and not field.depends_on_brief]
     if blind:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from housebrain_core.data.samples import Sample
+from housebrain_core.data.fields import Sample
 from housebrain_core.house.codec import dumps
 
 ECHO = "(the brief itself)"

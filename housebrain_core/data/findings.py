@@ -26,6 +26,8 @@ SIGMAS = 8.0
 """Standard deviations beyond chance from which a dependence is believed; thousands of pairs are looked at."""
 REPEATS = 10
 """Samples per distinct value from which frequencies give the entropy of a number."""
+FEW_REPEATS = 3
+"""Samples per distinct value below which nothing is said of how free a field is."""
 LITTLE = 0.05
 """Share of the designs' entropy below which there is little to be learned from the brief. Assumed; HBV5 has 1.5 %."""
 SHOWN_VALUES = 8
@@ -123,8 +125,10 @@ def learnable_from_brief(findings: list[Finding]) -> float | None:
         None where it is little and there are free texts or structures, of which it is not known.
     """
     nats = sum(finding.brief_information for finding in findings if finding.depends_on_brief)
-    known = nats >= LITTLE * (nats + entropy_floor(findings)) or all(finding.free is not None for finding in findings)
-    return nats if known else None
+    is_complete = nats >= LITTLE * (nats + entropy_floor(findings)) or all(
+        finding.free is not None for finding in findings
+    )
+    return nats if is_complete else None
 
 
 def _explain(target: Column, sources: list[Column]) -> Finding | None:
@@ -168,7 +172,8 @@ def _measure(target: Column, sources: list[Column]) -> Finding:
         more["brief_sigmas"] = nearest.sigmas
     if strongest:
         more |= {"depends_on": strongest.source.name, "information": strongest.information}
-    if target.closed:
+    enough = len(target.codes) >= FEW_REPEATS * len(target.values)
+    if target.closed and enough:
         text = f"one of {len(target.values)}{_describe(nearest, strongest)}"
         free = max(0.0, entropy_of_codes(target.codes) - more.get("information", 0.0))
         return _finding(target, kind="choice", text=text, free=free, **more)
@@ -176,7 +181,7 @@ def _measure(target: Column, sources: list[Column]) -> Finding:
         text = f"a number with {len(target.values):,} values{_describe(nearest, strongest)}"
         free = _number_entropy(target, [source for source in sources if source.in_brief])
         return _finding(target, kind="number", text=text, free=free, **more)
-    text = f"{len(target.values):,} different texts or structures"
+    text = f"{len(target.values):,} different texts or structures in {len(target.codes):,} samples"
     return _finding(target, kind="free text", text=text, free=None, **more)
 
 

@@ -18,6 +18,12 @@ MAX_SPREAD = 0.05
 """Width of the middle 80 % of ratios over their median, up to which they may be one factor."""
 
 
+EVIDENCE = 20.0
+"""Nats: a formula is believed where a field without any relation would hit so many samples with a chance below
+exp(-20), two in a billion; thousands of formulas are tried. Each sample counts the field's entropy, and of a lookup
+only those whose value was there before."""
+
+
 class Formula(NamedTuple):
     """A formula for a field, and how well it does."""
 
@@ -32,7 +38,8 @@ class Formula(NamedTuple):
 def best_formula(target: Column, sources: list[Column]) -> Formula | None:
     """The formula that hits most samples; None where none hits at least 60 %."""
     best = max(_find_formulas(target, sources), key=lambda formula: formula.share, default=None)
-    return best if best and best.share >= NEAR else None
+    nats = len(target.codes) * entropy_of_codes(target.codes)
+    return best if best and best.share >= NEAR and best.share * nats >= EVIDENCE else None
 
 
 def _find_formulas(target: Column, sources: list[Column]) -> Iterator[Formula]:
@@ -40,7 +47,9 @@ def _find_formulas(target: Column, sources: list[Column]) -> Iterator[Formula]:
     varying = [source for source in sources if len(source.values) > 1]
     for source in varying:
         yield from _equal(target, source)
-        if source.closed and _decides(source, target):
+        again = len(source.codes) - len(source.values)  # samples whose value of the source was there before
+        enough = again * entropy_of_codes(target.codes) >= EVIDENCE
+        if source.closed and enough and _decides(source, target):
             yield Formula(1.0, _describe_lookup(target, source), 0.0, "derivable")
     if not target.numeric or len(target.values) < 3:
         return

@@ -1,29 +1,30 @@
-"""Reading samples one by one from whatever a person has: a folder of JSON files, JSONL or Parquet.
+"""Reading samples one by one from whatever a person has: a folder of JSON files, JSONL, CSV or Parquet.
 
 A dataset has a train and a validation part: sub-folders or files of those names. Where there is no
-validation part, 2 % of the samples are held out by a hash of their id, so that every reader holds out the same.
+validation part, 2 % of the samples are held out by a hash of their id, so that every reader holds out the same;
+of 20 to 500 samples a tenth, at least 2 and at most 10.
 """
 
 import hashlib
-import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from housebrain_core.data.files import find_parts, read_lines
+from housebrain_core.data.contents import parse_json
+from housebrain_core.data.fields import USUAL, Fields, Sample, read_record
+from housebrain_core.data.files import DatasetFiles, Line, find_dataset, name_below, read_lines
 from housebrain_core.errors import DataError
-from housebrain_core.house.json_text import parse_json
 
 Part = Literal["train", "validation"]
-Sample = dict
-"""A JSON object with `id` (text), `input` (the brief), `output` (the design) and `metadata` (an object).
-
-Brief and design are JSON objects in house data; other people's may be any JSON value, such as a sentence."""
-
 HELD_OUT_PERCENT = 2
+SMALL = 500
+"""Samples below which that may be none at all, so that a minimum counts."""
+TINY = 20
+"""Samples below which even that minimum would be too much of them."""
 
 
 class BadSample(NamedTuple):
@@ -42,6 +43,10 @@ class ReadLog:
     good: int = 0
     bad: list[BadSample] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
+    notes: Counter[str] = field(default_factory=Counter)
+    """What was left aside or changed in samples -> in how many."""
+    aside: str = ""
+    """Files that were left aside, in a line."""
 
     def add(self, sample_id: str) -> None:
         """Counts a good sample; raises DataError when its id was there before."""
@@ -68,22 +73,35 @@ class ReadLog:
             )
 
     def describe(self, shown: int = 10) -> str:
-        """The first bad samples, one line each, and how many more there are."""
+        """The reasons of bad samples, the first place of each, and how many more there are."""
         if not self.bad:
             return "No sample is bad."
-        lines = [f"  {bad.origin}: {bad.reason}" for bad in self.bad[:shown]]
-        more = len(self.bad) - shown
-        return "\n".join(["Bad samples:", *lines, *([f"  and {more} more"] if more > 0 else [])])
+        places: dict[str, list[str]] = {}
+        for bad in self.bad:
+            places.setdefault(bad.reason, []).append(bad.origin)
+        lines = []
+        for reason, origins in list(places.items())[:shown]:
+            lines.append(f"  {origins[0]}{f' and {len(origins) - 1:,} more' * (len(origins) > 1)}: {reason}")
+        more = len(places) - shown
+        return "\n".join(["Bad samples:", *lines, *([f"  and {more} other reasons"] if more > 0 else [])])
+
+    def describe_notes(self) -> list[str]:
+        """What was left aside or changed though no sample is bad: a line for the files, and one for each field."""
+        lines = [self.aside] if self.aside else []
+        return lines + [f"in {count:,} samples {note}" for note, count in self.notes.most_common()]
 
 
-def read_samples(source: Path | str, part: Part, log: ReadLog | None = None) -> Iterator[Sample]:
+def read_samples(
+    source: Path | str, part: Part, log: ReadLog | None = None, fields: Fields = USUAL
+) -> Iterator[Sample]:
     """Reads the good samples of one part, in the order of file names and lines.
 
     Args:
-        source: a folder with train/ and validation/ (or files of those names) of .json, .jsonl, .jsonl.gz,
-            .jsonl.zst or .parquet; a folder of such files; or one such file.
+        source: a folder with train/ and validation/ (or files of those names) of .json, .jsonl, .ndjson, .csv, .tsv
+            (each also as .gz or .zst) or .parquet; a folder of such files; or one such file.
         part: which part.
         log: takes note of bad samples; without it the first bad one raises.
+        fields: which fields are input and output.
 
     Returns:
         Samples: dictionaries with `id`, `input`, `output` and `metadata`.
@@ -93,109 +111,182 @@ def read_samples(source: Path | str, part: Part, log: ReadLog | None = None) -> 
     """
     if log is None:
         log = ReadLog(strict=True)
-    for _, sample, _ in read_parts(source, (part,), log):
+    for _, sample, _ in read_parts(source, (part,), log, fields):
         yield sample
 
 
-def read_parts(source: Path | str, parts: tuple[Part, ...], log: ReadLog) -> Iterator[tuple[Part, Sample, str | None]]:
+def read_parts(
+    source: Path | str, parts: tuple[Part, ...], log: ReadLog, fields: Fields = USUAL
+) -> Iterator[tuple[Part, Sample, str | None]]:
     """Reads the good samples of the wanted parts in one pass over the files.
 
     Returns:
         (part, sample, its own .json file or None where a file holds many samples).
     """
-    for item in list_items(Path(source), parts):
-        try:
-            part, sample = item.read()
-            log.add(sample["id"])
-        except DataError as error:
-            log.refuse(item.origin, str(error))
-            continue
-        if part in parts:
-            yield part, sample, item.path if item.number is None else None
+    for item in list_items(Path(source), parts, fields):
+        for one in open_item(item):
+            try:
+                read = one.read(fields)
+                log.add(read.sample["id"])
+            except DataError as error:
+                log.refuse(one.origin, str(error))
+                continue
+            log.notes.update(read.notes)
+            if read.part in parts:
+                yield read.part, read.sample, one.own_file(fields)
+
+
+class Read(NamedTuple):
+    """A good sample."""
+
+    part: Part
+    sample: Sample
+    notes: tuple[str, ...]
+    """What was left aside or changed in it."""
 
 
 class Item(NamedTuple):
-    """A sample that was found but not read yet; cheap to send to another process."""
+    """A sample that was found but not read yet, or a file with an array of them; cheap to send to another process."""
 
     path: str
     number: int | None
-    """Line of a file that holds many samples, from 1."""
-    line: bytes | dict[str, Any] | None
-    """What is in that line; None where the file is the sample."""
+    """Line of a file that holds many samples, or place in an array, from 1."""
+    line: Line | None
+    """What is there; None where the file is the sample."""
     part: Part
     held_out: bool
     """Whether the dataset has no validation part, so that the id decides."""
+    below: int = 0
+    """Of a small dataset: samples whose hash is below this are held out besides."""
+    source: str = ""
+    """Folder of the dataset."""
 
     @property
     def origin(self) -> str:
         """Where the sample is: file, or file:line."""
         return self.path if self.number is None else f"{self.path}:{self.number}"
 
-    def read(self) -> tuple[Part, Sample]:
-        """Reads and checks the sample.
+    def own_file(self, fields: Fields) -> str | None:
+        """The file that holds this sample alone, as it is; None where there is none."""
+        return self.path if self.number is None and fields.are_defaults and self.path.endswith(".json") else None
+
+    def read(self, fields: Fields = USUAL) -> Read:
+        """Reads and checks the sample, the first one of an array.
 
         Raises:
             DataError: with the reason alone.
         """
-        line = self.line
-        if line is None:
-            try:
-                with open(self.path, "rb") as file:  # noqa: PTH123 - Path.read_bytes takes twice the time
-                    line = file.read()
-            except OSError as error:
-                raise DataError(f"cannot be read ({error.strerror})") from None
-        sample = parse_sample(line, partial(_default_id, self.path, self.number))
-        held_out = self.held_out and is_held_out(sample["id"])
-        return "validation" if held_out else self.part, sample
+        if self.line is None:
+            return next(open_item(self)).read(fields)
+        if isinstance(self.line, str):
+            raise DataError(self.line)
+        record = parse_json(self.line) if isinstance(self.line, bytes) else self.line
+        if not isinstance(record, dict):
+            raise DataError(f"is a JSON {type(record).__name__}, not an object")
+        sample, notes = read_record(record, fields)
+        if not sample["id"]:
+            stem = name_below(self.source, self.path)
+            sample["id"] = stem if self.number is None else f"{stem}-{self.number}"
+        held_out = self.held_out and is_held_out(sample["id"], self.below)
+        return Read("validation" if held_out else self.part, sample, notes)
 
 
-def list_items(source: Path, parts: tuple[Part, ...]) -> Iterator[Item]:
+def open_item(item: Item) -> Iterator[Item]:
+    """An item with what is in its file, or one for each sample where the file is an array; bad ones say why."""
+    line = item.line
+    if line is None:
+        try:
+            with open(item.path, "rb", buffering=0) as file:  # noqa: PTH123 - Path.read_bytes takes twice the time
+                line = file.read()
+        except OSError as error:
+            line = f"cannot be read ({error.strerror})"
+    if item.number is None and isinstance(line, bytes) and line.lstrip()[:1] == b"[":
+        yield from _open_array(item, line)
+    else:
+        yield item._replace(line=line)
+
+
+def _open_array(item: Item, line: bytes) -> Iterator[Item]:
+    try:
+        values = parse_json(line)
+    except DataError as error:
+        values = []
+        yield item._replace(line=str(error))
+    else:
+        if not values:
+            yield item._replace(line="is an empty list")
+    for number, value in enumerate(values, 1):
+        wrong = None if isinstance(value, dict) else f"is a JSON {type(value).__name__}, not an object"
+        yield item._replace(number=number, line=wrong or value)
+
+
+def list_items(
+    source: Path, parts: tuple[Part, ...], fields: Fields = USUAL, files: DatasetFiles | None = None
+) -> Iterator[Item]:
     """Everything in a dataset that should be a sample, in the order of file names and lines.
+
+    Args:
+        source: see `read_samples`.
+        parts: which of them are wanted; where there is no validation part, all comes as train.
+        fields: which fields are input and output, for what a small dataset holds out.
+        files: what `find_dataset` found at `source`, where that is known.
 
     Raises:
         DataError: there is no dataset at `source`, or one of its files cannot be read as what it is.
     """
-    files = find_parts(source)
-    held_out = "validation" not in files
-    for part in ("train",) if held_out else parts:
-        for path in files[part]:
-            if path.endswith(".json"):
-                yield Item(path, None, None, part, held_out)
+    files = files or find_dataset(source)
+    held_out = "validation" not in files.parts
+    items = _list_items(source, files, ("train",) if held_out else parts, held_out)
+    if held_out:
+        first = list(islice(items, SMALL))
+        below = _choose_held_out(first, fields) if len(first) < SMALL else 0
+        yield from (item._replace(below=below) for item in first)
+    yield from items
+
+
+def _list_items(source: Path, files: DatasetFiles, parts: tuple[Part, ...], held_out: bool) -> Iterator[Item]:
+    root = str(source)
+    for part in parts:
+        for path in files.parts[part]:
+            if path.lower().endswith(".json"):
+                yield Item(path, None, None, part, held_out, 0, root)
                 continue
             try:
                 for number, line in read_lines(Path(path)):
-                    yield Item(path, number, line, part, held_out)
+                    yield Item(path, number or None, line, part, held_out, 0, root)
             except (OSError, EOFError, ValueError, zlib.error) as error:  # pyarrow's are ValueErrors
                 raise DataError(f"{path} is damaged or not what its name says: {error}") from None
+            except DataError as error:
+                raise DataError(f"{path} {error}.") from None
 
 
-def parse_sample(line: bytes | dict[str, Any], default_id: Callable[[], str]) -> Sample:
-    """Checks one sample and gives it its id, or the default where it has none.
+def _choose_held_out(items: list[Item], fields: Fields) -> int:
+    """The hash below which samples are held out besides the 2 %, so that a small dataset has some to validate with."""
+    hashes: list[int] = []
+    for item in items:
+        for one in open_item(item):
+            try:
+                hashes.append(_hash_of(one.read(fields).sample["id"]))
+            except DataError:  # it is named by who reads the dataset
+                continue
+        if len(hashes) >= SMALL:
+            return 0
+    wanted = min(max(2, len(hashes) // 10), 10) if len(hashes) >= TINY else 0
+    others = sorted(number for number in hashes if number % 100 >= HELD_OUT_PERCENT)
+    missing = wanted - (len(hashes) - len(others))
+    return others[missing - 1] + 1 if missing > 0 else 0
 
-    Raises:
-        DataError: with the reason alone; the caller knows the place.
+
+def is_held_out(sample_id: str, below: int = 0) -> bool:
+    """Whether a sample belongs to the held-out validation part of a dataset that has none of its own.
+
+    Args:
+        sample_id: of the sample.
+        below: of a small dataset, see `Item.below`.
     """
-    sample = line if isinstance(line, dict) else parse_json(line)
-    if not isinstance(sample, dict):
-        raise DataError(f"is a JSON {type(sample).__name__}, not an object")
-    for name in ("input", "output"):
-        if sample.get(name) is None:
-            raise DataError(f"has no {name}")
-        if sample[name] in ({}, [], ""):
-            raise DataError(f"its {name} is empty")
-    return {
-        "id": str(sample.get("id") or default_id()),
-        "input": sample["input"],
-        "output": sample["output"],
-        "metadata": sample.get("metadata") if isinstance(sample.get("metadata"), dict) else {},
-    }
+    number = _hash_of(sample_id)
+    return number % 100 < HELD_OUT_PERCENT or number < below
 
 
-def is_held_out(sample_id: str) -> bool:
-    """Whether a sample belongs to the held-out validation part of a dataset that has none of its own."""
-    return int(hashlib.sha1(sample_id.encode(errors="surrogatepass")).hexdigest()[:8], 16) % 100 < HELD_OUT_PERCENT
-
-
-def _default_id(path: str, number: int | None) -> str:
-    stem = os.path.basename(path).split(".")[0]
-    return stem if number is None else f"{stem}-{number}"
+def _hash_of(sample_id: str) -> int:
+    return int(hashlib.sha1(sample_id.encode(errors="surrogatepass")).hexdigest()[:8], 16)

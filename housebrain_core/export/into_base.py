@@ -25,8 +25,7 @@ from housebrain_core.export.nf4 import dequantised
 from housebrain_core.manifests import MANIFEST, seal, to_json, write_atomically
 from housebrain_core.merge.compute import ComputedMerge, Pair, Recipe, compute_merge
 from housebrain_core.merge.merge import merge_output, needs_choice, opened_adapters, report_computed
-from housebrain_core.merge.merge_card import describe_recipe, merge_card
-from housebrain_core.merge.merged_files import reference_adapter
+from housebrain_core.merge.merged_files import describe_recipe, merge_card, reference_adapter
 from housebrain_core.merge.result import NEGLIGIBLE, MergeRecord, describe_inputs
 from housebrain_core.merge.strategies import STRATEGIES
 from housebrain_core.train.base_models import INDEX, SINGLE

@@ -1,11 +1,9 @@
 """JSON as text: written compactly, read strictly, with a reason where that fails, and repaired."""
 
-import codecs
 import json
 import math
 import re
 from collections import Counter
-from textwrap import shorten
 from typing import Any, NoReturn, TypeGuard
 
 import orjson
@@ -62,42 +60,6 @@ def same(one: Any, other: Any) -> bool:
 def is_number(value: Any) -> TypeGuard[int | float]:
     """Whether a value is a number in JSON; true is none."""
     return type(value) in (int, float)
-
-
-def parse_json(data: bytes) -> Any:
-    """The value of JSON bytes, with or without a byte order mark; integers of any length stay exact.
-
-    Raises:
-        DataError: with the reason alone; the caller knows the place.
-    """
-    try:  # orjson is ten times faster than the standard library, but makes floats of integers beyond 64 bits
-        value = orjson.loads(data)
-        return json.loads(data) if _has_long_number(data) else value
-    except (ValueError, RecursionError) as error:
-        if data.startswith(codecs.BOM_UTF8):
-            return parse_json(data.removeprefix(codecs.BOM_UTF8))
-        raise DataError(_explain(data, error)) from None
-
-
-_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
-
-
-def _has_long_number(data: bytes) -> bool:
-    """Whether 19 digits follow each other; such a row has three at every sixth byte, which is seen sooner."""
-    return b"000" in data[::6].translate(_DIGITS_TO_ZERO) and b"0" * 19 in data.translate(_DIGITS_TO_ZERO)
-
-
-def _explain(data: bytes, error: Exception) -> str:
-    """Why bytes are not JSON."""
-    if not data.strip():
-        return "is empty"
-    if b"\0" in data:
-        return "has NUL bytes"
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as wrong:
-        return f"is not UTF-8 (byte {wrong.start})"
-    return f"is not JSON ({shorten(str(error), 80)})"
 
 
 class StrictJSONError(HouseBrainError, ValueError):

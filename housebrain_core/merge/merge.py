@@ -15,8 +15,12 @@ from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.manifests import MANIFEST, seal, to_json, write_atomically
 from housebrain_core.merge.compute import ComputedMerge, Recipe, compute_merge
-from housebrain_core.merge.merge_card import describe_merged_adapter
-from housebrain_core.merge.merged_files import merged_run, reference_adapter, write_adapter
+from housebrain_core.merge.merged_files import (
+    describe_merged_adapter,
+    merged_run,
+    reference_adapter,
+    write_adapter,
+)
 from housebrain_core.merge.result import MergeResult, describe_merge
 from housebrain_core.merge.strategies import STRATEGIES
 from housebrain_core.outputs import check_replaceable, staged_output

@@ -7,6 +7,7 @@ from typing import Any
 from housebrain_core.adapters.adapter import SplitOf
 from housebrain_core.adapters.comparison import missing_splits
 from housebrain_core.adapters.compatibility import describe_doubts, describe_mixed_data
+from housebrain_core.adapters.run import Run
 from housebrain_core.adapters.updates import mean_spectrum
 from housebrain_core.config import MergeConfig
 from housebrain_core.llm.losses import Difference
@@ -15,6 +16,8 @@ from housebrain_core.results import Shown
 
 FORMAT = 2
 """Version of merge.json. 0.1.0 wrote files without one, which count as format 1."""
+PLACE = ("plan", "leg", "legs", "parent_sha256")
+"""Fields of a run, a merge and their manifests that say where it stands in a plan."""
 NEGLIGIBLE = 0.01
 """Share of the best split's gain over the base up to which a merge that is worse counts as equal."""
 
@@ -124,7 +127,7 @@ class MergeRecord:
     @property
     def place(self) -> dict[str, Any]:
         """Where the merge stands in a plan, for the manifest."""
-        return {"plan": self.plan, "leg": self.leg, "legs": self.legs, "parent_sha256": self.parent_sha256}
+        return {name: getattr(self, name) for name in PLACE}
 
     @property
     def is_unfinished(self) -> bool:
@@ -219,7 +222,6 @@ def describe_inputs(config: MergeConfig, merge: ComputedMerge) -> dict[str, Any]
     """The fields of a `MergeRecord`."""
     adapters, geometry = merge.adapters, merge.geometry
     columns = zip(adapters, merge.recipe.weights, geometry.norms, geometry.cosines_to_others, strict=True)
-    runs = [adapter.run for adapter in adapters if adapter.run]
     return {
         "strategy": config.strategy,
         "rank": merge.rank,
@@ -231,12 +233,14 @@ def describe_inputs(config: MergeConfig, merge: ComputedMerge) -> dict[str, Any]
             MergeInput(adapter.name, adapter.sha256, weight, adapter.split, adapter.run is not None, norm, cosine)
             for adapter, weight, norm, cosine in columns
         ],
-        "plan": common_value([run.plan for run in runs]),
-        "leg": common_value([run.leg for run in runs]),
         "inherited": [f"{a.name}: {a.run.warning}" for a in adapters if a.run and a.run.warning],
-        "legs": common_value([run.legs for run in runs]),
-        "parent_sha256": common_value([run.parent_sha256 for run in runs]),
+        **common_place([adapter.run for adapter in adapters if adapter.run]),
     }
+
+
+def common_place(runs: list[Run]) -> dict[str, Any]:
+    """Where runs stand in a plan: the fields `PLACE`, None where the runs differ."""
+    return {name: common_value([getattr(run, name) for run in runs]) for name in PLACE}
 
 
 def common_value(values: list[Any]) -> Any:

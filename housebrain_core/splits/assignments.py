@@ -105,7 +105,7 @@ def assign(config: SplitConfig) -> Assignment:
 def choose_legs(config: SplitConfig) -> tuple[Leg, ...] | None:
     """The legs that `rounds`, `common_start` and `relay` ask for; None without them."""
     if config.relay:
-        return plan_relay(config.splits)
+        return plan_relay(config.splits, config.relay_legs)
     return plan_rounds(config.splits, config.rounds, config.common_start or 0.0) if config.rounds else None
 
 

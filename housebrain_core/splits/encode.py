@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from housebrain_core.config import SplitConfig
-from housebrain_core.data.conditions import Condition
-from housebrain_core.data.files import find_parts, is_validation_part
+from housebrain_core.data.fields import USUAL, Condition, Fields
+from housebrain_core.data.files import DatasetFiles, find_dataset, is_validation_part
 from housebrain_core.data.processes import map_chunks
-from housebrain_core.data.samples import Item, Part, ReadLog, list_items, read_parts
+from housebrain_core.data.samples import BadSample, Item, Part, ReadLog, list_items, open_item, read_parts
 from housebrain_core.errors import DataError
 from housebrain_core.house import codec
 from housebrain_core.manifests import MANIFEST, read_manifest
@@ -69,14 +70,19 @@ class EncodedDataset:
 class Chunk(NamedTuple):
     """What a process makes of some items."""
 
-    samples: dict[int, tuple[Any, ...]]
-    """Position among the items -> a part, and then a row with the columns of `ENCODED`."""
-    bad: dict[int, str]
-    """Position among the items -> what is wrong with it."""
+    results: list[tuple[int, tuple[Any, ...] | BadSample]]
+    """In order, position among the items, and a sample (its part, and then a row with the columns of `ENCODED`) or why
+    it is bad; a file with an array of samples is one item with many results."""
+    notes: Counter[str]
+    """What was left aside or changed in samples -> in how many."""
 
 
 def encode_dataset(
-    source: Path, log: ReadLog, report: Callable[[str], None], where: Sequence[Condition] = ()
+    source: Path,
+    log: ReadLog,
+    report: Callable[[str], None],
+    where: Sequence[Condition] = (),
+    fields: Fields = USUAL,
 ) -> EncodedDataset:
     """Reads and encodes both parts of a dataset.
 
@@ -85,6 +91,7 @@ def encode_dataset(
         log: takes note of bad samples, or raises at the first when it is strict.
         report: gets lines of progress.
         where: conditions that samples must meet to be taken.
+        fields: which fields are input and output.
 
     Raises:
         DataError: there is no dataset, or one of its files is damaged as a whole.
@@ -92,12 +99,15 @@ def encode_dataset(
     batches: dict[Part, list[pa.RecordBatch]] = {"train": [], "validation": []}
     held_out = False
     shown = 0
-    chunks = map_chunks(partial(encode_chunk, where=tuple(where)), list_items(source, ("train", "validation")))
-    for items, chunk in with_bar(chunks, partial(count_files, source), "reading", lambda step: len(step[0])):
+    files = find_dataset(source)
+    log.aside = files.describe()
+    items_of = list_items(source, ("train", "validation"), fields, files)
+    chunks = map_chunks(partial(encode_chunk, where=tuple(where), fields=fields), items_of)
+    for items, chunk in with_bar(chunks, partial(count_files, files), "reading", lambda step: len(step[0])):
         held_out = items[0].held_out
         good = note_chunk(items, chunk, log)
         for part, rows in batches.items():
-            rows.append(to_batch([row for own, *row in good if own == part]))
+            rows.append(to_batch([row for of_part, *row in good if of_part == part]))
         if log.good // SHOWN > shown:
             shown = log.good // SHOWN
             report(f"read {log.good:,} samples")
@@ -105,22 +115,25 @@ def encode_dataset(
     return EncodedDataset(log, {part: pa.Table.from_batches(rows, ENCODED) for part, rows in batches.items()}, held_out)
 
 
-def count_files(source: Path) -> int | None:
+def count_files(dataset: DatasetFiles) -> int | None:
     """The samples of a dataset with one file for each, else None."""
-    files = [path for paths in find_parts(source).values() for path in paths]
+    files = [path for paths in dataset.parts.values() for path in paths]
     return len(files) if all(path.endswith(".json") for path in files) else None
 
 
-def encode_chunk(items: list[Item], where: Sequence[Condition] = ()) -> Chunk:
+def encode_chunk(items: list[Item], where: Sequence[Condition] = (), fields: Fields = USUAL) -> Chunk:
     """Reads, checks and encodes some items; runs in another process when there are many."""
-    chunk = Chunk({}, {})
+    chunk = Chunk([], Counter())
     for position, item in enumerate(items):
-        try:
-            part, sample = item.read()
-            if all(condition.holds(sample) for condition in where):
-                chunk.samples[position] = (part, *encode_row(sample), item.path if item.number is None else None)
-        except DataError as error:
-            chunk.bad[position] = str(error)
+        for one in open_item(item):
+            try:
+                part, sample, notes = one.read(fields)
+                chunk.notes.update(notes)
+                if all(condition.holds(sample) for condition in where):
+                    row = (part, *encode_row(sample), one.own_file(fields))
+                    chunk.results.append((position, row))
+            except DataError as error:
+                chunk.results.append((position, BadSample(one.origin, str(error))))
     return chunk
 
 
@@ -135,16 +148,16 @@ def encode_row(sample: dict[str, Any]) -> tuple[str, str, str, str, int]:
 def note_chunk(items: list[Item], chunk: Chunk, log: ReadLog) -> list[tuple[Any, ...]]:
     """Takes note of bad items and repeated ids, in order; returns the good samples."""
     good = []
-    for position, item in enumerate(items):
+    log.notes.update(chunk.notes)
+    for position, result in chunk.results:
+        if isinstance(result, BadSample):
+            log.refuse(*result)
+            continue
         try:
-            if position in chunk.bad:
-                raise DataError(chunk.bad[position])
-            if position in chunk.samples:
-                sample = chunk.samples[position]
-                log.add(sample[1])
-                good.append(sample)
+            log.add(result[1])
+            good.append(result)
         except DataError as error:
-            log.refuse(item.origin, str(error))
+            log.refuse(items[position].origin, str(error))
     return good
 
 

@@ -126,7 +126,8 @@ def advise(entropy: float | None, from_brief: float | None) -> str:
     return (
         f"The brief tells at least {from_brief:.1f} nats of a design (statistics of housebrain audit): splits trained "
         "apart and merged once lose much of it, on the tiny networks of benchmarks/README.md. Train in rounds, best "
-        "after a common start (--rounds 3 --common-start 0.06), or in a relay (--relay) where nobody hurries."
+        "after a common start (--rounds 3 --common-start 0.17), or where nobody hurries in a relay (--relay, or with "
+        "fewer legs --relay-legs 4), which keeps most where splits are large."
     )
 
 

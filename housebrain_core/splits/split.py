@@ -7,7 +7,7 @@ from pathlib import Path
 
 from housebrain_core.adapters.adapter import read_adapter
 from housebrain_core.config import SplitConfig
-from housebrain_core.data.conditions import parse_condition
+from housebrain_core.data.fields import choose_fields, parse_condition
 from housebrain_core.data.samples import ReadLog, read_samples
 from housebrain_core.errors import DataError
 from housebrain_core.manifests import seal, to_json
@@ -66,14 +66,18 @@ def choose_samples(config: SplitConfig, report: Callable[[str], None]) -> Encode
         DataError: the dataset cannot be read, too many samples are bad, or none meets the conditions.
     """
     log = ReadLog()
-    dataset = encode_dataset(config.source, log, report, [parse_condition(text) for text in config.where])
+    where = [parse_condition(text) for text in config.where]
+    fields = choose_fields(config.input_field, config.output_field)
+    dataset = encode_dataset(config.source, log, report, where, fields)
     if config.where and not log.good:
-        first = next(read_samples(config.source, "train"), {})
+        first = next(read_samples(config.source, "train", fields=fields), {})
         shown = "; ".join(parse_condition(text).describe(first) for text in config.where)
         raise DataError(f"no sample of {config.source} has {' and '.join(config.where)}. In its first sample {shown}.")
     log.check(config.max_bad)
     if log.bad:
         report(log.describe())
+    for line in log.describe_notes():
+        report(f"NOTE: {line}")
     unrepeated = dataset.find_repeats()
     if dataset.repeats or dataset.leaks:
         counts = f"{dataset.repeats:,} samples repeat another, {dataset.leaks:,} validation samples are in train too"

@@ -21,11 +21,11 @@ FIELDS = [
 
 
 def test_every_kind_of_field_has_its_sentence():
-    said = conclude(FIELDS, None)
+    said = conclude(FIELDS, None, 5000)
     assert said == [
-        "levels is always empty: a model learns to leave it empty.",
+        "levels is always empty, in 5,000 samples: a model learns to leave it empty.",
         "Designs repeat the whole brief: tokens spent on an echo that code can write.",
-        "Code can write these, no model is needed: input, size, levels.",
+        "Code can write these, no model is needed (so in all 5,000 samples): input, size, levels.",
         "1 fields are independent of every single field of the brief (1.5 nats). A model learns how often each value "
         "occurs, and no more: color.",
         "feather depends on input.taste: a model can learn that part of it.",
@@ -34,8 +34,17 @@ def test_every_kind_of_field_has_its_sentence():
     ]
 
 
+def test_of_few_samples_nothing_strong_is_said():
+    assert conclude(FIELDS, None, 60) == [
+        "60 samples are too few to say what a model can learn; it takes 200.",
+        "levels is always empty, in 60 samples: a model learns to leave it empty.",
+        "Designs repeat the whole brief: tokens spent on an echo that code can write.",
+        "In all 60 of them these follow from other fields or never change: input, size, levels.",
+    ]
+
+
 def test_free_text_makes_the_floor_a_lower_bound_and_tokens_are_named_where_they_were_counted():
-    *_, text, floor = conclude([*FIELDS, finding("story", "free text", None)], 0.0123)
+    *_, text, floor = conclude([*FIELDS, finding("story", "free text", None)], 0.0123, 5000)
     assert text.endswith("do not know: story.")
     assert "clearly below at least 2.0 nats per sample, 0.0123 nats per token" in floor
 

@@ -2,12 +2,13 @@
 
 import gzip
 import json
+import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from housebrain_core.data.files import find_parts, is_validation_part, read_lines
+from housebrain_core.data.files import find_dataset, find_parts, is_validation_part, name_below, read_lines
 from housebrain_core.errors import DataError
 
 
@@ -42,9 +43,9 @@ def test_a_single_file_is_the_training_part(tmp_path):
     assert find_parts(touch(tmp_path, "x.jsonl") / "x.jsonl") == {"train": [str(tmp_path / "x.jsonl")]}
 
 
-@pytest.mark.parametrize(("name", "problem"), [("x.csv", "is none of .json"), ("gone", "does not exist")])
+@pytest.mark.parametrize(("name", "problem"), [("x.pdf", "is none of .json"), ("gone", "does not exist")])
 def test_what_cannot_be_read_is_refused(name, problem, tmp_path):
-    touch(tmp_path, "x.csv")
+    touch(tmp_path, "x.pdf")
     with pytest.raises(DataError, match=problem):
         find_parts(tmp_path / name)
     with pytest.raises(DataError, match="holds no training samples"):
@@ -70,5 +71,66 @@ def test_lines_come_with_their_numbers_in_every_format(tmp_path):
             (1, rows[0]),
             (3, rows[1]),
         ]
-    pq.write_table(pa.table({"id": ["1", "2"], "input": ['{"a": 1}', '{"a": 2}']}), tmp_path / "d.parquet")
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "d.parquet")
     assert list(read_lines(tmp_path / "d.parquet")) == [(1, rows[0]), (2, rows[1])]
+    (tmp_path / "e.csv").write_text('id,input\n1,"two\nlines, and ""quotes"""\n\n2\n', encoding="utf-8-sig")
+    first, second = read_lines(tmp_path / "e.csv")
+    assert first == (3, {"id": "1", "input": 'two\nlines, and "quotes"'})
+    assert second == (5, "has 1 cells, the first line has 2")
+    (tmp_path / "f.TSV").write_text("id\tinput\n1\ta,b\n")
+    assert list(read_lines(tmp_path / "f.TSV")) == [(2, {"id": "1", "input": "a,b"})]
+    (tmp_path / "g.JSON.gz").write_bytes(gzip.compress(b"[1]"))
+    assert list(read_lines(tmp_path / "g.JSON.gz")) == [(0, b"[1]")]
+
+
+def test_structs_of_parquet_have_no_keys_that_only_other_rows_have(tmp_path):
+    rows = [{"input": {"a": 1, "deep": [{"x": 1}]}}, {"input": {"b": 2, "deep": [{"y": 2}]}}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    assert [row for _, row in read_lines(tmp_path / "a.parquet")] == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("a.jsonl", '{"id": 1}\n'.encode("utf-16"), "is UTF-16 text: save it as UTF-8"),
+        ("a.jsonl", b"<!DOCTYPE html>", "is a web page"),
+        ("a.csv", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("a.jsonl.gz", gzip.compress(b""), "is empty"),
+    ],
+)
+def test_a_file_that_is_something_else_says_what(name, data, said, tmp_path):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataError, match=said):
+        list(read_lines(tmp_path / name))
+
+
+def test_all_of_a_folder_is_read_or_named(tmp_path):
+    touch(tmp_path, "train/a.json", "train/batch2/b.JSON", "train/batch2/c.ndjson", "train/d.json.gz", "train/notes.md",
+          "train/._a.json", "batch3/e.json", "README.md")  # fmt: skip
+    (tmp_path / "train" / "empty.jsonl").write_text("")
+    os.mkfifo(tmp_path / "train" / "queue.json")
+    found = find_dataset(tmp_path)
+    assert [path[len(str(tmp_path)) + 7 :] for path in found.parts["train"]] == [
+        "a.json", "batch2/b.JSON", "batch2/c.ndjson", "d.json.gz"
+    ]  # fmt: skip
+    assert dict(found.aside) == {
+        "train/._a.json": "macOS made them",
+        "train/empty.jsonl": "empty",
+        "train/notes.md": "no data by their names",
+        "train/queue.json": "no regular file",
+        "batch3/ with 1 files": "beside the part train",
+        "README.md": "no data by their names",
+    }
+    assert found.describe().startswith("read 4 files; left aside: train/._a.json (macOS made them); ")
+
+
+def test_a_folder_without_parts_is_read_with_its_sub_folders(tmp_path):
+    touch(tmp_path, "b/2.json", "a/1.json", "0.json", ".git/x.json")
+    assert parts(tmp_path) == {"train": ["0.json", "a/1.json", "b/2.json"]}
+    assert find_dataset(tmp_path).aside == [(".git", "hidden")]
+
+
+def test_a_file_in_a_sub_folder_is_called_with_it():
+    names = ["/d/train/a.json", "/d/train/batch2/a.json", "/d/x/y/a.b.json", "/d/a.json"]
+    assert [name_below("/d", name) for name in names] == ["a", "batch2/a", "x/y/a", "a"]
+    assert name_below("/d/a.jsonl", "/d/a.jsonl") == "a"

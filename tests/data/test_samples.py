@@ -1,5 +1,6 @@
 """Reading samples: every layout gives the same samples, and every bad one is named."""
 
+import csv
 import gzip
 import json
 import subprocess
@@ -125,3 +126,56 @@ def test_the_real_dataset_reads_as_jsonl_zst(shared):
     first = next(islice(read_samples(shared / "data", "train"), 1))
     assert first["id"].startswith("HBV5") and first["input"]["roomBreakdown"]
     assert subprocess.run(["zstd", "--version"], capture_output=True).returncode == 0
+
+
+def test_an_array_counts_by_its_samples(tmp_path):
+    folder = write_json_folder(tmp_path / "train", make(3))
+    (folder / "array.json").write_text(json.dumps([*make(4, start=50), 5, {"id": "x", "input": {"n": 1}}]))
+    log = ReadLog()
+    assert len(list(read_samples(folder.parent, "train", log))) == 7 and log.good == 7
+    assert [(bad.origin.rpartition("/")[2], bad.reason) for bad in log.bad] == [
+        ("array.json:5", "is a JSON int, not an object"),
+        ("array.json:6", "has no output"),
+    ]
+
+
+@pytest.mark.parametrize("count", [20, 30, 50, 100, 150])
+def test_a_small_dataset_always_has_samples_to_validate_with(count, tmp_path):
+    for start in range(0, 5000, 1000):
+        path = write_jsonl(tmp_path / "all.jsonl", make(count, start))
+        train, validation = ({s["id"] for s in read_samples(path, part)} for part in ("train", "validation"))
+        assert min(max(2, count // 10), 10) <= len(validation) <= 15 and len(train) + len(validation) == count
+        backwards = write_jsonl(tmp_path / "backwards.jsonl", make(count, start)[::-1])
+        assert {s["id"] for s in read_samples(backwards, "validation")} == validation
+
+
+def test_files_of_one_name_in_sub_folders_are_different_samples(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.json").write_text(json.dumps({"input": {"n": folder}, "output": {"m": 1}}))
+    assert [sample["id"] for sample in read_samples(tmp_path, "train")] == ["one/a", "two/a"]
+
+
+def test_the_same_text_is_read_the_same_from_every_format(tmp_path):
+    rows = [{"id": f"x{n}", "input": json.dumps({"q": n}), "output": f"answer {n}"} for n in range(40)]
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    (tmp_path / "array.json").write_text(json.dumps(rows))
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    read = []
+    for name in ("a.jsonl", "a.parquet", "array.json", "a.csv"):
+        log = ReadLog()
+        read.append(list(read_samples(tmp_path / name, "train", log)))
+        assert log.notes == {"input is JSON in a text, and read as that JSON": 40}
+    assert read[0][0]["input"] == {"q": 0} and all(samples == read[0] for samples in read)
+
+
+def test_bad_samples_of_one_reason_are_one_line(tmp_path):
+    path = write_jsonl(tmp_path / "all.jsonl", [{"messages": [{"role": "user", "content": "q"}]}] * 30)
+    log = ReadLog()
+    assert list(read_samples(path, "train", log)) == []
+    (line,) = log.describe().splitlines()[1:]
+    assert "all.jsonl:1 and 29 more: has no input, but messages. It looks like chat messages" in line

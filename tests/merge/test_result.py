@@ -11,7 +11,7 @@ from housebrain_core.adapters.adapter import read_adapter
 from housebrain_core.config import MergeConfig
 from housebrain_core.llm.losses import Difference
 from housebrain_core.merge.compute import Recipe, compute_merge
-from housebrain_core.merge.merge_card import describe_merged_adapter
+from housebrain_core.merge.merged_files import describe_merged_adapter
 from housebrain_core.merge.result import Validation, common_value, describe_merge
 from housebrain_core.merge.validation import describe_difference
 from housebrain_core.results import show

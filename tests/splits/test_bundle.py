@@ -181,7 +181,8 @@ def is_at_home(name: str) -> bool:
     """Whether no session runs a file: the command line, the demo, audit, splitting, merge, rounds and export."""
     splitting = "assignments", "costs", "handout", "hours", "kaggle", "notebooks", "split.", "write"
     rooms = "merge/", "rounds/", "export/", "data/audit", *(f"splits/{start}" for start in splitting)
-    return name in ("cli.py", "flags.py", "demo.py") or name.startswith(rooms)
+    looking = "adapters/inspection.py", "adapters/convert.py", "adapters/unpickle.py"
+    return name in ("cli.py", "flags.py", "demo.py", *looking) or name.startswith(rooms)
 
 
 def test_every_file_that_a_session_can_run_is_there_and_no_test_cache_or_editors_copy(monkeypatch, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from outside import real_samples
 
 from housebrain_core.data import processes
-from housebrain_core.data.samples import Item, ReadLog, list_items
+from housebrain_core.data.samples import BadSample, Item, ReadLog, list_items
 from housebrain_core.errors import DataError
 from housebrain_core.house import codec
 from housebrain_core.splits.bundle import SCHEMA
@@ -29,7 +29,7 @@ def one_by_one(items: list[Item]) -> tuple[dict, dict]:
     bad = {}
     for position, item in enumerate(items):
         try:
-            part, sample = item.read()
+            part, sample, _ = item.read()
         except DataError as error:
             bad[position] = str(error)
             continue
@@ -42,13 +42,14 @@ def one_by_one(items: list[Item]) -> tuple[dict, dict]:
 
 def assert_as_one_by_one(items: list[Item]) -> None:
     chunk, (rows, bad) = encode_chunk(items), one_by_one(items)
-    assert chunk.bad == bad
+    samples = {position: row for position, row in chunk.results if not isinstance(row, BadSample)}
+    assert {position: row.reason for position, row in chunk.results if isinstance(row, BadSample)} == bad
     for part, expected in rows.items():
-        found = [(position, *row) for position, (own, *row) in chunk.samples.items() if own == part]
+        found = [(position, *row) for position, (own, *row) in samples.items() if own == part]
         assert [(position, *row[:4]) for position, *row, _, _ in found] == [(row[0], *row[2:]) for row in expected]
         assert [row[-2] for row in found] == [int.from_bytes(row[1], "little", signed=True) for row in expected]
         assert [row[-1] for row in found] == [items[row[0]].path for row in expected]
-    assert len(chunk.samples) == sum(map(len, rows.values()))
+    assert len(samples) == sum(map(len, rows.values()))
 
 
 @pytest.fixture
@@ -90,11 +91,11 @@ def test_a_dataset_is_its_chunks_in_order_without_repeated_ids(texts, tmp_path, 
 def test_held_out_samples_go_to_their_part(shared, tmp_path):
     texts = [json.dumps(sample, indent=2).encode() for sample in real_samples(shared, "train", 300)]
     items = write(tmp_path, texts)
-    assert {part for part, *_ in encode_chunk(items).samples.values()} == {"train", "validation"}
+    assert {row[0] for _, row in encode_chunk(items).results} == {"train", "validation"}
     assert_as_one_by_one(items)
 
 
 def test_files_that_cannot_be_read_and_nothing_at_all(tmp_path):
     gone = Item(str(tmp_path / "gone.json"), None, None, "train", False)
-    assert encode_chunk([gone]).bad == {0: "cannot be read (No such file or directory)"}
-    assert encode_chunk([]) == ({}, {})
+    assert encode_chunk([gone]).results == [(0, (gone.path, "cannot be read (No such file or directory)"))]
+    assert encode_chunk([]) == ([], {})
