@@ -287,11 +287,11 @@ class DemoConfig(Settings):
 
     output: Path = Path("housebrain_demo")
     """Folder for everything that the demo makes."""
-    samples: Annotated[int, Field(ge=30)] = 300
+    samples: Annotated[int, Field(ge=30)] = 360
     """Training samples to generate."""
     splits: Annotated[int, Field(ge=2, le=9)] = 3
     """Splits, each trained by itself."""
-    designs: Count = 16
+    designs: Count = 64
     """Designs generated and judged for each model."""
     overwrite: bool = False
     """Replace what an earlier demo made."""
