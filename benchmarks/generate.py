@@ -22,7 +22,7 @@ from housebrain_core.house import codec, synthetic
 from housebrain_core.llm.constrained import safe_limit
 from housebrain_core.llm.decoding import Decoding
 from housebrain_core.llm.llm import HouseBrainLLM
-from housebrain_core.train.tiny import _train_tokenizer
+from housebrain_core.train.tiny import train_tokenizer
 
 SHAPE = {"hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": 4, "num_attention_heads": 4}
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -56,7 +56,7 @@ def main() -> None:
 
 def list_tokenizers(texts: list[str], folder: Path | None) -> list[tuple]:
     """A tokenizer of 2,000 tokens and each one of a folder: name, tokenizer, width of the logits."""
-    found = [("2k", _train_tokenizer(texts, 2000), 2048)]
+    found = [("2k", train_tokenizer(texts, 2000), 2048)]
     for path in sorted(folder.iterdir()) if folder else ():
         tokenizer = AutoTokenizer.from_pretrained(path)
         found.append((path.name, tokenizer, -(-len(tokenizer) // 256) * 256))

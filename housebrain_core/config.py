@@ -46,10 +46,13 @@ class SplitConfig(DatasetSettings):
     """Settings of training that are not the defaults, such as epochs=1; they are filled into the notebooks."""
     rounds: Annotated[int, Field(ge=2, le=50)] | None = None
     """Merge so many times, each after a part of the training, instead of once at the end."""
-    common_start: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """With rounds: share of all training that the person of split 1 does alone before them."""
+    common_start: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] | None = None
+    """With rounds: share of all training that the person of split 1 does alone before them; auto: as much as training
+    one split once."""
     relay: bool = False
     """Train the splits one after another, each from the adapter that the one before left; nothing is merged."""
+    relay_legs: Annotated[int, Field(ge=2, le=98)] | None = None
+    """With relay: in so many legs, fewer than the splits; some are then trained at the same time and merged."""
     init_adapter: Path | None = None
     """Folder of an adapter that training starts from, such as models/housebrain-merged; it goes into every bundle."""
     overwrite: bool = False
@@ -62,6 +65,7 @@ class SplitConfig(DatasetSettings):
             "rounds": (not self.relay and self.splits > 1, "a relay has no rounds" if self.relay else several),
             "common_start": (bool(self.rounds) and self.splits > 1, "it comes before rounds"),
             "relay": (self.splits > 1, several),
+            "relay_legs": (self.relay and (self.relay_legs or 0) < self.splits, "it is for a relay of more splits"),
         }
         refuse_idle(self, needs)
         return self
@@ -283,11 +287,11 @@ class DemoConfig(Settings):
 
     output: Path = Path("housebrain_demo")
     """Folder for everything that the demo makes."""
-    samples: Annotated[int, Field(ge=30)] = 300
+    samples: Annotated[int, Field(ge=30)] = 360
     """Training samples to generate."""
     splits: Annotated[int, Field(ge=2, le=9)] = 3
     """Splits, each trained by itself."""
-    designs: Count = 16
+    designs: Count = 64
     """Designs generated and judged for each model."""
     overwrite: bool = False
     """Replace what an earlier demo made."""

@@ -1,8 +1,8 @@
 """The whole chain on one computer: generated data, a tiny base model, the rendered local notebooks.
 
-Nothing here is special to the demo but the data and the size of the model: the notebooks and the code are
-those that a team uses, 4-bit training included. While the splits train one after another, the adapter that
-they are compared with trains beside them; each has one thread.
+Nothing here is special to the demo but the data and the size of the model: the notebooks and the code are those that
+a team uses, 4-bit training included. One person's notebooks run every leg of a plan of three rounds; the other splits,
+and what the rounds are compared with, train in this process, beside the notebooks. Each has one thread.
 """
 
 import json
@@ -18,69 +18,180 @@ from typing import Any
 
 import torch
 
-from housebrain_core import plots
-from housebrain_core.config import DemoConfig, FineTuningConfig, MergeConfig
+from housebrain_core.adapters.run import FILE, read_run
+from housebrain_core.config import DemoConfig, FineTuningConfig, MergeConfig, RoundConfig, SplitConfig
+from housebrain_core.demo_results import (
+    AB_AVERAGE,
+    APART,
+    EVERYTHING,
+    HOUSES,
+    ONE_MERGE,
+    ROUNDS,
+    DemoResult,
+    draw_houses,
+    read_result,
+)
 from housebrain_core.errors import ConfigError, HouseBrainError
-from housebrain_core.house import codec, drawing
-from housebrain_core.house.codec import DesignError
-from housebrain_core.house.synthetic import entropy_nats, write_dataset
-from housebrain_core.llm.llm import Answered, read_answer
-from housebrain_core.manifests import read_manifest
+from housebrain_core.house.synthetic import write_dataset
 from housebrain_core.merge.merge import merge_adapters
 from housebrain_core.progress import LINES
-from housebrain_core.project import VARIABLE
-from housebrain_core.results import Table
+from housebrain_core.project import VARIABLE, find_adapters
+from housebrain_core.rounds.round import run_round
+from housebrain_core.splits.parts import read_splits
+from housebrain_core.splits.split import split_dataset
 from housebrain_core.train.tiny import tiny_base
 from housebrain_core.train.tuner import HouseBrainFineTuner
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks" / "rendered" / "local"
-TRAINING = {"epochs": 3, "learning_rate": 6e-3, "gradient_accumulation_steps": 1, "row_length": 512}
-"""Settings for a model of half a million parameters; a real one takes the defaults."""
-VALIDATION = 96
+TRAINING = {"epochs": 15, "learning_rate": 1e-2, "gradient_accumulation_steps": 1, "row_length": 900}
+"""Settings for a model of half a million parameters, 16 samples a step; a real one takes the defaults."""
+LEGS = 3
+VALIDATION = 200
 MARK = "demo.json"
 """Written first into a demo's folder: only such a folder is ever replaced."""
 PROGRESS = re.compile(r"step \d+ of|.*: \d+ of \d+ designs")
 """Lines of a notebook's output that say how far it is."""
 PROGRESS_SECONDS = 10
-MERGED = "housebrain-merged"
-EVERYTHING = "trained-on-everything"
-NAMES = {"ab-average": "average of A and B apart", MERGED: "exact average", EVERYTHING: "trained on everything"}
-"""Adapter -> what the demo's table calls it."""
 
 
-def run_demo(config: DemoConfig) -> dict[str, Any]:
+def run_demo(config: DemoConfig) -> DemoResult:
     """Runs notebooks 01 to 04 and the comparisons, and prints the table.
 
     Args:
         config: where, and how much data.
 
     Returns:
-        `models`: name -> loss in nats per token, strict_parse and rule_score in [0, 1]; `reference`: the rule score of
-        the reference designs; `problems`: what did not come out as it should, a sentence each.
+        What became of the base model, the splits alone, and the ways to put them together.
 
     Raises:
         ConfigError: the output folder is in the way, or the notebooks are not there.
         HouseBrainError: a notebook failed; the message names its output notebook.
     """
     started = time.time()
-    root = _make_folder(config).absolute()
-    write_dataset(root / "dataset", config.samples, VALIDATION)
-    print(f"{config.samples} generated samples in {config.output}/dataset", flush=True)
-    base = tiny_base(report=lambda line: print(line, flush=True))
-    splits = {"source": "dataset", "splits": config.splits, "validation_samples": VALIDATION}
-    run_notebook(root, "01_split", "01_split", splits)
-    adapters = [part["adapter"] for part in read_manifest(root / "housebrain_splits", "splits")["parts"]]
-    _train_all(root, base, adapters)
-    run_notebook(root, "03_merge", "03_merge", {})
-    _merge_factors_apart(root, adapters)
-    models = [str(base), *(f"models/{name}" for name in (*adapters, *NAMES))]
-    run_notebook(
-        root, "04_evaluate", "04_evaluate", {"models": models, "samples": config.designs, "load_in_4bit": True}
-    )
-    summary = summarise(json.loads((root / "evaluation.json").read_text()), base.name, adapters)
-    draw(root, adapters)
-    print(describe(summary, config, time.time() - started), flush=True)
-    return summary
+    torch.set_num_threads(1)
+    demo = Demo(_make_folder(config).absolute(), config)
+    demo.prepare()
+    with ThreadPoolExecutor(1) as beside:
+        demo.train(beside)
+    demo.merge_apart()
+    demo.evaluate()
+    name = Path(demo.base).name
+    draw_houses(demo.root, name)
+    result = read_result(demo.root, name)
+    print(f"\n{result}\n\n{describe_files(config.output)}", flush=True)
+    print(f"The demo took {time.time() - started:.0f} s.", flush=True)
+    print("Next, on your own data: source .venv/bin/activate; housebrain --help", flush=True)
+    return result
+
+
+class Demo:
+    """A run of the demo.
+
+    Args:
+        root: its folder, which is the notebooks' project.
+        config: how much data.
+    """
+
+    def __init__(self, root: Path, config: DemoConfig) -> None:
+        self.root = root
+        self.config = config
+        self.base = str(tiny_base(report=lambda line: print(line, flush=True)))
+
+    def prepare(self) -> None:
+        """Writes the dataset and cuts it twice alike: for three rounds in notebook 01, and for one merge."""
+        write_dataset(self.root / "dataset", self.config.samples, VALIDATION)
+        print(f"{self.config.samples} generated samples in {self.config.output}/dataset", flush=True)
+        splits = {"splits": self.config.splits, "validation_samples": VALIDATION}
+        run_notebook(self.root, "01_split", "01_split", splits | {"source": "dataset", "rounds": LEGS})
+        output = self.root / APART / "housebrain_splits"
+        split_dataset(SplitConfig(source=self.root / "dataset", output=output, **splits), report=_say_nothing)
+
+    def train(self, beside: ThreadPoolExecutor) -> None:
+        """Trains the legs of the plan, one after another, and beside their notebooks what they are compared with."""
+        for leg in range(1, LEGS + 1):
+            jobs = [beside.submit(_train, config) for config in self._leg_of_others(leg)]
+            jobs += [beside.submit(_train, config) for config in self._comparisons(leg)]
+            self._run_notebook_2(f"02_train_leg_{leg}", {})
+            if leg == 1:
+                folders = {"splits_folder": f"{APART}/housebrain_splits", "models_folder": f"{APART}/models"}
+                self._run_notebook_2("02_train_apart", folders)
+            for job in jobs:
+                job.result()
+            if leg < LEGS:
+                self._end_leg()
+        run_notebook(self.root, "03_merge", "03_merge", {"base_model": self.base})
+
+    def merge_apart(self) -> None:
+        """Merges what was trained apart: exactly, and by the mean of A and the mean of B, to compare with."""
+        models = find_adapters(self.root / APART / "models")
+        for name, strategy in ((ONE_MERGE, "average"), (AB_AVERAGE, "ab-average")):
+            output = self.root / APART / "models" / name
+            merge_adapters(MergeConfig(models=models, output=output, strategy=strategy), report=_say_nothing)
+
+    def evaluate(self) -> None:
+        """Judges all of them in notebook 04."""
+        apart = [f"{APART}/models/{part.adapter}" for part in read_splits(self.root / APART / "housebrain_splits")]
+        compared = [f"{APART}/models/{name}" for name in (AB_AVERAGE, ONE_MERGE, EVERYTHING)]
+        models = [self.base, *apart, *compared, f"models/{ROUNDS}"]
+        settings = {"models": models, "samples": self.config.designs, "load_in_4bit": True}
+        run_notebook(self.root, "04_evaluate", "04_evaluate", settings)
+
+    def _run_notebook_2(self, output: str, folders: dict[str, str]) -> None:
+        """Trains split 1 as its person does."""
+        run_notebook(self.root, "02_train", output, {"split_id": 1, "base_model": self.base, **folders, **TRAINING})
+
+    def _config(self, data: Path, output: Path, **settings: Any) -> FineTuningConfig:
+        """Training in this process, with the notebooks' settings."""
+        values = TRAINING | {"base_model": self.base} | settings
+        return FineTuningConfig(dataset_path=data, output_dir=output, **values)
+
+    def _leg_of_others(self, leg: int) -> list[FineTuningConfig]:
+        """A leg of all splits but the first."""
+        start = {"init_adapter": self.root / "rounds" / f"leg_{leg}.zip"} if leg > 1 else {}
+        folder = self.root / "housebrain_splits"
+        return [
+            self._config(folder / part.bundle, self.root / "models" / f"{part.adapter}-leg-{leg}", **start)
+            for part in read_splits(folder)[1:]
+        ]
+
+    def _comparisons(self, leg: int) -> list[FineTuningConfig]:
+        """What is trained beside a leg: the splits once and apart; in the last, all data in one place."""
+        folder = self.root / APART
+        first, *others = read_splits(folder / "housebrain_splits")
+        if leg < LEGS:
+            return [
+                self._config(folder / "housebrain_splits" / part.bundle, folder / "models" / part.adapter)
+                for part in others[leg - 1 :: LEGS - 1]
+            ]
+        steps = read_run((folder / "models" / first.adapter / FILE).read_bytes()).steps
+        output = folder / "models" / EVERYTHING
+        return [self._config(self.root / "dataset", output, max_steps=steps * self.config.splits)]
+
+    def _end_leg(self) -> None:
+        """Merges a leg, and writes what everybody gets next."""
+        models = find_adapters(self.root / "models")
+        splits = self.root / "housebrain_splits"
+        run_round(RoundConfig(models=models, splits=splits, output=self.root / "rounds"), report=_say_nothing)
+
+
+def describe_files(output: Path) -> str:
+    """Where to find what the demo made."""
+    files = {
+        "one house, drawn by four": HOUSES,
+        "loss of the legs": "rounds/legs.png",
+        "all figures": "report.html",
+        "the merged adapter": f"models/{ROUNDS}",
+        "the executed notebooks": "notebooks",
+    }
+    return "\n".join(f"{what:29} {output / name}" for what, name in files.items())
+
+
+def _train(config: FineTuningConfig) -> None:
+    HouseBrainFineTuner(config, report=_say_nothing).train()
+
+
+def _say_nothing(line: str) -> None:
+    """Takes a line of progress of what runs beside the notebooks."""
 
 
 def run_notebook(root: Path, name: str, output: str, parameters: dict[str, Any]) -> None:
@@ -139,101 +250,3 @@ def _make_folder(config: DemoConfig) -> Path:
     config.output.mkdir(parents=True)
     (config.output / MARK).write_text(config.model_dump_json())
     return config.output
-
-
-def _train_all(root: Path, base: Path, adapters: list[str]) -> None:
-    """Trains each split in notebook 02 and, beside them, one adapter on everything for as many epochs."""
-    everything = FineTuningConfig(
-        dataset_path=root / "dataset", output_dir=root / "models" / EVERYTHING, base_model=str(base), **TRAINING
-    )
-    torch.set_num_threads(1)
-    with ThreadPoolExecutor(1) as beside:
-        job = beside.submit(HouseBrainFineTuner(everything, report=lambda line: None).train)
-        for split_id in range(1, len(adapters) + 1):
-            parameters = {"split_id": split_id, "base_model": str(base), **TRAINING}
-            run_notebook(root, "02_train", f"02_train_{split_id:02d}", parameters)
-        print("one adapter on everything, for comparison ...", flush=True)
-        job.result()
-
-
-def _merge_factors_apart(root: Path, adapters: list[str]) -> None:
-    """Merges by the mean of A and the mean of B, which is not the mean of the updates, to compare with."""
-    models = [root / "models" / name for name in adapters]
-    config = MergeConfig(models=models, output=root / "models" / "ab-average", strategy="ab-average")
-    merge_adapters(config, report=lambda line: None)
-
-
-def summarise(evaluation: dict[str, Any], base: str, adapters: list[str]) -> dict[str, Any]:
-    """The demo's table, and what did not come out as it should.
-
-    Args:
-        evaluation: the contents of evaluation.json.
-        base: name of the base model in it.
-        adapters: names of those that were trained on a split.
-    """
-    models = evaluation["models"]
-    names = {base: "base model", **{name: name for name in adapters}, **NAMES}
-    rows = {
-        shown: {
-            "loss": models[name]["loss_nats_per_token"],
-            "strict_parse": models[name]["rates"]["strict_parse"],
-            "rule_score": models[name]["rule_score"],
-        }
-        for name, shown in names.items()
-    }
-    best = min(adapters, key=lambda name: rows[name]["loss"])
-    order = ["base model", best, "exact average", "trained on everything"]
-    problems = [
-        f"{low} ({rows[low]['loss']:.4f}) is not below {high} ({rows[high]['loss']:.4f}): "
-        "so small a model, trained so briefly, is noisy; more samples or steps even it out"
-        for high, low in zip(order, order[1:], strict=False)
-        if rows[low]["loss"] > rows[high]["loss"]
-    ]
-    if not rows["exact average"]["strict_parse"]:
-        problems.append(f"no design of the merged model parses: {models[MERGED]['kinds']}")
-    return {"models": rows, "reference": evaluation["reference"]["rule_score"], "problems": problems}
-
-
-def draw(root: Path, adapters: list[str]) -> None:
-    """Draws the loss of every run, and the first design of the merged model that parses.
-
-    Args:
-        root: the demo's folder; losses.png, floor_plan.png and design.json are written there.
-        adapters: names of those that were trained on a split.
-    """
-    runs = {name: root / "models" / name / "run.json" for name in (*adapters, EVERYTHING)}
-    curves = {name: json.loads(run.read_text())["curve"] for name, run in runs.items()}
-    plots.save(plots.loss_curves(curves), root / "losses.png")
-    for line in (root / "evaluation.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        if row["model"] != MERGED:
-            continue
-        try:
-            design = read_answer(row["brief"], Answered(row["text"], row["tokens"], row["complete"]))
-        except DesignError:
-            continue
-        plots.save(drawing.floor_plan(design, "generated by the merged model (demo data)"), root / "floor_plan.png")
-        (root / "design.json").write_text(codec.dumps(design))
-        return
-
-
-def describe(summary: dict[str, Any], config: DemoConfig, seconds: float) -> str:
-    """What the demo prints at its end."""
-    rows = [("reference designs", "", "", f"{summary['reference']:.1%}")]
-    for name, row in summary["models"].items():
-        score = "-" if row["rule_score"] is None else f"{row['rule_score']:.1%}"
-        rows.append((name, f"{row['loss']:.4f}", f"{row['strict_parse']:.0%}", score))
-    lines = ["", str(Table(("model", "validation loss", "designs parse", "rules kept"), rows))]
-    lines += ["", f"Losses are in nats per token; the data's own entropy is {entropy_nats():.1f} nats per sample."]
-    lines += [f"Parse rates and rules are those of {config.designs} designs each: too few to rank models by."]
-    lines += [f"NOTE: {problem}" for problem in summary["problems"]]
-    files = {
-        "loss of every run": "losses.png",
-        "a design of the merged model": "floor_plan.png",
-        "all figures": "evaluation.json",
-        "the merged adapter": f"models/{MERGED}",
-        "the executed notebooks": "notebooks",
-    }
-    lines += [f"{what:29} {config.output / name}" for what, name in files.items()]
-    lines += [f"The demo took {seconds:.0f} s.", "Next, on your own data: source .venv/bin/activate; housebrain --help"]
-    return "\n".join(lines)

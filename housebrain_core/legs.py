@@ -6,6 +6,7 @@ ends in a merge, a leg of one does not. The guide's single merge, rounds, a comm
 
 import hashlib
 import json
+from itertools import accumulate
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,8 +15,6 @@ FORMAT = 1
 """Version of a plan, as manifests and the state of the rounds hold it."""
 FINISHING_SHARE = 0.1
 """Share of the steps done so far that the last leg takes in a plan that ends early."""
-COMMON_START = 0.06
-"""Share of all steps that a common start usually takes."""
 SplitId = Annotated[int, Field(ge=1, le=99)]
 
 
@@ -45,9 +44,10 @@ class TrainingPlan(BaseModel):
     lora_r: int = Field(default=8, ge=1, le=256)
     """Rank of the adapters that are trained in every leg."""
     lora_alpha: int = Field(default=16, ge=1)
-    outer_rate: float = Field(default=1.0, gt=0, le=3)
+    outer_rate: float = Field(default=1.5, gt=0, le=3)
     """How far a merge moves from the state that its leg started from: 1 is to the mean of the adapters. Not in the last
-    leg, which ends in the mean itself."""
+    leg, which ends in the mean itself. 1.5 was better than 1 in rounds of small and of large splits
+    (benchmarks/README.md)."""
 
     @model_validator(mode="after")
     def _name(self) -> Self:
@@ -60,6 +60,15 @@ class TrainingPlan(BaseModel):
     def merges(self) -> int:
         """Legs of several people."""
         return sum(len(leg.people) > 1 for leg in self.legs)
+
+    @property
+    def falls_from(self) -> int:
+        """The leg in which the learning rate begins to fall: the last, or the first where nothing is merged.
+
+        A merge does what a falling rate does: it averages the noise of single steps away. A relay has nothing but the
+        rate for that.
+        """
+        return len(self.legs) if self.merges else 1
 
     def leg(self, number: int) -> Leg:
         """The leg of a number, from 1."""
@@ -118,7 +127,7 @@ class Place(BaseModel):
 
     @property
     def is_last(self) -> bool:
-        """Whether the learning rate decays in this leg."""
+        """Whether the plan ends with this leg."""
         return self.leg == len(self.plan.legs)
 
     def describe(self) -> str:
@@ -160,7 +169,7 @@ class Place(BaseModel):
 
 
 def rate_share(step: int, first: int, last: int, steps_of_split: int, warmup_share: float, place: Place) -> float:
-    """The learning rate as a share of its peak: a warm-up, then constant, and a linear fall to zero in the last leg.
+    """The learning rate as a share of its peak: a warm-up, then constant, and a linear fall to zero at the plan's end.
 
     Args:
         step: of the split, counted over all its legs, from `first`.
@@ -174,9 +183,14 @@ def rate_share(step: int, first: int, last: int, steps_of_split: int, warmup_sha
         A share in [0, 1].
     """
     warmup = warmup_share * steps_of_split
-    if place.leg == 1 and step < warmup:
-        return step / warmup
-    return (last - step) / (last - first) if place.is_last else 1.0
+    warmed_up = min(1.0, step / warmup) if place.leg == 1 and warmup else 1.0
+    falling = place.plan.legs[place.plan.falls_from - 1 :]
+    number = place.leg - place.plan.falls_from
+    if number < 0:
+        return warmed_up
+    lengths = [leg.share / len(leg.people) for leg in falling]
+    done = sum(lengths[:number]) + lengths[number] * (step - first) / (last - first)
+    return warmed_up * (1 - done / sum(lengths))
 
 
 def plan_rounds(splits: int, rounds: int, common_start: float = 0.0) -> tuple[Leg, ...]:
@@ -192,6 +206,17 @@ def plan_rounds(splits: int, rounds: int, common_start: float = 0.0) -> tuple[Le
     return (*start, *(Leg(people=everybody, share=(1 - common_start) / rounds) for _ in range(rounds)))
 
 
-def plan_relay(splits: int) -> tuple[Leg, ...]:
-    """A leg for each person, one after another, each from the state that the one before left; nothing is merged."""
-    return tuple(Leg(people=(person,), share=1 / splits) for person in range(1, splits + 1))
+def plan_relay(splits: int, legs: int | None = None) -> tuple[Leg, ...]:
+    """Legs one after another in which everybody trains once, each from the state that the one before left.
+
+    Args:
+        splits: people.
+        legs: 1 to `splits`. As many as people when not given, and nothing is merged. With fewer, legs take as equally
+            many people as can be, the first ones fewer; a leg of several ends in a merge.
+    """
+    legs = legs or splits
+    least, left = divmod(splits, legs)
+    sizes = [least] * (legs - left) + [least + 1] * left
+    ends = accumulate(sizes)
+    groups = [tuple(range(end - size + 1, end + 1)) for size, end in zip(sizes, ends, strict=True)]
+    return tuple(Leg(people=group, share=len(group) / splits) for group in groups)

@@ -155,6 +155,11 @@ class UserSecretsClient:
             archive.extractall(self.input / "datasets" / "alice" / "housebrain-split-02")
         return self.input / "datasets" / "alice" / "housebrain-split-02" / bundle.stem
 
+    def add_leg_file(self, leg_file: Path) -> None:
+        """Adds a leg file as a dataset of its own, unpacked as Kaggle does it."""
+        with zipfile.ZipFile(leg_file) as archive:
+            archive.extractall(self.input / "datasets" / "alice" / "the-next-leg")
+
     def next_session(self) -> None:
         """A new session on an empty disk, with this one's output attached."""
         shutil.move(self.home, self.input / "notebooks" / "alice" / "housebrain-split-02")
@@ -193,10 +198,14 @@ def get(key):
         """Uploads a bundle for the second time, as the browser names it."""
         return Path(shutil.copy(bundle, self.home / f"{bundle.stem} (1).zip"))
 
+    def add_leg_file(self, leg_file: Path) -> None:
+        """Uploads a leg file beside the bundle."""
+        shutil.copy(leg_file, self.home)
+
     def next_session(self) -> None:
-        """A new machine: all is gone but Drive and the bundle, which the person uploads again."""
+        """A new machine: all is gone but Drive, and the bundle and leg file, which the person uploads again."""
         for path in self.home.glob("hb-*"):
-            shutil.rmtree(path)
+            path.unlink() if path.is_file() else shutil.rmtree(path)
 
 
 def pip_settings() -> dict[str, str]:

@@ -14,7 +14,10 @@ from cloud_sessions import ABSENT, SECRET, SESSIONS, Colab, Session, make_python
 from notebook_outputs import find_problems
 
 from housebrain_core.cloud.install import PINS
+from housebrain_core.config import FineTuningConfig, RoundConfig
 from housebrain_core.manifests import sha256_of
+from housebrain_core.rounds.round import run_round
+from housebrain_core.train.tuner import HouseBrainFineTuner
 
 PLATFORMS = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in SESSIONS]
 CHECK = """
@@ -128,6 +131,51 @@ def test_a_run_that_ran_out_of_time_goes_on_in_the_next_session(session, splits)
     with zipfile.ZipFile(archive) as adapter:
         names = set(adapter.namelist())
     assert {f"{archive.stem}/manifest.json", f"{archive.stem}/adapter_model.safetensors"} <= names
+
+
+def test_two_rounds_with_one_small_file_between_them_and_a_round_cut_short_ends_as_the_undisturbed_one(
+    session, two_rounds, base, tmp_path
+):
+    platform = session.platform
+    session.add_bundle(two_rounds / "split_02.zip")
+    fine, printed, last = session.run(max_steps=8)
+    assert fine, last
+    assert "leg 1 of 2, starts from a fresh LoRA initialisation" in printed and "step 4 of 4" in printed
+    assert f"Download `hb-{platform}-02-leg-1.zip`" in last and "you will be sent `leg_2.zip`" in last
+    leg_file = end_first_leg(two_rounds, session.home / f"hb-{platform}-02-leg-1.zip", base, tmp_path)
+    undisturbed = SESSIONS[platform](tmp_path / "other machine", base, session.python)
+    for one in (session, undisturbed):
+        one.add_leg_file(leg_file)
+    session.next_session()
+    fine, printed, last = session.run(max_steps=8, time_budget_hours=0.001)
+    assert fine and "leg 2 of 2, starts from leg_2" in printed and "no earlier run is attached" in printed, printed
+    assert "at step 1 of 4" in printed and "Not finished yet" in last
+    session.next_session()
+    fine, printed, last = session.run(max_steps=8)
+    assert fine and "resuming from checkpoint-1" in printed and "leg 2 of 2 done at step 4 of 4" in printed, printed
+    assert f"Download `hb-{platform}-02-leg-2.zip`" in last and "leg_3" not in last
+    undisturbed.add_bundle(two_rounds / "split_02.zip")
+    assert undisturbed.run(max_steps=8)[0]
+    weights = f"hb-{platform}-02-leg-2/adapter_model.safetensors"
+    assert sha256_of(session.home / weights) == sha256_of(undisturbed.home / weights)
+
+
+def end_first_leg(splits: Path, archive: Path, base: Path, folder: Path) -> Path:
+    """What happens at home: the other split is trained, and the leg is merged; returns what everybody gets next."""
+    config = FineTuningConfig(
+        dataset_path=splits / "split_01.zip",
+        output_dir=folder / "hb-colab-01-leg-1",
+        base_model=str(base),
+        row_length=512,
+        gradient_accumulation_steps=1,
+        learning_rate=5e-3,
+        max_steps=8,
+    )
+    HouseBrainFineTuner(config, report=lambda line: None).train()
+    models = [config.output_dir, archive]
+    merge = RoundConfig(models=models, splits=splits, output=folder / "rounds", run_validation=False)
+    run_round(merge, report=lambda line: None)
+    return folder / "rounds" / "leg_2.zip"
 
 
 def test_without_its_bundle_the_last_output_shows_what_is_there_and_what_to_click(session):

@@ -1,4 +1,4 @@
-"""The files of a merged adapter: weights, configuration, tokenizer, run.json and README.md."""
+"""The files of a merge: weights, configuration, tokenizer and run.json of an adapter, and README.md of any result."""
 
 import functools
 from collections.abc import Callable
@@ -13,9 +13,12 @@ from housebrain_core.adapters.archives import CONFIG, RUN, TOKENIZER, WEIGHTS
 from housebrain_core.adapters.run import HASH_PREFIX, BaseRecord, DataRecord, Run, SettingsRecord
 from housebrain_core.adapters.tensors import TensorInfo, read_json, tensor_name, write_tensors
 from housebrain_core.errors import AdapterError
+from housebrain_core.house.briefs import SANITY_BRIEF, check_brief
+from housebrain_core.house.codec import write_prompt
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.merge.compute import Pair
-from housebrain_core.merge.result import common_value
+from housebrain_core.merge.result import MergeRecord, MergeResult, common_place, common_value
+from housebrain_core.templates import render
 from housebrain_core.train.base_models import with_known_class
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -87,10 +90,7 @@ def merged_run(adapters: list[Adapter]) -> Run:
     return Run(
         finished=True,
         why_it_ended=f"merged from {len(adapters)} adapters",
-        plan=common_value([run.plan for run in runs]),
-        leg=common_value([run.leg for run in runs]),
-        legs=common_value([run.legs for run in runs]),
-        parent_sha256=common_value([run.parent_sha256 for run in runs]),
+        **common_place(runs),
         base=BaseRecord(name=reference.base_model, revision=reference.revision, content=content),
         settings=SettingsRecord(load_in_4bit=all(adapter.trained_in_4bit for adapter in adapters)),
         data=DataRecord(dataset=common_value([run.data.dataset for run in runs])),
@@ -110,3 +110,45 @@ def _copy_tokenizer(source: Path, folder: Path) -> None:
         except ValueError as error:
             raise AdapterError(f"{source / TOKENIZER_CONFIG} is not JSON ({error}). Copy it again.") from None
         write_atomically(folder / TOKENIZER_CONFIG, to_json(with_known_class(config)))
+
+
+def describe_merged_adapter(base_model: str | None, result: MergeResult) -> str:
+    """README.md of a merged adapter, from its merge.json."""
+    verdict = f". On validation samples {result.validation.verdict}" if result.validation else "."
+    text = (
+        f"{describe_recipe(result)}. Written at rank {result.rank}, which changed it by {result.relative_error:.2e} "
+        f"(relative Frobenius distance){verdict}"
+    )
+    return merge_card(base_model, "peft", text, result)
+
+
+def describe_recipe(result: MergeRecord) -> str:
+    """What was merged, and how."""
+    used = sum(entry.weight != 0 for entry in result.inputs)
+    given = len(result.inputs)
+    text = f"{used} adapter{'s' * (used != 1)}"
+    if used < given:
+        text += f" of {given}"
+    text += f", strategy {result.strategy}"
+    if result.density is not None:
+        text += f", density {result.density:g}"
+    text += f", scale {result.scale:g}"
+    if result.outer_rate != 1:
+        text += f", {result.outer_rate:g} times as far from what they were trained from as their mean is"
+    if result.error_of_strategy:
+        text += f", {result.error_of_strategy:.1%} away from the exact mean of the updates"
+    return text
+
+
+def merge_card(base_model: str | None, library: str, text: str, result: MergeRecord) -> str:
+    """README.md with the front matter that the Hugging Face Hub reads.
+
+    Args:
+        base_model: its id on the Hub, or the name of a folder; None where it is not known.
+        library: what loads it, such as peft.
+        text: what it is, a paragraph.
+        result: what was merged; its notices come before everything else.
+    """
+    prompt = write_prompt(check_brief(SANITY_BRIEF))
+    values = {"base_model": base_model, "library": library, "text": text, "prompt": prompt}
+    return render("merge", "card.md.jinja", inputs=result.inputs, notices=result.notices, **values)

@@ -1,12 +1,13 @@
 """merge.json: what was merged, how, and what it cost, as a typed record."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from housebrain_core.adapters.adapter import SplitOf
 from housebrain_core.adapters.comparison import missing_splits
 from housebrain_core.adapters.compatibility import describe_doubts, describe_mixed_data
+from housebrain_core.adapters.run import Run
 from housebrain_core.adapters.updates import mean_spectrum
 from housebrain_core.config import MergeConfig
 from housebrain_core.llm.losses import Difference
@@ -15,6 +16,8 @@ from housebrain_core.results import Shown
 
 FORMAT = 2
 """Version of merge.json. 0.1.0 wrote files without one, which count as format 1."""
+PLACE = ("plan", "leg", "legs", "parent_sha256")
+"""Fields of a run, a merge and their manifests that say where it stands in a plan."""
 NEGLIGIBLE = 0.01
 """Share of the best split's gain over the base up to which a merge that is worse counts as equal."""
 
@@ -112,6 +115,10 @@ class MergeRecord:
     """Id of the plan that the inputs were trained for, where they agree."""
     leg: int | None
     """Leg of that plan."""
+    warning: str = ""
+    """That the merge is worse than its best split, and what to do instead; empty where it is not, or unmeasured."""
+    inherited: list[str] = field(default_factory=list)
+    """Warnings of inputs that are merges themselves."""
     legs: int | None
     """Legs of that plan."""
     parent_sha256: str | None
@@ -120,22 +127,31 @@ class MergeRecord:
     @property
     def place(self) -> dict[str, Any]:
         """Where the merge stands in a plan, for the manifest."""
-        return {"plan": self.plan, "leg": self.leg, "legs": self.legs, "parent_sha256": self.parent_sha256}
+        return {name: getattr(self, name) for name in PLACE}
 
     @property
     def is_unfinished(self) -> bool:
         """Whether other legs of its plan come after it."""
         return bool(self.leg and self.legs and self.leg < self.legs)
 
+    def what_instead(self, best: str) -> str:
+        """What to do where a merge is worse than its best split, given by its name."""
+        if self.is_unfinished:
+            return f"Go on with the plan: later legs bring back what a merge loses. Until then use {best} alone."
+        return (
+            f"Use {best} alone. To get more than that, train on in more legs (housebrain split --rounds 3) or in a "
+            "relay, one person after another, which loses nothing (--relay); or look for a bad adapter with housebrain "
+            "inspect, which --strategy greedy leaves out."
+        )
+
     @property
     def notices(self) -> list[str]:
         """What whoever uses the result has to know first."""
-        if not self.is_unfinished:
-            return []
-        return [
+        unfinished = (
             f"NOT A FINISHED MODEL: this is leg {self.leg} of {self.legs} of a plan, and the learning rate falls only "
-            "in the last one. The plan's next step: housebrain round --models models/hb-*"
-        ]
+            "in the last one. The plan's next step: housebrain round"
+        )
+        return [line for line in (self.warning, *self.inherited, unfinished * self.is_unfinished) if line]
 
     def to_dict(self) -> dict[str, Any]:
         """The contents of merge.json; in capitals, what sorts first."""
@@ -159,27 +175,6 @@ class MergeResult(Shown, MergeRecord):
     """Singular values over all modules, relative to the first."""
     modules: dict[str, MergedModule]
     validation: Validation | None = None
-
-    @property
-    def notices(self) -> list[str]:
-        """What whoever uses the result has to know first."""
-        return [*([self.warning] if self.warning else []), *super().notices]
-
-    @property
-    def warning(self) -> str:
-        """That the merge is worse than its best split, and what to do instead; empty where it is not."""
-        if not self.validation or not self.validation.is_worse:
-            return ""
-        best = self.validation.best_split
-        if self.is_unfinished:
-            instead = f"Go on with the plan: later legs bring back what a merge loses. Until then use {best} alone."
-        else:
-            instead = (
-                f"Use {best} alone. To get more than that, train on in more legs (housebrain split --rounds 3) or in a "
-                "relay, one person after another, which loses nothing (--relay); or look for a bad adapter with "
-                "housebrain inspect, which --strategy greedy leaves out."
-            )
-        return f"{self.validation.verdict}. {instead}"
 
     def outputs(self) -> list[Any]:
         """The notices, the singular values of the merged update, and the validation losses where they were measured."""
@@ -207,7 +202,7 @@ def describe_merge(config: MergeConfig, merge: ComputedMerge, validation: Valida
         spectrum = decomposition.spectrum
         lost = spectrum.share_lost(merge.rank)
         modules[module] = MergedModule(math.sqrt(spectrum.energy), 1 - lost, math.sqrt(lost))
-    return MergeResult(
+    result = MergeResult(
         **describe_inputs(config, merge),
         rank_setting=config.rank,
         cosines=merge.geometry.cosines.tolist(),
@@ -218,13 +213,15 @@ def describe_merge(config: MergeConfig, merge: ComputedMerge, validation: Valida
         modules=modules,
         validation=validation,
     )
+    if not validation or not validation.is_worse:
+        return result
+    return replace(result, warning=f"{validation.verdict}. {result.what_instead(validation.best_split)}")
 
 
 def describe_inputs(config: MergeConfig, merge: ComputedMerge) -> dict[str, Any]:
     """The fields of a `MergeRecord`."""
     adapters, geometry = merge.adapters, merge.geometry
     columns = zip(adapters, merge.recipe.weights, geometry.norms, geometry.cosines_to_others, strict=True)
-    runs = [adapter.run for adapter in adapters if adapter.run]
     return {
         "strategy": config.strategy,
         "rank": merge.rank,
@@ -236,11 +233,14 @@ def describe_inputs(config: MergeConfig, merge: ComputedMerge) -> dict[str, Any]
             MergeInput(adapter.name, adapter.sha256, weight, adapter.split, adapter.run is not None, norm, cosine)
             for adapter, weight, norm, cosine in columns
         ],
-        "plan": common_value([run.plan for run in runs]),
-        "leg": common_value([run.leg for run in runs]),
-        "legs": common_value([run.legs for run in runs]),
-        "parent_sha256": common_value([run.parent_sha256 for run in runs]),
+        "inherited": [f"{a.name}: {a.run.warning}" for a in adapters if a.run and a.run.warning],
+        **common_place([adapter.run for adapter in adapters if adapter.run]),
     }
+
+
+def common_place(runs: list[Run]) -> dict[str, Any]:
+    """Where runs stand in a plan: the fields `PLACE`, None where the runs differ."""
+    return {name: common_value([getattr(run, name) for run in runs]) for name in PLACE}
 
 
 def common_value(values: list[Any]) -> Any:

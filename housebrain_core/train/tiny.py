@@ -8,9 +8,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -23,10 +23,14 @@ from housebrain_core.train.packing import IGNORED
 
 EOS = "<|endoftext|>"
 SHIPPED = Path(__file__).parent / "tiny_base"
-"""The files that `make_tiny_base` wrote for the default recipe, weights as float16."""
+"""The files that `make_tiny_base` wrote for the default recipe."""
 TOKENIZER_SAMPLES = 600
-TOKEN_SHARE = 1 / 7
-"""Text that fewer of the samples have becomes no token: values of one field do, two independent fields together not."""
+FREQUENCY = round(TOKENIZER_SAMPLES / 7)
+"""Text that fewer samples have becomes no token: the values of a field do, those of two independent fields do not."""
+TOKEN_LENGTH = 200
+"""Characters of a token at most: constrained decoding cannot use tokens of more than 255."""
+VOCABULARY = 2000
+"""More tokens than there come to be."""
 WARMUP_STEPS = 50
 REPORT_STEPS = 50
 
@@ -49,6 +53,8 @@ class TinyRecipe(BaseModel):
     """Samples."""
     learning_rate: float = 2e-3
     seed: int = 1_000_001
+    dtype: Literal["float16", "float32"] = "float16"
+    """Of the weights as they are kept."""
     codec_version: int = codec.VERSION
 
     @property
@@ -57,7 +63,9 @@ class TinyRecipe(BaseModel):
         return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:12]
 
 
-QUICK = TinyRecipe(hidden_size=64, intermediate_size=64, samples=400, steps=100, batch=4, learning_rate=8e-3)
+QUICK = TinyRecipe(
+    hidden_size=64, intermediate_size=64, samples=480, steps=240, batch=2, learning_rate=5e-3, dtype="float32"
+)
 """A base model that is made in seconds and knows little more than the form, for tests and timings."""
 
 
@@ -92,24 +100,31 @@ def cache_folder() -> Path:
 
 
 def make_tiny_base(folder: Path, recipe: TinyRecipe, report: Callable[[str], None] = print) -> None:
-    """Trains tokenizer and model and writes them, weights as float16; recipe.json comes last."""
+    """Trains tokenizer and model and writes them; recipe.json comes last."""
+    samples = synthetic.make_mixture(TOKENIZER_SAMPLES, 0)
+    tokenizer = train_tokenizer((text for sample in samples for text in codec.encode(sample)), VOCABULARY, FREQUENCY)
     examples = [codec.encode(sample) for sample in synthetic.make_mixture(recipe.samples, recipe.seed, recipe.many)]
-    tokenizer = train_tokenizer()
     model = _pretrain(tokenizer, examples, recipe, report)
-    model.half().save_pretrained(folder)
+    model.to(getattr(torch, recipe.dtype)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "recipe.json").write_text(recipe.model_dump_json(indent=1))
 
 
-def train_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE over whole texts: what never varies becomes one token, and so does each value of a field."""
-    texts = [text for sample in synthetic.make_mixture(TOKENIZER_SAMPLES, 0) for text in codec.encode(sample)]
+def train_tokenizer(texts: Iterable[str], vocabulary: int, frequency: int = 1) -> PreTrainedTokenizerFast:
+    """Byte-level BPE over whole texts: what never varies becomes one token.
+
+    Args:
+        texts: to learn from.
+        vocabulary: tokens at most, with 256 for the bytes.
+        frequency: how often two neighbouring tokens have to occur to become one.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=2000,
-        min_frequency=round(TOKENIZER_SAMPLES * TOKEN_SHARE),
+        vocab_size=vocabulary,
+        min_frequency=frequency,
+        max_token_length=TOKEN_LENGTH,
         special_tokens=[EOS],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,

@@ -15,7 +15,7 @@ from housebrain_core.house.schema import Answer, HouseDesign
 from housebrain_core.llm.constrained import AnswerProcessor, answer_schema, closing_tokens, longest_text, safe_limit
 from housebrain_core.llm.decoding import Decoding, read_answer
 from housebrain_core.llm.llm import HouseBrainLLM
-from housebrain_core.train.tiny import _train_tokenizer
+from housebrain_core.train.tiny import train_tokenizer
 
 pytest.importorskip("llguidance", reason="the extra `constrained` is not installed")
 
@@ -47,7 +47,7 @@ def count_valid(llm: HouseBrainLLM, briefs: list[dict], batch_size: int) -> list
 
 @pytest.fixture(scope="module")
 def tokenizer_2k(samples):
-    return _train_tokenizer([text for sample in samples for text in codec.encode(sample)], 2000)
+    return train_tokenizer([text for sample in samples for text in codec.encode(sample)], 2000)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_a_brief_without_budget_gets_the_cost_from_the_answer(llm_2k, samples):
 
 def test_the_schema_is_the_trained_format(samples):
     """Every real completion passes the mask token by token: nothing that training taught is forbidden."""
-    tokenizer = _train_tokenizer([codec.encode(samples[0]).completion], 400)
+    tokenizer = train_tokenizer([codec.encode(samples[0]).completion], 400)
     for sample in samples[:3]:
         ids = tokenizer(codec.encode(sample).completion).input_ids + [tokenizer.eos_token_id]
         processor = AnswerProcessor(tokenizer, len(tokenizer), 5000, [False])
