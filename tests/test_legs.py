@@ -99,3 +99,15 @@ def test_plans_are_named_by_what_they_are():
     assert plan(plan_rounds(6, 3)).id == plan(plan_rounds(6, 3)).id
     assert plan(plan_rounds(6, 3)).id != plan(plan_rounds(6, 2)).id
     assert TrainingPlan.model_validate(plan(plan_relay(3), 3).model_dump(mode="json")) == plan(plan_relay(3), 3)
+
+
+def test_a_person_is_told_the_next_leg_of_their_split():
+    common = plan(plan_rounds(6, 2, common_start=0.1))
+    first = Place(plan=common, leg=1)
+    assert [first.next_leg(1), first.next_leg(4)] == [2, 2]
+    assert [first.load_of(1), first.load_of(4)] == [pytest.approx(0.6), 0]
+    assert "Then wait for leg_2.zip" in first.next_step(1) and "--finish" not in first.next_step(1)
+    assert "housebrain round --finish" in first.next_step(1, learned=True)
+    relay = Place(plan=plan(plan_relay(6)), leg=2)
+    assert relay.next_leg(1) is None and relay.next_step(2).endswith("This split is done.")
+    assert Place(plan=common, leg=3).next_step(4) == "This was the last leg: send the adapter in."
