@@ -46,8 +46,9 @@ class SplitConfig(DatasetSettings):
     """Settings of training that are not the defaults, such as epochs=1; they are filled into the notebooks."""
     rounds: Annotated[int, Field(ge=2, le=50)] | None = None
     """Merge so many times, each after a part of the training, instead of once at the end."""
-    common_start: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """With rounds: share of all training that the person of split 1 does alone before them."""
+    common_start: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] | None = None
+    """With rounds: share of all training that the person of split 1 does alone before them; auto: as much as training
+    one split once."""
     relay: bool = False
     """Train the splits one after another, each from the adapter that the one before left; nothing is merged."""
     relay_legs: Annotated[int, Field(ge=2, le=98)] | None = None

@@ -81,9 +81,9 @@ def read_manifest(folder: Path | zipfile.Path, kind: str) -> dict:
         raise DataError(f"{folder} has no {MANIFEST}: unfinished, or no {kind}. Make it, or name another.") from None
     except (ValueError, OSError) as error:
         raise DataError(f"{folder / MANIFEST} cannot be read ({error}). Run its stage again.") from None
-    found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
-    if found != kind or not isinstance(manifest.get("files"), dict):
-        raise DataError(f"{folder} is of the kind {found!r}; expected was {kind!r}. Name another folder.")
+    actual = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
+    if actual != kind or not isinstance(manifest.get("files"), dict):
+        raise DataError(f"{folder} is of the kind {actual!r}; expected was {kind!r}. Name another folder.")
     return manifest
 
 
@@ -93,7 +93,9 @@ def check_files(folder: Path | zipfile.Path, manifest: dict) -> None:
     for name, expected in manifest["files"].items():
         if not (folder / name).is_file():
             problems.append(f"{name} is missing")
-        elif (found := describe_file(folder / name)) != expected:
-            problems.append(f"{name} has changed ({found['size']} bytes for {expected.get('size')}, or other content)")
+        elif (present := describe_file(folder / name)) != expected:
+            problems.append(
+                f"{name} has changed ({present['size']} bytes for {expected.get('size')}, or other content)"
+            )
     if problems:
         raise DataError(f"{folder} is damaged: {'; '.join(problems)}. Upload, copy or make it again.")

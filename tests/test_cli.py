@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -214,3 +215,26 @@ def test_nothing_to_do_prints_the_help_and_the_version_is_said(monkeypatch, caps
     code, text = run(monkeypatch, capsys)
     assert code == 0 and "housebrain demo" in text and all(stage in text for stage in cli.STAGES)
     assert run(monkeypatch, capsys, "--version") == (0, f"housebrain {__version__}\n")
+
+
+def test_train_finds_its_leg_in_the_projects_rounds_unless_a_start_is_given(
+    monkeypatch, capsys, tmp_path, two_rounds, leg_file
+):
+    tried = []
+
+    class Tuner:
+        def __init__(self, settings):
+            tried.append(settings.init_adapter)
+
+        def train(self):
+            return SimpleNamespace(why_it_ended="done")
+
+    monkeypatch.setattr("housebrain_core.train.tuner.HouseBrainFineTuner", Tuner)
+    monkeypatch.setenv("HOUSEBRAIN_PROJECT", str(tmp_path))
+    (tmp_path / "rounds").mkdir()
+    flags = ["train", "--split", two_rounds / "split_01.zip", "--output", tmp_path / "hb"]
+    assert run(monkeypatch, capsys, *flags) == (0, "")
+    (tmp_path / "rounds" / "leg_2.zip").symlink_to(leg_file)
+    assert run(monkeypatch, capsys, *flags)[0] == 0
+    assert run(monkeypatch, capsys, *flags, "--init-adapter", "models/merged")[0] == 0
+    assert tried == [None, tmp_path / "rounds" / "leg_2.zip", Path("models/merged")]

@@ -70,6 +70,22 @@ def test_the_rate_warms_up_once_stays_and_decays_in_the_last_leg_only():
     assert rates[66:] == pytest.approx([1 - step / 33 for step in range(33)])
 
 
+def test_the_rate_of_a_relay_falls_over_all_of_it():
+    one = plan(plan_relay(3), splits=3)
+    places = [Place(plan=one, leg=leg) for leg in (1, 2, 3)]
+    rates = [rate_share(step, 0, 10, 10, 0.1, place) for place in places for step in range(10)]
+    assert rates[0] == 0
+    assert rates[1:] == pytest.approx([1 - step / 30 for step in range(1, 30)])
+    assert rate_share(10, 0, 10, 10, 0.1, places[-1]) == pytest.approx(0)
+
+
+def test_the_rate_of_a_relay_that_merges_stays_until_its_last_leg():
+    one = plan(plan_relay(6, 4))
+    assert {rate_share(step, 0, 10, 10, 0, Place(plan=one, leg=3)) for step in range(10)} == {1.0}
+    rates = [rate_share(step, 0, 10, 10, 0, Place(plan=one, leg=4)) for step in range(10)]
+    assert rates == pytest.approx([1 - step / 10 for step in range(10)])
+
+
 def test_a_plan_that_ends_early_gets_one_short_last_leg_of_everybody_and_keeps_its_name():
     one = plan(plan_rounds(6, 4))
     ended = one.ended_early(done=2)
@@ -83,3 +99,15 @@ def test_plans_are_named_by_what_they_are():
     assert plan(plan_rounds(6, 3)).id == plan(plan_rounds(6, 3)).id
     assert plan(plan_rounds(6, 3)).id != plan(plan_rounds(6, 2)).id
     assert TrainingPlan.model_validate(plan(plan_relay(3), 3).model_dump(mode="json")) == plan(plan_relay(3), 3)
+
+
+def test_a_person_is_told_the_next_leg_of_their_split():
+    common = plan(plan_rounds(6, 2, common_start=0.1))
+    first = Place(plan=common, leg=1)
+    assert [first.next_leg(1), first.next_leg(4)] == [2, 2]
+    assert [first.load_of(1), first.load_of(4)] == [pytest.approx(0.6), 0]
+    assert "Then wait for leg_2.zip" in first.next_step(1) and "--finish" not in first.next_step(1)
+    assert "housebrain round --finish" in first.next_step(1, learned=True)
+    relay = Place(plan=plan(plan_relay(6)), leg=2)
+    assert relay.next_leg(1) is None and relay.next_step(2).endswith("This split is done.")
+    assert Place(plan=common, leg=3).next_step(4) == "This was the last leg: send the adapter in."

@@ -106,6 +106,20 @@ def test_the_project_is_found_from_where_jupyter_starts_the_kernel(name, kernel_
     assert len(texts) == 2, texts
 
 
+def test_notebook_2_trains_the_leg_whose_file_lies_in_rounds(kernel_folder, two_rounds, leg_file):
+    root = kernel_folder.parents[2]
+    (root / "housebrain_splits").symlink_to(two_rounds)
+    notebook = nbformat.reads(build("02_train", "local"), as_version=4)
+    end = next(place for place, cell in enumerate(notebook.cells) if "find_inputs(" in cell.source)
+    path = nbformat.v4.new_code_cell(f"import sys\nsys.path[:] = {json.dumps(sys.path)}")
+    show = nbformat.v4.new_code_cell("print(config.output_dir, config.init_adapter)")
+    notebook.cells = [path, *notebook.cells[: end + 1], show]
+    assert run(notebook, kernel_folder)[-1] == "models/hb-colab-01-leg-1 None\n"
+    (root / "rounds").mkdir()
+    (root / "rounds" / "leg_2.zip").symlink_to(leg_file)
+    assert run(notebook, kernel_folder)[-1] == "models/hb-colab-01-leg-2 rounds/leg_2.zip\n"
+
+
 def test_notebook_3_ends_a_leg_where_the_splits_have_a_plan_and_shows_the_legs(kernel_folder):
     project = Project(kernel_folder.parents[2])
     project.train(1, 1)

@@ -17,7 +17,7 @@ from housebrain_core.notebook_settings import (
     MergeSettings,
     SplitSettings,
 )
-from housebrain_core.splits.leg_file import Inputs
+from housebrain_core.splits.parts import Inputs
 
 CONFIGS = {
     SplitSettings: SplitConfig,
@@ -139,6 +139,7 @@ def test_other_notebooks_give_the_configs_of_their_stage():
     assert SplitSettings(source="data", splits=3).config() == SplitConfig(source="data", splits=3)
     rounds = SplitSettings(source="data", rounds=3, common_start=0.06, init_adapter="models/merged").config()
     assert rounds == SplitConfig(source="data", rounds=3, common_start=0.06, init_adapter="models/merged")
+    assert SplitSettings(source="data", rounds=2, common_start="auto").config().common_start == "auto"
     assert SplitSettings(source="data", relay=True).config() == SplitConfig(source="data", relay=True)
     with pytest.raises(ConfigError, match="a relay has no rounds"):
         SplitSettings(source="data", relay=True, rounds=2).check_ranges()

@@ -80,14 +80,14 @@ def moves_from_last(inner: np.ndarray) -> np.ndarray:
 
 
 def judge_updates(
-    names: list[str], geometry: Geometry, known: Collection[str], twin_cosine: float = TWIN_COSINE
+    names: list[str], geometry: Geometry, with_split: Collection[str], twin_cosine: float = TWIN_COSINE
 ) -> list[UpdateVerdict]:
     """What is wrong with each update, in the order of `names`.
 
     Args:
         names: of the adapters.
         geometry: of their updates, or of how these moved from where they started.
-        known: names of those whose split is known; only of these it is certain that twins are one split sent twice.
+        with_split: names of those whose split is known; only of these are twins surely one split sent twice.
         twin_cosine: above which two are the same update.
     """
     norms = geometry.norms
@@ -98,7 +98,7 @@ def judge_updates(
             verdicts.append(UpdateVerdict(refused=(UNTRAINED,)))
             continue
         twins = [names[other] for other in range(index) if geometry.cosines[index, other] > twin_cosine]
-        certain = [twin for twin in twins if {twin, names[index]} <= set(known)]
+        certain = [twin for twin in twins if {twin, names[index]} <= set(with_split)]
         refused = [f"the same update as {twin}: one split submitted twice" for twin in certain]
         odd = [f"the same update as {twin}, which so counts twice" for twin in twins if twin not in certain]
         odd += [*_judge_norm(names, norms, index), *_judge_direction(towards, index)]

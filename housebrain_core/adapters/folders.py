@@ -22,9 +22,10 @@ def check_folder(folder: Path) -> None:
     """
     if not folder.is_dir():
         what = "is a file, neither a folder nor a .zip" if folder.exists() else "does not exist"
-        found = explain_file(folder) if folder.is_file() else None
+        content = explain_file(folder) if folder.is_file() else None
         raise AdapterError(
-            f"{folder} {what}{f'; it {found}' if found else ''}. Give the folders or zips that came back from training."
+            f"{folder} {what}{f'; it {content}' if content else ''}. "
+            "Give the folders or zips that came back from training."
         )
     links = [name for name in SIZE_LIMITS if (folder / name).is_symlink()]
     if links:

@@ -216,9 +216,9 @@ def _compare(rows: list[AdapterRow], adapters: dict[int, Adapter]) -> Inspection
     alike = {n: adapter for n, adapter in adapters.items() if adapter.sizes == sizes and adapter in newest}
     geometry, spectra = _measure(alike)
     names = [adapter.name for adapter in alike.values()]
-    known = [adapter.name for adapter in alike.values() if adapter.split]
+    with_split = [adapter.name for adapter in alike.values() if adapter.split]
     related = any(adapter.run and adapter.run.parent_sha256 for adapter in newest)
-    verdicts = judge_updates(names, geometry, known, RELATED_TWIN_COSINE if related else TWIN_COSINE)
+    verdicts = judge_updates(names, geometry, with_split, RELATED_TWIN_COSINE if related else TWIN_COSINE)
     measured = zip(alike, geometry.norms, geometry.cosines_to_others, verdicts, strict=True)
     for number, norm, cosine, verdict in measured:
         row = result[number].with_verdict(*verdict.refused, *verdict.odd)

@@ -85,6 +85,8 @@ class Run(Record):
     """Legs of the plan."""
     parent_sha256: Text | None = None
     """sha256 of the adapter weights that training started from; None for a fresh LoRA initialisation."""
+    warning: Text = ""
+    """Why a merged adapter is not to be used as it is; empty where nothing speaks against it."""
     steps: Count = 0
     """Optimizer steps that were done."""
     planned_steps: Count = 0

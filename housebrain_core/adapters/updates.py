@@ -211,12 +211,12 @@ def rewrite_update(adapter: Adapter, rank: int, alpha: int) -> Rewritten:
     with threadpool_limits(1):  # more threads make small matrices slower
         for module in adapter.shapes:
             updates = read_updates([adapter], module)
-            found = decompose(updates, updates.weighted_sum([1.0]), rank)
+            whole = decompose(updates, updates.weighted_sum([1.0]), rank)
             b, a = read_factors([adapter], module)
-            missing = rank - found.left.shape[1]
-            b = np.pad(b @ found.left / root_of_scaling, ((0, 0), (0, missing)))
-            a = np.pad(found.right @ a / root_of_scaling, ((0, missing), (0, 0)))
+            missing = rank - whole.left.shape[1]
+            b = np.pad(b @ whole.left / root_of_scaling, ((0, 0), (0, missing)))
+            a = np.pad(whole.right @ a / root_of_scaling, ((0, missing), (0, 0)))
             factors[module] = (b, a)
-            energy += found.spectrum.energy
-            lost += found.spectrum.lost(rank)
+            energy += whole.spectrum.energy
+            lost += whole.spectrum.lost(rank)
     return Rewritten(factors, 1 - lost / energy if energy else 1.0)

@@ -13,7 +13,8 @@ from housebrain_core.errors import DataError
 from housebrain_core.manifests import MANIFEST
 from housebrain_core.platforms import ROOT, WORKING, Platform, detect_platform
 from housebrain_core.splits.bundle import hash_source, read_bundle, read_bundle_manifest, read_source
-from housebrain_core.splits.leg_file import Inputs, find_inputs
+from housebrain_core.splits.leg_file import find_inputs
+from housebrain_core.splits.parts import Inputs
 from housebrain_core.train.checkpoints import KEEP, checkpoint_step, list_checkpoints
 
 DRIVE = ROOT / "content/drive/MyDrive"

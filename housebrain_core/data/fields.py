@@ -24,7 +24,7 @@ ALL_BUT_LAST = ":-1"
 
 
 class Shape(NamedTuple):
-    """A usual form of training data, and the fields that make its input and output."""
+    """A common form of training data, and the fields that make its input and output."""
 
     name: str
     input: tuple[str, ...]
@@ -89,7 +89,7 @@ class Fields(NamedTuple):
     """Whether a person said so, and knows what is left aside."""
 
     @property
-    def usual(self) -> bool:
+    def are_defaults(self) -> bool:
         """Whether they are input and output themselves."""
         return self[:2] == USUAL[:2]
 
@@ -108,7 +108,7 @@ class Fields(NamedTuple):
             return value
         there = {path: value for path in paths if (value := find(record, path)) not in (MISSING, None)}
         if not there:
-            others = ", ".join([name for name in record if name not in NAMES or not self.usual][:12])
+            others = ", ".join([name for name in record if name not in NAMES or not self.are_defaults][:12])
             raise DataError(f"has no {' or '.join(paths)}" + f", but {others}{hint(record)}" * bool(others))
         return there[paths[0]] if len(paths) == 1 else {_key_of(path, paths): value for path, value in there.items()}
 
@@ -118,7 +118,7 @@ class Fields(NamedTuple):
         Raises:
             DataError: nobody said which fields count, and there is one that looks like a part of input or output.
         """
-        if not self.usual:
+        if not self.are_defaults:
             return list(_unread(record, _tree_of(self), ""))
         others = record.keys() - NAMES
         if not others:

@@ -61,7 +61,7 @@ def find_dataset(source: Path) -> DatasetFiles:
         if not source.name.lower().endswith(SUFFIXES):
             raise DataError(f"{source} is none of {', '.join(SUFFIXES)}.")
         return DatasetFiles({"train": [str(source)]})
-    found = DatasetFiles({})
+    dataset = DatasetFiles({})
     entries = sorted(os.scandir(source), key=lambda entry: entry.name)
     others = []
     for entry in entries:
@@ -69,19 +69,19 @@ def find_dataset(source: Path) -> DatasetFiles:
         if part is None:
             others.append(entry)
         elif entry.is_dir():
-            found.parts.setdefault(part, []).extend(_files_below(entry.path, entry.name, found.aside))
+            dataset.parts.setdefault(part, []).extend(_files_below(entry.path, entry.name, dataset.aside))
         else:
-            found.parts.setdefault(part, []).append(entry.path)
-    if "train" in found.parts:
-        found.aside.extend(_describe_other(entry) for entry in others)
+            dataset.parts.setdefault(part, []).append(entry.path)
+    if "train" in dataset.parts:
+        dataset.aside.extend(_describe_other(entry) for entry in others)
     else:
-        found.parts["train"] = _sort_files(others, "", found.aside)
-    if not found.parts["train"]:
+        dataset.parts["train"] = _sort_files(others, "", dataset.aside)
+    if not dataset.parts["train"]:
         raise DataError(
             f"{source} holds no training samples. Expected {source}/train/*.json, or {', '.join(SUFFIXES[3:])} files."
-            + f"\n{found.describe()}" * bool(found.aside)
+            + f"\n{dataset.describe()}" * bool(dataset.aside)
         )
-    return DatasetFiles({part: files for part, files in sorted(found.parts.items()) if files}, found.aside)
+    return DatasetFiles({part: files for part, files in sorted(dataset.parts.items()) if files}, dataset.aside)
 
 
 def find_parts(source: Path) -> dict[str, list[str]]:

@@ -125,8 +125,10 @@ def learnable_from_brief(findings: list[Finding]) -> float | None:
         None where it is little and there are free texts or structures, of which it is not known.
     """
     nats = sum(finding.brief_information for finding in findings if finding.depends_on_brief)
-    known = nats >= LITTLE * (nats + entropy_floor(findings)) or all(finding.free is not None for finding in findings)
-    return nats if known else None
+    is_complete = nats >= LITTLE * (nats + entropy_floor(findings)) or all(
+        finding.free is not None for finding in findings
+    )
+    return nats if is_complete else None
 
 
 def _explain(target: Column, sources: list[Column]) -> Finding | None:

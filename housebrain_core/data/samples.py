@@ -168,7 +168,7 @@ class Item(NamedTuple):
 
     def own_file(self, fields: Fields) -> str | None:
         """The file that holds this sample alone, as it is; None where there is none."""
-        return self.path if self.number is None and fields.usual and self.path.endswith(".json") else None
+        return self.path if self.number is None and fields.are_defaults and self.path.endswith(".json") else None
 
     def read(self, fields: Fields = USUAL) -> Read:
         """Reads and checks the sample, the first one of an array.

@@ -131,12 +131,12 @@ def describe_same(
     pairs = list(zip(briefs, designs, references, strict=True))
     alike = sum(design is not None and _is_same(brief, design, other, drawn) for brief, design, other in pairs)
     rooms = [_rooms_of(reference) for reference in references]
-    found = sum((_rooms_of(design) & wanted).total() for design, wanted in zip(designs, rooms, strict=True) if design)
+    matched = sum((_rooms_of(design) & wanted).total() for design, wanted in zip(designs, rooms, strict=True) if design)
     count = sum(wanted.total() for wanted in rooms)
     return SameResult(
         same=alike / len(briefs),
         same_interval=wilson_interval(alike, len(briefs)),
-        rooms=found / count if count else None,
+        rooms=matched / count if count else None,
         most_probable=sum(losses.exact) / len(losses.exact),
     )
 

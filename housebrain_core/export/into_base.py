@@ -7,7 +7,7 @@ re-quantising keeps 0.2 to 6 % of a typical update (measured).
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from housebrain_core.manifests import MANIFEST, seal, to_json, write_atomically
 from housebrain_core.merge.compute import ComputedMerge, Pair, Recipe, compute_merge
 from housebrain_core.merge.merge import merge_output, needs_choice, opened_adapters, report_computed
 from housebrain_core.merge.merged_files import describe_recipe, merge_card, reference_adapter
-from housebrain_core.merge.result import MergeRecord, describe_inputs
+from housebrain_core.merge.result import NEGLIGIBLE, MergeRecord, describe_inputs
 from housebrain_core.merge.strategies import STRATEGIES
 from housebrain_core.train.base_models import INDEX, SINGLE
 
@@ -103,6 +103,7 @@ def _write_model(config: MergeConfig, adapters: list[Adapter], staging: Path, re
         rounding=rounding,
         validation_losses=losses,
     )
+    result = replace(result, warning=_warn_if_worse(result, adapters))
     worst = max(rounding, key=lambda module: rounding[module])
     report(f"rounding to float16 is at most {rounding[worst]:.1%} of the update ({worst})")
     if rounding[worst] > 0.1:
@@ -112,6 +113,21 @@ def _write_model(config: MergeConfig, adapters: list[Adapter], staging: Path, re
     merged_from = [adapter.sha256 for adapter in adapters]
     seal(staging, "model", merged_from=merged_from, base=asdict(result.base), **result.place)
     return result
+
+
+def _warn_if_worse(result: FullModelResult, adapters: list[Adapter]) -> str:
+    """What to say first where the model is worse than its best split was at the end of its own training."""
+    recorded = {a.name: a.run.validation_loss for a in adapters if a.run and a.run.validation_loss is not None}
+    if len(adapters) < 2 or not recorded or not result.validation_losses:
+        return ""
+    best = min(recorded, key=lambda name: recorded[name])
+    loss = result.validation_losses[result.base.view]
+    if loss <= (1 + NEGLIGIBLE) * recorded[best]:
+        return ""
+    return (
+        f"WARNING: THE MERGE IS WORSE than the best split, {best}: {loss:.4f} nats per token, and {best} had "
+        f"{recorded[best]:.4f} when its training ended. {result.what_instead(best)}"
+    )
 
 
 def describe_full_model(result: FullModelResult) -> str:

@@ -95,9 +95,9 @@ class ComputedMerge:
     def factors(self, module: str) -> Pair:
         """The merged factors of one module, at the rank of the merge."""
         b, a = read_factors(self.members, module)
-        found = self.modules[module]
-        b = b @ found.left[:, : self.rank]
-        a = found.right[: self.rank] @ a
+        merged = self.modules[module]
+        b = b @ merged.left[:, : self.rank]
+        a = merged.right[: self.rank] @ a
         missing = self.rank - b.shape[1]
         return np.pad(b, ((0, 0), (0, missing))), np.pad(a, ((0, missing), (0, 0)))
 
@@ -131,8 +131,10 @@ def compute_merge(
             errors = _compare_with_mean(updates, coefficients, recipe)
             distance, square = distance + errors[0], square + errors[1]
     geometry = Geometry(moves_from_last(inner) if start else inner)
-    known = [adapter.name for adapter in adapters if adapter.split]
-    verdicts = judge_updates([adapter.name for adapter in adapters], geometry, known, _twin_cosine(adapters, start))
+    with_split = [adapter.name for adapter in adapters if adapter.split]
+    verdicts = judge_updates(
+        [adapter.name for adapter in adapters], geometry, with_split, _twin_cosine(adapters, start)
+    )
     _refuse(adapters, verdicts)
     chosen = choose_rank(rank, [module.spectrum for module in modules.values()])
     if keep and chosen > keep:  # auto, where 64 are not enough

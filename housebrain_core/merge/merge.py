@@ -9,13 +9,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from housebrain_core.adapters.adapter import Adapter, try_adapters
-from housebrain_core.adapters.archives import name_all, unpacked
+from housebrain_core.adapters.archives import RUN, name_all, unpacked
 from housebrain_core.adapters.compatibility import check_mergeable
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.manifests import MANIFEST, seal, to_json, write_atomically
 from housebrain_core.merge.compute import ComputedMerge, Recipe, compute_merge
-from housebrain_core.merge.merged_files import describe_merged_adapter, reference_adapter, write_adapter
+from housebrain_core.merge.merged_files import (
+    describe_merged_adapter,
+    merged_run,
+    reference_adapter,
+    write_adapter,
+)
 from housebrain_core.merge.result import MergeResult, describe_merge
 from housebrain_core.merge.strategies import STRATEGIES
 from housebrain_core.outputs import check_replaceable, staged_output
@@ -177,6 +182,9 @@ def write_merge(
         report(_describe_rank(config, result))
         if bench:
             result = describe_merge(config, merge, bench.judge(staging, merge.recipe))
+    if result.warning:
+        run = merged_run(adapters).model_copy(update={"warning": result.warning[:500]})
+        write_atomically(staging / RUN, to_json(run.to_dict()))
     write_atomically(staging / "merge.json", to_json(result.to_dict()))
     write_atomically(staging / "README.md", describe_merged_adapter(reference_adapter(adapters).base_model, result))
     seal(staging, "adapter", finished=True, merged_from=[adapter.sha256 for adapter in adapters], **result.place)

@@ -1,7 +1,7 @@
 """merge.json: what was merged, how, and what it cost, as a typed record."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from housebrain_core.adapters.adapter import SplitOf
@@ -115,6 +115,10 @@ class MergeRecord:
     """Id of the plan that the inputs were trained for, where they agree."""
     leg: int | None
     """Leg of that plan."""
+    warning: str = ""
+    """That the merge is worse than its best split, and what to do instead; empty where it is not, or unmeasured."""
+    inherited: list[str] = field(default_factory=list)
+    """Warnings of inputs that are merges themselves."""
     legs: int | None
     """Legs of that plan."""
     parent_sha256: str | None
@@ -130,15 +134,24 @@ class MergeRecord:
         """Whether other legs of its plan come after it."""
         return bool(self.leg and self.legs and self.leg < self.legs)
 
+    def what_instead(self, best: str) -> str:
+        """What to do where a merge is worse than its best split, given by its name."""
+        if self.is_unfinished:
+            return f"Go on with the plan: later legs bring back what a merge loses. Until then use {best} alone."
+        return (
+            f"Use {best} alone. To get more than that, train on in more legs (housebrain split --rounds 3) or in a "
+            "relay, one person after another, which loses nothing (--relay); or look for a bad adapter with housebrain "
+            "inspect, which --strategy greedy leaves out."
+        )
+
     @property
     def notices(self) -> list[str]:
         """What whoever uses the result has to know first."""
-        if not self.is_unfinished:
-            return []
-        return [
+        unfinished = (
             f"NOT A FINISHED MODEL: this is leg {self.leg} of {self.legs} of a plan, and the learning rate falls only "
-            "in the last one. The plan's next step: housebrain round --models models/hb-*"
-        ]
+            "in the last one. The plan's next step: housebrain round"
+        )
+        return [line for line in (self.warning, *self.inherited, unfinished * self.is_unfinished) if line]
 
     def to_dict(self) -> dict[str, Any]:
         """The contents of merge.json; in capitals, what sorts first."""
@@ -162,27 +175,6 @@ class MergeResult(Shown, MergeRecord):
     """Singular values over all modules, relative to the first."""
     modules: dict[str, MergedModule]
     validation: Validation | None = None
-
-    @property
-    def notices(self) -> list[str]:
-        """What whoever uses the result has to know first."""
-        return [*([self.warning] if self.warning else []), *super().notices]
-
-    @property
-    def warning(self) -> str:
-        """That the merge is worse than its best split, and what to do instead; empty where it is not."""
-        if not self.validation or not self.validation.is_worse:
-            return ""
-        best = self.validation.best_split
-        if self.is_unfinished:
-            instead = f"Go on with the plan: later legs bring back what a merge loses. Until then use {best} alone."
-        else:
-            instead = (
-                f"Use {best} alone. To get more than that, train on in more legs (housebrain split --rounds 3) or in a "
-                "relay, one person after another, which loses nothing (--relay); or look for a bad adapter with "
-                "housebrain inspect, which --strategy greedy leaves out."
-            )
-        return f"{self.validation.verdict}. {instead}"
 
     def outputs(self) -> list[Any]:
         """The notices, the singular values of the merged update, and the validation losses where they were measured."""
@@ -210,7 +202,7 @@ def describe_merge(config: MergeConfig, merge: ComputedMerge, validation: Valida
         spectrum = decomposition.spectrum
         lost = spectrum.share_lost(merge.rank)
         modules[module] = MergedModule(math.sqrt(spectrum.energy), 1 - lost, math.sqrt(lost))
-    return MergeResult(
+    result = MergeResult(
         **describe_inputs(config, merge),
         rank_setting=config.rank,
         cosines=merge.geometry.cosines.tolist(),
@@ -221,6 +213,9 @@ def describe_merge(config: MergeConfig, merge: ComputedMerge, validation: Valida
         modules=modules,
         validation=validation,
     )
+    if not validation or not validation.is_worse:
+        return result
+    return replace(result, warning=f"{validation.verdict}. {result.what_instead(validation.best_split)}")
 
 
 def describe_inputs(config: MergeConfig, merge: ComputedMerge) -> dict[str, Any]:
@@ -238,6 +233,7 @@ def describe_inputs(config: MergeConfig, merge: ComputedMerge) -> dict[str, Any]
             MergeInput(adapter.name, adapter.sha256, weight, adapter.split, adapter.run is not None, norm, cosine)
             for adapter, weight, norm, cosine in columns
         ],
+        "inherited": [f"{a.name}: {a.run.warning}" for a in adapters if a.run and a.run.warning],
         **common_place([adapter.run for adapter in adapters if adapter.run]),
     }
 

@@ -120,7 +120,7 @@ class Bench:
         measured = self._measure_all(merged, recipe)
         answer = check_sanity(self.llm)
         self.report("a generated design " + ("parses" if answer == "ok" else f"does not parse ({answer})"))
-        losses = {name: found.mean for name, found in measured.items()}
+        losses = {name: loss.mean for name, loss in measured.items()}
         best = min((adapter.name for adapter in self.adapters), key=lambda name: losses[name])
         difference = compare_losses(measured["merged"], measured[best])
         verdict = describe_difference(best, difference, losses["base"] - losses[best])

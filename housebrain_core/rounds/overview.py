@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.ticker import LogLocator
+
 from housebrain_core.plots import Picture
 from housebrain_core.results import Shown, Table
 from housebrain_core.rounds.state import LegState, RoundsState, leg_file, leg_folder
@@ -131,8 +133,9 @@ def draw_legs(state: RoundsState) -> Picture | None:
     if state.floor is not None:
         axes.axhline(state.floor, color="grey", linestyle=":", label="entropy of the data")
     axes.set(xlabel="optimizer steps, all people together", ylabel="validation loss, nats per token", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7), numticks=12))
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
     axes.legend(frameon=False)
     axes.grid(alpha=0.3, which="both")
     return figure

@@ -106,7 +106,10 @@ def choose_legs(config: SplitConfig) -> tuple[Leg, ...] | None:
     """The legs that `rounds`, `common_start` and `relay` ask for; None without them."""
     if config.relay:
         return plan_relay(config.splits, config.relay_legs)
-    return plan_rounds(config.splits, config.rounds, config.common_start or 0.0) if config.rounds else None
+    if config.rounds is None:
+        return None
+    start = 1 / config.splits if config.common_start == "auto" else config.common_start
+    return plan_rounds(config.splits, config.rounds, start or 0.0)
 
 
 def check_lengths(plan: TrainingPlan, parts: list[SplitPart], settings: FineTuningConfig) -> None:

@@ -107,7 +107,7 @@ def encode_dataset(
         held_out = items[0].held_out
         good = note_chunk(items, chunk, log)
         for part, rows in batches.items():
-            rows.append(to_batch([row for own, *row in good if own == part]))
+            rows.append(to_batch([row for of_part, *row in good if of_part == part]))
         if log.good // SHOWN > shown:
             shown = log.good // SHOWN
             report(f"read {log.good:,} samples")
@@ -115,9 +115,9 @@ def encode_dataset(
     return EncodedDataset(log, {part: pa.Table.from_batches(rows, ENCODED) for part, rows in batches.items()}, held_out)
 
 
-def count_files(found: DatasetFiles) -> int | None:
+def count_files(dataset: DatasetFiles) -> int | None:
     """The samples of a dataset with one file for each, else None."""
-    files = [path for paths in found.parts.values() for path in paths]
+    files = [path for paths in dataset.parts.values() for path in paths]
     return len(files) if all(path.endswith(".json") for path in files) else None
 
 

@@ -6,6 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from housebrain_core.data.findings import LITTLE
 from housebrain_core.legs import Place, TrainingPlan
 from housebrain_core.manifests import to_json
 from housebrain_core.platforms import TIME_BUDGET_HOURS
@@ -81,6 +82,40 @@ def training_configs(parts: list[SplitPart], training: Training, plan: TrainingP
         }
         for part in parts
     ]
+
+
+def advise(entropy: float | None, from_brief: float | None) -> str:
+    """Says in a sentence, with its source, whether rounds or a relay are worth their trouble.
+
+    Args:
+        entropy: nats per sample that no model gets below.
+        from_brief: nats per sample that fields of the brief tell, at least; None where that is not known.
+    """
+    if entropy is None or from_brief is None:
+        return (
+            "How much of a design follows from its brief is not known for these data: where a split trained alone ends "
+            "far above the floor in its report, rounds or a relay are worth their trouble; where it comes near, one "
+            "merge does."
+        )
+    if from_brief < LITTLE * (from_brief + entropy):
+        return (
+            f"There is little to be learned from the brief: its fields tell {from_brief:.1f} nats of a design, and "
+            f"{entropy:.1f} nats are chance (statistics of housebrain audit). One merge does; rounds would not pay."
+        )
+    return (
+        f"The brief tells at least {from_brief:.1f} nats of a design (statistics of housebrain audit): splits trained "
+        "apart and merged once lose much of it, on the tiny networks of benchmarks/README.md. Train in rounds, best "
+        "after a common start (--rounds 3 --common-start auto), or where nobody hurries in a relay (--relay, or with "
+        "fewer legs --relay-legs 4), which keeps most where splits are large."
+    )
+
+
+def describe_part(part: SplitPart, plan: TrainingPlan | None) -> str:
+    """A split in a line: its samples, what is uploaded, and in which legs it is trained."""
+    trained = [str(leg.number) for leg in legs_of_person(part, plan) if leg.adapter]
+    legs = f", leg {', '.join(trained)} of {len(plan.legs)}" if plan else ""
+    size = describe_size(part.bundle_bytes)
+    return f"{part.name}: {part.train:,} samples, {size} to upload, for {part.platform}{legs}"
 
 
 def describe_folder(folder: Path, summary: SplitSummary) -> str:

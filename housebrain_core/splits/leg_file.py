@@ -6,7 +6,7 @@ It is read as it is, unpacked, or zipped again, and so is a bundle that has an a
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -25,7 +25,7 @@ from housebrain_core.splits.bundle import (
     read_source,
     write_package,
 )
-from housebrain_core.splits.parts import SUMMARY
+from housebrain_core.splits.parts import SUMMARY, Inputs
 
 KIND = "leg"
 FORMAT = 1
@@ -54,17 +54,6 @@ class Start:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / WEIGHTS).write_bytes(self.weights)
         (folder / CONFIG).write_bytes(self.config)
-
-
-class Inputs(NamedTuple):
-    """What a split is trained on now."""
-
-    data: Path
-    """Its bundle, or any other dataset."""
-    leg_file: Path | None = None
-    """What the leg starts from; None where it starts from what the bundle says."""
-    place: Place | None = None
-    """The leg; None without a plan."""
 
 
 def write_leg_file(folder: Path, place: Place, adapter: Path) -> Path:

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from housebrain_core.data.findings import LITTLE
 from housebrain_core.errors import ConfigError
 from housebrain_core.legs import Place, TrainingPlan
 from housebrain_core.manifests import read_manifest
@@ -51,6 +50,17 @@ class SplitPart(BaseModel):
         return f"hb-{self.platform}-{self.split_id:02d}"
 
 
+class Inputs(NamedTuple):
+    """What a split is trained on now."""
+
+    data: Path
+    """Its bundle, or any other dataset."""
+    leg_file: Path | None = None
+    """What the leg starts from; None where it starts from what the bundle says."""
+    place: Place | None = None
+    """The leg; None without a plan."""
+
+
 class SplitSummary(Shown, BaseModel):
     """The contents of split_summary.json."""
 
@@ -91,11 +101,6 @@ class SplitSummary(Shown, BaseModel):
     """Samples that were left out: where each is, and why."""
     parts: list[SplitPart]
 
-    @property
-    def advice(self) -> str:
-        """Whether these data are worth more than one merge."""
-        return advise(self.entropy_nats_per_sample, self.brief_nats_per_sample)
-
     def outputs(self) -> list[Table]:
         """A table of the splits."""
         rows = [
@@ -103,32 +108,6 @@ class SplitSummary(Shown, BaseModel):
             for part in self.parts
         ]
         return [Table(("split", "samples", "MB to upload", "platform", "adapter"), rows)]
-
-
-def advise(entropy: float | None, from_brief: float | None) -> str:
-    """Says in a sentence, with its source, whether rounds or a relay are worth their trouble.
-
-    Args:
-        entropy: nats per sample that no model gets below.
-        from_brief: nats per sample that fields of the brief tell, at least; None where that is not known.
-    """
-    if entropy is None or from_brief is None:
-        return (
-            "How much of a design follows from its brief is not known for these data: where a split trained alone ends "
-            "far above the floor in its report, rounds or a relay are worth their trouble; where it comes near, one "
-            "merge does."
-        )
-    if from_brief < LITTLE * (from_brief + entropy):
-        return (
-            f"There is little to be learned from the brief: its fields tell {from_brief:.1f} nats of a design, and "
-            f"{entropy:.1f} nats are chance (statistics of housebrain audit). One merge does; rounds would not pay."
-        )
-    return (
-        f"The brief tells at least {from_brief:.1f} nats of a design (statistics of housebrain audit): splits trained "
-        "apart and merged once lose much of it, on the tiny networks of benchmarks/README.md. Train in rounds, best "
-        "after a common start (--rounds 3 --common-start 0.17), or where nobody hurries in a relay (--relay, or with "
-        "fewer legs --relay-legs 4), which keeps most where splits are large."
-    )
 
 
 def adapter_in_leg(adapter: str, place: Place | None) -> str:

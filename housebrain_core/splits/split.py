@@ -14,7 +14,7 @@ from housebrain_core.manifests import seal, to_json
 from housebrain_core.outputs import check_replaceable, staged_output
 from housebrain_core.splits.assignments import Assignment, assign, check_lengths
 from housebrain_core.splits.encode import EncodedDataset, encode_dataset
-from housebrain_core.splits.handouts import describe_folder, describe_size, hand_out
+from housebrain_core.splits.handouts import advise, describe_folder, describe_part, hand_out
 from housebrain_core.splits.parts import SUMMARY, SplitSummary
 from housebrain_core.splits.write import write_splits
 
@@ -51,7 +51,7 @@ def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) ->
             f"{config.output} cannot be written: no space left there. What was written is removed again. "
             "Free some space, or choose an --output on another disk; beside the source, files are links."
         ) from None
-    report(summary.advice)
+    report(advise(summary.entropy_nats_per_sample, summary.brief_nats_per_sample))
     report(describe_folder(config.output, summary))
     return summary
 
@@ -117,9 +117,6 @@ def _write_folder(
 ) -> SplitSummary:
     """All files of a splits folder into `staging`, the manifest last."""
     about, parts = write_splits(config, dataset, picked, assignment, staging)
-    for part in parts:
-        size = describe_size(part.bundle_bytes)
-        report(f"{part.name}: {part.train:,} samples, {size} to upload, for {part.platform}")
     summary = SplitSummary(
         **about,
         source=config.source.name,
@@ -136,6 +133,8 @@ def _write_folder(
     )
     if summary.plan:
         check_lengths(summary.plan, parts, assignment.training.settings)
+    for part in parts:
+        report(describe_part(part, summary.plan))
     written = summary.model_dump(mode="json")
     (staging / SUMMARY).write_text(to_json(written))
     names = [SUMMARY, *(part.bundle for part in parts), *hand_out(staging, parts, assignment, summary.plan)]

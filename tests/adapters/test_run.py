@@ -57,3 +57,7 @@ def test_the_card_has_front_matter_and_the_body_has_none(adapters):
     assert card == adapter_card(run) and card.startswith(f"---\nbase_model: {run.base.name}\nlibrary_name: peft\n")
     assert card.endswith(describe_run(run)) and describe_run(run).startswith("# HouseBrain adapter\n")
     assert f"| trained | 6 of 6 steps, {run.tokens:,} tokens |\n" in card
+    assert "leg" not in card and "started from" not in card
+    in_a_plan = run.model_copy(update={"plan": "1f" * 6, "leg": 2, "legs": 3, "parent_sha256": "ab" * 32})
+    start = "| started from | the adapter with weights abababababab |"
+    assert f"| leg | 2 of 3 in plan 1f1f1f1f1f1f |\n{start}\n| trained |" in describe_run(in_a_plan)

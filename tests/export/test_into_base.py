@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
+from housebrain_core.adapters.adapter import read_adapter
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError, HouseBrainError
 from housebrain_core.export import into_base
@@ -218,6 +220,14 @@ def test_with_validation_both_views_are_measured_and_the_better_one_stays(adapte
         assert any(not torch.equal(found[name], dropped[name]) for name in kept)
         assert not [path for path in output.iterdir() if path.is_dir()]
     assert all(0 < value < 5 for _, value in measured), "the real losses of the models"
+    opened = [read_adapter(folder) for folder in adapters]
+    best = min(opened, key=lambda adapter: adapter.run.validation_loss)
+    worse = replace(result, validation_losses={result.base.view: 9.0})
+    warning = into_base._warn_if_worse(worse, opened)
+    assert warning.startswith(f"WARNING: THE MERGE IS WORSE than the best split, {best.name}: 9.0000 nats per token")
+    page = into_base.describe_full_model(replace(worse, warning=warning))
+    assert warning in page.partition("# HouseBrain")[0]
+    assert into_base._warn_if_worse(replace(result, validation_losses={result.base.view: 0.1}), opened) == ""
 
 
 @pytest.fixture

@@ -30,10 +30,10 @@ def on_leg(folder, target, leg: int, parent: str):
     return read_adapter(target)
 
 
-def result_of(adapters, **more):
+def result_of(adapters, validation=None, **more):
     config = MergeConfig(models=[adapter.folder for adapter in adapters], **more)
     weights = [1 / len(adapters)] * len(adapters)
-    return describe_merge(config, compute_merge(adapters, Recipe(config.strategy, weights), config.rank))
+    return describe_merge(config, compute_merge(adapters, Recipe(config.strategy, weights), config.rank), validation)
 
 
 def test_the_record_has_a_format_the_plan_that_all_agree_on_and_the_keys_of_before(adapters, tmp_path):
@@ -42,7 +42,7 @@ def test_the_record_has_a_format_the_plan_that_all_agree_on_and_the_keys_of_befo
     assert contents["format"] == 2
     place = {"plan": "abc", "leg": 2, "legs": 3, "parent_sha256": "f" * 64}
     assert {name: contents[name] for name in place} == place
-    assert set(contents) == KEYS | {"format", "NOTICE", "outer_rate", *place}
+    assert set(contents) == KEYS | {"format", "NOTICE", "outer_rate", "warning", "inherited", *place}
     assert set(result_of([read_adapter(folder) for folder in adapters]).to_dict()) == set(contents) - {"NOTICE"}
     first = contents["inputs"][0]
     assert set(first) == {"name", "sha256", "weight", "split", "checked", "norm", "cosine_to_others"}
@@ -79,14 +79,15 @@ def test_splits_that_are_missing_are_a_warning(count, said, adapters):
     assert result_of([read_adapter(folder) for folder in adapters[:count]]).warnings == said
 
 
-def judged(adapters, low: float, leg: int | None = None):
+def judged(adapters, low: float, **run):
     """A merge whose loss is so much higher than that of the best split, hb-best."""
     losses = {"base": 1.0, "hb-best": 0.4, "merged": 0.4 + low}
     difference = Difference(low, low, low)
     words = describe_difference("hb-best", difference, 0.6)
     validation = Validation(losses, "hb-best", difference, words, "ok", samples=9, chosen_on=0, evaluations=[])
-    plain = result_of([read_adapter(folder) for folder in adapters])
-    return replace(plain, validation=validation, plan=leg and "abc", leg=leg, legs=leg and 3)
+    opened = [read_adapter(folder) for folder in adapters]
+    changed = [replace(adapter, run=adapter.run.model_copy(update=run)) for adapter in opened]
+    return result_of(changed, validation)
 
 
 def test_a_merge_that_is_worse_than_its_best_split_says_so_first_everywhere(adapters, capsys):
@@ -104,7 +105,7 @@ def test_a_merge_that_is_worse_than_its_best_split_says_so_first_everywhere(adap
 
 
 def test_before_the_last_leg_a_worse_merge_says_to_go_on(adapters):
-    worse, unfinished = judged(adapters, 0.1, leg=1).notices
+    worse, unfinished = judged(adapters, 0.1, plan="abc", leg=1, legs=3).notices
     assert worse.startswith("WARNING: THE MERGE IS WORSE") and "Go on with the plan" in worse
     assert unfinished.startswith("NOT A FINISHED MODEL: this is leg 1 of 3")
 
@@ -118,3 +119,9 @@ def test_a_better_merge_has_no_notice_and_shows_spectrum_and_losses(adapters):
     widths = [bar.get_width() for bar in losses.axes[0].patches]
     assert widths == pytest.approx([0.3, 0.4, 1.0])
     assert losses.alt == "Validation loss in nats per token: base 1.0000, hb-best 0.4000, merged 0.3000."
+
+
+def test_a_merge_of_merges_hands_on_what_was_said_of_them(adapters):
+    text = "WARNING: THE MERGE IS WORSE than the best split, hb-best"
+    result = judged(adapters, -0.1, warning=text)
+    assert result.inherited == result.notices == [f"{folder.name}: {text}" for folder in adapters]

@@ -12,11 +12,18 @@ from adapter_files import WEIGHTS, make_adapter, make_trained, reseal, tensors
 from plans import Project, assert_same, mean_of, updates_in, updates_of
 
 from housebrain_core import cli
+from housebrain_core.adapters.inspection import inspect_adapters
+from housebrain_core.config import FineTuningConfig, InspectConfig, RoundConfig, SplitConfig
 from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.legs import Leg, plan_relay, plan_rounds
 from housebrain_core.manifests import sha256_of
+from housebrain_core.merge import validation
 from housebrain_core.rounds import leg_end
 from housebrain_core.rounds import round as round_module
+from housebrain_core.rounds.round import run_round
+from housebrain_core.rounds.state import leg_file
+from housebrain_core.splits.split import split_dataset
+from housebrain_core.train.tuner import HouseBrainFineTuner
 
 EVERYBODY = (1, 2, 3)
 
@@ -343,3 +350,35 @@ def test_the_command_shows_the_table_and_what_is_next(project, capsys):
     assert "1 of 3" in text and "WAITING in leg 1 of 3 for split 3." in text
     cli.run_command(["round", "--models", *models, *places, "--no-validate", "--accept-missing"])
     assert "NEXT: leg 2 of 3" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_two_rounds_are_really_trained_merged_and_judged(dataset, base, tmp_path, monkeypatch):
+    monkeypatch.setattr(validation, "check_sanity", lambda llm: "ok")
+    splits, rounds, models = tmp_path / "housebrain_splits", tmp_path / "rounds", []
+    split_dataset(SplitConfig(source=dataset, output=splits, splits=2, validation_samples=12, rounds=2))
+    places = {"splits": splits, "output": rounds, "merged": tmp_path / "merged", "base_model": str(base)}
+    for leg in (1, 2):
+        for split_id in (1, 2):
+            models.append(tmp_path / f"hb-{split_id}-leg-{leg}")
+            settings = FineTuningConfig(
+                dataset_path=splits / f"split_{split_id:02d}.zip",
+                output_dir=models[-1],
+                init_adapter=leg_file(rounds, leg) if leg > 1 else None,
+                base_model=str(base),
+                max_steps=12,
+                gradient_accumulation_steps=1,
+                row_length=512,
+                learning_rate=5e-3,
+            )
+            HouseBrainFineTuner(settings, report=lambda line: None).train()
+        result = run_round(RoundConfig(models=models, **places), report=lambda line: None)
+        assert result.ended == leg
+    first, second = result.state.legs
+    assert [sent.steps for sent in (*first.sent, *second.sent)] == [6] * 4
+    assert first.losses.base == second.losses.base > first.losses.merged > second.losses.merged
+    inspected = inspect_adapters(InspectConfig(models=models[2:]), report=lambda table: None)
+    assert [row.verdict for row in inspected.rows] == [(), ()]
+    assert {row.start for row in inspected.rows} == {second.parent_sha256[:8]}
+    assert json.loads((tmp_path / "merged" / "manifest.json").read_text())["plan"] == result.state.plan.id
+    assert (rounds / "legs.png").is_file() and result.next_step().startswith("DONE")

@@ -4,6 +4,7 @@ import pytest
 
 from housebrain_core.config import SplitConfig
 from housebrain_core.errors import ConfigError
+from housebrain_core.legs import plan_relay, plan_rounds
 from housebrain_core.splits.assignments import account_mapping, assign, notebook_parameters
 
 
@@ -56,3 +57,17 @@ def test_only_settings_that_differ_from_the_notebooks_own_are_filled_in():
     assert training.settings.epochs == 3 and training.chosen == ["epochs", "seed"]
     assert notebook_parameters(4, training, {"epochs": 2, "seed": 42}) == {"split_id": 4, "epochs": 3}
     assert notebook_parameters(4, training, {"epochs": 3, "seed": 1}) == {"split_id": 4, "seed": 42}
+
+
+def test_legs_are_those_that_the_settings_ask_for():
+    assert make(splits=4).legs is None and make(splits=4).make_plan("hash") is None
+    assert make(splits=4, rounds=3).legs == plan_rounds(4, 3)
+    assert make(splits=4, rounds=3, common_start=0.1).legs == plan_rounds(4, 3, 0.1)
+    assert make(splits=4, rounds=3, common_start="auto").legs == plan_rounds(4, 3, 0.25)
+    assert make(splits=4, relay=True).legs == plan_relay(4)
+    assert make(splits=4, relay=True, relay_legs=3).legs == plan_relay(4, 3)
+
+
+def test_a_plan_has_rank_and_alpha_of_the_training():
+    plan = make(splits=4, rounds=2, training=["lora_r=4"]).make_plan("hash")
+    assert (plan.splits, plan.dataset, plan.lora_r, plan.lora_alpha) == (4, "hash", 4, 16)

@@ -349,6 +349,11 @@ def test_the_end_of_a_split_in_rounds_says_its_legs_and_names_the_round(dataset,
     lines: list[str] = []
     config = SplitConfig(source=dataset, output=tmp_path / "out", splits=3, rounds=3, common_start=0.1)
     split_dataset(config.model_copy(update={"training": ["max_steps=60"]}), report=lines.append)
+    assert [line.rpartition(", leg ")[2] for line in lines if line.startswith("split_")] == [
+        "1, 2, 3, 4 of 4",
+        "2, 3, 4 of 4",
+        "2, 3, 4 of 4",
+    ]
     assert "  leg 1        split 1 alone: 10% of the training" in lines[-1]
     assert "  legs 2 to 4  everybody, then a merge each time: 90% of the training" in lines[-1]
     command = f"housebrain round --models models/hb-*.zip --splits {tmp_path / 'out'}"
@@ -361,3 +366,20 @@ def test_more_legs_than_optimizer_steps_are_refused_and_nothing_is_written(datas
         quiet(dataset, tmp_path / "out", rounds=40)
     assert not list(tmp_path.iterdir())
     quiet(dataset, tmp_path / "out", rounds=40, training=["max_steps=40"])
+
+
+@pytest.mark.parametrize(
+    ("entropy", "from_brief", "said"),
+    [
+        (42.1, 0.6, "little to be learned from the brief: its fields tell 0.6 nats of a design, and 42.1 nats are"),
+        (2.0, 8.3, "The brief tells at least 8.3 nats of a design"),
+        (2.0, None, "is not known for these data"),
+        (None, None, "is not known for these data"),
+    ],
+)
+def test_what_is_worth_it_is_said_in_a_sentence_with_its_source(entropy, from_brief, said):
+    text = handouts.advise(entropy, from_brief)
+    assert said in text
+    assert ("housebrain audit" in text) == (from_brief is not None)
+    assert ("One merge does" in text) == (from_brief == 0.6)
+    assert ("--rounds 3 --common-start" in text and "--relay" in text) == (from_brief == 8.3)

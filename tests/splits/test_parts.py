@@ -11,7 +11,6 @@ from housebrain_core.splits.parts import (
     SplitPart,
     SplitSummary,
     adapter_in_leg,
-    advise,
     read_plan,
     read_split,
     read_splits,
@@ -75,20 +74,3 @@ def test_an_adapter_is_named_by_its_leg_where_there_are_several():
 
 def test_a_splits_folder_without_legs_has_no_plan(splits):
     assert read_plan(splits) is None
-
-
-@pytest.mark.parametrize(
-    ("entropy", "from_brief", "said"),
-    [
-        (42.1, 0.6, "little to be learned from the brief: its fields tell 0.6 nats of a design, and 42.1 nats are"),
-        (2.0, 8.3, "The brief tells at least 8.3 nats of a design"),
-        (2.0, None, "is not known for these data"),
-        (None, None, "is not known for these data"),
-    ],
-)
-def test_what_is_worth_it_is_said_in_a_sentence_with_its_source(entropy, from_brief, said):
-    text = advise(entropy, from_brief)
-    assert said in text
-    assert ("housebrain audit" in text) == (from_brief is not None)
-    assert ("One merge does" in text) == (from_brief == 0.6)
-    assert ("--rounds 3 --common-start" in text and "--relay" in text) == (from_brief == 8.3)
