@@ -31,7 +31,7 @@ def tokens_in_fields(tokenizer: Any, completion: str, fields: Collection[str]) -
         fields: names of top-level fields.
     """
     places = tokenizer(completion, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
-    spans = _spans_of(completion, fields)
+    spans = _spans_of(completion, fields) if fields else []
     return [*(any(start < b and a < end for a, b in spans) for start, end in places), False]
 
 

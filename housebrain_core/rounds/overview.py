@@ -76,7 +76,7 @@ class RoundResult(Shown):
         number = self.state.current.number - 1
         if not number:
             return ""
-        return f"\n{leg_folder(self.rounds, number)} is not a finished model: the learning rate falls in the last leg."
+        return f"\n{leg_folder(self.rounds, number)} is not a finished model: the learning rate has not fallen yet."
 
     def _newest_warning(self) -> str:
         ended = [leg for leg in self.state.legs if leg.merged_sha256]
