@@ -79,6 +79,8 @@ class Validation:
     chosen_on: int
     """Other samples, on which weights or scale were chosen."""
     evaluations: list[Evaluation]
+    exact: dict[str, float] = field(default_factory=dict)
+    """Model -> share of those samples whose answer it knows exactly, fields left out that do not follow from briefs."""
 
     @property
     def is_worse(self) -> bool:
