@@ -91,7 +91,7 @@ class Fields(NamedTuple):
     @property
     def are_defaults(self) -> bool:
         """Whether they are input and output themselves."""
-        return self[:2] == USUAL[:2]
+        return self.input == USUAL.input and self.output == USUAL.output
 
     def take(self, record: dict[str, Any], side: str) -> Any:
         """The input or output of a record: what a single path finds, or an object of what several find.
