@@ -140,7 +140,7 @@ def draw_houses(root: Path, base: str) -> None:
     """Draws the first validation brief as base, one split, three rounds and the planner design it, side by side.
 
     Args:
-        root: the demo's folder; houses.png is written there.
+        root: the demo's folder; houses.png is written there, and design.json with the design of the three rounds.
         base: name of the base model in evaluation.json.
     """
     first = dict(_first_answers(root))
@@ -150,6 +150,8 @@ def draw_houses(root: Path, base: str) -> None:
     brief = codec.read_prompt(example.prompt)
     houses = FirstHouse(brief, shown | {REFERENCE: codec.decode(brief, example.completion)})
     save(houses.draw(), root / HOUSES)
+    if not isinstance(first[ROUNDS], DesignError):
+        (root / "design.json").write_text(codec.dumps(first[ROUNDS]))
 
 
 def _splits_of(evaluation: Evaluation) -> list[str]:

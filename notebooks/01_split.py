@@ -4,7 +4,7 @@
 # Cuts a dataset of house designs into one split per person. Each split becomes a small zip to upload, a
 # folder of samples as links to your files, and a page that tells its person what to do.
 #
-# You need: a folder with `train/*.json` (and `validation/*.json`), or JSONL or Parquet files.
+# You need: a folder with `train/*.json` (and `validation/*.json`), or JSONL, CSV or Parquet files.
 # You get: `housebrain_splits/`. It takes seconds for thousands of samples, minutes for hundreds of thousands.
 
 # %% tags=["parameters"]
@@ -33,7 +33,9 @@ check_inputs("source", config.source, "Give the path of your dataset, or put it 
 from housebrain_core import AuditConfig
 from housebrain_core.data import audit_dataset, entropy_bars, length_histogram
 
-audit = audit_dataset(AuditConfig(source=config.source))
+audit = audit_dataset(
+    AuditConfig(source=config.source, input_field=config.input_field, output_field=config.output_field)
+)
 
 # %%
 entropy_bars(audit)
@@ -43,17 +45,18 @@ length_histogram(audit)
 
 # %% [markdown]
 # One sample as a model will see it: the brief as a prompt, the design as a completion, without anything that code
-# can derive. Below it is drawn; a design without rooms is a table.
+# can derive. Below it is drawn; a design without rooms is a table, and a text is shown as it is.
 
 # %%
-from housebrain_core.data import read_samples
+from housebrain_core.data import choose_fields, read_samples
 from housebrain_core.house import encode, floor_plan
 
-sample = next(read_samples(config.source, "train"))
+fields = choose_fields(config.input_field, config.output_field)
+sample = next(read_samples(config.source, "train", fields=fields))
 example = encode(sample)
 print(example.prompt)
 print(example.completion)
-floor_plan(sample["output"], sample["id"])
+floor_plan(sample["output"], sample["id"]) if isinstance(sample["output"], dict) else sample["output"]
 
 # %% [markdown]
 # ## The splits

@@ -26,7 +26,8 @@ if settings.run_validation:
 # ## What came back
 #
 # The adapters are untrusted input until they are checked: whole, finite, from the same base model, each split once.
-# Folders and zips are read alike. Expect a line per adapter with the verdict *ok*, and no missing split.
+# Folders and zips are read alike. Expect a line per adapter with the verdict *ok*, and no missing split;
+# with a plan of legs, those of earlier legs are named as such.
 
 # %%
 from housebrain_core import InspectConfig

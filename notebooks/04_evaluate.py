@@ -35,18 +35,19 @@ evaluation = evaluate_models(config)
 show_evaluation(evaluation)
 
 # %% [markdown]
-# One design of the last model, drawn.
+# One design of the last model, drawn; what a model for other data than houses answers is shown as text.
 
 # %%
 from housebrain_core.house import DesignError, floor_plan, read_prompt
-from housebrain_core.llm import HouseBrainLLM
+from housebrain_core.llm import HouseBrainLLM, read_answer
 from housebrain_core.results import show
 from housebrain_core.splits import read_validation
 
 llm = HouseBrainLLM(config.models[-1], config.base_model, config.load_in_4bit)
 brief = read_prompt(read_validation(config.data, 1)[0].prompt)
 try:
-    show(floor_plan(llm.generate_design(brief), llm.name))
+    design = read_answer(brief, llm.answer([brief])[0])
+    show(floor_plan(design, llm.name) if isinstance(design, dict) else design)
 except DesignError as error:
     print(f"the answer is no design ({error.kind}): {error}")
 

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "audit": ["audit_dataset"],
         "audit_page": ["entropy_bars", "length_histogram"],
+        "fields": ["choose_fields"],
         "samples": ["read_samples"],
     },
 )

@@ -91,7 +91,7 @@ class Fields(NamedTuple):
     @property
     def are_defaults(self) -> bool:
         """Whether they are input and output themselves."""
-        return self[:2] == USUAL[:2]
+        return self.input == USUAL.input and self.output == USUAL.output
 
     def take(self, record: dict[str, Any], side: str) -> Any:
         """The input or output of a record: what a single path finds, or an object of what several find.
@@ -137,11 +137,14 @@ USUAL = Fields()
 
 
 def choose_fields(input_field: list[str], output_field: list[str]) -> Fields:
-    """The fields that settings name.
+    """Makes the fields that settings name.
 
     Args:
         input_field: paths of the input; input when empty.
         output_field: paths of the output; output when empty.
+
+    Returns:
+        What `read_samples` takes.
     """
     return Fields(
         tuple(input_field) or USUAL.input, tuple(output_field) or USUAL.output, bool(input_field + output_field)

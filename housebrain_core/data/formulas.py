@@ -37,19 +37,21 @@ class Formula(NamedTuple):
 
 def best_formula(target: Column, sources: list[Column]) -> Formula | None:
     """The formula that hits most samples; None where none hits at least 60 %."""
-    best = max(_find_formulas(target, sources), key=lambda formula: formula.share, default=None)
-    nats = len(target.codes) * entropy_of_codes(target.codes)
-    return best if best and best.share >= NEAR and best.share * nats >= EVIDENCE else None
+    entropy = entropy_of_codes(target.codes)
+    if not entropy:
+        return None
+    needed = EVIDENCE / entropy  # samples that have to be hit
+    best = max(_find_formulas(target, sources, needed), key=lambda formula: formula.share, default=None)
+    return best if best and best.share >= NEAR and best.share * len(target.codes) >= needed else None
 
 
-def _find_formulas(target: Column, sources: list[Column]) -> Iterator[Formula]:
-    """All formulas that may fit."""
+def _find_formulas(target: Column, sources: list[Column], needed: float) -> Iterator[Formula]:
+    """All formulas that may fit; a lookup only where more samples than `needed` repeat a value of its source."""
     varying = [source for source in sources if len(source.values) > 1]
     for source in varying:
         yield from _equal(target, source)
         again = len(source.codes) - len(source.values)  # samples whose value of the source was there before
-        enough = again * entropy_of_codes(target.codes) >= EVIDENCE
-        if source.closed and enough and _decides(source, target):
+        if source.closed and again >= needed and _decides(source, target):
             yield Formula(1.0, _describe_lookup(target, source), 0.0, "derivable")
     if not target.numeric or len(target.values) < 3:
         return

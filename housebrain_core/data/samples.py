@@ -203,7 +203,7 @@ def open_item(item: Item) -> Iterator[Item]:
     if item.number is None and isinstance(line, bytes) and line.lstrip()[:1] == b"[":
         yield from _open_array(item, line)
     else:
-        yield item._replace(line=line)
+        yield Item(item.path, item.number, line, item.part, item.held_out, item.below, item.source)
 
 
 def _open_array(item: Item, line: bytes) -> Iterator[Item]:

@@ -30,7 +30,7 @@ class FirstHouse(Shown):
     """One brief and what became of it."""
 
     brief: dict[str, Any]
-    answers: dict[str, dict[str, Any] | DesignError]
+    answers: dict[str, Any]
     """Who answered -> the design, or why it is none; the reference is among them."""
 
     def outputs(self) -> list[Picture | str]:
@@ -84,7 +84,7 @@ def draw_first_house(
     brief, completion = read_first_brief(data)
     llm = HouseBrainLLM(model_path, base_model, report=report)
     limit = round(SPARE * len(llm.tokenizer(completion).input_ids)) + 16
-    answers: dict[str, dict[str, Any] | DesignError] = {}
+    answers: dict[str, Any] = {}
     for who, adapter in ((name, model_path), (BASE, None)):
         llm.use(adapter)
         (answer,) = llm.answer([brief], max_new_tokens=limit)
@@ -108,10 +108,12 @@ def read_first_brief(data: Path) -> tuple[dict[str, Any], str]:
     return codec.read_prompt(rows[0]["prompt"]), rows[0]["completion"]
 
 
-def draw_answer(answer: dict[str, Any] | DesignError) -> Picture:
+def draw_answer(answer: Any) -> Picture:
     """A design as a drawing without its plot, or as a card; what is no design as why it is none, and how it begins."""
     if isinstance(answer, DesignError):
         return text_picture(f"no design: {answer.kind}\n\n{answer.text[:SHOWN]} ...")
+    if not isinstance(answer, dict):  # of other data than houses
+        return text_picture(str(answer)[:SHOWN])
     return floor_plan({name: part for name, part in answer.items() if name != "input"})
 
 
@@ -130,8 +132,10 @@ def count_same(design: dict[str, Any], reference: dict[str, Any]) -> tuple[int, 
     return sum(mine.get(key) == value for key, value in values.items()), len(values), "values"
 
 
-def _rooms(design: dict[str, Any]) -> list[tuple[Any, ...]]:
+def _rooms(design: Any) -> list[tuple[Any, ...]]:
     """The rooms of a design: level, type and bounds."""
+    if not isinstance(design, dict):
+        return []
     return [
         (number, room.get("type"), tuple(sorted((room.get("bounds") or {}).items())))
         for number, level in enumerate(design.get("levels") or [])

@@ -20,6 +20,7 @@ from housebrain_core.evaluate.results import (
     SameResult,
 )
 from housebrain_core.house import codec
+from housebrain_core.house.briefs import is_brief
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.design_text import shorten_design
 from housebrain_core.house.json_text import NEVER_TRUSTED, StrictJSONError, repaired_parse, same, strict_json_parse
@@ -48,7 +49,7 @@ class Judged(NamedTuple):
     strict_parse: bool
     repaired_parse: bool
     schema_valid: bool
-    """Strictly an `Answer`; a design written out in full is none, though it may be read."""
+    """Strictly an `Answer`; a design written out in full is none, though it may be read. Of other data: any value."""
     schema_valid_repaired: bool
     rules: dict[str, Findings] | None
     """None where there is no design, or one of a shape that the rules do not know."""
@@ -66,9 +67,10 @@ def judge(brief: dict, answer: Answered, limits: dict[str, float] | None = None)
     except DesignError as error:
         design = None
         kind = error.kind
-    valid = kind == "ok" and _is_answer(repaired)
-    mended = verdict not in NEVER_TRUSTED and _is_answer(repaired)
-    rules = check_or_none(brief, design, limits) if design else None
+    house = is_brief(brief)
+    valid = kind == "ok" and (not house or _is_answer(repaired))
+    mended = house and verdict not in NEVER_TRUSTED and _is_answer(repaired)
+    rules = check_or_none(brief, design, limits) if house and design else None
     return Judged(kind, verdict == "ok", repaired is not None, valid, valid or mended, rules, design)
 
 

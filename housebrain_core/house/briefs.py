@@ -25,11 +25,24 @@ SANITY_BRIEF = {
 """The brief of the guide's sanity check."""
 
 
+BRIEF_FIELDS = ("basicDetails", "plot", "roomBreakdown")
+
+
+def is_brief(value: Any) -> bool:
+    """Whether a value is meant as a house brief, and not as the input of other data: a text, or other fields.
+
+    Args:
+        value: any JSON value.
+    """
+    return isinstance(value, dict) and any(name in value for name in BRIEF_FIELDS)
+
+
 class CheckedBrief(NamedTuple):
     """A brief that can be used."""
 
-    plain: dict[str, Any]
-    """As plain JSON values, in the dataset's order of keys and types of numbers; unknown fields stay as they are."""
+    plain: Any
+    """As plain JSON values, in the dataset's order of keys and types of numbers; unknown fields stay as they are. Of
+    other data any value."""
     doubts: list[str]
     """What is possible in it but seldom meant, a line each."""
 

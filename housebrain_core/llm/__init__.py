@@ -3,5 +3,10 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"llm": ["HouseBrainLLM", "strict_json_parse"], "generate": ["generate_designs"]}
+    __name__,
+    submod_attrs={
+        "decoding": ["read_answer"],
+        "llm": ["HouseBrainLLM", "strict_json_parse"],
+        "generate": ["generate_designs"],
+    },
 )

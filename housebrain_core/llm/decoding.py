@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from transformers import LogitsProcessor
 
 from housebrain_core.house import codec
+from housebrain_core.house.briefs import is_brief
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.json_text import StrictJSONError
 from housebrain_core.house.schema import HouseDesign
@@ -71,8 +72,15 @@ def in_order(batches: Iterable[Batch], count: int) -> list[Answered]:
     return [answers[index] for index in range(count)]
 
 
-def read_answer(brief: dict, answer: Answered) -> dict[str, Any]:
-    """The design of an answer, which `HouseDesign` reads.
+def read_answer(brief: Any, answer: Answered) -> Any:
+    """Reads an answer: the design of a house, which `HouseDesign` reads too; of other data any value, such as a text.
+
+    Args:
+        brief: that was answered.
+        answer: what a model wrote.
+
+    Returns:
+        The design, with all that code derives; or the value.
 
     Raises:
         DesignError: it is none, with how far it got; an answer cut at the token limit is always "truncated".
@@ -83,7 +91,8 @@ def read_answer(brief: dict, answer: Answered) -> dict[str, Any]:
         raise DesignError(message, "truncated", answer.text)
     try:
         design = codec.decode(brief, answer.text)
-        HouseDesign.model_validate(design)  # a design that is written out in full can hold anything
+        if is_brief(brief):
+            HouseDesign.model_validate(design)  # a design that is written out in full can hold anything
     except StrictJSONError as error:
         message = f"the answer is not JSON ({error}); it got to {reached}, and ends with {answer.text[-60:]!r}"
         raise DesignError(message, error.kind, answer.text) from None

@@ -12,7 +12,7 @@ from housebrain_core.adapters.adapter import check_base_settings
 from housebrain_core.config import GenerateConfig
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec, drawing
-from housebrain_core.house.briefs import SANITY_BRIEF, CheckedBrief, check_briefs
+from housebrain_core.house.briefs import BRIEF_FIELDS, SANITY_BRIEF, CheckedBrief, check_briefs, is_brief
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.rules import check_or_none
 from housebrain_core.llm.decoding import Answered, Decoding, read_answer
@@ -28,6 +28,7 @@ ORIGIN = ("brief", "sha256", "model", "settings")
 adapter weights, and how it was generated. A line of an earlier run is kept when all of these are the same."""
 SHOWN = 10
 """Doubts or findings that are shown."""
+OTHER = f"it is no house brief, which has {', '.join(BRIEF_FIELDS)}; the model gets it as it is"
 ADVICE = (
     "\nA model that was trained little, or on briefs of another kind, often fails so; --constrained allows only "
     "answers of the schema."
@@ -55,6 +56,8 @@ def generate_designs(config: GenerateConfig, report: Callable[[str], None] | Non
         raise ConfigError(f"{config.brief} holds {len(checked)} briefs: name a file for the designs with --output.")
     if config.output:
         check_file(config.output)
+    if not is_brief(checked[0].plain) and (config.plot or config.constrained):
+        raise ConfigError(f"{config.brief} holds no house brief; --plot and --constrained are for designs of houses.")
     check_base_settings([config.model], config.base_model, config.load_in_4bit)
     doubts = [f"brief {number}: {line}" for number, brief in enumerate(checked, 1) for line in brief.doubts]
     for line in shorten(doubts, "doubts"):
@@ -85,14 +88,24 @@ def read_briefs(source: str) -> tuple[list[CheckedBrief], bool]:
         raise DataError(
             f"{source} cannot be read: {error}. Give a JSON or JSONL file, or - for standard input."
         ) from None
-    values, problems = _read_values(text, is_jsonl=source.endswith(".jsonl"))
+    values, problems = (
+        ([text.strip()], []) if source.endswith(".txt") else _read_values(text, source.endswith(".jsonl"))
+    )
     many = len(values) != 1 or source.endswith(".jsonl")
     values = [value["input"] if isinstance(value, dict) and "input" in value else value for value in values]
-    briefs, more = check_briefs(values)
+    if values and all(_is_other_input(value) for value in values):
+        briefs, more = [CheckedBrief(value, [OTHER]) for value in values], []
+    else:
+        briefs, more = check_briefs(values)
     problems += more
     if problems or not values:
         raise DataError(f"{source} cannot be used:\n  " + "\n  ".join(problems or ["there is no brief in it"]))
     return briefs, many
+
+
+def _is_other_input(value: Any) -> bool:
+    """Whether a value is no house brief but may be the input of other data."""
+    return bool(value) and isinstance(value, str | dict | list) and not is_brief(value)
 
 
 def _read_values(text: str, is_jsonl: bool) -> tuple[list[Any], list[str]]:
@@ -125,7 +138,7 @@ def _generate_one(llm: HouseBrainLLM, brief: dict, config: GenerateConfig, repor
         raise DesignError(f"{error}{_advice(config)}", error.kind, error.text) from None
     for line in describe_findings(brief, design):
         report(line)
-    text = json.dumps(design, indent=2, ensure_ascii=False)
+    text = design if isinstance(design, str) else json.dumps(design, indent=2, ensure_ascii=False)
     if config.output:
         config.output.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(config.output, text + "\n")

@@ -21,6 +21,11 @@ class Losses(NamedTuple):
         """Validation loss in nats per token."""
         return sum(self.nats) / sum(self.tokens)
 
+    @property
+    def exact_share(self) -> float:
+        """Share of the completions that are exactly right, in [0, 1]."""
+        return sum(self.exact) / len(self.exact) if self.exact else 0.0
+
 
 def tokens_in_fields(tokenizer: Any, completion: str, fields: Collection[str]) -> list[bool]:
     """For each token of a completion, the end-of-text token included, whether it has a part of a field's value.
@@ -31,7 +36,7 @@ def tokens_in_fields(tokenizer: Any, completion: str, fields: Collection[str]) -
         fields: names of top-level fields.
     """
     places = tokenizer(completion, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
-    spans = _spans_of(completion, fields)
+    spans = _spans_of(completion, fields) if fields else []
     return [*(any(start < b and a < end for a, b in spans) for start, end in places), False]
 
 

@@ -79,6 +79,8 @@ class Validation:
     chosen_on: int
     """Other samples, on which weights or scale were chosen."""
     evaluations: list[Evaluation]
+    exact: dict[str, float] = field(default_factory=dict)
+    """Model -> share of those samples whose answer it knows exactly, fields left out that do not follow from briefs."""
 
     @property
     def is_worse(self) -> bool:
@@ -148,8 +150,8 @@ class MergeRecord:
     def notices(self) -> list[str]:
         """What whoever uses the result has to know first."""
         unfinished = (
-            f"NOT A FINISHED MODEL: this is leg {self.leg} of {self.legs} of a plan, and the learning rate falls only "
-            "in the last one. The plan's next step: housebrain round"
+            f"NOT A FINISHED MODEL: this is leg {self.leg} of {self.legs} of a plan, and the learning rate has not "
+            "fallen to zero yet. The plan's next step: housebrain round"
         )
         return [line for line in (self.warning, *self.inherited, unfinished * self.is_unfinished) if line]
 

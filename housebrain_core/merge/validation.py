@@ -26,7 +26,7 @@ from housebrain_core.merge.compute import Pair, Recipe, compute_merge
 from housebrain_core.merge.merged_files import write_adapter
 from housebrain_core.merge.result import Evaluation, Validation, is_worse
 from housebrain_core.merge.strategies import STRATEGIES
-from housebrain_core.splits.encode import read_validation
+from housebrain_core.splits.encode import read_drawn_fields, read_validation
 
 EVALUATIONS = 40
 """Losses that a search measures at most."""
@@ -63,6 +63,7 @@ class Bench:
         self.adapters = adapters
         self.report = report
         examples = read_validation(config.data)
+        self.drawn = read_drawn_fields(config.data)
         if choosing and len(examples) < 4:
             raise ConfigError(f"{config.data} has {len(examples)} validation samples; choosing by loss needs 4.")
         self.choosing = examples[::2] if choosing else []
@@ -89,7 +90,7 @@ class Bench:
         for column in self.columns:
             factors = torch.tensor(weights, dtype=column.original.dtype)[column.adapter]
             column.parameter.data.copy_(column.original * factors.to(column.original.device))
-        return self.llm.losses(examples)
+        return self.llm.losses(examples, self.drawn)
 
     def choose(self, strategy: str, weights: list[float], scale: float | str) -> tuple[list[float], float]:
         """Weights (sum 1) and scale with the lowest loss on the choosing half, within 40 evaluations.
@@ -127,6 +128,7 @@ class Bench:
         self.report(verdict)
         return Validation(
             losses=losses,
+            exact={name: each.exact_share for name, each in measured.items()},
             best_split=best,
             difference=difference,
             verdict=verdict,
@@ -165,10 +167,11 @@ class Bench:
 
     def _measure_folder(self, name: str, folder: Path) -> Losses:
         self.llm.use(folder)
-        return self._report(name, self.llm.losses(self.judging))
+        return self._report(name, self.llm.losses(self.judging, self.drawn))
 
     def _report(self, name: str, losses: Losses) -> Losses:
-        self.report(f"validation loss {losses.mean:.4f} nats per token  {name}")
+        exact = f"{losses.exact_share:.1%} exactly right"
+        self.report(f"validation loss {losses.mean:.4f} nats per token, {exact}  {name}")
         return losses
 
     def _other_strategies(self, recipe: Recipe) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from housebrain_core.adapters.adapter import Adapter, try_adapters
 from housebrain_core.adapters.compatibility import check_mergeable
+from housebrain_core.adapters.run import Run
 from housebrain_core.errors import AdapterError
 from housebrain_core.rounds.state import RoundsState
 
@@ -42,7 +43,7 @@ def sort_arrivals(folders: Mapping[Path, Path | AdapterError], state: RoundsStat
             sorting.problems.append(str(adapter))
         else:
             sorting.add(adapter)
-    adapters = sorted(sorting.current.values(), key=lambda adapter: adapter.split or (0,))
+    adapters = sorted(sorting.current.values(), key=lambda adapter: adapter.split.number if adapter.split else 0)
     if adapters:
         try:
             check_mergeable(adapters, accept_unfinished=True)  # these are named among the problems already
@@ -101,36 +102,45 @@ def find_problems(adapter: Adapter, state: RoundsState) -> Iterator[str]:
     Yields:
         Sentences; nothing for an adapter that can be used, or that is too late.
     """
-    plan, current, run, split = state.plan, state.current, adapter.run, adapter.split
-    name = adapter.name
+    name, run, split, plan = adapter.name, adapter.run, adapter.split, state.plan
     if run is None or run.leg is None or run.plan is None:
         yield f"{name} was trained without a plan; this is plan {plan.id}. Merge it by itself with housebrain merge."
         return
-    if run.plan != plan.id or adapter.dataset not in (None, plan.dataset):
+    if run.plan != plan.id:
         yield f"{name} was trained for the plan {run.plan}; this is plan {plan.id}."
+    if adapter.dataset != plan.dataset:
+        yield f"{name} was trained on the dataset {_digits(adapter.dataset)}; the plan is for {_digits(plan.dataset)}."
     if split is None:
         yield f"{name} is of no single split: it is what a leg ended in, or was trained on other data."
-        return
-    if run.leg < current.number:
-        return
-    if run.leg > current.number:
+    elif run.leg >= state.current.number:
+        yield from _find_problems_in_leg(name, run, split.number, state)
+
+
+def _find_problems_in_leg(name: str, run: Run, split_id: int, state: RoundsState) -> Iterator[str]:
+    """Why an adapter of this plan cannot be used in its newest leg."""
+    current, legs = state.current, len(state.plan.legs)
+    if run.leg != current.number:
         yield f"{name} is of leg {run.leg}, and leg {current.number} has not ended. Is this the right rounds.json?"
-    if split.number not in state.people:
+    if split_id not in state.people:
         people = ", ".join(map(str, state.people))
-        yield f"{name} is of split {split.number}; in leg {run.leg} the splits that train are {people}."
+        yield f"{name} is of split {split_id}; in leg {run.leg} the splits that train are {people}."
     if run.parent_sha256 != current.parent_sha256:
         yield (
-            f"{name} started from {_digits(run.parent_sha256)}; leg {run.leg} starts from "
-            f"{_digits(current.parent_sha256)}. Train it again from the leg file that everybody got."
+            f"{name} started from {_describe_start(run.parent_sha256)}; leg {run.leg} starts from "
+            f"{_describe_start(current.parent_sha256)}. Train it again from the leg file that everybody got."
         )
-    if run.legs != len(plan.legs):
+    if run.legs != legs:
         yield (
-            f"{name} was trained as leg {run.leg} of {run.legs}. The plan now ends with leg {len(plan.legs)}, in which "
+            f"{name} was trained as leg {run.leg} of {run.legs}. The plan now ends with leg {legs}, in which "
             f"the learning rate falls. Train it again from leg_{run.leg}.zip."
         )
     if not run.finished:
         yield f"{name} is not finished: {run.why_it_ended}. Let its person start it again."
 
 
+def _describe_start(sha256: str | None) -> str:
+    return _digits(sha256) if sha256 else "a fresh LoRA initialisation"
+
+
 def _digits(sha256: str | None) -> str:
-    return sha256[:SHOWN_DIGITS] if sha256 else "a fresh LoRA initialisation"
+    return str(sha256)[:SHOWN_DIGITS]

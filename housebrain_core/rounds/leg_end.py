@@ -150,11 +150,13 @@ def _losses_of(result: MergeResult) -> LegLosses | None:
     if not result.validation:
         return None
     losses = result.validation.losses
-    alone = len(result.inputs) == 1
+    splits = {entry.name: losses[entry.name] for entry in result.inputs}
+    alone = len(splits) == 1
     return LegLosses(
         base=losses["base"],
-        splits={entry.name: losses[entry.name] for entry in result.inputs},
+        splits=splits,
         merged=losses["merged"],
+        exact={name: result.validation.exact[name] for name in (*splits, "merged")},
         best_split=result.validation.best_split,
         verdict="one person's adapter; nothing was merged" if alone else result.validation.verdict,
     )

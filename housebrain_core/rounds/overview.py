@@ -76,7 +76,7 @@ class RoundResult(Shown):
         number = self.state.current.number - 1
         if not number:
             return ""
-        return f"\n{leg_folder(self.rounds, number)} is not a finished model: the learning rate falls in the last leg."
+        return f"\n{leg_folder(self.rounds, number)} is not a finished model: the learning rate has not fallen yet."
 
     def _newest_warning(self) -> str:
         ended = [leg for leg in self.state.legs if leg.merged_sha256]
@@ -84,10 +84,23 @@ class RoundResult(Shown):
 
     def _legs(self) -> Table:
         rows = [(_describe(leg, self.state), *_counts(leg), *_losses(leg)) for leg in self.state.legs]
-        notes = ["losses in nats per token, on the validation sample that all splits share"]
+        notes = [
+            "losses in nats per token, and shares of answers that are known exactly, on the validation sample that all "
+            "splits share"
+        ]
         if self.state.floor is not None:
             notes.append(f"no model's loss can be below {self.state.floor:.4f}, the entropy of the data")
-        columns = ("leg", "came", "missing", "steps", "mean split", "best split", "merged")
+        columns = (
+            "leg",
+            "came",
+            "missing",
+            "steps",
+            "mean split",
+            "best split",
+            "merged",
+            "exact: best split",
+            "merged",
+        )
         return Table(columns, rows, notes if any(leg.losses for leg in self.state.legs) else ())
 
     def _people(self) -> Table:
@@ -152,9 +165,11 @@ def _counts(leg: LegState) -> tuple[str, str, str]:
     return str(len(leg.sent)), missing, f"{steps:,}"
 
 
-def _losses(leg: LegState) -> tuple[str, str, str]:
-    """Mean split, best split, and what the leg ended in."""
+def _losses(leg: LegState) -> tuple[str, ...]:
+    """Losses of the mean split, the best split and what the leg ended in, and exact shares of the last two."""
     if not leg.losses:
-        return "-", "-", "-"
+        return ("-",) * 5
     best = leg.losses.splits[leg.losses.best_split]
-    return f"{leg.losses.mean_split:.4f}", f"{best:.4f}", f"{leg.losses.merged:.4f}"
+    shares = [leg.losses.exact.get(name) for name in (leg.losses.best_split, "merged")]
+    exact = ["-" if share is None else f"{share:.1%}" for share in shares]
+    return f"{leg.losses.mean_split:.4f}", f"{best:.4f}", f"{leg.losses.merged:.4f}", *exact

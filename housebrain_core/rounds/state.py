@@ -43,6 +43,8 @@ class LegLosses(Part):
     """Of each adapter."""
     merged: float
     """Of what the leg ended in; in a leg of one person that is their adapter."""
+    exact: dict[str, float] = {}
+    """Share of answers that are known exactly: of each adapter, and under "merged" of what the leg ended in."""
     best_split: str
     verdict: str
     """What the comparison says, in words."""

@@ -128,7 +128,8 @@ def encode_chunk(items: list[Item], where: Sequence[Condition] = (), fields: Fie
         for one in open_item(item):
             try:
                 part, sample, notes = one.read(fields)
-                chunk.notes.update(notes)
+                if notes:
+                    chunk.notes.update(notes)
                 if all(condition.holds(sample) for condition in where):
                     row = (part, *encode_row(sample), one.own_file(fields))
                     chunk.results.append((position, row))

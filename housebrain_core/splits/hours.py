@@ -20,8 +20,6 @@ from housebrain_core.splits.parts import read_splits
 
 BATCH = 2_000
 """Samples that are tokenised at once."""
-KNOWN = {"entropy": "entropy", "from_brief": "brief"}
-"""Of an estimate -> what manifests call it, in nats per sample."""
 Figure = tuple[str, str, str]
 """What it is, its value, and where it comes from."""
 
@@ -122,15 +120,23 @@ def estimate_hours(config: PlanConfig, report: Callable[[str], None] = print) ->
     tokenizer = costs.find_file(config.base_model, "tokenizer.json")
     counters = (read_counter(tokenizer, special=True), read_counter(tokenizer)) if tokenizer else None
     splits: list[SplitTokens] = []
-    known: dict[str, Any] = {}
+    manifest: dict[str, Any] = {}
     for bundle in _read_splits(config.splits):
         splits.append(_count_tokens(bundle, *counters) if counters else _estimate_tokens(bundle))
         note = "" if tokenizer else ", estimated from characters"
         report(f"{bundle.name}: {describe(splits[-1].tokens)} tokens{note}")
-        known = {name: bundle.manifest.get(f"{key}_nats_per_sample") for name, key in KNOWN.items()}
+        manifest = bundle.manifest
     learned_share = sum(split.learned_share for split in splits) / len(splits)
     rate = _find_rate(config, facts, learned_share)
-    return Estimate(config, facts, tokenizer is not None, rate, splits, **known)
+    return Estimate(
+        config=config,
+        facts=facts,
+        exact_tokens=tokenizer is not None,
+        tokens_per_second=rate,
+        splits=splits,
+        entropy=manifest.get("entropy_nats_per_sample"),
+        from_brief=manifest.get("brief_nats_per_sample"),
+    )
 
 
 def _find_rate(config: PlanConfig, facts: BaseModelFacts | None, learned_share: float) -> Range:

@@ -4,9 +4,14 @@ import errno
 import random
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from housebrain_core.adapters.adapter import read_adapter
-from housebrain_core.config import SplitConfig
+from housebrain_core.adapters.adapter import Adapter, read_adapter
+from housebrain_core.adapters.adapter_config import read_config
+from housebrain_core.adapters.archives import CONFIG, WEIGHTS
+from housebrain_core.adapters.tensors import TensorInfo, tensor_name, write_tensors
+from housebrain_core.adapters.updates import rewrite_update
+from housebrain_core.config import FineTuningConfig, SplitConfig
 from housebrain_core.data.fields import choose_fields, parse_condition
 from housebrain_core.data.samples import ReadLog, read_samples
 from housebrain_core.errors import DataError
@@ -36,13 +41,15 @@ def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) ->
     """
     check_replaceable(config.output, "splits", config.overwrite)
     assignment = assign(config)
-    if config.init_adapter:
-        read_adapter(config.init_adapter, accept_plain=True)
+    start = read_adapter(config.init_adapter, accept_plain=True) if config.init_adapter else None
     dataset = choose_samples(config, report)
     picked = choose_validation(dataset.tables["validation"].num_rows, config)
     report(describe_counts(dataset, len(picked)))
     try:
-        with staged_output(config.output, "splits", config.overwrite) as staging:
+        with staged_output(config.output, "splits", config.overwrite) as staging, TemporaryDirectory() as scratch:
+            if start and assignment.legs:
+                config = config.model_copy(update={"init_adapter": Path(scratch)})
+                report(rewrite_start(start, Path(scratch), assignment.training.settings))
             summary = _write_folder(config, dataset, picked, assignment, staging, report)
     except OSError as error:
         if error.errno not in NO_SPACE:
@@ -54,6 +61,31 @@ def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) ->
     report(advise(summary.entropy_nats_per_sample, summary.brief_nats_per_sample))
     report(describe_folder(config.output, summary))
     return summary
+
+
+def rewrite_start(start: Adapter, folder: Path, settings: FineTuningConfig) -> str:
+    """Writes an adapter at rank and alpha of the training, so that everybody's first leg starts from the same bytes.
+
+    Args:
+        start: the adapter.
+        folder: for its weights and configuration; it exists.
+        settings: of the training.
+
+    Returns:
+        What was done, in a line.
+    """
+    rank, alpha = settings.lora_r, settings.lora_alpha
+    rewritten = rewrite_update(start, rank, alpha)
+    weights = {
+        tensor_name(module, side): matrix
+        for module, (b, a) in rewritten.factors.items()
+        for side, matrix in (("A", a), ("B", b))
+    }
+    infos = {name: TensorInfo("F32", matrix.shape) for name, matrix in weights.items()}
+    write_tensors(folder / WEIGHTS, infos, weights.__getitem__)
+    ranks = {"r": rank, "lora_alpha": alpha, "rank_pattern": {}, "alpha_pattern": {}, "use_rslora": False}
+    (folder / CONFIG).write_text(to_json(read_config(start.folder) | ranks), encoding="utf-8")
+    return f"{start.name}: rewritten at rank {rank} and alpha {alpha}, which keeps {rewritten.kept:.3%} of its energy"
 
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)

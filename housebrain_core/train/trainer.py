@@ -19,7 +19,7 @@ from housebrain_core.platforms import estimate_finish, format_duration
 from housebrain_core.progress import TrainingState, gpu_memory, write_state
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.train.checkpoints import prune_checkpoints, seal_checkpoint
-from housebrain_core.train.model import training_device
+from housebrain_core.train.model import refuse_lost_keys, training_device
 from housebrain_core.train.packing import PackedRows, collate_row, completion_losses
 from housebrain_core.train.processes import gather, rank, world_size
 from housebrain_core.train.stopping import Schedule, StepCallback, cosine_shares
@@ -100,6 +100,10 @@ class RowTrainer(Trainer):
         self.schedule = self.schedule_of_leg or Schedule(cosine_shares(warmup, num_training_steps))
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, self.schedule)
         return self.lr_scheduler
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        result = self.model.load_adapter(resume_from_checkpoint, "default", is_trainable=True)
+        refuse_lost_keys(result, "default", resume_from_checkpoint)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         settings = self.model.peft_config["default"]

@@ -36,7 +36,9 @@ class HouseBrainFineTuner:
 
         Raises:
             DataError: the data cannot be read or no sample fits.
-            ConfigError: the base model cannot be found, or another process trains into the folder.
+            ConfigError: the base model cannot be found, another process trains into the folder, or a setting or what to
+                start from does not belong to the split's plan.
+            AdapterError: the adapter to start from is damaged, or finds no place on the base model.
             CheckpointError: the folder belongs to another run, or all checkpoints are damaged.
             MachineError: the run began with more GPUs than there are.
             TrainingError: the loss is not a number, or the GPU's memory is too small.

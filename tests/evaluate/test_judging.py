@@ -172,3 +172,13 @@ def test_the_table_of_rules_has_their_formulas_and_no_functions():
     table = rule_table()
     assert [row["name"] for row in table] == [rule.name for rule in RULES]
     assert all(row["formula"] and "check" not in row for row in table)
+
+
+def test_text_answers_are_judged_by_whether_they_are_the_reference():
+    texts = ['{"design":"It is 4."}', '{"design":"It is 5."}', "It is 4."]
+    judged = [judge("What is 2+2?", Answered(text, 5, True)) for text in texts]
+    assert [one.kind for one in judged] == ["ok", "ok", "no_json"]
+    assert [one.schema_valid for one in judged] == [True, True, False] and judged[0].rules is None
+    designs = [one.design for one in judged]
+    result = describe_same(["q"] * 3, designs, ["It is 4."] * 3, [], Losses([1.0], [1], [True]))
+    assert result.same == pytest.approx(1 / 3) and result.rooms is None

@@ -5,7 +5,7 @@ from outside import real_samples
 
 from housebrain_core.errors import DataError
 from housebrain_core.house import codec
-from housebrain_core.house.briefs import check_brief, check_briefs
+from housebrain_core.house.briefs import check_brief, check_briefs, is_brief
 from housebrain_core.house.schema import HouseBrief
 
 BRIEF = {
@@ -124,3 +124,8 @@ def test_something_else_is_no_brief():
     for brief in ([], "a house", {}, None):
         with pytest.raises(DataError):
             check_brief(brief)
+
+
+def test_what_is_meant_as_a_brief_is_told_from_the_input_of_other_data():
+    assert is_brief({"plot": {}}) and is_brief({"basicDetails": None, "more": 1})
+    assert not any(map(is_brief, ("A house", {"rooms": []}, {}, [], None, 3)))

@@ -69,3 +69,10 @@ def test_draws_follow_the_softmax():
     drawn = SamplingProcessor(1.0, 1, list(range(4000)), torch.device("cpu"))(None, scores).argmax(1)
     shares = torch.bincount(drawn, minlength=3) / 4000
     assert torch.allclose(shares, torch.tensor([0.6, 0.3, 0.1]), atol=0.03)
+
+
+def test_an_answer_of_other_data_is_any_value():
+    assert read_answer("What is 2+2?", Answered('{"design":"It is 4."}', 5, True)) == "It is 4."
+    assert read_answer({"question": 1}, Answered('{"design":{"walls":[]}}', 5, True)) == {"walls": []}
+    with pytest.raises(DesignError, match="is JSON but not a design"):
+        read_answer({"plot": {}}, Answered('{"design":{"levels":3}}', 5, True))

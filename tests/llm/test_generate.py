@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from housebrain_core.errors import ConfigError, DataError, HouseBrainError
 from housebrain_core.house.codec import DesignError
 from housebrain_core.llm import generate
 from housebrain_core.llm.constrained import safe_limit
+from housebrain_core.llm.decoding import Answered, Batch
 from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.outputs import lock_output
 
@@ -190,3 +192,41 @@ def test_a_second_run_into_one_file_is_refused_before_a_model_is_loaded(adapters
     with lock_output(config.output), pytest.raises(ConfigError, match=r"another process is writing .*out\.jsonl"):
         generate.generate_designs(config, silent)
     assert not config.output.exists()
+
+
+class TextModel:
+    """A model that answers every prompt with the same text."""
+
+    name, weights, load_in_4bit = "text", "", False
+    base = SimpleNamespace(revision="r")
+
+    def __init__(self, *args) -> None:
+        pass
+
+    def answer_batches(self, briefs, decoding, done=(), report=silent):
+        yield Batch(list(range(len(briefs))), [Answered('{"design":"It is 4."}', 4, True) for _ in briefs], 0.1)
+
+
+@pytest.mark.parametrize(("name", "text"), [("q.txt", "What is 2+2?\n"), ("q.json", '"What is 2+2?"')])
+def test_text_in_gives_the_text_that_comes_out(name, text, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(generate, "HouseBrainLLM", TextModel)
+    (tmp_path / name).write_text(text)
+    config = GenerateConfig(model=tmp_path, brief=str(tmp_path / name))
+    said = []
+    generate.generate_designs(config, said.append)
+    assert capsys.readouterr().out == "It is 4.\n"
+    assert "it is no house brief" in said[0]
+    assert generate.read_briefs(str(tmp_path / name))[0][0].plain == "What is 2+2?"
+    for given in ({"plot": tmp_path / "a.png"}, {"constrained": True}):
+        with pytest.raises(ConfigError, match="are for designs of houses"):
+            generate.generate_designs(config.model_copy(update=given), silent)
+
+
+def test_many_texts_give_a_line_each_and_a_brief_among_them_has_to_be_one(tmp_path, monkeypatch, samples):
+    monkeypatch.setattr(generate, "HouseBrainLLM", TextModel)
+    (tmp_path / "q.jsonl").write_text('{"input": "one"}\n"two"\n')
+    config = GenerateConfig(model=tmp_path, brief=str(tmp_path / "q.jsonl"), output=tmp_path / "out.jsonl")
+    assert [row["design"] for row in generate.generate_designs(config, silent)] == ["It is 4."] * 2
+    (tmp_path / "q.jsonl").write_text(json.dumps(samples[0]["input"]) + '\n"two"\n')
+    with pytest.raises(DataError, match="brief 2"):
+        generate.generate_designs(config, silent)

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import torch
 from adapter_files import as_trained_from_hub
 from peft import PeftModel
 
@@ -12,10 +13,11 @@ from housebrain_core.export.into_base import merge_into_base
 from housebrain_core.house import codec
 from housebrain_core.house.briefs import check_brief
 from housebrain_core.house.codec import DesignError
-from housebrain_core.house.schema import HouseBrief
+from housebrain_core.house.schema import Answer, HouseBrief
 from housebrain_core.llm.constrained import safe_limit
 from housebrain_core.llm.decoding import Decoding
 from housebrain_core.llm.llm import Answered, HouseBrainLLM, read_answer, strict_json_parse
+from housebrain_core.llm.losses import tokens_in_fields
 from housebrain_core.merge.merge import merge_adapters
 
 GUIDE_BRIEF = {"basicDetails": {"totalArea": 1200, "unit": "sqft", "bedrooms": 2, "bathrooms": 1, "floors": 1,
@@ -149,6 +151,20 @@ def test_loss_does_not_depend_on_the_company_of_a_sample(llm, samples):
     alone = [llm.losses([example]) for example in examples]
     assert counts == [one[1][0] for one in alone]
     assert together == pytest.approx([one[0][0] for one in alone], rel=1e-4)
+
+
+def test_a_completion_is_exact_where_the_most_probable_token_is_the_right_one_outside_drawn_fields(llm, samples):
+    example = codec.encode(samples[0])
+    prompt = llm.tokenizer(example.prompt).input_ids
+    answer = llm.tokenizer(example.completion, add_special_tokens=False).input_ids + [llm.tokenizer.eos_token_id]
+    with torch.no_grad():
+        logits = llm.model(input_ids=torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
+    right = (logits.argmax(-1) == torch.tensor(answer)).tolist()
+    for drawn in ((), ("wall",), tuple(Answer.model_fields)):
+        left_out = tokens_in_fields(llm.tokenizer, example.completion, drawn)
+        expected = all(a or b for a, b in zip(right, left_out, strict=True))
+        assert llm.losses([example], drawn).exact == [expected]
+    assert llm.losses([example]).exact == [False] and not all(right), "so poor a model cannot know the conventions"
 
 
 def test_an_adapter_has_the_same_loss_loaded_first_or_switched_to(adapters, base, samples):

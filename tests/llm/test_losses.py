@@ -13,6 +13,7 @@ from housebrain_core.llm.losses import Losses, compare_losses, ratio_interval, t
 
 def test_the_mean_loss_counts_tokens_not_samples():
     assert Losses([6.0, 1.0], [3, 1]).mean == 7 / 4
+    assert Losses([6.0, 1.0], [3, 1], [True, False]).exact_share == 0.5 and Losses([], []).exact_share == 0.0
 
 
 def test_a_difference_is_that_of_the_means_and_changes_its_sign_with_the_order():

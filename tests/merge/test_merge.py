@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from adapter_files import make_trained
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
@@ -280,3 +281,14 @@ def test_a_merge_loads_neither_torch_nor_matplotlib(tmp_path):
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "out" / WEIGHTS).is_file()
+
+
+def test_a_merge_of_a_leg_that_is_not_the_last_says_what_the_plan_does_next(tmp_path):
+    place = {"plan": "abc", "leg": 1, "legs": 3}
+    folders = [make_trained(tmp_path / f"hb-{number}", number, **place) for number in (1, 2)]
+    lines = []
+    merge_adapters(MergeConfig(models=folders, output=tmp_path / "out"), lines.append)
+    assert lines[-2].startswith("NOT A FINISHED MODEL: this is leg 1 of 3 of a plan")
+    assert "housebrain round" in lines[-2] and lines[-1].startswith("done: ")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert {name: manifest[name] for name in place} == place and manifest["parent_sha256"] is None

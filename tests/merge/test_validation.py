@@ -110,9 +110,9 @@ def test_the_loss_of_a_weighting_in_place_is_that_of_the_merged_file(loads, adap
     opened = read_adapters({path: path for path in adapters}, config)
     with validation.Bench(config, opened, False, lambda line: None) as bench:
         for weights, folder in (([1.0, 0.0, 0.0], opened[0].folder), ([1 / 3] * 3, tmp_path / "out")):
-            in_place, _ = bench.losses(weights, bench.judging)
+            in_place = bench.losses(weights, bench.judging).nats
             bench.llm.use(folder)
-            alone, _ = bench.llm.losses(bench.judging)
+            alone = bench.llm.losses(bench.judging).nats
             assert torch.allclose(torch.tensor(in_place), torch.tensor(alone), rtol=1e-5)
 
 

@@ -4,6 +4,7 @@ import pytest
 from adapter_files import make_trained, tensors
 
 from housebrain_core.adapters.adapter import read_adapter
+from housebrain_core.adapters.run import DataRecord
 from housebrain_core.errors import AdapterError
 from housebrain_core.legs import TrainingPlan, plan_rounds
 from housebrain_core.rounds.arrivals import find_problems, sort_arrivals
@@ -60,6 +61,7 @@ def test_adapters_of_other_bases_and_zips_that_are_none_are_told_together(tmp_pa
         ({"leg": 1}, None),
         ({"plan": None}, "was trained without a plan"),
         ({"plan": "x"}, "was trained for the plan x"),
+        ({"data": DataRecord(dataset="e" * 64, split_id=1, splits=3)}, "was trained on the dataset eeeeeeee"),
         ({"leg": 3}, "is of leg 3, and leg 2 has not ended"),
         ({"parent_sha256": None}, "started from a fresh LoRA initialisation; leg 2 starts from aaaaaaaa"),
         ({"legs": 9}, "was trained as leg 2 of 9. The plan now ends with leg 3"),

@@ -90,6 +90,7 @@ def test_a_leg_is_judged_on_the_validation_sample_that_all_share(of_a_plan, base
     assert losses.merged < losses.base and losses.splits[losses.best_split] == min(losses.splits.values())
     merge = json.loads((tmp_path / "rounds" / "leg_1" / "merge.json").read_text())
     assert merge["validation"]["losses"]["merged"] == losses.merged
+    assert set(losses.exact) == {*losses.splits, "merged"} and all(0 <= share <= 1 for share in losses.exact.values())
     assert result.state.floor == 0.25
     assert (tmp_path / "rounds" / "legs.png").read_bytes().startswith(b"\x89PNG")
     before = (tmp_path / "rounds" / "legs.png").stat().st_mtime_ns

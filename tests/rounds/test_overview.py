@@ -24,7 +24,8 @@ def ended(state: RoundsState, merged: float, warning: str = "") -> RoundsState:
     """The state after its newest leg, with invented losses."""
     adapters = sent(state.current.number)
     splits = {adapter.name: 0.5 + adapter.split_id / 10 for adapter in adapters}
-    losses = LegLosses(base=2.0, splits=splits, merged=merged, best_split=adapters[0].name, verdict="")
+    losses = LegLosses(base=2.0, splits=splits, merged=merged, best_split=adapters[0].name, verdict="",
+                       exact={adapters[0].name: 0.25, "merged": 0.5})  # fmt: skip
     return state.with_current(sent=adapters, missing=(), merged_sha256="b" * 64, losses=losses, warning=warning)
 
 
@@ -47,8 +48,8 @@ def test_a_merge_that_is_worse_than_its_best_split_is_the_first_thing_shown():
 def test_the_parts_are_tables_of_legs_and_people_a_picture_and_the_next_step():
     _, legs, picture, people, following = result_of(after_first_leg()).outputs()
     assert isinstance(legs, Table) and isinstance(people, Table) and isinstance(picture, Picture)
-    assert legs.rows[0] == ("1 of 3", "2", "-", "150", "0.6500", "0.6000", "0.7000")
-    assert legs.rows[1] == ("2 of 3", "0", "1, 2", "0", "-", "-", "-")
+    assert legs.rows[0] == ("1 of 3", "2", "-", "150", "0.6500", "0.6000", "0.7000", "25.0%", "50.0%")
+    assert legs.rows[1] == ("2 of 3", "0", "1, 2", "0", "-", "-", "-", "-", "-")
     assert legs.notes[1] == "no model's loss can be below 0.1000, the entropy of the data"
     assert people.columns[0] == "split in leg 2" and people.rows[1] == ("2", "missing", "-", "-")
     assert following.startswith("NEXT: leg 2 of 3, trained by split 1, 2. Each of them gets rounds/leg_2.zip to attach")

@@ -285,12 +285,17 @@ def kill_in(project: Project, models: list[Path], module, function: str) -> None
     """Runs a round in a process that dies where a function would begin."""
     pid = os.fork()
     if not pid:
-        setattr(module, function, lambda *arguments: os._exit(9))
-        project.round(models)
-        os._exit(0)
+        try:
+            setattr(module, function, lambda *_, **__: os._exit(9))
+            project.round(models)
+        finally:
+            os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize(
     ("module", "function"),
     [

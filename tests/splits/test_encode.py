@@ -10,9 +10,9 @@ from outside import real_samples
 from housebrain_core.data import processes
 from housebrain_core.data.samples import BadSample, Item, ReadLog, list_items
 from housebrain_core.errors import DataError
-from housebrain_core.house import codec
+from housebrain_core.house import codec, synthetic
 from housebrain_core.splits.bundle import SCHEMA
-from housebrain_core.splits.encode import encode_chunk, encode_dataset
+from housebrain_core.splits.encode import encode_chunk, encode_dataset, read_drawn_fields
 
 
 def write(folder: Path, texts: list[bytes]) -> list[Item]:
@@ -99,3 +99,13 @@ def test_files_that_cannot_be_read_and_nothing_at_all(tmp_path):
     gone = Item(str(tmp_path / "gone.json"), None, None, "train", False)
     assert encode_chunk([gone]).results == [(0, (gone.path, "cannot be read (No such file or directory)"))]
     assert encode_chunk([]) == ([], {})
+
+
+def test_drawn_fields_are_those_that_the_metadata_name_wherever_the_samples_are(dataset, splits, tmp_path):
+    for data in (splits, splits / "split_01.zip", dataset, dataset / "validation"):
+        assert read_drawn_fields(data) == tuple(synthetic.DRAWN)
+    (tmp_path / "validation").mkdir()
+    for number, metadata in enumerate(({}, {"drawn": "anything else"})):
+        sample = next(synthetic.make_samples(1, number)) | {"metadata": metadata}
+        (tmp_path / "validation" / "one.json").write_text(json.dumps(sample))
+        assert read_drawn_fields(tmp_path / "validation") == ()

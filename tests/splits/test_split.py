@@ -10,6 +10,7 @@ import zipfile
 import pytest
 from adapter_files import make_adapter
 
+from housebrain_core.adapters.adapter import read_adapter
 from housebrain_core.config import SplitConfig
 from housebrain_core.data import processes
 from housebrain_core.data.samples import read_samples
@@ -186,11 +187,6 @@ def test_an_adapter_to_start_from_goes_into_every_bundle_and_is_named(dataset, t
         assert (start.weights, start.place, start.parent_sha256) == (weights, None, sha256_of(weights))
         assert read_bundle(bundle).manifest["parent_sha256"] == sha256_of(weights)
     quiet(config.model_copy(update={"output": tmp_path / "again"}))
-    in_relay = config.model_copy(update={"output": tmp_path / "relay", "relay": True, "training": ["max_steps=9"]})
-    plan = quiet(in_relay).plan
-    assert read_start(tmp_path / "relay/split_02.zip").place == Place(
-        plan=plan, leg=1, parent_sha256=sha256_of(weights)
-    )
     assert (tmp_path / "again/split_01.zip").read_bytes() == (tmp_path / "out/split_01.zip").read_bytes()
 
 
@@ -200,3 +196,24 @@ def test_what_is_no_adapter_to_start_from_is_refused_before_the_data_are_read(tm
     with pytest.raises(AdapterError, match="empty lacks adapter_config.json and adapter_model.safetensors"):
         quiet(config)
     assert not (tmp_path / "out").exists()
+
+
+def test_with_legs_the_adapter_to_start_from_is_written_at_the_rank_of_the_plan_with_the_same_update(dataset, tmp_path):
+    given = read_adapter(make_adapter(tmp_path / "merged"), accept_plain=True)  # rank 2, alpha 4
+    config = SplitConfig(
+        source=dataset, output=tmp_path / "out", splits=2, init_adapter=given.folder, relay=True,
+        training=["max_steps=9", "lora_r=5"],
+    )  # fmt: skip
+    lines: list[str] = []
+    plan = split_dataset(config, report=lines.append).plan
+    assert "merged: rewritten at rank 5 and alpha 16, which keeps 100.000% of its energy" in lines
+    starts = [read_start(tmp_path / "out" / f"split_0{number}.zip") for number in (1, 2)]
+    assert starts[0] == starts[1]
+    assert starts[0].place == Place(plan=plan, leg=1, parent_sha256=starts[0].parent_sha256)
+    starts[0].write_to(tmp_path / "written")
+    written = read_adapter(tmp_path / "written", accept_plain=True)
+    assert written.base_model == given.base_model and set(written.scaling.values()) == {16 / 5}
+    for module, shape in given.shapes.items():
+        assert written.shapes[module] == shape._replace(rank=5)
+        (b, a), (expected_b, expected_a) = written.factors(module), given.factors(module)
+        assert b @ a == pytest.approx(expected_b @ expected_a, abs=1e-5)

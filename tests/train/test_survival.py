@@ -99,9 +99,9 @@ def test_when_every_checkpoint_is_damaged_or_gone_it_stops_and_deletes_nothing(h
 
 
 @pytest.fixture(scope="module")
-def two_epochs(splits, base, tmp_path_factory):
+def two_epochs(splits, dataset, base, tmp_path_factory):
     """The settings of a run of two whole epochs, its steps in one, and the sha256 of its adapter."""
-    more = {"max_steps": None, "epochs": 2, "full_epochs": True, "row_length": 1024, "save_steps": 1}
+    more = {"dataset_path": dataset, "max_steps": None, "epochs": 2, "full_epochs": True, "save_steps": 1}
     folder = tmp_path_factory.mktemp("epochs") / "hb"
     whole = train(settings(splits, base, folder, **more))
     assert whole.steps % 2 == 0 and whole.steps >= 6

@@ -6,14 +6,17 @@ import time
 from functools import partial
 
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from housebrain_core.config import FineTuningConfig
-from housebrain_core.errors import CheckpointError
-from housebrain_core.manifests import sha256_of
+from housebrain_core.errors import AdapterError, CheckpointError
+from housebrain_core.manifests import read_manifest, sha256_of
 from housebrain_core.train import trainer, training
 from housebrain_core.train.base_models import resolve_base
+from housebrain_core.train.checkpoints import seal_checkpoint
 from housebrain_core.train.tuner import HouseBrainFineTuner
+
+WEIGHTS = "adapter_model.safetensors"
 
 
 def settings(splits, base, output, **more) -> FineTuningConfig:
@@ -72,6 +75,18 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(splits, bas
     assert any("checkpoint" in line for line in lines)
     weights = "adapter_model.safetensors"
     assert sha256_of(tmp_path / "hb" / weights) == sha256_of(adapters[0] / weights)
+
+
+def test_a_checkpoint_whose_weights_find_no_place_is_an_error(splits, base, tmp_path):
+    config = settings(splits, base, tmp_path / "hb", time_budget_hours=1e-7)
+    train(config)
+    folder = tmp_path / "hb" / "checkpoint-1"
+    fingerprint = read_manifest(folder, "checkpoint")["fingerprint"]
+    weights = {name.replace(".layers.0.", ".layers.9."): tensor for name, tensor in load_file(folder / WEIGHTS).items()}
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    seal_checkpoint(folder, 1, fingerprint)
+    with pytest.raises(AdapterError, match=r"checkpoint-1 was loaded only in part:\n.*layers\.9\."):
+        train(config)
 
 
 def test_a_finished_run_is_not_trained_again(splits, base, adapters, tmp_path):
