@@ -79,11 +79,14 @@ def read_manifest(folder: Path | zipfile.Path, kind: str) -> dict:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{folder} has no {MANIFEST}: unfinished, or no {kind}. Make it, or name another.") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise DataError(f"{folder / MANIFEST} cannot be read ({error}). Run its stage again.") from None
     actual = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
     if actual != kind or not isinstance(manifest.get("files"), dict):
         raise DataError(f"{folder} is of the kind {actual!r}; expected was {kind!r}. Name another folder.")
+    strange = [name for name, about in manifest["files"].items() if not isinstance(about, dict)]
+    if strange:
+        raise DataError(f"{folder / MANIFEST} says nothing of the sizes of {', '.join(strange[:5])}. Make it again.")
     return manifest
 
 

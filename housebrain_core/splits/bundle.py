@@ -133,10 +133,14 @@ def _inside(archive: zipfile.ZipFile, path: Path, file: str, name: str) -> zipfi
             raise DataError(f"{path} has an unsafe member {member.filename!r}; get the {name} again.")
         if member.file_size > MEMBER_LIMIT:
             raise DataError(f"{path}: {member.filename} would unpack to more than {MEMBER_LIMIT} bytes.")
+        if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise DataError(f"{path} is encrypted, or packed in a way that Python does not read. Give it unpacked.")
     names = [member for member in archive.namelist() if not member.startswith("__MACOSX")]  # macOS adds it when it zips
     folders = [member.removesuffix(file) for member in names if f"/{member}".endswith(f"/{file}")]
     if not folders:
         raise DataError(f"{path} holds no {file}, so it is no {name}. If it holds something else, unpack it first.")
+    if len(folders) > 1:
+        raise DataError(f"{path} holds {len(folders)} of them: {', '.join(folders[:5])}. Unpack it, and name one.")
     return zipfile.Path(archive, folders[0])
 
 
@@ -153,10 +157,40 @@ def _read(place: Path | zipfile.Path) -> Bundle:
         )
     names = ["train.parquet", "validation.parquet"]
     check_files(place, {"files": {name: {} for name in names} | manifest["files"]})
-    train, validation = (pq.read_table(io.BytesIO((place / name).read_bytes())) for name in names)
-    if any(not set(SCHEMA.names) <= set(table.column_names) for table in (train, validation)):
-        raise DataError(f"{place} lacks one of the columns {', '.join(SCHEMA.names)}. Split the dataset again.")
+    if not isinstance(manifest.get("name"), str):
+        raise DataError(f"{place / MANIFEST} does not say what the bundle is called. Get it again.")
+    train, validation = (read_table(place / name) for name in names)
     return Bundle(manifest["name"], train, validation, manifest)
+
+
+def read_table(path: Path | zipfile.Path) -> pa.Table:
+    """Reads samples that `write_table` wrote.
+
+    Args:
+        path: a Parquet file, on disk or in a zip.
+
+    Returns:
+        A table that has the columns of `SCHEMA`, all of them texts.
+
+    Raises:
+        DataError: it is none, or would unpack to more than `MEMBER_LIMIT` bytes.
+    """
+    try:
+        file = pq.ParquetFile(io.BytesIO(path.read_bytes()))
+        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+        size = sum(group.total_byte_size for group in groups)
+        if size > MEMBER_LIMIT:
+            raise DataError(f"{path} would unpack to {size:,} bytes. Get the bundle again.")
+        table = file.read()
+    except (ValueError, OSError, NotImplementedError) as error:  # pyarrow's are such, too
+        raise DataError(f"{path} is no Parquet file that can be read ({error}). Get the bundle again.") from None
+    for column in SCHEMA:
+        if column.name not in table.column_names:
+            raise DataError(f"{path} lacks one of the columns {', '.join(SCHEMA.names)}. Split the dataset again.")
+        found = table.column(column.name)
+        if found.null_count or found.type != column.type:
+            raise DataError(f"{path}: the column {column.name} is not all texts. Split the dataset again.")
+    return table
 
 
 def write_bundle(

@@ -1,5 +1,7 @@
 """Bundles: what is in them, and how they are read in any form that a platform gives them."""
 
+import hashlib
+import io
 import json
 import re
 import shutil
@@ -9,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from housebrain_core.errors import DataError
@@ -230,3 +233,70 @@ def test_nothing_that_a_bundle_carries_imports_what_it_leaves_at_home():
     left = [name.removesuffix(".py").replace("/", ".") for name in AT_HOME]
     gone = re.compile(rf"({'|'.join(map(re.escape, left))})\b")
     assert [name for name, text in read_source().items() if gone.search(text)] == []
+
+
+def changed_zip(splits, target, change):
+    """A copy of a bundle after `change` had its members (name -> bytes)."""
+    with zipfile.ZipFile(splits / "split_01.zip") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return target
+
+
+def with_manifest(change):
+    def change_members(members):
+        manifest = json.loads(members["split_01/manifest.json"])
+        change(manifest)
+        members["split_01/manifest.json"] = json.dumps(manifest).encode()
+
+    return change_members
+
+
+def sealed(data):
+    """The training samples replaced, as somebody could who writes the manifest too."""
+
+    def change_members(members):
+        files = {"train.parquet": {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}}
+        with_manifest(lambda manifest: manifest["files"].update(files))(members)
+        members["split_01/train.parquet"] = data
+
+    return change_members
+
+
+def parquet(columns) -> bytes:
+    target = io.BytesIO()
+    pq.write_table(pa.table(columns), target)
+    return target.getvalue()
+
+
+TEXTS = dict.fromkeys(SCHEMA.names, ["x"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (with_manifest(lambda manifest: manifest.pop("name")), "does not say what the bundle is called"),
+        (with_manifest(lambda manifest: manifest.update(files={"train.parquet": [1]})), "says nothing of the sizes of"),
+        (lambda members: members.update({"split_01/manifest.json": b"[" * 200_000}), "cannot be read"),
+        (sealed(b"garbage"), "is no Parquet file that can be read"),
+        (sealed(parquet(TEXTS | {"prompt": pa.nulls(1, pa.string())})), "the column prompt is not all texts"),
+        (sealed(parquet(TEXTS | {"completion": [1]})), "the column completion is not all texts"),
+        (lambda members: members.update({"other/train.parquet": b"x"}), "holds 2 of them"),
+    ],
+)
+def test_a_bundle_that_somebody_changed_is_refused_in_one_sentence(change, said, splits, tmp_path):
+    with pytest.raises(DataError, match=said):
+        read_bundle(changed_zip(splits, tmp_path / "split_01.zip", change))
+
+
+def test_an_encrypted_bundle_says_so(splits, tmp_path):
+    data = bytearray((splits / "split_01.zip").read_bytes())
+    place = -1
+    while (place := data.find(b"PK\1\2", place + 1)) >= 0:
+        data[place + 8] |= 1
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(DataError, match="is encrypted"):
+        read_bundle(tmp_path / "a.zip")

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from plans import Project
 
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.legs import Place, TrainingPlan, plan_rounds
@@ -11,6 +12,7 @@ from housebrain_core.splits.parts import (
     SplitPart,
     SplitSummary,
     adapter_in_leg,
+    find_plan,
     read_plan,
     read_split,
     read_splits,
@@ -74,3 +76,9 @@ def test_an_adapter_is_named_by_its_leg_where_there_are_several():
 
 def test_a_splits_folder_without_legs_has_no_plan(splits):
     assert read_plan(splits) is None
+
+
+def test_a_plan_is_found_in_a_splits_folder_only(splits, tmp_path):
+    assert find_plan(splits) is None and find_plan(tmp_path) is None and find_plan(str(tmp_path / "nothing")) is None
+    project = Project(tmp_path / "project")
+    assert find_plan(project.splits) == read_plan(project.splits) == project.plan

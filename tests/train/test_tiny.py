@@ -41,6 +41,7 @@ def test_it_is_made_once_and_then_found(cache):
     assert [path.name for path in cache.iterdir()] == [folder.name], "no staging folder is left"
 
 
+@pytest.mark.slow
 def test_the_same_recipe_gives_the_same_weights(cache):
     folder = tiny_base(RECIPE, lambda line: None)
     make_tiny_base(cache / "again", RECIPE, lambda line: None)
@@ -66,6 +67,7 @@ def test_the_shipped_one_is_the_default_recipes_and_is_copied_not_made(cache, mo
     assert all(weight.dtype == torch.float16 for weight in load_file(folder / "model.safetensors").values())
 
 
+@pytest.mark.slow
 def test_the_shipped_tokenizer_is_the_one_that_the_recipe_gives(cache):
     made = tiny_base(RECIPE, lambda line: None)
     assert (made / "tokenizer.json").read_text() == (SHIPPED / "tokenizer.json").read_text()
