@@ -43,7 +43,7 @@ from housebrain_core.train.tiny import tiny_base
 from housebrain_core.train.tuner import HouseBrainFineTuner
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks" / "rendered" / "local"
-TRAINING = {"epochs": 15, "learning_rate": 1e-2, "gradient_accumulation_steps": 1, "row_length": 900}
+TRAINING = {"epochs": 20, "learning_rate": 8e-3, "gradient_accumulation_steps": 1, "row_length": 900}
 """Settings for a model of half a million parameters, 16 samples a step; a real one takes the defaults."""
 LEGS = 3
 VALIDATION = 200
@@ -133,7 +133,7 @@ class Demo:
         apart = [f"{APART}/models/{part.adapter}" for part in read_splits(self.root / APART / "housebrain_splits")]
         compared = [f"{APART}/models/{name}" for name in (AB_AVERAGE, ONE_MERGE, EVERYTHING)]
         models = [self.base, *apart, *compared, f"models/{ROUNDS}"]
-        settings = {"models": models, "samples": self.config.designs, "load_in_4bit": True}
+        settings = {"models": models, "samples": self.config.designs, "sampled": 0, "load_in_4bit": True}
         run_notebook(self.root, "04_evaluate", "04_evaluate", settings)
 
     def _run_notebook_2(self, output: str, folders: dict[str, str]) -> None:

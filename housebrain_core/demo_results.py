@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +71,12 @@ class DemoResult:
 
     def problems(self) -> list[str]:
         """What did not come out as it should, a sentence each."""
-        order = [(BASE, BASE), *((name, name) for name in (NAMES[ONE_MERGE], NAMES[ROUNDS], NAMES[EVERYTHING]))]
-        found = []
-        for (low, _), (high, _) in zip(order, order[1:], strict=False):
-            if self.rows[high].above > self.rows[low].above:
-                found.append(f"the loss of {high} is not below that of {low}")
+        order = [BASE, NAMES[ONE_MERGE], NAMES[ROUNDS], NAMES[EVERYTHING]]
+        found = [
+            f"the loss of {better} is not below that of {worse}"
+            for worse, better in pairwise(order)
+            if self.rows[better].above >= self.rows[worse].above
+        ]
         if self.rows[NAMES[ROUNDS]].exact <= max(self.exact_of_split, self.rows[NAMES[ONE_MERGE]].exact):
             found.append("three rounds are not better than a split alone and one merge")
         return found

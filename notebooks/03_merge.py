@@ -40,6 +40,8 @@ inspection = inspect_adapters(InspectConfig(models=models))
 # red is a bad run. The spectrum says how many directions the mean needs; where it falls steeply, a low rank is enough.
 
 # %%
+from pathlib import Path
+
 from housebrain_core.results import show
 
 show(*draw_inspection(inspection).values())
@@ -62,8 +64,10 @@ from housebrain_core.splits import find_plan
 
 if find_plan(settings.splits_folder):
     result = run_round(settings.round_config(models))
+    merged = result.model
 else:
     result = merge_adapters(settings.config(models))
+    merged = settings.output
 
 # %% [markdown]
 # What has to be said first stands first: above all, that a merge is worse than its best split, and what to do then.
@@ -72,6 +76,16 @@ else:
 
 # %%
 result
+
+# %% [markdown]
+# One house: the first brief of the validation sample, as the base model draws it, as the merged model draws it, and as
+# the dataset has it.
+
+# %%
+from housebrain_core.evaluate import draw_first_house
+
+if merged and settings.run_validation:
+    show(draw_first_house(Path(merged), Path(settings.splits_folder), settings.base_model or None, "merged"))
 
 # %% [markdown]
 # **Next:** with a plan, what the last line says. Else judge the merged model with notebook 4. What was merged, and what

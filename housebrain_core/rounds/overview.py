@@ -40,6 +40,14 @@ class RoundResult(Shown):
             yield self._people()
         yield self.next_step()
 
+    @property
+    def model(self) -> Path | None:
+        """The folder of the newest merge; None before the first leg has ended."""
+        if self.state.is_finished:
+            return self.merged
+        number = self.state.current.number - 1
+        return leg_folder(self.rounds, number) if number else None
+
     def next_step(self) -> str:
         """What has to be done next.
 

@@ -49,6 +49,7 @@ def test_three_legs_become_one_model_each_from_the_state_before(project):
     folders = project.train_all(3)
     result = project.round([*sent, *folders])
     assert result.next_step().startswith("DONE: leg 3 of 3 has ended")
+    assert result.model == result.merged
     assert_same(updates_of(project.merged), mean_of(folders))
     assert not (project.rounds / "leg_3").exists() and not (project.rounds / "leg_4.zip").exists()
     assert "NOT A FINISHED MODEL" not in (project.merged / "README.md").read_text()
@@ -85,6 +86,7 @@ def test_who_is_missing_is_said_and_kept_until_all_are_there(project):
     one, two, three = project.train_all(1)
     result = project.round([one, three])
     assert result.ended is None and result.next_step().startswith("WAITING in leg 1 of 3 for split 2.")
+    assert result.model is None
     assert [sent.name for sent in project.state.current.sent] == [one.name, three.name]
     assert project.state.current.missing == (2,)
     assert sorted(path.name for path in project.rounds.iterdir()) == ["rounds.json"]
@@ -113,6 +115,7 @@ def test_nothing_is_merged_without_an_adapter_of_the_leg(project):
     before = project.files()
     result = project.round(first, accept_missing=True)
     assert result.ended is None and result.next_step().startswith("NEXT: leg 2 of 3, trained by split 1, 2, 3.")
+    assert result.model == project.rounds / "leg_1"
     assert f"{project.rounds}/leg_2.zip" in result.next_step() and "is not a finished model" in result.next_step()
     assert project.files() == before
 

@@ -1,0 +1,227 @@
+"""The runs of quality.py: every way to train the same samples with the same optimizer steps, through the product.
+
+A way is a splits folder that `split_dataset` made, legs that `HouseBrainFineTuner` trains, and what `run_round` or
+`merge_adapters` makes of them.
+"""
+
+import shutil
+from itertools import islice
+from pathlib import Path
+from statistics import mean
+from typing import Any, NamedTuple
+
+import torch
+
+from housebrain_core.config import FineTuningConfig, MergeConfig, RoundConfig, SplitConfig
+from housebrain_core.evaluate.judging import describe_rules, judge
+from housebrain_core.house import codec, synthetic
+from housebrain_core.house.measures import read_limits, values_of
+from housebrain_core.llm.llm import HouseBrainLLM
+from housebrain_core.merge.merge import merge_adapters
+from housebrain_core.rounds.round import run_round
+from housebrain_core.splits.parts import read_plan, read_splits
+from housebrain_core.train.tuner import HouseBrainFineTuner
+
+SPLITS = 6
+ROW = 864
+"""Tokens in a packed row: 16 generated samples. A split's optimizer step takes one row."""
+VALIDATION = 150
+"""Samples by which learning rates, the best split and the scale of a merge are chosen."""
+TEST = 300
+"""Other samples, of which every figure is."""
+SEED = 1000
+
+
+class Regime(NamedTuple):
+    """How much each person has, and how long it is trained."""
+
+    name: str
+    samples: int
+    """Of each split."""
+    steps: int
+    """Optimizer steps of 16 samples that training a split once takes."""
+    many: bool
+    """Whether conventions depend on more fields of the brief; see `synthetic.Region`."""
+
+
+REGIMES = {
+    "small": Regime("small splits, 19 epochs", 80, 96, many=False),
+    "large": Regime("large splits, 2 epochs", 2016, 252, many=True),
+}
+WAYS: dict[str, dict[str, Any]] = {
+    "2 rounds": {"rounds": 2},
+    "3 rounds": {"rounds": 3},
+    "6 rounds": {"rounds": 6},
+    "common start, 2 rounds": {"rounds": 2, "common_start": "auto"},
+    "common start, 3 rounds": {"rounds": 3, "common_start": "auto"},
+    "common start, 6 rounds": {"rounds": 6, "common_start": "auto"},
+    "relay in 3 legs": {"relay": True, "relay_legs": 3},
+    "relay in 4 legs": {"relay": True, "relay_legs": 4},
+    "relay": {"relay": True},
+}
+"""Plan -> settings of `housebrain split` that make it."""
+APART = "apart"
+EVERYTHING = "everything"
+SYNCHRONOUS = "everything at 6 times the batch"
+ROW_NAMES = ("base", "mean split", "best split", "A and B apart", "one merge", "one merge, full rank",
+             "one merge, scale on validation", *WAYS, SYNCHRONOUS, EVERYTHING)  # fmt: skip
+"""Rows of the table, in its order."""
+
+
+class Measured(NamedTuple):
+    """What a model is worth on generated houses that it has not seen."""
+
+    above_floor: float
+    """Loss in nats per token above what no model gets below."""
+    exact: float
+    """Share of designs that are exactly the planner's by the most probable token, drawn fields left out."""
+    rules_kept: float
+    """Share of generated designs that keep every hard rule; NaN where none were generated."""
+    validation: float
+    """Loss in nats per token on the validation samples."""
+
+
+class World(NamedTuple):
+    """What all runs of a seed share."""
+
+    folder: Path
+    base: Path
+    regime: Regime
+    seed: int
+    designs: int
+    """That are generated and judged by the rules."""
+
+    @property
+    def region(self) -> synthetic.Region:
+        """Its conventions are the seed's own."""
+        return synthetic.DEMO._replace(name=f"Demo {self.seed}", many=self.regime.many)
+
+
+def make_world(world: World, ways: list[str]) -> None:
+    """Writes the seed's dataset, and its splits for each way."""
+    samples = SPLITS * world.regime.samples
+    source = world.folder / "dataset"
+    synthetic.write_dataset(source, samples, VALIDATION, seed=SEED + 10 * world.seed, region=world.region)
+    makes = {APART: {}, EVERYTHING: {"splits": 1}, **{way: WAYS[way] for way in ways}}
+    for way, settings in makes.items():
+        shared: dict[str, Any] = {"splits": SPLITS, "validation_samples": VALIDATION, "source": source}
+        shared["training"] = [f"max_steps={world.regime.steps}"]
+        split_quietly(SplitConfig(output=world.folder / way / "splits", **shared | settings))
+
+
+def split_quietly(config: SplitConfig) -> None:
+    """Splits without a word."""
+    from housebrain_core.splits.split import split_dataset
+
+    split_dataset(config, report=lambda line: None)
+
+
+def run(world: World, way: str, rate: float) -> dict[str, Measured]:
+    """Trains a way at a learning rate; gives what each row of the table that comes of it is worth."""
+    torch.set_num_threads(1)
+    folder = world.folder / way / f"{rate:g}"
+    splits = world.folder / way / "splits"
+    if way == APART:
+        rows = run_apart(world, splits, folder, rate)
+    elif way in (EVERYTHING, SYNCHRONOUS):
+        splits = world.folder / EVERYTHING / "splits"
+        times = SPLITS if way == SYNCHRONOUS else 1
+        steps = SPLITS * world.regime.steps // times
+        made = train(world, splits / "split_01.zip", folder / "model", rate, steps, batch=times)
+        rows = {way: measure(world, made)}
+    else:
+        rows = {way: measure(world, run_plan(world, splits, folder, rate))}
+    shutil.rmtree(folder, ignore_errors=True)
+    return rows
+
+
+def run_plan(world: World, splits: Path, folder: Path, rate: float) -> Path:
+    """Trains every leg of a plan and ends it as `housebrain round` does; gives the folder of the result."""
+    plan = read_plan(splits)
+    if plan is None:
+        raise ValueError(f"{splits} has no plan of legs")
+    merged = folder / "merged"
+    for number, leg in enumerate(plan.legs, 1):
+        start = folder / "rounds" / f"leg_{number}.zip" if number > 1 else None
+        models = []
+        for person in leg.people:
+            bundle = splits / read_splits(splits)[person - 1].bundle
+            target = folder / f"split-{person:02d}-leg-{number}"
+            models.append(train(world, bundle, target, rate, world.regime.steps, start))
+        legs = RoundConfig(models=models, splits=splits, output=folder / "rounds", merged=merged, run_validation=False)
+        run_round(legs, report=lambda line: None)
+    return merged
+
+
+def train(
+    world: World, data: Path, target: Path, rate: float, steps: int, start: Path | None = None, batch: int = 1
+) -> Path:
+    """Trains an adapter.
+
+    Args:
+        world: whose base model.
+        data: a bundle.
+        target: its folder, which is also returned.
+        rate: peak learning rate.
+        steps: that training the split once takes.
+        start: a leg file.
+        batch: rows in a step.
+    """
+    settings = FineTuningConfig(
+        dataset_path=data, output_dir=target, base_model=str(world.base), init_adapter=start,
+        learning_rate=rate, max_steps=steps, row_length=ROW, gradient_accumulation_steps=1,
+        batch_size=max(1, round(batch * ROW / 512)), load_in_4bit=False, full_epochs=True, logging_steps=10_000,
+        save_steps=1_000_000, save_minutes=1e6, gradient_checkpointing="off",
+    )  # fmt: skip
+    HouseBrainFineTuner(settings, report=lambda line: None).train()
+    return target
+
+
+def run_apart(world: World, splits: Path, folder: Path, rate: float) -> dict[str, Measured]:
+    """The base, the splits trained apart, and what merging them once gives."""
+    models = [
+        train(world, splits / part.bundle, folder / part.name, rate, world.regime.steps) for part in read_splits(splits)
+    ]
+    alone = [measure(world, model) for model in models]
+    rows = {
+        "base": measure(world, None),
+        "mean split": Measured(*map(mean, zip(*alone, strict=True))),
+        "best split": min(alone, key=lambda one: one.validation),
+    }
+    merges: dict[str, dict[str, Any]] = {
+        "A and B apart": {"strategy": "ab-average"},
+        "one merge": {"rank": 8},
+        "one merge, full rank": {"rank": "full"},
+        "one merge, scale on validation": {"rank": 8, "scale": "auto", "data": splits, "base_model": str(world.base)},
+    }
+    for name, settings in merges.items():
+        merged = folder / "merges" / name
+        merge_adapters(MergeConfig(models=models, output=merged, **settings), report=lambda line: None)
+        rows[name] = measure(world, merged)
+    return rows
+
+
+def measure(world: World, adapter: Path | None) -> Measured:
+    """Loss, exactness and rules of an adapter, or of the base model alone."""
+    llm = HouseBrainLLM(adapter or world.base, str(world.base))
+    seed = SEED + 10 * world.seed
+    validation = [codec.encode(one) for one in synthetic.make_samples(VALIDATION, seed + 1, world.region)]
+    samples = list(synthetic.make_samples(TEST, seed + 2, world.region))
+    losses = llm.losses([codec.encode(one) for one in samples], tuple(synthetic.DRAWN))
+    floor = synthetic.entropy_nats() * len(samples) / sum(losses.tokens)
+    return Measured(
+        losses.mean - floor,
+        mean(losses.exact),
+        rules_kept(llm, [one["input"] for one in islice(samples, world.designs)]),
+        llm.losses(validation).mean,
+    )
+
+
+def rules_kept(llm: HouseBrainLLM, briefs: list[dict]) -> float:
+    """Share of generated designs that keep every hard rule."""
+    if not briefs:
+        return float("nan")
+    limits = values_of(read_limits("NBC"))
+    answers = llm.answer(briefs, batch_size=len(briefs), max_new_tokens=100)
+    judged = [judge(brief, answer, limits) for brief, answer in zip(briefs, answers, strict=True)]
+    return describe_rules([one.rules for one in judged]).all_hard
