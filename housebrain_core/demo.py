@@ -102,7 +102,9 @@ class Demo:
         write_dataset(self.root / "dataset", self.config.samples, VALIDATION)
         print(f"{self.config.samples} generated samples in {self.config.output}/dataset", flush=True)
         splits = {"splits": self.config.splits, "validation_samples": VALIDATION}
-        run_notebook(self.root, "01_split", "01_split", splits | {"source": "dataset", "rounds": LEGS})
+        run_notebook(
+            self.root, "01_split", "01_split", splits | {"source": "dataset", "rounds": LEGS, "common_start": 0}
+        )
         output = self.root / APART / "housebrain_splits"
         split_dataset(SplitConfig(source=self.root / "dataset", output=output, **splits), report=_say_nothing)
 
