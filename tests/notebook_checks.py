@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import gc
 import io
 import re
 import subprocess
@@ -81,7 +82,12 @@ def run_find_cell(platform: str, monkeypatch, folder: Path, **settings) -> dict:
             warnings.simplefilter(
                 "ignore", ResourceWarning
             )  # the cell, short as it has to be, leaves closing to Python
-            exec(find_source(platform), variables)
+            try:
+                exec(find_source(platform), variables)
+            finally:  # its zips are closed here, where their warning is left aside, not in some later test
+                for name in ("top", "manifest"):
+                    variables.pop(name, None)
+                gc.collect()
         variables["modules"] = set(sys.modules)
         variables["import_path"] = list(sys.path)
     return variables

@@ -75,4 +75,5 @@ def _check(folder: Path, staging: Path) -> None:
             adapter.factors(module)
     except AdapterError as error:
         why = str(error).replace(str(staging / WEIGHTS), "its tensors").replace(str(staging), str(folder))
+        why = why.replace(staging.name, folder.name)
         raise AdapterError(f"{folder / PICKLE} is not converted: {why}") from None

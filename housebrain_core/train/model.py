@@ -166,5 +166,6 @@ def refuse_lost_keys(result: Any, adapter: str, name: str) -> None:
         more = f"\n  and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise AdapterError(
             f"{name} was loaded only in part:\n  " + "\n  ".join(problems[:5]) + more + "\n"
-            "It belongs to another base model, or is damaged. Name the base model of its training, or get it again."
+            "It belongs to another base model, is damaged, or another trainer wrapped its names. Name the base model "
+            "of its training, get it again, or write it anew: housebrain merge --models THAT --accept-plain"
         )

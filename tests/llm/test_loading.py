@@ -22,7 +22,7 @@ def test_names_that_peft_does_not_find_are_refused_and_a_merge_mends_them(adapte
     change_tensors(
         folder, lambda t: {name.replace("model.layers", "_orig_mod.model.layers"): v for name, v in t.items()}
     )
-    with pytest.raises(AdapterError, match="(?s)wrapped has no effect.*housebrain merge --models"):
+    with pytest.raises(AdapterError, match="(?s)wrapped was loaded only in part.*housebrain merge --models"):
         HouseBrainLLM(folder, str(base))
     merge_adapters(MergeConfig(models=[folder], output=tmp_path / "mended"), report=lambda line: None)
     assert HouseBrainLLM(tmp_path / "mended", str(base)).name == "mended"
