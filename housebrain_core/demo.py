@@ -43,7 +43,7 @@ from housebrain_core.train.tiny import tiny_base
 from housebrain_core.train.tuner import HouseBrainFineTuner
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks" / "rendered" / "local"
-TRAINING = {"epochs": 20, "learning_rate": 8e-3, "gradient_accumulation_steps": 1, "row_length": 900}
+TRAINING: dict[str, Any] = {"epochs": 20, "learning_rate": 8e-3, "gradient_accumulation_steps": 1, "row_length": 900}
 """Settings for a model of half a million parameters, 16 samples a step; a real one takes the defaults."""
 LEGS = 3
 VALIDATION = 200
@@ -101,10 +101,15 @@ class Demo:
         """Writes the dataset and cuts it twice alike: for three rounds in notebook 01, and for one merge."""
         write_dataset(self.root / "dataset", self.config.samples, VALIDATION)
         print(f"{self.config.samples} generated samples in {self.config.output}/dataset", flush=True)
+<<<<<<< HEAD
         splits = {"splits": self.config.splits, "validation_samples": VALIDATION}
         run_notebook(
             self.root, "01_split", "01_split", splits | {"source": "dataset", "rounds": LEGS, "common_start": 0}
         )
+=======
+        splits: dict[str, Any] = {"splits": self.config.splits, "validation_samples": VALIDATION}
+        run_notebook(self.root, "01_split", "01_split", splits | {"source": "dataset", "rounds": LEGS})
+>>>>>>> rooms
         output = self.root / APART / "housebrain_splits"
         split_dataset(SplitConfig(source=self.root / "dataset", output=output, **splits), report=_say_nothing)
 
@@ -125,10 +130,12 @@ class Demo:
 
     def merge_apart(self) -> None:
         """Merges what was trained apart: exactly, and by the mean of A and the mean of B, to compare with."""
-        models = find_adapters(self.root / APART / "models")
-        for name, strategy in ((ONE_MERGE, "average"), (AB_AVERAGE, "ab-average")):
-            output = self.root / APART / "models" / name
-            merge_adapters(MergeConfig(models=models, output=output, strategy=strategy), report=_say_nothing)
+        folder = self.root / APART / "models"
+        models = find_adapters(folder)
+        exact = MergeConfig(models=models, output=folder / ONE_MERGE)
+        factors = MergeConfig(models=models, output=folder / AB_AVERAGE, strategy="ab-average")
+        for config in (exact, factors):
+            merge_adapters(config, report=_say_nothing)
 
     def evaluate(self) -> None:
         """Judges all of them in notebook 04."""
@@ -144,12 +151,12 @@ class Demo:
 
     def _config(self, data: Path, output: Path, **settings: Any) -> FineTuningConfig:
         """Training in this process, with the notebooks' settings."""
-        values = TRAINING | {"base_model": self.base} | settings
+        values: dict[str, Any] = TRAINING | {"base_model": self.base} | settings
         return FineTuningConfig(dataset_path=data, output_dir=output, **values)
 
     def _leg_of_others(self, leg: int) -> list[FineTuningConfig]:
         """A leg of all splits but the first."""
-        start = {"init_adapter": self.root / "rounds" / f"leg_{leg}.zip"} if leg > 1 else {}
+        start: dict[str, Any] = {"init_adapter": self.root / "rounds" / f"leg_{leg}.zip"} if leg > 1 else {}
         folder = self.root / "housebrain_splits"
         return [
             self._config(folder / part.bundle, self.root / "models" / f"{part.adapter}-leg-{leg}", **start)

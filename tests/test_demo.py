@@ -41,7 +41,7 @@ def test_demo_shows_what_rounds_are_for_with_the_same_steps_for_each(demo):
     merge, rounds, everything = (result.rows[name] for name in ("one merge", "three rounds", "everything at once"))
     assert merge.steps == rounds.steps == everything.steps == result.rows["A and B averaged apart"].steps
     assert merge.exact < result.exact_of_split < rounds.exact < everything.exact
-    assert everything.exact > 0.8 and rounds.above < merge.above / 2
+    assert everything.exact > 0.8 and rounds.above < 0.7 * merge.above
     assert rounds.rooms > merge.rooms
 
 
@@ -66,10 +66,10 @@ def test_demo_leaves_what_it_names(demo):
 
 
 PICTURES = {
-    "01_split": 3, "02_train_leg_1": 2, "02_train_apart": 2, "02_train_leg_2": 2, "02_train_leg_3": 2, "03_merge": 4,
+    "01_split": 3, "02_train_leg_1": 3, "02_train_apart": 3, "02_train_leg_2": 3, "02_train_leg_3": 3, "03_merge": 3,
     "04_evaluate": 3,
 }  # fmt: skip
-"""Audit and a sample; a loss curve and houses; cosines, two spectra and the legs; losses, rates and a design."""
+"""Audit and a sample; a run twice and its houses; cosines, a spectrum and the legs; losses, rates and a design."""
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -85,8 +85,8 @@ def test_notebooks_show_tables_of_splits_hours_models_and_rules(demo):
         notebook = nbformat.read(demo[0] / "notebooks" / f"{name}.ipynb", as_version=4)
         shown = [output.data["text/html"] for output in outputs_of(notebook) if "text/html" in output.get("data", {})]
         tables[name] = [table.split("</th>")[0].rpartition(">")[2] for table in shown]
-    assert tables["01_split"] == ["split", "split", "figure"]
-    assert tables["03_merge"][0] == "adapter"
+    assert tables["01_split"] == ["split", "split", "way", "figure"]
+    assert tables["03_merge"] == ["adapter", "leg"]
     assert tables["04_evaluate"] == ["model", "rule"]
 
 
