@@ -52,6 +52,8 @@ RATES = (3e-3, 6e-3, 1.2e-2)
 """Peak learning rates that every way is tried with."""
 QUICK = (APART, "common start, 3 rounds", "common start, 6 rounds", "relay", EVERYTHING)
 """What --quick trains: what its line of JSON names."""
+QUICK_RATES = RATES[1:]
+"""The lowest one was never the best with small splits."""
 SHORT = {"1": "one merge", "3": "common start, 3 rounds", "6": "common start, 6 rounds", "relay": "relay"}
 """Name in the line of JSON -> row of the table: 3 and 6 are what `housebrain split --rounds` makes by itself."""
 Job = tuple[int, str, float]
@@ -106,10 +108,12 @@ def gaps(rows: dict[str, list[Measured]]) -> dict[str, list[float]]:
     return shares
 
 
-def measure_all(worlds: list[World], ways: list[str], results: Results, processes: int) -> None:
+def measure_all(
+    worlds: list[World], ways: list[str], rates: tuple[float, ...], results: Results, processes: int
+) -> None:
     """Runs what is not measured yet: every rate with the first seed, then the best ones with the others."""
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        run_jobs(pool, worlds, [(0, way, rate) for way in ways for rate in RATES], results)
+        run_jobs(pool, worlds, [(0, way, rate) for way in ways for rate in rates], results)
         chosen = [(way, rate) for way in ways for rate in sorted(results.best_rates(way))]
         run_jobs(pool, worlds, [(seed, *job) for seed in range(1, len(worlds)) for job in chosen], results)
 
@@ -213,7 +217,8 @@ def main() -> int:
         results = Results(folder / f"quality-{options.regime}-{options.width}.json")
         results.read()
         worlds = list(make_worlds(options, folder / f"{options.regime}-{options.width}", ways))
-        measure_all(worlds, ways, results, options.processes)
+        rates = QUICK_RATES if options.quick else RATES
+        measure_all(worlds, ways, rates, results, options.processes)
     regime = REGIMES[options.regime]
     print(f"\n{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {options.processes} processes; "
           f"{time.time() - started:,.0f} s")  # fmt: skip
