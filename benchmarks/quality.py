@@ -50,10 +50,10 @@ from housebrain_core.train.tiny import TinyRecipe, tiny_base
 
 RATES = (3e-3, 6e-3, 1.2e-2)
 """Peak learning rates that every way is tried with."""
-QUICK = (APART, "3 rounds", "6 rounds", "relay", EVERYTHING)
+QUICK = (APART, "common start, 3 rounds", "common start, 6 rounds", "relay", EVERYTHING)
 """What --quick trains: what its line of JSON names."""
-SHORT = {"1": "one merge", "3": "3 rounds", "6": "6 rounds", "relay": "relay"}
-"""Name in the line of JSON -> row of the table."""
+SHORT = {"1": "one merge", "3": "common start, 3 rounds", "6": "common start, 6 rounds", "relay": "relay"}
+"""Name in the line of JSON -> row of the table: 3 and 6 are what `housebrain split --rounds` makes by itself."""
 Job = tuple[int, str, float]
 """Seed, way, learning rate."""
 

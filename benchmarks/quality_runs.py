@@ -49,12 +49,12 @@ REGIMES = {
     "large": Regime("large splits, 2 epochs", 2016, 252, many=True),
 }
 WAYS: dict[str, dict[str, Any]] = {
-    "2 rounds": {"rounds": 2},
-    "3 rounds": {"rounds": 3},
-    "6 rounds": {"rounds": 6},
-    "common start, 2 rounds": {"rounds": 2, "common_start": "auto"},
-    "common start, 3 rounds": {"rounds": 3, "common_start": "auto"},
-    "common start, 6 rounds": {"rounds": 6, "common_start": "auto"},
+    "2 rounds": {"rounds": 2, "common_start": 0},
+    "3 rounds": {"rounds": 3, "common_start": 0},
+    "6 rounds": {"rounds": 6, "common_start": 0},
+    "common start, 2 rounds": {"rounds": 2},
+    "common start, 3 rounds": {"rounds": 3},
+    "common start, 6 rounds": {"rounds": 6},
     "relay in 3 legs": {"relay": True, "relay_legs": 3},
     "relay in 4 legs": {"relay": True, "relay_legs": 4},
     "relay": {"relay": True},

@@ -218,7 +218,7 @@ def run_demo(settings: Any) -> None:
 DATASET = "--source housebrain_dataset_v5_350k"
 ROUND = """
 
-Three legs, planned with housebrain split --splits 6 --rounds 3:
+Three legs, planned with housebrain split --splits 6 --rounds 3 --common-start 0:
   leg 1  everybody trains a bundle, as without a plan; then round writes rounds/leg_2.zip
   leg 2  everybody attaches that beside the bundle, and runs the same again; then it writes rounds/leg_3.zip
   leg 3  the same with rounds/leg_3.zip; then it writes models/housebrain-merged

@@ -46,9 +46,9 @@ class SplitConfig(DatasetSettings):
     """Settings of training that are not the defaults, such as epochs=1; they are filled into the notebooks."""
     rounds: Annotated[int, Field(ge=2, le=50)] | None = None
     """Merge so many times, each after a part of the training, instead of once at the end."""
-    common_start: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] | None = None
-    """With rounds: share of all training that the person of split 1 does alone before them; auto: as much as training
-    one split once."""
+    common_start: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
+    """With rounds: share of all training that the person of split 1 does alone before them, 0 for none; auto is as much
+    as training one split once."""
     relay: bool = False
     """Train the splits one after another, each from the adapter that the one before left; nothing is merged."""
     relay_legs: Annotated[int, Field(ge=2, le=98)] | None = None
@@ -63,7 +63,7 @@ class SplitConfig(DatasetSettings):
         several = "with one split there is one person, who trains it in one go"
         needs = {
             "rounds": (not self.relay and self.splits > 1, "a relay has no rounds" if self.relay else several),
-            "common_start": (bool(self.rounds) and self.splits > 1, "it comes before rounds"),
+            "common_start": (bool(self.rounds) or self.common_start == "auto", "it comes before rounds"),
             "relay": (self.splits > 1, several),
             "relay_legs": (self.relay and (self.relay_legs or 0) < self.splits, "it is for a relay of more splits"),
         }

@@ -102,7 +102,8 @@ class Demo:
         write_dataset(self.root / "dataset", self.config.samples, VALIDATION)
         print(f"{self.config.samples} generated samples in {self.config.output}/dataset", flush=True)
         splits: dict[str, Any] = {"splits": self.config.splits, "validation_samples": VALIDATION}
-        run_notebook(self.root, "01_split", "01_split", splits | {"source": "dataset", "rounds": LEGS})
+        rounds = {"source": "dataset", "rounds": LEGS, "common_start": 0}
+        run_notebook(self.root, "01_split", "01_split", splits | rounds)
         output = self.root / APART / "housebrain_splits"
         split_dataset(SplitConfig(source=self.root / "dataset", output=output, **splits), report=_say_nothing)
 

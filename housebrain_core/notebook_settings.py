@@ -30,7 +30,7 @@ class SplitSettings(NotebookSettings):
     validation_samples: int = same_as(SplitConfig, "validation_samples")
     max_bad: float = same_as(SplitConfig, "max_bad")
     rounds: int = same_as(SplitConfig, "rounds", "; 0 for one merge at the end", default=0)
-    common_start: float | Literal["auto"] = same_as(SplitConfig, "common_start", "; 0 for none", default=0.0)
+    common_start: float | Literal["auto"] = same_as(SplitConfig, "common_start")
     relay: bool = same_as(SplitConfig, "relay")
     relay_legs: int = same_as(SplitConfig, "relay_legs", "; 0 for as many as splits", default=0)
     init_adapter: str = same_as(SplitConfig, "init_adapter", "; empty to start from the base model", default="")

@@ -130,7 +130,7 @@ def two_rounds(dataset, tmp_path_factory) -> Path:
     from housebrain_core.splits.split import split_dataset
 
     folder = tmp_path_factory.mktemp("two_rounds") / "housebrain_splits"
-    split_dataset(SplitConfig(source=dataset, output=folder, splits=2, validation_samples=12, rounds=2))
+    split_dataset(SplitConfig(source=dataset, output=folder, splits=2, validation_samples=12, rounds=2, common_start=0))
     return folder
 
 

@@ -28,7 +28,7 @@ CONFIGS = {
     EvaluateSettings: EvaluateConfig,
 }
 OWN_DEFAULTS = {
-    "max_steps", "base_model", "time_budget_hours", "run_validation", "rounds", "common_start", "relay_legs",
+    "max_steps", "base_model", "time_budget_hours", "run_validation", "rounds", "relay_legs",
     "init_adapter",
 }  # fmt: skip
 """Settings whose default a notebook chooses itself; None is no literal of their type."""

@@ -33,7 +33,7 @@ def results(load, tmp_path):
         rows = {"mean split": worth(split, split), "one merge": worth(merge, merge)}
         made.add((seed, quality.APART, rate), rows)
         made.add((seed, quality.EVERYTHING, rate), {quality.EVERYTHING: worth(best, best, exact=1.0)})
-        for name in ("3 rounds", "6 rounds", "relay"):
+        for name in ("common start, 3 rounds", "common start, 6 rounds", "relay"):
             made.add((seed, name, rate), {name: worth((split + best) / 2, best)})
     made.add((1, quality.APART, 1e-3), {"mean split": worth(0.7, 0.7), "one merge": worth(0.7, 0.7)})
     return made

@@ -109,7 +109,7 @@ def choose_legs(config: SplitConfig) -> tuple[Leg, ...] | None:
     if config.rounds is None:
         return None
     start = 1 / config.splits if config.common_start == "auto" else config.common_start
-    return plan_rounds(config.splits, config.rounds, start or 0.0)
+    return plan_rounds(config.splits, config.rounds, start)
 
 
 def check_lengths(plan: TrainingPlan, parts: list[SplitPart], settings: FineTuningConfig) -> None:

@@ -104,9 +104,9 @@ def advise(entropy: float | None, from_brief: float | None) -> str:
         )
     return (
         f"The brief tells at least {from_brief:.1f} nats of a design (statistics of housebrain audit): splits trained "
-        "apart and merged once lose much of it, on the tiny networks of benchmarks/README.md. Train in rounds, best "
-        "after a common start (--rounds 3 --common-start auto), or where nobody hurries in a relay (--relay, or with "
-        "fewer legs --relay-legs 4), which keeps most where splits are large."
+        "apart and merged once lose much of it, on the tiny networks of benchmarks/README.md. Train in rounds, "
+        "which begin with a common start (--rounds 3), or where nobody hurries in a relay (--relay, or with fewer legs "
+        "--relay-legs 4), which keeps most where splits are large."
     )
 
 

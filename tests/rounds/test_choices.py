@@ -93,7 +93,9 @@ def test_one_split_alone_has_an_estimate_and_no_choice(splits):
 
 
 def test_a_plan_of_its_own_is_a_way_too(dataset, tmp_path):
-    config = SplitConfig(source=dataset, output=tmp_path / "out", splits=3, rounds=4, training=["max_steps=60"])
+    config = SplitConfig(
+        source=dataset, output=tmp_path / "out", splits=3, rounds=4, common_start=0, training=["max_steps=60"]
+    )
     split_dataset(config, report=lambda line: None)
     own = compare(tmp_path / "out").choices[-2]
     assert (own.name, own.legs, own.measured) == ("these splits' own plan", 4, None)

@@ -364,7 +364,7 @@ def test_the_command_shows_the_table_and_what_is_next(project, capsys):
 def test_two_rounds_are_really_trained_merged_and_judged(dataset, base, tmp_path, monkeypatch):
     monkeypatch.setattr(validation, "check_sanity", lambda llm: "ok")
     splits, rounds, models = tmp_path / "housebrain_splits", tmp_path / "rounds", []
-    split_dataset(SplitConfig(source=dataset, output=splits, splits=2, validation_samples=12, rounds=2))
+    split_dataset(SplitConfig(source=dataset, output=splits, splits=2, validation_samples=12, rounds=2, common_start=0))
     places = {"splits": splits, "output": rounds, "merged": tmp_path / "merged", "base_model": str(base)}
     for leg in (1, 2):
         for split_id in (1, 2):

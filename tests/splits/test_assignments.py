@@ -61,13 +61,14 @@ def test_only_settings_that_differ_from_the_notebooks_own_are_filled_in():
 
 def test_legs_are_those_that_the_settings_ask_for():
     assert make(splits=4).legs is None and make(splits=4).make_plan("hash") is None
-    assert make(splits=4, rounds=3).legs == plan_rounds(4, 3)
     assert make(splits=4, rounds=3, common_start=0.1).legs == plan_rounds(4, 3, 0.1)
     assert make(splits=4, rounds=3, common_start="auto").legs == plan_rounds(4, 3, 0.25)
+    assert make(splits=4, rounds=3).legs == plan_rounds(4, 3, 0.25)
+    assert make(splits=4, rounds=3, common_start=0).legs == plan_rounds(4, 3)
     assert make(splits=4, relay=True).legs == plan_relay(4)
     assert make(splits=4, relay=True, relay_legs=3).legs == plan_relay(4, 3)
 
 
 def test_a_plan_has_rank_and_alpha_of_the_training():
-    plan = make(splits=4, rounds=2, training=["lora_r=4"]).make_plan("hash")
+    plan = make(splits=4, rounds=2, common_start=0, training=["lora_r=4"]).make_plan("hash")
     assert (plan.splits, plan.dataset, plan.lora_r, plan.lora_alpha) == (4, "hash", 4, 16)

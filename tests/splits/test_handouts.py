@@ -312,7 +312,7 @@ def test_in_a_relay_everybody_has_one_leg_and_waits_for_the_one_before(dataset, 
 
 def test_without_notebooks_a_leg_is_a_command(dataset, tmp_path, monkeypatch):
     hide_notebooks(monkeypatch, tmp_path)
-    quiet(dataset, tmp_path / "out", rounds=2, training=["epochs=9", "lora_r=4"])
+    quiet(dataset, tmp_path / "out", rounds=2, common_start=0, training=["epochs=9", "lora_r=4"])
     page = handout(tmp_path / "out", 2)
     command = "`housebrain train --split split_02.zip --output models/hb-colab-02-leg-"
     assert f"{command}1 --epochs 9 --lora-r 4`" in page
@@ -363,9 +363,9 @@ def test_the_end_of_a_split_in_rounds_says_its_legs_and_names_the_round(dataset,
 
 def test_more_legs_than_optimizer_steps_are_refused_and_nothing_is_written(dataset, tmp_path):
     with pytest.raises(ConfigError, match=r"optimizer steps in all, which are too few for 40 legs.*fewer rounds"):
-        quiet(dataset, tmp_path / "out", rounds=40)
+        quiet(dataset, tmp_path / "out", rounds=40, common_start=0)
     assert not list(tmp_path.iterdir())
-    quiet(dataset, tmp_path / "out", rounds=40, training=["max_steps=40"])
+    quiet(dataset, tmp_path / "out", rounds=40, common_start=0, training=["max_steps=40"])
 
 
 @pytest.mark.parametrize(
@@ -382,4 +382,4 @@ def test_what_is_worth_it_is_said_in_a_sentence_with_its_source(entropy, from_br
     assert said in text
     assert ("housebrain audit" in text) == (from_brief is not None)
     assert ("One merge does" in text) == (from_brief == 0.6)
-    assert ("--rounds 3 --common-start" in text and "--relay" in text) == (from_brief == 8.3)
+    assert ("--rounds 3" in text and "--relay" in text) == (from_brief == 8.3)

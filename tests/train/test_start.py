@@ -147,7 +147,9 @@ def test_a_leg_is_another_run_than_the_leg_before_and_than_one_from_another_pare
 
 
 def test_rank_and_alpha_are_the_plans_and_another_is_refused(dataset, base, tmp_path):
-    split_dataset(SplitConfig(source=dataset, output=tmp_path / "s", splits=2, rounds=2, training=["lora_r=4"]))
+    split_dataset(
+        SplitConfig(source=dataset, output=tmp_path / "s", splits=2, rounds=2, common_start=0, training=["lora_r=4"])
+    )
     bundle = tmp_path / "s" / "split_01.zip"
     taken, _ = start_of(settings(bundle, base, tmp_path / "a"))
     assert (taken.lora_r, taken.lora_alpha) == (4, 16), "the plan's, where nothing was given"
