@@ -139,5 +139,5 @@ for validation in read_validation(Path("housebrain_splits"), designs):
 
 # %% [markdown]
 # What splits learn apart is only partly in their one merge: the share of exact designs says so. **Next:** `make demo`
-# does this on your computer, and compares with three rounds and with a model trained on everything at once; for your own
-# data start with notebook 1.
+# does this on your computer, and compares with three rounds and with a model trained on everything at once; for your
+# own data start with notebook 1.

@@ -182,7 +182,7 @@ def look_up(region: Region, field: str, chosen: dict[str, Any]) -> Any:
 
 
 @cache
-def _table(region: Region, field: str, keys: tuple[str, ...]) -> dict[tuple, Any]:
+def _table(region: Region, field: str, keys: tuple[str, ...]) -> dict[tuple[Any, ...], Any]:
     """A value for each combination of a brief's fields; every value is as frequent as the others."""
     values = CONVENTIONS[field].values
     cells = list(product(*(BRIEF[key] for key in keys)))
@@ -277,7 +277,7 @@ def _plan_levels(bedrooms: list[str], floors: int, facts: dict[str, Any]) -> lis
     return [below, _plan_level(bedrooms, facts, [], stairs=False)]
 
 
-def _plan_level(rooms: list[str], facts: dict[str, Any], front_doors: list, stairs: bool) -> dict[str, Any]:
+def _plan_level(rooms: list[str], facts: dict[str, Any], front_doors: list[Any], stairs: bool) -> dict[str, Any]:
     """One level: every other room in one row, the rest in the other, the hall between them as long as the longer."""
     rows = ("south", "north") if facts["row"] == "south" else ("north", "south")
     ends = {"south": 0, "north": 0}
@@ -296,5 +296,7 @@ def _plan_level(rooms: list[str], facts: dict[str, Any], front_doors: list, stai
     return {"height": facts["height"], "rooms": placed, "stairs": [stair] if stairs else []}
 
 
-def _room(kind: str, size: list[int], at: list[int], doors: list[list], windows: list[list]) -> dict[str, Any]:
+def _room(
+    kind: str, size: list[int], at: list[int], doors: list[list[Any]], windows: list[list[Any]]
+) -> dict[str, Any]:
     return {"room": kind, "size": size, "at": at, "doors": doors, "windows": windows}
