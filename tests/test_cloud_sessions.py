@@ -133,6 +133,7 @@ def test_a_run_that_ran_out_of_time_goes_on_in_the_next_session(session, splits)
     assert {f"{archive.stem}/manifest.json", f"{archive.stem}/adapter_model.safetensors"} <= names
 
 
+@pytest.mark.parametrize("rehearsed", ["kaggle", pytest.param("colab", marks=pytest.mark.soak)], indirect=True)
 def test_two_rounds_with_one_small_file_between_them_and_a_round_cut_short_ends_as_the_undisturbed_one(
     session, two_rounds, base, tmp_path
 ):
