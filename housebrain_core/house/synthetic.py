@@ -296,7 +296,5 @@ def _plan_level(rooms: list[str], facts: dict[str, Any], front_doors: list[Any],
     return {"height": facts["height"], "rooms": placed, "stairs": [stair] if stairs else []}
 
 
-def _room(
-    kind: str, size: list[int], at: list[int], doors: list[list[Any]], windows: list[list[Any]]
-) -> dict[str, Any]:
+def _room(kind: str, size: list[int], at: list[int], doors: list[Any], windows: list[Any]) -> dict[str, Any]:
     return {"room": kind, "size": size, "at": at, "doors": doors, "windows": windows}
