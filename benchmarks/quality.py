@@ -13,6 +13,7 @@ What is measured is kept in the work folder, and a benchmark that was stopped go
 
 import argparse
 import json
+import math
 import os
 import platform
 import sys
@@ -138,7 +139,9 @@ def table(results: Results) -> str:
     for name, of in rows.items():
         losses = spread([one.above_floor for one in of], "{:.3f}")
         cells = [name, losses, spread([100 * share for share in shares[name]], "{:.0f}") + " %"]
-        cells += [spread([100 * getattr(one, what) for one in of], "{:.0f}") + " %" for what in ("exact", "rules_kept")]
+        cells.append(spread([100 * one.exact for one in of], "{:.0f}") + " %")
+        kept = [100 * one.rules_kept for one in of]
+        cells.append("-" if any(map(math.isnan, kept)) else spread(kept, "{:.0f}") + " %")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -78,7 +78,7 @@ def test_what_was_measured_is_read_again_and_not_run_again(load, results):
 def test_table_and_figure_have_every_row(load, results, tmp_path):
     quality = load("quality")
     text = quality.table(results)
-    assert "| one merge | 0.750 (0.700 to 0.800) | -10 (-20 to 0) % | 50 (50 to 50) % | nan (nan to nan) % |" in text
+    assert "| one merge | 0.750 (0.700 to 0.800) | -10 (-20 to 0) % | 50 (50 to 50) % | - |" in text
     quality.draw(results, "by hand", tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
