@@ -21,6 +21,7 @@ def cut_runs_off(*options: str) -> dict[str, list[int]]:
     return {kind: list(map(int, figures)) for kind, *figures in rows}
 
 
+@pytest.mark.soak
 def test_a_run_cut_off_in_any_way_goes_on_at_the_newest_sealed_step_and_ends_identical(base):
     found = cut_runs_off("--most", "1")
     assert len(found) == 7
