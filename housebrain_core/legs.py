@@ -74,10 +74,6 @@ class TrainingPlan(BaseModel):
         """The leg of a number, from 1."""
         return self.legs[number - 1]
 
-    def takes_part(self, split_id: int, number: int) -> bool:
-        """Whether a split is trained in a leg, given by its number from 1."""
-        return split_id in self.leg(number).people
-
     def steps(self, split_id: int, number: int, steps_of_split: int) -> tuple[int, int]:
         """Which of a split's optimizer steps a leg takes.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator
 
 RATE_COLORS = ("#7a9cc6", "#c6d4e8", "#5b9a8b", "#bcd9d1")
@@ -39,6 +40,9 @@ class Picture(Figure):
     def png(self, dpi: int = SCREEN_DPI) -> bytes:
         """The figure as the bytes of a PNG file."""
         buffer = io.BytesIO()
+        for text in self.findobj(Text):
+            if isinstance(text, Text) and r"\math" not in text.get_text():  # names from data are no mathematics
+                text.set_parse_math(False)
         self.savefig(buffer, dpi=dpi, **PNG)
         return buffer.getvalue()
 
@@ -206,6 +210,5 @@ def text_picture(text: str, width: float = 4.0, height: float = 4.0) -> Picture:
     """
     figure = Picture(width, height, text)
     lines = [line for part in text.splitlines() for line in textwrap.wrap(part, int(11 * width)) or [""]]
-    shown = "\n".join(lines).replace("$", r"\$")
-    figure.text(0.03, 0.97, shown, va="top", fontsize=9, family="monospace", color="#c62828")
+    figure.text(0.03, 0.97, "\n".join(lines), va="top", fontsize=9, family="monospace", color="#c62828")
     return figure

@@ -33,7 +33,7 @@ def test_the_person_of_the_common_start_goes_on_after_it_and_the_others_begin_at
     one = plan(plan_rounds(6, 2, common_start=0.04))
     assert [one.steps(1, number, 100) for number in (1, 2, 3)] == [(0, 24), (24, 72), (72, 120)]
     assert [one.steps(2, number, 100) for number in (2, 3)] == [(0, 48), (48, 96)]
-    assert not one.takes_part(2, 1)
+    assert 2 not in one.leg(1).people
 
 
 def test_a_relay_takes_every_split_once_and_merges_nothing():

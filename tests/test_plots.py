@@ -39,3 +39,9 @@ def test_a_figure_shows_itself_as_png_and_in_words():
     assert data["text/plain"] == "Validation loss in nats per token: one 0.5000, two 0.2500." == repr(figure)
     assert metadata["image/png"]["alt"] == data["text/plain"]
     assert plots.embed(figure).startswith("data:image/png;base64,iVBOR")
+
+
+def test_dollar_signs_in_names_are_no_mathematics():
+    picture = plots.loss_bars({"min_$_to_max_$": 1.0, r"a$\frac{$b": 2.0})
+    assert picture.png().startswith(b"\x89PNG")
+    assert plots.text_picture("$ and $").png().startswith(b"\x89PNG")

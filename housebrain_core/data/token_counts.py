@@ -47,7 +47,7 @@ def load_counter(name: str | None) -> CountTokens:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"tokenizer = {name!r} cannot be loaded ({shorten(str(error), 240)}). "

@@ -2,7 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,26 @@ def choose_dtype(device_name: str, capability: tuple[int, int] | None) -> tuple[
 
 def load_tokenizer(base: Base) -> Any:
     """The base model's tokenizer; one without padding token pads with its EOS, which it must have (ConfigError)."""
-    tokenizer = AutoTokenizer.from_pretrained(base.source, revision=base.commit)
+    with _refuse_its_code(base):
+        tokenizer = AutoTokenizer.from_pretrained(base.source, revision=base.commit, trust_remote_code=False)
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"the tokenizer of {base.name} has no end-of-sequence token; use another base model.")
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer
+
+
+@contextmanager
+def _refuse_its_code(base: Base) -> Iterator[None]:
+    """ConfigError for a base model that wants its own code run; transformers would ask a person on a terminal."""
+    try:
+        yield
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise ConfigError(
+            f"base_model = {base.name!r} brings code of its own, which is never run here. Take a base model whose "
+            "architecture transformers knows."
+        ) from None
 
 
 def load_base(base: Base, load_in_4bit: bool, report: Callable[[str], None] = print) -> PreTrainedModel:
@@ -62,14 +78,16 @@ def load_base(base: Base, load_in_4bit: bool, report: Callable[[str], None] = pr
     quantization = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
-    model = AutoModelForCausalLM.from_pretrained(
-        base.source,
-        revision=base.commit,
-        dtype=dtype,
-        quantization_config=quantization if load_in_4bit else None,
-        attn_implementation="sdpa",
-        device_map={"": device},
-    )
+    with _refuse_its_code(base):
+        model = AutoModelForCausalLM.from_pretrained(
+            base.source,
+            revision=base.commit,
+            dtype=dtype,
+            quantization_config=quantization if load_in_4bit else None,
+            attn_implementation="sdpa",
+            device_map={"": device},
+            trust_remote_code=False,
+        )
     model.config.use_cache = False
     for module in model.modules():
         # On a CPU with AVX512-BF16, bitsandbytes 0.50 repacks 4-bit weights in place at the first forward pass in

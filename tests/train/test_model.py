@@ -1,5 +1,6 @@
 """Base models: really 4-bit, the right dtype, the same LoRA for every split, and a name that says which weights."""
 
+import json
 import shutil
 from functools import partial
 
@@ -12,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from housebrain_core.adapters.adapter import read_adapter
 from housebrain_core.config import FineTuningConfig
-from housebrain_core.errors import AdapterError, HouseBrainError, TrainingError
+from housebrain_core.errors import AdapterError, ConfigError, HouseBrainError, TrainingError
 from housebrain_core.train import model
 from housebrain_core.train.model import add_lora, choose_dtype, load_adapter, load_base, resolve_base, start_from
 
@@ -199,3 +200,17 @@ def test_a_start_whose_modules_are_not_the_models_is_an_error(adapters, base, tm
         start_from(fresh, dict(list(factors.items())[:3]), "half")
     with pytest.raises(AdapterError, match="model.layers.9.mlp.lora_A.weight has no place"):
         start_from(fresh, factors | {"model.layers.9.mlp": factors[next(iter(factors))]}, "more")
+
+
+def test_a_base_that_brings_code_of_its_own_is_refused_in_a_sentence_and_its_code_never_runs(base, tmp_path):
+    folder = shutil.copytree(base, tmp_path / "base")
+    ran = tmp_path / "ran"
+    (folder / "own.py").write_text(
+        f"open({str(ran)!r}, 'w')\nfrom transformers import LlamaConfig as C, LlamaForCausalLM as M\n"
+    )
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="brings code of its own, which is never run"):
+        load_base(resolve_base(str(folder)), load_in_4bit=False, report=quiet)
+    assert not ran.exists()

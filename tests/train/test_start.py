@@ -46,7 +46,7 @@ def start_of(config):
 
 def legs_of(plan: TrainingPlan, split_id: int, steps: int) -> list[LegOfSplit]:
     """The stretches of one split in all legs in which it takes part."""
-    numbers = [number for number in range(1, len(plan.legs) + 1) if plan.takes_part(split_id, number)]
+    numbers = [number for number in range(1, len(plan.legs) + 1) if split_id in plan.leg(number).people]
     return [LegOfSplit(Place(plan=plan, leg=leg), *plan.steps(split_id, leg, steps), steps) for leg in numbers]
 
 
