@@ -97,6 +97,8 @@ def _describe_lookup(target: Column, source: Column) -> str:
     templates = {str(value).replace(str(key), "{}") for key, value in shown.items()}
     if len(templates) == 1:
         return f"{templates.pop()!r} with {source.name}"
+    if any(len(str(key)) > SHOWN_CHARACTERS for key in shown):  # nested values say nothing in a table
+        return f"follows from {source.name}"
     table = ", ".join(f"{_short(key)}: {_short(value)}" for key, value in sorted(shown.items(), key=str)[:8])
     return f"follows from {source.name} ({table}{', ...' if len(shown) > 8 else ''})"
 
