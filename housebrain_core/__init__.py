@@ -22,10 +22,8 @@ PUBLIC = {
     "plots": ["loss_curves"],
     "progress": ["draw_training"],
     "notebook_cells": ["check_settings"],
-    "notebook_settings": [
-        "ColabTrainSettings", "EvaluateSettings", "KaggleTrainSettings", "LocalTrainSettings", "MergeSettings",
-        "SplitSettings",
-    ],
+    "notebook_settings": ["EvaluateSettings", "MergeSettings", "SplitSettings"],
+    "notebook_training": ["ColabTrainSettings", "KaggleTrainSettings", "LocalTrainSettings"],
     "project": ["check_inputs", "enter_project", "find_adapters"],
     "results": ["Page", "Table", "show"],
     "house": ["DesignError", "check_brief", "decode", "encode", "floor_plan", "read_prompt", "write_dataset"],

@@ -121,7 +121,7 @@ sys.path.insert(0, str(folder))
 
 # %% tags=["local"]
 from housebrain_core.notebook_cells import check_settings
-from housebrain_core.notebook_settings import LocalTrainSettings
+from housebrain_core.notebook_training import LocalTrainSettings
 from housebrain_core.project import check_inputs, enter_project
 
 settings = check_settings(LocalTrainSettings, globals())
@@ -132,7 +132,7 @@ check_inputs("splits_folder", settings.splits_folder, "Run notebook 1 first.")
 # @title 3. Check the settings
 from housebrain_core.cloud import choose_inputs
 from housebrain_core.notebook_cells import check_settings
-from housebrain_core.notebook_settings import KaggleTrainSettings
+from housebrain_core.notebook_training import KaggleTrainSettings
 
 settings = check_settings(KaggleTrainSettings, globals())
 inputs = choose_inputs(settings.split_id, paths, settings.bundle)
@@ -141,7 +141,7 @@ inputs = choose_inputs(settings.split_id, paths, settings.bundle)
 # @title 3. Check the settings
 from housebrain_core.cloud import choose_inputs
 from housebrain_core.notebook_cells import check_settings
-from housebrain_core.notebook_settings import ColabTrainSettings
+from housebrain_core.notebook_training import ColabTrainSettings
 
 settings = check_settings(ColabTrainSettings, globals())
 inputs = choose_inputs(settings.split_id, paths, settings.bundle)

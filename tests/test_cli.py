@@ -39,12 +39,10 @@ def test_help_loads_neither_torch_nor_settings():
 
 @pytest.mark.parametrize("stage", list(cli.STAGES))
 def test_every_command_shows_an_example_and_a_text_for_each_flag(stage, monkeypatch, capsys):
-    from housebrain_core import config
-
     code, text = run(monkeypatch, capsys, stage, "--help")
     assert code == 0
     assert f"housebrain {stage}" in " ".join(text.split()).split("Example:")[1]
-    fields = getattr(config, cli.STAGES[stage].settings).model_fields
+    fields = cli.find_settings(cli.STAGES[stage]).model_fields
     assert all(field.description for field in fields.values())
     flags = [f"--{name.replace('_', '-')}" for name in fields]
     assert all(re.search(f"{flag}[ ,\n]", text) for flag in flags), "no flag is cut off"

@@ -4,20 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from housebrain_core import notebook_settings
 from housebrain_core.config import EvaluateConfig, FineTuningConfig, MergeConfig, RoundConfig, SplitConfig
 from housebrain_core.errors import ConfigError
-from housebrain_core.legs import Place, TrainingPlan, plan_rounds
-from housebrain_core.notebook_settings import (
-    NOTEBOOKS,
-    ColabTrainSettings,
-    EvaluateSettings,
-    KaggleTrainSettings,
-    LocalTrainSettings,
-    MergeSettings,
-    SplitSettings,
-)
-from housebrain_core.splits.parts import Inputs
+from housebrain_core.notebook_settings import NOTEBOOKS, EvaluateSettings, MergeSettings, SplitSettings
+from housebrain_core.notebook_training import ColabTrainSettings, KaggleTrainSettings, LocalTrainSettings
 
 CONFIGS = {
     SplitSettings: SplitConfig,
@@ -46,52 +36,6 @@ def test_defaults_and_texts_are_those_of_the_config(settings):
             assert field.description.startswith(text)
         if name not in OWN_DEFAULTS and not fields[name].is_required():
             assert field.default == (str(value) if isinstance(value := fields[name].default, Path) else value)
-
-
-def test_the_settings_of_training_become_its_config_with_the_guides_defaults():
-    config = LocalTrainSettings().config(Inputs(Path("split_01.zip")), Path("models/hb-colab-01"))
-    assert config == FineTuningConfig(dataset_path="split_01.zip", output_dir="models/hb-colab-01")
-    assert LocalTrainSettings(max_steps=7).config(Inputs(Path("a")), Path("b")).max_steps == 7
-    assert LocalTrainSettings(gpus=1).config(Inputs(Path("a")), Path("b")).gpus == 1
-
-
-@pytest.mark.parametrize(("settings", "hours"), [(KaggleTrainSettings, 8.5), (ColabTrainSettings, 11)])
-def test_a_session_ends_before_its_platform_does_unless_told_otherwise(settings, hours):
-    assert settings().config(Inputs(Path("a")), Path("b")).time_budget_hours == hours
-    assert settings(time_budget_hours=2.5).config(Inputs(Path("a")), Path("b")).time_budget_hours == 2.5
-
-
-def test_a_rehearsal_takes_20_steps_in_a_folder_of_its_own_whatever_else_is_set():
-    settings = KaggleTrainSettings(split_id=4, rehearsal=True, max_steps=500, save_steps=200)
-    config = settings.config(Inputs(Path("a")), Path("b"))
-    assert (config.max_steps, config.save_steps) == (20, 10)
-    assert settings.adapter_name(None) == "hb-kaggle-04-rehearsal"
-
-
-@pytest.mark.parametrize("watched", [True, False])
-def test_by_default_it_rehearses_where_a_person_watches_and_trains_for_real_elsewhere(watched, monkeypatch):
-    monkeypatch.setattr(notebook_settings, "is_watched", lambda: watched)
-    assert KaggleTrainSettings(split_id=4).rehearses is watched
-    assert not KaggleTrainSettings(split_id=4, rehearsal=False).rehearses
-
-
-def test_names_and_folders_of_the_platforms():
-    settings = KaggleTrainSettings(split_id=4, rehearsal=False)
-    assert ColabTrainSettings(split_id=12, rehearsal=False).adapter_name(None) == "hb-colab-12"
-    assert (settings.drive, ColabTrainSettings().drive) == ("", "housebrain")
-
-
-@pytest.mark.parametrize("split_id", [1, 4])
-def test_in_a_leg_a_session_starts_from_the_leg_file_and_its_rehearsal_takes_20_steps_too(split_id):
-    plan = TrainingPlan(splits=6, legs=plan_rounds(6, 3, common_start=0.1))
-    inputs = Inputs(Path("a"), Path("leg_2.zip"), Place(plan=plan, leg=2))
-    settings = ColabTrainSettings(split_id=split_id)
-    assert settings.config(inputs, Path("b")).init_adapter == Path("leg_2.zip")
-    assert settings.adapter_name(inputs.place) == f"hb-colab-0{split_id}-leg-2"
-    rehearsal = ColabTrainSettings(split_id=split_id, rehearsal=True)
-    first, last = plan.steps(split_id, 2, rehearsal.config(inputs, Path("b")).max_steps)
-    assert 20 <= last - first <= 21
-    assert rehearsal.adapter_name(inputs.place) == f"hb-colab-0{split_id}-leg-2-rehearsal"
 
 
 def test_a_merge_names_data_and_base_model_only_where_something_is_measured():

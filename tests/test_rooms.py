@@ -16,7 +16,10 @@ from outside import read_pins, skip_without_index
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "housebrain_core"
-ENTRANCES = ("cli", "codec", "demo", "demo_results", "flags", "notebook_cells", "notebook_fields", "notebook_settings")
+ENTRANCES = (
+    "cli", "codec", "demo", "demo_results", "flags", "notebook_cells", "notebook_fields", "notebook_settings",
+    "notebook_training", "stages",
+)  # fmt: skip
 """Modules at the top that no room imports: the ways in, what they read settings with, and a name of the old guide."""
 ORDER = (
     "top", "house", "data", "adapters", "splits", "train", "llm", "merge", "evaluate", "rounds", "export", "cloud",
@@ -26,7 +29,7 @@ ORDER = (
 MODULES_PER_ROOM = 12
 LINES_PER_FILE = 300
 LIGHT_ROOMS = ("top", "house", "data", "splits", "adapters", "rounds", "cloud")
-LIGHT_MODULES = (
+LIGHT_MODULES = ("stages", 
     "cli", "codec", "train.base_models", "train.checkpoints", "train.processes", "train.tuner", "llm.losses",
     "merge.compute", "merge.merge", "merge.merged_files", "merge.result",
     "merge.strategies",
