@@ -29,10 +29,9 @@ ORDER = (
 MODULES_PER_ROOM = 12
 LINES_PER_FILE = 300
 LIGHT_ROOMS = ("top", "house", "data", "splits", "adapters", "rounds", "cloud")
-LIGHT_MODULES = ("stages", 
-    "cli", "codec", "train.base_models", "train.checkpoints", "train.processes", "train.tuner", "llm.losses",
-    "merge.compute", "merge.merge", "merge.merged_files", "merge.result",
-    "merge.strategies",
+LIGHT_MODULES = (
+    "cli", "codec", "stages", "train.base_models", "train.checkpoints", "train.processes", "train.tuner", "llm.losses",
+    "merge.compute", "merge.merge", "merge.merged_files", "merge.result", "merge.strategies",
 )  # fmt: skip
 """Modules of other rooms that have to be importable without torch as well."""
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "safetensors", "tokenizers"}
