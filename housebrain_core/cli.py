@@ -2,12 +2,14 @@
 
 import argparse
 import importlib
+import io
 import sys
 from typing import Any
 
 from housebrain_core import __version__
 from housebrain_core.errors import ConfigError, HouseBrainError
 from housebrain_core.stages import ALIASES, POSITIONAL, STAGES, Stage
+from housebrain_core.texts import say
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -15,16 +17,19 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Runs the command line; what a person can act on is one paragraph and exit code 2, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what others print must not end a run on Windows, or in a log file
+            stream.reconfigure(errors="backslashreplace")
     try:
         run_command(sys.argv[1:])
     except HouseBrainError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        say(f"{type(error).__name__}: {error}", sys.stderr)
         sys.exit(2)
     except OSError as error:  # no space left, no permission, a folder where a file should be
-        print(f"{error.strerror or error}: {error.filename or 'see the lines above'}", file=sys.stderr)
+        say(f"{error.strerror or error}: {error.filename or 'see the lines above'}", sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("Interrupted. Nothing half-written counts: give the same command again.", file=sys.stderr)
+        say("Interrupted. Nothing half-written counts: give the same command again.", sys.stderr)
         sys.exit(INTERRUPTED)
 
 

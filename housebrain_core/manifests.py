@@ -28,10 +28,13 @@ def describe_file(path: Path | zipfile.Path) -> dict[str, Any]:
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Writes a file so that a reader, or a machine after a power cut, sees all of it or none."""
+    """Writes a file so that a reader, or a machine after a power cut, sees all of it or none.
+
+    Half a character, which no file can hold, is written as JSON escapes it.
+    """
     staging = path.with_name(f".{path.name}.{os.getpid()}")
     with staging.open("wb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
+        file.write(data.encode(errors="backslashreplace") if isinstance(data, str) else data)
         file.flush()
         os.fsync(file.fileno())
     staging.replace(path)

@@ -3,6 +3,7 @@
 import base64
 import io
 import textwrap
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,16 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator
 
+from housebrain_core.texts import visible
+
 RATE_COLORS = ("#7a9cc6", "#c6d4e8", "#5b9a8b", "#bcd9d1")
 RATES = ("strict_parse", "repaired_parse", "schema_valid", "schema_valid_repaired")
 PNG: dict[str, Any] = {"format": "png", "bbox_inches": "tight", "metadata": {"Software": None}}
 """No version of matplotlib in the file: the same figure is the same bytes."""
 SCREEN_DPI = 100
 FILE_DPI = 110
+LABEL = 32
+"""Characters of a label at an axis, at most."""
 BESIDE_INCHES = 14.0
 """Width of pictures side by side, at most."""
 
@@ -32,7 +37,7 @@ class Picture(Figure):
 
     def __init__(self, width: float, height: float, alt: str) -> None:
         super().__init__(figsize=(width, height), layout="constrained")
-        self.alt = alt
+        self.alt = visible(alt)
 
     def __repr__(self) -> str:
         return self.alt
@@ -40,15 +45,31 @@ class Picture(Figure):
     def png(self, dpi: int = SCREEN_DPI) -> bytes:
         """The figure as the bytes of a PNG file."""
         buffer = io.BytesIO()
+        for axis in (axis for axes in self.axes for axis in (axes.xaxis, axes.yaxis)):
+            _make_safe(axis.get_major_formatter())
         for text in self.findobj(Text):
             if isinstance(text, Text) and r"\math" not in text.get_text():  # names from data are no mathematics
                 text.set_parse_math(False)
-        self.savefig(buffer, dpi=dpi, **PNG)
+                text.set_text(visible(text.get_text()))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # a box is drawn for it
+            self.savefig(buffer, dpi=dpi, **PNG)
         return buffer.getvalue()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         """What a notebook shows, by type of content, and the alternative text of the image."""
         return {"image/png": self.png(), "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+
+
+def _make_safe(formatter: Any) -> None:
+    """Makes an axis write short labels without hidden characters: it gets them anew whenever it is drawn."""
+    write = formatter.format_ticks
+    formatter.format_ticks = lambda values: [_label(text) for text in write(values)]
+
+
+def _label(text: str) -> str:
+    text = visible(text)
+    return text if len(text) <= LABEL else f"{text[: LABEL - 3]}..."
 
 
 def save(figure: Picture, path: Path) -> Path:
@@ -140,7 +161,7 @@ def cosine_map(names: list[str], cosines: list[list[float]]) -> Picture:
         names: of the adapters.
         cosines: (N, N), in [-1, 1].
     """
-    side = 0.7 * len(names) + 2.2
+    side = 0.7 * len(names) + 2.2 + 0.08 * max(0, max(map(len, map(_label, names))) - 14)
     figure = Picture(side + 0.8, side, f"Cosines between the updates of {', '.join(names)}, a row and a column each.")
     axes = figure.subplots()
     image = axes.imshow(cosines, vmin=-1, vmax=1, cmap="RdBu")

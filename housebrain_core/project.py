@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from housebrain_core.errors import ConfigError
+from housebrain_core.texts import say
 
 VARIABLE = "HOUSEBRAIN_PROJECT"
 SPLITS_MANIFEST = Path("housebrain_splits") / "manifest.json"
@@ -59,7 +60,7 @@ def enter_project() -> Path:
     """
     folder = find_project()
     os.chdir(folder)
-    print(f"project: {folder} (paths start here; set {VARIABLE} for another)")
+    say(f"project: {folder} (paths start here; set {VARIABLE} for another)")
     return folder
 
 

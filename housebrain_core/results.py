@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from housebrain_core.texts import in_line, say, visible
+
 NUMBERS = frozenset("0123456789.,+-%/ ")
 """A column of nothing else is aligned to the right."""
 
@@ -16,13 +18,19 @@ class Table:
 
     Args:
         columns: the heading of each column.
-        rows: their cells, as many in a row as there are columns; texts, already formatted.
+        rows: their cells, as many in a row as there are columns; texts, already formatted. Hidden characters in them
+            are written out, and each stays on its line.
         notes: lines below the table that say what its columns mean.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = field(default=())
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", tuple(map(in_line, self.columns)))
+        object.__setattr__(self, "rows", [tuple(map(in_line, row)) for row in self.rows])
+        object.__setattr__(self, "notes", tuple(map(visible, self.notes)))
 
     def __str__(self) -> str:
         lines = [self.columns, *self.rows]
@@ -68,7 +76,7 @@ class Page(str):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """What a notebook shows, by type of content."""
-        return {"text/markdown": str(self), "text/plain": str(self)}
+        return {"text/markdown": visible(self), "text/plain": visible(self)}
 
 
 class Shown:
@@ -96,13 +104,13 @@ def show(*parts: Any) -> None:
     if not in_notebook():
         texts = [str(part) for part in parts if isinstance(part, str | Table | Shown)]
         if texts:
-            print("\n\n".join(texts), flush=True)
+            say("\n\n".join(texts))
         return
     from IPython.display import display
 
     for part in parts:
         plain = isinstance(part, str) and not isinstance(part, Page)
-        display({"text/plain": part} if plain else part, raw=plain)
+        display({"text/plain": visible(part)} if plain else part, raw=plain)
 
 
 def in_notebook() -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from housebrain_core.outputs import check_folder
+from housebrain_core.texts import say
 
 ALIASES = {
     "train": {"dataset_path": "--split", "output_dir": "--output"},
@@ -54,9 +55,9 @@ def run_plan(settings: Any) -> None:
     from housebrain_core.rounds.choices import compare_choices
 
     if settings.as_json:
-        print(to_json(compare_choices(settings, report=lambda line: None).to_dict()), end="")
+        say(to_json(compare_choices(settings, report=lambda line: None).to_dict()).rstrip())
     else:
-        print(compare_choices(settings))
+        say(compare_choices(settings))
 
 
 def run_train(settings: Any) -> None:

@@ -6,13 +6,16 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from housebrain_core.texts import as_code, in_markdown, visible
+
 
 def render(room: str, name: str, **values: Any) -> str:
     """Fills in a template of a room.
 
     Args:
         room: name of the sub-package, such as data.
-        name: file name, such as audit.html or run.md.jinja; in .html files all values are escaped.
+        name: file name, such as audit.html or run.md.jinja; in .html files all values are escaped, in others those
+            that the filters `text` and `code` write as Markdown; hidden characters are written out in all.
         values: what the template uses; a name that it uses and is not given is an error.
 
     Returns:
@@ -23,10 +26,13 @@ def render(room: str, name: str, **values: Any) -> str:
         loader=PackageLoader("housebrain_core", room),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
+        finalize=lambda value: visible(value) if type(value) is str else value,
         trim_blocks=True,
         keep_trailing_newline=name.endswith(".md.jinja"),
     )
     environment.filters["yaml"] = to_yaml
+    environment.filters["text"] = lambda value: in_markdown(str(value))
+    environment.filters["code"] = as_code
     environment.filters["percent"] = lambda share: "-" if share is None else f"{share:.1%}"
     return environment.get_template(name).render(values)
 

@@ -50,12 +50,12 @@ length_histogram(audit)
 # %%
 from housebrain_core.data import choose_fields, read_samples
 from housebrain_core.house import encode, floor_plan
+from housebrain_core.results import show
 
 fields = choose_fields(config.input_field, config.output_field)
 sample = next(read_samples(config.source, "train", fields=fields))
 example = encode(sample)
-print(example.prompt)
-print(example.completion)
+show(example.prompt, example.completion)
 floor_plan(sample["output"], sample["id"]) if isinstance(sample["output"], dict) else sample["output"]
 
 # %% [markdown]

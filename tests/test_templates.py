@@ -6,7 +6,10 @@ from jinja2 import DictLoader, UndefinedError
 from housebrain_core import templates
 from housebrain_core.templates import render
 
-TEXTS = {"page.html": "<b>{{ title }}</b>{{ share | percent }}\n", "card.md.jinja": "**{{ title }}**\n"}
+TEXTS = {
+    "page.html": "<b>{{ title }}</b>{{ share | percent }}\n",
+    "card.md.jinja": "**{{ title }}** {{ title | text }} {{ title | code }}\n",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -14,9 +17,14 @@ def loader(monkeypatch):
     monkeypatch.setattr(templates, "PackageLoader", lambda *place: DictLoader(TEXTS))
 
 
-def test_pages_escape_what_they_are_given_and_cards_do_not():
+def test_pages_escape_what_they_are_given_and_cards_do_where_they_are_told():
     assert render("data", "page.html", title="<script>", share=0.1234) == "<b>&lt;script&gt;</b>12.3%"
-    assert render("data", "card.md.jinja", title="<a>") == "**<a>**\n"
+    assert render("data", "card.md.jinja", title="<a|b>") == "**<a|b>** \\<a\\|b\\> `<a|b>`\n"
+
+
+def test_hidden_characters_are_written_out_in_both():
+    assert render("data", "page.html", title="\x1b[2J\ud800", share=None) == r"<b>\x1b[2J\ud800</b>-"
+    assert render("data", "card.md.jinja", title="\u202e").startswith(r"**\u202e** \\u202e")
 
 
 def test_no_share_is_a_dash():

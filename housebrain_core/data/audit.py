@@ -29,6 +29,7 @@ from housebrain_core.house import codec
 from housebrain_core.house.rules import check_or_none, score_rules
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.outputs import check_file
+from housebrain_core.texts import say
 
 MAX_LENGTHS = (512, 1024, 2048)
 """max_length values whose cut is reported, in tokens."""
@@ -40,7 +41,7 @@ REPORT_EVERY = 50_000
 """Samples between two lines of progress."""
 
 
-def audit_dataset(config: AuditConfig, report: Callable[[str], None] = print) -> AuditResult:
+def audit_dataset(config: AuditConfig, report: Callable[[str], None] = say) -> AuditResult:
     """Audits a dataset and writes the report as HTML and JSON.
 
     Args:

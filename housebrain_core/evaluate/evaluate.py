@@ -37,6 +37,7 @@ from housebrain_core.outputs import check_file, lock_output
 from housebrain_core.splits.bundle import is_bundle, read_bundle
 from housebrain_core.splits.encode import read_drawn_fields, read_validation
 from housebrain_core.splits.parts import read_splits
+from housebrain_core.texts import say
 
 TRAINING_SAMPLES = 5000
 """Training samples whose free fields are counted."""
@@ -71,7 +72,7 @@ class Answers(NamedTuple):
     """That the greedy answers took."""
 
 
-def evaluate_models(config: EvaluateConfig, report: Callable[[str], None] = print) -> Evaluation:
+def evaluate_models(config: EvaluateConfig, report: Callable[[str], None] = say) -> Evaluation:
     """Evaluates models on the same validation samples; writes evaluation.json, the answers, and report.html.
 
     Answers go to a journal beside the output as they come, so that a killed evaluation continues where it was.

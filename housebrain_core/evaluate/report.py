@@ -62,7 +62,7 @@ def write_report(result: Evaluation, answers: Path, path: Path) -> Path:
         The page's path.
     """
     rows: dict[str, list[dict]] = defaultdict(list)
-    for line in answers.read_text(encoding="utf-8").splitlines():
+    for line in answers.read_text(encoding="utf-8").split("\n")[:-1]:  # splitlines would cut a text at U+2028
         row = json.loads(line)
         rows[row["model"]].append(row)
     limits = {name: limit.value for name, limit in result.limits.items()}

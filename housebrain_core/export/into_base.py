@@ -28,6 +28,7 @@ from housebrain_core.merge.merge import merge_output, needs_choice, opened_adapt
 from housebrain_core.merge.merged_files import describe_recipe, merge_card, reference_adapter
 from housebrain_core.merge.result import NEGLIGIBLE, MergeRecord, describe_inputs
 from housebrain_core.merge.strategies import STRATEGIES
+from housebrain_core.texts import say
 from housebrain_core.train.base_models import INDEX, SINGLE
 
 SHARD_BYTES = 250_000_000
@@ -62,7 +63,7 @@ class FullModelResult(MergeRecord):
     """View -> nats per token, where they were measured."""
 
 
-def merge_into_base(config: MergeConfig, report: Report = print) -> FullModelResult:
+def merge_into_base(config: MergeConfig, report: Report = say) -> FullModelResult:
     """Writes a full model: the base plus the merged update, in float16.
 
     Args:
@@ -181,7 +182,7 @@ def _validation_loss(folder: Path, data: Path) -> float:
     return HouseBrainLLM(folder).losses(read_validation(data)).mean
 
 
-def stream(base: Path, merge: ComputedMerge, view: str, output: Path, report: Report = print) -> dict[str, float]:
+def stream(base: Path, merge: ComputedMerge, view: str, output: Path, report: Report = say) -> dict[str, float]:
     """Copies a base model with the update in it.
 
     Returns:

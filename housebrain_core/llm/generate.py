@@ -20,6 +20,7 @@ from housebrain_core.llm.journal import Journal
 from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.manifests import sha256_of, write_atomically
 from housebrain_core.outputs import check_file, lock_output
+from housebrain_core.texts import as_shown, say
 
 Row = dict[str, Any]
 """A line of the file of designs: the fields of `ORIGIN`, and `design` or `error`."""
@@ -50,7 +51,7 @@ def generate_designs(config: GenerateConfig, report: Callable[[str], None] | Non
         DesignError: no brief's answer is a design; of several, the reasons are in the file.
         ConfigError: the settings do not go together, or the output holds something else or is being written.
     """
-    report = report or (lambda line: print(line, file=sys.stderr, flush=True))
+    report = report or (lambda line: say(line, sys.stderr))
     checked, many = read_briefs(config.brief)
     if many and config.output is None:
         raise ConfigError(f"{config.brief} holds {len(checked)} briefs: name a file for the designs with --output.")
@@ -115,7 +116,7 @@ def _read_values(text: str, is_jsonl: bool) -> tuple[list[Any], list[str]]:
             return [json.loads(text)], []
     values = []
     problems = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         try:
             values += [json.loads(line)] if line.strip() else []
         except ValueError as error:
@@ -144,7 +145,7 @@ def _generate_one(llm: HouseBrainLLM, brief: dict, config: GenerateConfig, repor
         write_atomically(config.output, text + "\n")
         report(f"design in {config.output}")
     else:
-        print(text)
+        say(text if as_shown(text, sys.stdout) == text or isinstance(design, str) else json.dumps(design, indent=2))
     if config.plot:
         report(f"drawn in {plots.save(drawing.floor_plan(design, llm.name), config.plot)}")
     return describe_origin(1, brief, llm, config) | {"design": design}

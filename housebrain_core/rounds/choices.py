@@ -17,6 +17,7 @@ from housebrain_core.splits.costs import Range, describe
 from housebrain_core.splits.handouts import advise
 from housebrain_core.splits.hours import Estimate, estimate_hours
 from housebrain_core.splits.parts import read_plan
+from housebrain_core.texts import say
 
 ROUNDS = (2, 3, 6)
 """Numbers of rounds that are compared."""
@@ -137,7 +138,7 @@ class Comparison(Shown):
         }
 
 
-def compare_choices(config: PlanConfig, report: Callable[[str], None] = print) -> Comparison:
+def compare_choices(config: PlanConfig, report: Callable[[str], None] = say) -> Comparison:
     """Works out how long training takes, and puts the ways to do it side by side.
 
     Args:

@@ -18,12 +18,13 @@ from housebrain_core.rounds.leg_end import end_leg, first_parent, write_next_leg
 from housebrain_core.rounds.overview import RoundResult, draw_legs
 from housebrain_core.rounds.state import FILE, RoundsState, first_state, read_state, write_state
 from housebrain_core.splits.parts import read_plan
+from housebrain_core.texts import say
 
 Report = Callable[[str], None]
 PICTURE = "legs.png"
 
 
-def run_round(config: RoundConfig, report: Report = print) -> RoundResult:
+def run_round(config: RoundConfig, report: Report = say) -> RoundResult:
     """Looks at what came back, and ends the leg if all of its adapters are there.
 
     Args:

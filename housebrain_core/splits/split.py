@@ -22,9 +22,10 @@ from housebrain_core.splits.encode import EncodedDataset, encode_dataset
 from housebrain_core.splits.handouts import advise, describe_folder, describe_part, hand_out
 from housebrain_core.splits.parts import SUMMARY, SplitSummary
 from housebrain_core.splits.write import write_splits
+from housebrain_core.texts import say
 
 
-def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) -> SplitSummary:
+def split_dataset(config: SplitConfig, report: Callable[[str], None] = say) -> SplitSummary:
     """Writes the splits folder: the guide's tree, bundle, notebook and handout of each split, and the summary.
 
     Args:

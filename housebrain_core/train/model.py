@@ -17,6 +17,7 @@ from transformers.integrations import sdpa_attention
 
 from housebrain_core.errors import AdapterError, ConfigError, TrainingError
 from housebrain_core.settings import FineTuningConfig
+from housebrain_core.texts import say
 from housebrain_core.train.base_models import Base, resolve_base  # noqa: F401 - who loads one resolves it from here
 
 transformers.utils.logging.disable_progress_bar()  # our own lines say what is loaded
@@ -65,7 +66,7 @@ def _refuse_its_code(base: Base) -> Iterator[None]:
         ) from None
 
 
-def load_base(base: Base, load_in_4bit: bool, report: Callable[[str], None] = print) -> PreTrainedModel:
+def load_base(base: Base, load_in_4bit: bool, report: Callable[[str], None] = say) -> PreTrainedModel:
     """Loads the whole base model onto this process's device, as NF4 or in the device's floating-point type."""
     device, device_name, capability = training_device()
     name, reason = choose_dtype(device_name, capability)

@@ -41,6 +41,7 @@ from housebrain_core.progress import TrainingState
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.splits.bundle import Bundle, is_bundle, read_bundle
 from housebrain_core.splits.encode import bundle_from_dataset
+from housebrain_core.texts import say, visible
 from housebrain_core.train.base_models import Base, resolve_base, save_tokenizer
 from housebrain_core.train.checkpoints import find_checkpoint, prune_checkpoints, refuse_other_run
 from housebrain_core.train.memory import ADVICE, decide_checkpointing
@@ -179,7 +180,7 @@ class Training:
         if not config.full_epochs and not config.max_steps:
             every = measuring_interval(len(self.validation), rows_per_step)
         measurement = FORWARD_SHARE * len(self.validation) / rows_per_step
-        state = TrainingState(name=config.output_dir.name, floor=self.floor)
+        state = TrainingState(name=visible(config.output_dir.name), floor=self.floor)
         hours = config.time_budget_hours
         self.progress = Progress(self.report, state, config.output_dir, hours, measurement, every)
         deadline = min(self.started, session_start()) + hours * 3600 if hours else None
@@ -283,7 +284,7 @@ def main() -> None:
     if rank() == 0:
         write_atomically(folder / "pid", str(os.getpid()))
     try:
-        train_together(FineTuningConfig(**task["config"]), task["started"], partial(print, flush=True))
+        train_together(FineTuningConfig(**task["config"]), task["started"], say)
     except HouseBrainError as error:
         about = {"kind": type(error).__name__, "message": str(error)}
         write_atomically(folder / f"error-{rank()}.json", json.dumps(about))
