@@ -47,7 +47,7 @@ def run_command(arguments: list[str]) -> None:
         arguments = ["--help"]
     name = arguments[0]
     if name in POSITIONAL and arguments[1:] and not arguments[1].startswith("-"):
-        arguments = [name, "--models", *arguments[1:]]
+        arguments = [name, POSITIONAL[name], *arguments[1:]]
     values = vars(build_parser(name).parse_args(arguments))
     stage = STAGES[values.pop("stage")]
     stage.run(_with_base_folder(_read_settings(name, stage, values)))
