@@ -280,6 +280,8 @@ class GenerateConfig(Settings):
     """Designs generated at once."""
     max_new_tokens: Count = 1024
     """Tokens at most per design."""
+    overwrite: bool = False
+    """Replace designs, or any other file, at the output's name."""
 
 
 class DemoConfig(Settings):

@@ -20,8 +20,8 @@ COLORS = (BLUE, WRONG, GREEN, PURPLE, YELLOW, SKY)
 """Of lines in one figure, in this order."""
 RATE_COLORS = (BLUE, SKY, GREEN, "#9fdcc8")
 RATES = ("strict_parse", "repaired_parse", "schema_valid", "schema_valid_repaired")
-PNG: dict[str, Any] = {"format": "png", "bbox_inches": "tight", "metadata": {"Software": None}}
-"""No version of matplotlib in the file: the same figure is the same bytes."""
+PNG: dict[str, Any] = {"format": "png", "bbox_inches": "tight", "metadata": {"Software": "HouseBrain"}}
+"""No version of matplotlib in the file: the same figure is the same bytes. The name says later that it is ours."""
 SCREEN_DPI = 100
 FILE_DPI = 110
 LABEL = 32

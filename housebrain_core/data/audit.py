@@ -24,7 +24,7 @@ from housebrain_core.data.files import find_dataset
 from housebrain_core.data.findings import entropy_floor, study_fields
 from housebrain_core.data.samples import Item, ReadLog, list_items, open_item
 from housebrain_core.data.token_counts import CountTokens, load_counter
-from housebrain_core.errors import DataError
+from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec
 from housebrain_core.house.rules import check_or_none, score_rules
 from housebrain_core.manifests import to_json, write_atomically
@@ -58,8 +58,10 @@ def audit_dataset(config: AuditConfig, report: Callable[[str], None] = say) -> A
     json_path = config.output.with_suffix(".json")
     if json_path.resolve() == config.source.resolve():
         json_path = config.output.with_suffix(".audit.json")
-    check_file(config.output)
-    check_file(json_path, {"entropy_nats_per_sample", "conclusions"})
+    if config.output == json_path:
+        raise ConfigError(f"output = {config.output}: the JSON file gets this name; name a page, such as audit.html.")
+    check_file(config.output, inputs=[config.source])
+    check_file(json_path, {"entropy_nats_per_sample", "conclusions"}, [config.source])
     result = _study(config, report)
     report(describe(result))
     write_page(result, config.output)
