@@ -4,6 +4,7 @@ Raw, such text can clear a terminal, reorder the line around it, or be markup of
 character becomes visible as Python writes it: `\x1b`, `\u202e`, `\ud800`.
 """
 
+import json
 import re
 import sys
 import unicodedata
@@ -69,3 +70,38 @@ def is_file_name(name: str) -> bool:
 def fold_name(name: str) -> str:
     """What file names have in common that are one and the same file on some system."""
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def render(room: str, name: str, **values: Any) -> str:
+    """Fills in a page or card from a jinja template, which lies beside the module that uses it.
+
+    Args:
+        room: name of the sub-package, such as data.
+        name: file name, such as audit.html or run.md.jinja; in .html files all values are escaped, in others those
+            that the filters `text` and `code` write as Markdown; hidden characters are written out in all.
+        values: what the template uses; a name that it uses and is not given is an error.
+
+    Returns:
+        The text. The filter `percent` writes a share in [0, 1] as 12.3%, and None as a dash; `yaml` writes a text as
+        YAML reads it.
+    """
+    import jinja2  # slow to import, and messages need none
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("housebrain_core", room),
+        autoescape=jinja2.select_autoescape(["html"]),
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: visible(value) if type(value) is str else value,
+        trim_blocks=True,
+        keep_trailing_newline=name.endswith(".md.jinja"),
+    )
+    environment.filters["yaml"] = to_yaml
+    environment.filters["text"] = lambda value: in_markdown(str(value))
+    environment.filters["code"] = as_code
+    environment.filters["percent"] = lambda share: "-" if share is None else f"{share:.1%}"
+    return environment.get_template(name).render(values)
+
+
+def to_yaml(text: str) -> str:
+    """Writes a text as a value in YAML: as it is where that is safe, else in quotes, which YAML reads as JSON does."""
+    return text if re.fullmatch(r"[A-Za-z][\w./-]*", text) else json.dumps(text)

@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jinja2
 import pytest
 
 from housebrain_core import plots, results, texts
 from housebrain_core.errors import DataError
-from housebrain_core.texts import as_code, in_line, in_markdown, is_file_name, say, visible
+from housebrain_core.texts import as_code, in_line, in_markdown, is_file_name, render, say, visible
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = "\x1b[2J\x07\u202edesrever\u2066\u200b\ud800\x9b1m\rok"
@@ -130,3 +131,37 @@ def test_no_command_ends_for_a_character_that_its_output_cannot_show(encoding, t
     assert b"\x1b" not in ran.stdout + ran.stderr and rb"\x1b[31m" in ran.stdout
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert not texts.HIDDEN.search(page) and "<script>$" not in page and "&lt;script&gt;$" in page
+
+
+TEXTS = {
+    "page.html": "<b>{{ title }}</b>{{ share | percent }}\n",
+    "card.md.jinja": "**{{ title }}** {{ title | text }} {{ title | code }}\n",
+}
+
+
+@pytest.fixture
+def loader(monkeypatch):
+    monkeypatch.setattr(jinja2, "PackageLoader", lambda *place: jinja2.DictLoader(TEXTS))
+
+
+@pytest.mark.usefixtures("loader")
+def test_pages_escape_what_they_are_given_and_cards_do_where_they_are_told():
+    assert render("data", "page.html", title="<script>", share=0.1234) == "<b>&lt;script&gt;</b>12.3%"
+    assert render("data", "card.md.jinja", title="<a|b>") == "**<a|b>** \\<a\\|b\\> `<a|b>`\n"
+
+
+@pytest.mark.usefixtures("loader")
+def test_hidden_characters_are_written_out_in_both():
+    assert render("data", "page.html", title="\x1b[2J\ud800", share=None) == r"<b>\x1b[2J\ud800</b>-"
+    assert render("data", "card.md.jinja", title="\u202e").startswith(r"**\u202e** \\u202e")
+
+
+@pytest.mark.usefixtures("loader")
+def test_no_share_is_a_dash():
+    assert render("data", "page.html", title="x", share=None) == "<b>x</b>-"
+
+
+@pytest.mark.usefixtures("loader")
+def test_a_name_that_is_missing_is_an_error():
+    with pytest.raises(jinja2.UndefinedError, match="title"):
+        render("data", "card.md.jinja")

@@ -8,7 +8,7 @@ from housebrain_core.data.audit_result import AuditResult
 from housebrain_core.data.findings import Finding
 from housebrain_core.plots import BLUE, SKY, YELLOW, Picture, embed
 from housebrain_core.results import Table
-from housebrain_core.templates import render
+from housebrain_core.texts import render
 
 TEXT_WIDTH = 36
 """Characters of a line of text beside a table's other columns, at least."""

@@ -14,7 +14,7 @@ from housebrain_core.house.codec import DesignError
 from housebrain_core.house.json_text import REPAIR_LIMIT
 from housebrain_core.house.rules import check_or_none
 from housebrain_core.llm.decoding import Answered, read_answer
-from housebrain_core.templates import render
+from housebrain_core.texts import render
 
 SHOWN_FAILURES = 4
 """Kinds of failure that are shown with an example, the most frequent first."""

@@ -22,8 +22,7 @@ from housebrain_core.splits.parts import (
     legs_of_person,
     name_people,
 )
-from housebrain_core.templates import render
-from housebrain_core.texts import as_code
+from housebrain_core.texts import as_code, render
 
 GUIDE = ("base_model", "batch_size", "gradient_accumulation_steps", "max_length", "epochs", "lora_r", "save_steps")
 """Settings that training_configs.json always has; those that were chosen are added."""
