@@ -50,7 +50,7 @@ def run_command(arguments: list[str]) -> None:
         arguments = ["--help"]
     name = arguments[0]
     if name in POSITIONAL and arguments[1:] and not arguments[1].startswith("-"):
-        arguments = [name, "--models", *arguments[1:]]
+        arguments = [name, POSITIONAL[name], *arguments[1:]]
     values = read_flags(name, arguments)
     stage = STAGES[values.pop("stage")]
     as_json = values.pop("as_json", False)

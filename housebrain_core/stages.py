@@ -12,8 +12,8 @@ ALIASES = {
     "evaluate": {"models": "--model"},
 }
 """Flags that are not the field's own name: the guide's, and short ones."""
-POSITIONAL = ("inspect", "convert")
-"""Commands whose first arguments are models, without a flag."""
+POSITIONAL = {"inspect": "--models", "convert": "--models", "kaggle": "--action"}
+"""Commands whose first arguments need no flag -> the flag that they are for."""
 
 
 class Stage(NamedTuple):
@@ -129,6 +129,13 @@ def run_generate(settings: Any) -> None:
     generate_designs(settings)
 
 
+def run_kaggle(settings: Any) -> None:
+    """Push a split to your own Kaggle account, say how it is doing there, or fetch its adapter."""
+    from housebrain_core.cloud.kaggle_split import run_kaggle
+
+    run_kaggle(settings)
+
+
 def run_demo(settings: Any) -> None:
     """Run everything on this computer, on generated data and a tiny base model: no GPU, network or account."""
     from housebrain_core.demo import run_demo
@@ -144,6 +151,11 @@ Three legs, planned with housebrain split --splits 6 --rounds 3 --common-start 0
   leg 2  everybody attaches that beside the bundle, and runs the same again; then it writes rounds/leg_3.zip
   leg 3  the same with rounds/leg_3.zip; then it writes models/housebrain-merged
 It may be run at any time: it says who is missing, and writes nothing twice."""
+KAGGLE = """
+  housebrain kaggle status --split 4
+  housebrain kaggle fetch --split 4
+
+push again goes on with a run whose time was over, or with the leg whose leg_N.zip has come."""
 STAGES = {
     "audit": Stage(
         run_audit, "config.AuditConfig", f"audit {DATASET} --tokenizer Qwen/Qwen2.5-Coder-1.5B", has_json=True
@@ -188,5 +200,6 @@ STAGES = {
         "config.GenerateConfig",
         "generate --model models/housebrain-merged --brief brief.json --plot design.png",
     ),
+    "kaggle": Stage(run_kaggle, "cloud.settings.KaggleConfig", "kaggle push --split 4", KAGGLE),
     "demo": Stage(run_demo, "config.DemoConfig", "demo --output housebrain_demo"),
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.ticker import LogLocator
 
-from housebrain_core.plots import Picture
+from housebrain_core.plots import COLORS, Picture
 from housebrain_core.results import Shown, Table
 from housebrain_core.rounds.state import LegState, RoundsState, leg_file, leg_folder
 
@@ -148,7 +148,8 @@ def draw_legs(state: RoundsState) -> Picture | None:
     values = ", ".join(f"{loss:.4f}" for loss in curves["merged"])
     figure = Picture(7, 4, f"Validation loss after each leg, in nats per token; merged: {values}.")
     axes = figure.subplots()
-    axes.plot([0, *steps], [losses[0].base, *curves.pop("merged")], marker="o", label="merged", color="#2f6f9f")
+    axes.set_prop_cycle(color=COLORS)
+    axes.plot([0, *steps], [losses[0].base, *curves.pop("merged")], marker="o", label="merged")
     for (name, curve), marker in zip(curves.items(), ("x", "+"), strict=True):
         axes.plot(steps, curve, marker=marker, linestyle="--", linewidth=1, label=name)
     if state.floor is not None:
