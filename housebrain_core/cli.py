@@ -5,6 +5,7 @@ import argparse
 import difflib
 import importlib
 import io
+import json
 import os
 import sys
 from contextlib import redirect_stdout
@@ -155,7 +156,7 @@ def to_json(result: Any) -> str:
     from pydantic import TypeAdapter
 
     contents = result.to_dict() if hasattr(result, "to_dict") else result
-    return TypeAdapter(Any).dump_json(contents, indent=1).decode()
+    return json.dumps(json.loads(TypeAdapter(Any).dump_json(contents)), indent=1)
 
 
 def find_settings(stage: Stage) -> type[Any]:

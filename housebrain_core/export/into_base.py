@@ -4,7 +4,6 @@ Each weight is W + s B A in float32, rounded once to float16. Everything else is
 re-quantising keeps 0.2 to 6 % of a typical update (measured).
 """
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -29,7 +28,7 @@ from housebrain_core.merge.merged_files import describe_recipe, merge_card, refe
 from housebrain_core.merge.result import NEGLIGIBLE, MergeRecord, describe_inputs
 from housebrain_core.merge.strategies import STRATEGIES
 from housebrain_core.texts import say
-from housebrain_core.train.base_models import INDEX, SINGLE
+from housebrain_core.train.base_models import INDEX, SINGLE, read_base_config
 
 SHARD_BYTES = 250_000_000
 """Of a file of weights, at most, unless one tensor is larger: small, so that an upload that breaks is soon repeated."""
@@ -188,7 +187,7 @@ def stream(base: Path, merge: ComputedMerge, view: str, output: Path, report: Re
     Returns:
         Module -> norm of what rounding to float16 changed, as a share of the update's norm, in its first rows.
     """
-    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    config = read_base_config(base)
     tensors = read_base(base, config, merge.adapters[0])
     rounding: dict[str, float] = {}
     vanished: dict[str, int] = {}

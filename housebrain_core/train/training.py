@@ -42,10 +42,10 @@ from housebrain_core.settings import FineTuningConfig
 from housebrain_core.splits.bundle import Bundle, is_bundle, read_bundle
 from housebrain_core.splits.encode import bundle_from_dataset
 from housebrain_core.texts import say, visible
-from housebrain_core.train.base_models import Base, resolve_base, save_tokenizer
+from housebrain_core.train.base_models import Base, resolve_base
 from housebrain_core.train.checkpoints import find_checkpoint, prune_checkpoints, refuse_other_run
 from housebrain_core.train.memory import ADVICE, decide_checkpointing
-from housebrain_core.train.model import add_lora, load_base, load_tokenizer, start_from, training_device
+from housebrain_core.train.model import add_lora, load_base, load_tokenizer, save_tokenizer, start_from, training_device
 from housebrain_core.train.packing import PackedRows, Tokenised, tokenise
 from housebrain_core.train.processes import gather, rank, rows_per_process, world_size
 from housebrain_core.train.start import RunStart, find_start
