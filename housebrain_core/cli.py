@@ -20,6 +20,8 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 WITHOUT_STAGE = ("-h", "--help", "--version")
 JSON = "--json"
+FIELD_FLAGS = ("--input-field", "--output-field")
+"""Which fields of a dataset count; bundles have what was chosen."""
 
 
 def main() -> None:
@@ -106,6 +108,11 @@ def suggest(word: str, words: list[str], where: str) -> str:
         words: that do.
         where: the command that names them all.
     """
+    if word in FIELD_FLAGS and word not in words:
+        return (
+            "fields are chosen when a dataset is split, for one person too: housebrain split --source DATA --splits 1 "
+            "--input-field NAME --output-field NAME; then give housebrain_splits/split_01.zip."
+        )
     nearest = difflib.get_close_matches(word, words, 1)
     return f"Did you mean {nearest[0]}?" if nearest else f"{where} names all that there are."
 

@@ -52,15 +52,19 @@ def _is_project(folder: Path) -> bool:
 def enter_project() -> Path:
     """Makes the project's folder the current one, so that relative paths start there, and says so.
 
+    It says the way there from where it started: notebooks are sent with their outputs, and absolute paths name people.
+
     Returns:
         The folder.
 
     Raises:
         ConfigError: HOUSEBRAIN_PROJECT is no absolute path of a folder.
     """
+    start = Path.cwd()
     folder = find_project()
     os.chdir(folder)
-    say(f"project: {folder} (paths start here; set {VARIABLE} for another)")
+    way = os.path.relpath(folder, start) if folder.anchor == start.anchor else folder.name
+    say(f"project: {way} (paths start there; set {VARIABLE} for another)")
     return folder
 
 

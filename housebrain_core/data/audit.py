@@ -88,7 +88,7 @@ def _study(config: AuditConfig, report: Callable[[str], None]) -> AuditResult:
         samples=dict(counts.parts),
         bad=len(counts.log.bad),
         bad_reasons=Counter(bad.reason for bad in counts.log.bad).most_common(10),
-        bad_examples=[bad._asdict() for bad in counts.log.bad[:10]],
+        bad_examples=[bad.to_record(config.source) for bad in counts.log.bad[:10]],
         notes=counts.log.describe_notes(),
         duplicates=counts.duplicates,
         leaks=counts.leaks,

@@ -128,13 +128,20 @@ def parse_json(data: bytes) -> Any:
     """
     try:  # orjson is ten times faster than the standard library, but makes floats of integers beyond 64 bits
         value = orjson.loads(data)
-        if data.count(b":") != orjson.dumps(value).count(b":"):  # a key twice, or a colon that is escaped
+        if not _has_all_colons(data, value):  # a key twice, or a colon that is escaped
             json.loads(data, object_pairs_hook=_refuse_repeated)
         return json.loads(data) if _has_long_number(data) else value
     except (ValueError, RecursionError) as error:
         if data.startswith(codecs.BOM_UTF8):
             return parse_json(data.removeprefix(codecs.BOM_UTF8))
         raise DataError(_explain(data, error)) from None
+
+
+def _has_all_colons(data: bytes, value: Any) -> bool:
+    try:
+        return data.count(b":") == orjson.dumps(value).count(b":")
+    except orjson.JSONEncodeError:  # nested deeper than it writes, though not deeper than it reads
+        return False
 
 
 def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

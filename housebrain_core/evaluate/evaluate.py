@@ -239,7 +239,7 @@ def _judge_answers(config: EvaluateConfig, questions: Questions, answers: dict[s
             tokens_per_second=sum(answer.tokens for answer in given.greedy) / given.seconds,
         )
     return Evaluation(
-        data=str(config.data),
+        data=config.data.resolve().name,
         loss_samples=len(questions.examples),
         samples=len(questions.briefs),
         constrained=config.constrained,

@@ -63,7 +63,7 @@ class Bundle(NamedTuple):
 
 def is_bundle(path: Path) -> bool:
     """Whether a path is a bundle, packed or unpacked."""
-    return path.suffix == ".zip" or (path / "train.parquet").is_file()
+    return path.suffix.lower() == ".zip" or (path / "train.parquet").is_file()
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -114,7 +114,7 @@ def open_package(path: Path, file: str, name: str) -> Iterator[Path | zipfile.Pa
         DataError: there is no such file, or the zip is damaged or unsafe; also when that shows while it is read.
     """
     try:
-        if path.suffix == ".zip":
+        if path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
                 yield _inside(archive, path, file, name)
         else:

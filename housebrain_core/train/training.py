@@ -215,7 +215,7 @@ class Training:
             split=self.bundle.name,
             samples=len(samples.samples),
             refused=samples.refused,
-            settings=SettingsRecord(**self.config.model_dump(mode="json")),
+            settings=SettingsRecord(**self.config.to_record()),
             base=BaseRecord(name=self.base.name, revision=self.base.revision, content=self.base.content),
             data=DataRecord(**{name: manifest.get(name) for name in DataRecord.model_fields}),
             hardware=HardwareRecord(device=training_device()[1], gpus=world_size(), machine=platform.machine()),
