@@ -12,6 +12,7 @@ ALIASES = {
     "plan": {"as_json": "--json"},
     "round": {"run_validation": "--validate"},
     "evaluate": {"models": "--model"},
+    "export": {"format": "--as", "run_validation": "--validate"},
 }
 """Flags that are not the field's own name: the guide's, and short ones."""
 POSITIONAL = ("inspect", "convert")
@@ -125,6 +126,13 @@ def run_generate(settings: Any) -> None:
     generate_designs(settings)
 
 
+def run_export(settings: Any) -> None:
+    """Make a folder of a model that other programs load and that is verified: for PEFT, transformers, llama.cpp."""
+    from housebrain_core.export.export import export_model
+
+    export_model(settings)
+
+
 def run_demo(settings: Any) -> None:
     """Run everything on this computer, on generated data and a tiny base model: no GPU, network or account."""
     from housebrain_core.demo import run_demo
@@ -160,6 +168,11 @@ STAGES = {
         run_generate,
         "config.GenerateConfig",
         "generate --model models/housebrain-merged --brief brief.json --plot design.png",
+    ),
+    "export": Stage(
+        run_export,
+        "export.settings.ExportConfig",
+        "export --model models/housebrain-merged --as full --output models/hb-full",
     ),
     "demo": Stage(run_demo, "config.DemoConfig", "demo --output housebrain_demo"),
 }
