@@ -94,8 +94,6 @@ class PlanConfig(Settings):
     """A GPU that could be rented, to train on everything at once instead."""
     price_per_hour: Annotated[float, Field(gt=0)] | None = None
     """What an hour of the rented GPU costs, in any currency."""
-    as_json: bool = False
-    """Print JSON instead of tables."""
 
     @model_validator(mode="after")
     def _check_use(self) -> Self:
