@@ -75,6 +75,8 @@ def fold_name(name: str) -> str:
 def render(room: str, name: str, **values: Any) -> str:
     """Fills in a page or card from a jinja template, which lies beside the module that uses it.
 
+    page.html is what all pages have in common: their look in light and dark, on a phone, and the verdict at their top.
+
     Args:
         room: name of the sub-package, such as data.
         name: file name, such as audit.html or run.md.jinja; in .html files all values are escaped, in others those
@@ -82,13 +84,13 @@ def render(room: str, name: str, **values: Any) -> str:
         values: what the template uses; a name that it uses and is not given is an error.
 
     Returns:
-        The text. The filter `percent` writes a share in [0, 1] as 12.3%, and None as a dash; `yaml` writes a text as
+        The text. The filter `percent` writes a share in [0, 1] as 12.3%, and nothing for None; `yaml` writes a text as
         YAML reads it.
     """
     import jinja2  # slow to import, and messages need none
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("housebrain_core", room),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader("housebrain_core", place) for place in (room, "")]),
         autoescape=jinja2.select_autoescape(["html"]),
         undefined=jinja2.StrictUndefined,
         finalize=lambda value: visible(value) if type(value) is str else value,
@@ -98,7 +100,7 @@ def render(room: str, name: str, **values: Any) -> str:
     environment.filters["yaml"] = to_yaml
     environment.filters["text"] = lambda value: in_markdown(str(value))
     environment.filters["code"] = as_code
-    environment.filters["percent"] = lambda share: "-" if share is None else f"{share:.1%}"
+    environment.filters["percent"] = lambda share: "" if share is None else f"{share:.1%}"
     return environment.get_template(name).render(values)
 
 

@@ -152,13 +152,13 @@ def test_pages_escape_what_they_are_given_and_cards_do_where_they_are_told():
 
 @pytest.mark.usefixtures("loader")
 def test_hidden_characters_are_written_out_in_both():
-    assert render("data", "page.html", title="\x1b[2J\ud800", share=None) == r"<b>\x1b[2J\ud800</b>-"
+    assert render("data", "page.html", title="\x1b[2J\ud800", share=None) == r"<b>\x1b[2J\ud800</b>"
     assert render("data", "card.md.jinja", title="\u202e").startswith(r"**\u202e** \\u202e")
 
 
 @pytest.mark.usefixtures("loader")
-def test_no_share_is_a_dash():
-    assert render("data", "page.html", title="x", share=None) == "<b>x</b>-"
+def test_no_share_is_nothing():
+    assert render("data", "page.html", title="x", share=None) == "<b>x</b>"
 
 
 @pytest.mark.usefixtures("loader")
