@@ -121,7 +121,11 @@ class FineTuningConfig(Settings):
     )
 
     def to_record(self) -> dict[str, Any]:
-        """The settings as run.json has them, which is sent to others: of paths the last name only."""
+        """The settings as run.json has them, which is sent to others.
+
+        Returns:
+            Name -> value, as JSON has it; of a path, and of a base model that is one, the last name only.
+        """
         values = self.model_dump(mode="json")
         for name, value in self:
             if isinstance(value, Path) or (name == "base_model" and Path(value).is_absolute()):
