@@ -74,7 +74,10 @@ class RoundResult(Shown):
         if place.leg == 1:
             give = "a bundle and a notebook, which housebrain split wrote"
         else:
-            give = f"{leg_file(self.rounds, place.leg)} to attach beside their bundle, and nothing else; Run All again"
+            give = (
+                f"{leg_file(self.rounds, place.leg)} to attach beside their bundle, their notebook from the folder "
+                f"leg_{place.leg} of the splits, which does not train without it, and nothing else; Run All again"
+            )
         return (
             f"NEXT: {place.describe()}, trained by split {people}. Each of them gets {give}, and sends one adapter "
             "back.\nThen run this again."
