@@ -130,6 +130,9 @@ def link(path: Path, text: str) -> "Page":
     Args:
         path: of the file.
         text: the sentence, without an end.
+
+    Returns:
+        The sentence with the link, in Markdown.
     """
     start = getattr(sys.modules["IPython"].get_ipython(), "starting_dir", "") if in_notebook() else ""
     return Page(f"{text}: [{path.name}]({Path(os.path.relpath(path, start or None)).as_posix()})")

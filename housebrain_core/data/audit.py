@@ -64,7 +64,7 @@ def audit_dataset(config: AuditConfig, report: Callable[[str], None] = say) -> A
     write_page(result, config.output)
     write_atomically(json_path, to_json(result.model_dump()))
     report(describe(result))
-    report(f"Every field, with figures: {config.output}; the same for programs: {json_path}")
+    report(f"wrote {config.output}, with every field and figures, and {json_path}, the same for programs")
     return result
 
 
