@@ -12,7 +12,7 @@ __version__ = "0.2.0"
 
 PUBLIC = {
     "errors": [
-        "AdapterError", "CheckpointError", "ConfigError", "DataError", "HouseBrainError", "MachineError",
+        "AdapterError", "CheckpointError", "ConfigError", "DataError", "ExportError", "HouseBrainError", "MachineError",
         "TrainingError",
     ],
     "config": [
@@ -38,7 +38,7 @@ PUBLIC = {
     "llm": ["HouseBrainLLM", "generate_designs", "read_answer", "strict_json_parse"],
     "merge": ["merge_adapters"],
     "rounds": ["compare_choices", "run_round"],
-    "export": ["merge_into_base"],
+    "export": ["ExportConfig", "export_model", "merge_into_base"],
     "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
     "cloud": [
         "DriveCopies", "KaggleConfig", "bring_back", "check_machine", "choose_inputs", "install_libraries",

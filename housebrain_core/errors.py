@@ -3,7 +3,7 @@
 import re
 
 FLAG = re.compile(r"--([a-z][a-z0-9-]*[a-z0-9])( \d+(?:\.\d+)?)?")
-NAMES = {"validate": "run_validation", "model": "models", "split": "dataset_path"}
+NAMES = {"validate": "run_validation", "model": "models", "split": "dataset_path", "as": "format"}
 """Flags that are not their setting's own name."""
 SWITCHES: set[str] = set()
 """Settings that are true or false, by name; settings.py adds those of every stage."""
@@ -62,6 +62,10 @@ class CheckpointError(HouseBrainError):
 
 class TrainingError(HouseBrainError):
     """Training that has to stop: garbage gradients, no memory, a device that cannot do it."""
+
+
+class ExportError(HouseBrainError):
+    """An export that cannot be made, uploaded, or answers otherwise than the model that it was made of."""
 
 
 class MachineError(HouseBrainError):

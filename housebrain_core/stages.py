@@ -10,6 +10,7 @@ ALIASES = {
     "merge": {"run_validation": "--validate"},
     "round": {"run_validation": "--validate"},
     "evaluate": {"models": "--model"},
+    "export": {"format": "--as", "run_validation": "--validate"},
 }
 """Flags that are not the field's own name: the guide's, and short ones."""
 POSITIONAL = {"inspect": "--models", "convert": "--models", "kaggle": "--action"}
@@ -129,6 +130,13 @@ def run_generate(settings: Any) -> None:
     generate_designs(settings)
 
 
+def run_export(settings: Any) -> None:
+    """Make a folder of a model that other programs load and that is verified: for PEFT, transformers, llama.cpp."""
+    from housebrain_core.export.export import export_model
+
+    export_model(settings)
+
+
 def run_kaggle(settings: Any) -> None:
     """Push a split to your own Kaggle account, say how it is doing there, or fetch its adapter."""
     from housebrain_core.cloud.kaggle_split import run_kaggle
@@ -199,6 +207,11 @@ STAGES = {
         run_generate,
         "config.GenerateConfig",
         "generate --model models/housebrain-merged --brief brief.json --plot design.png",
+    ),
+    "export": Stage(
+        run_export,
+        "export.settings.ExportConfig",
+        "export --model models/housebrain-merged --as full --output models/hb-full",
     ),
     "kaggle": Stage(run_kaggle, "cloud.settings.KaggleConfig", "kaggle push --split 4", KAGGLE),
     "demo": Stage(run_demo, "config.DemoConfig", "demo --output housebrain_demo"),
