@@ -25,7 +25,8 @@ PUBLIC = {
     "notebook_settings": ["EvaluateSettings", "MergeSettings", "SplitSettings"],
     "notebook_training": ["ColabTrainSettings", "KaggleTrainSettings", "LocalTrainSettings"],
     "project": ["check_inputs", "enter_project", "find_adapters"],
-    "results": ["Page", "Table", "show"],
+    "outputs": ["check_replaceable"],
+    "results": ["Page", "Table", "link", "show"],
     "house": ["DesignError", "check_brief", "decode", "encode", "floor_plan", "read_prompt", "write_dataset"],
     "data": ["audit_dataset", "choose_fields", "entropy_bars", "length_histogram", "read_samples"],
     "splits": [
