@@ -7,8 +7,9 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from housebrain_core.errors import ConfigError
+from housebrain_core.errors import OFFERED, ConfigError
 from housebrain_core.notebook_fields import NotebookSettings
+from housebrain_core.settings import write_literal
 
 FORM_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 """What Colab's forms call a type; anything else is `raw`."""
@@ -38,11 +39,6 @@ def write_parameters_cell(settings: type[NotebookSettings], platform: str) -> st
     return "\n".join(lines)
 
 
-def write_literal(value: Any) -> str:
-    """A value as Python source, with double quotes."""
-    return json.dumps(value) if isinstance(value, str | list) else repr(value)
-
-
 def form_hint(annotation: Any) -> str:
     """What tells Colab's form how to ask for a value."""
     if get_origin(annotation) is Literal:
@@ -66,6 +62,7 @@ def check_settings(settings: type[S], namespace: dict[str, Any]) -> S:
     Raises:
         ConfigError: some cannot be used; one line for each.
     """
+    OFFERED.update(settings.model_fields)
     given = {name: namespace[name] for name in settings.model_fields if name in namespace}
     problems = find_unknown(settings, read_history())
     right: dict[str, Any] = {}

@@ -35,10 +35,10 @@ from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.llm.losses import Losses
 from housebrain_core.manifests import sha256_of, to_json, write_atomically
 from housebrain_core.outputs import check_file, lock_output
+from housebrain_core.results import say
 from housebrain_core.splits.bundle import is_bundle, read_bundle
 from housebrain_core.splits.encode import read_drawn_fields, read_validation
 from housebrain_core.splits.parts import read_splits
-from housebrain_core.texts import say
 
 TRAINING_SAMPLES = 5000
 """Training samples whose free fields are counted."""

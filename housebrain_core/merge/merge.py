@@ -24,7 +24,7 @@ from housebrain_core.merge.merged_files import (
 from housebrain_core.merge.result import MergeResult, describe_merge
 from housebrain_core.merge.strategies import STRATEGIES
 from housebrain_core.outputs import check_replaceable, staged_output
-from housebrain_core.texts import say
+from housebrain_core.results import say
 
 Report = Callable[[str], None]
 

@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 
 from housebrain_core.config import PlanConfig
 from housebrain_core.legs import TrainingPlan, plan_relay, plan_rounds
-from housebrain_core.results import Shown, Table
+from housebrain_core.results import Shown, Table, say
 from housebrain_core.splits import costs
 from housebrain_core.splits.costs import Range, describe
 from housebrain_core.splits.handouts import advise
 from housebrain_core.splits.hours import Estimate, estimate_hours
 from housebrain_core.splits.parts import read_plan
-from housebrain_core.texts import say
 
 ROUNDS = (2, 3, 6)
 """Numbers of rounds that are compared."""

@@ -13,12 +13,12 @@ from housebrain_core.legs import TrainingPlan
 from housebrain_core.manifests import write_atomically
 from housebrain_core.merge.merge import choose_models
 from housebrain_core.outputs import check_file, lock_output
+from housebrain_core.results import say
 from housebrain_core.rounds.arrivals import Arrivals, sort_arrivals
 from housebrain_core.rounds.leg_end import end_leg, first_parent, write_next_leg
 from housebrain_core.rounds.overview import RoundResult, draw_legs
 from housebrain_core.rounds.state import FILE, RoundsState, first_state, read_state, write_state
 from housebrain_core.splits.parts import read_plan
-from housebrain_core.texts import say
 
 Report = Callable[[str], None]
 PICTURE = "legs.png"

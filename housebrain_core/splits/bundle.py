@@ -27,16 +27,13 @@ from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal
 from housebrain_core.outputs import write_zip
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "prompt", "completion", "metadata")])
-FORMAT = 2
-"""Version of the bundle. Format 1, of 0.1.0, has no code in it; its data are read all the same."""
+FORMAT = 2  # of bundles; format 1, of 0.1.0, has no code in it, and its data are read all the same
 READABLE = (1, FORMAT)
 CODEC = 1  # version of prompts and completions (codec.VERSION) that this code trains on
 GROUP = 5_000  # rows of a table that are compressed together
 MANIFEST_LIMIT = 2**24  # bytes
-NO_PLACE = {"plan": None, "leg": None, "legs": None, "parent_sha256": None}
-"""What manifests say where there is no plan, in the fields of `Place.about`."""
-INIT = "init"
-"""Folder of a bundle or leg file with the adapter that training starts from."""
+NO_PLACE = {"plan": None, "leg": None, "legs": None, "parent_sha256": None}  # `Place.about` where there is no plan
+INIT = "init"  # folder of a bundle or leg file with the adapter that training starts from
 PACKAGE = "housebrain_core"
 KINDS = (".py", ".jinja", ".html", ".txt")  # endings of the files that belong to the package
 AT_HOME = {
@@ -46,7 +43,10 @@ AT_HOME = {
         "data/audit_page.py", "data/audit.html", "data/audit_result.py", "splits/assignments.py", "splits/costs.py",
         "splits/handouts.py", "splits/handout.md.jinja", "splits/hours.py", "splits/kaggle.py", "splits/notebooks.py",
         "splits/split.py", "splits/write.py", "adapters/inspection.py", "adapters/convert.py", "adapters/unpickle.py",
-        "cloud/settings.py", "cloud/kaggle_account.py", "cloud/kaggle_split.py",
+        "cloud/settings.py", "cloud/kaggle_account.py", "cloud/kaggle_split.py", "cloud/own_machines.py",
+        "cloud/run_table.py", "cloud/notebook_run.py", "cloud/local_slots.py", "cloud/ray_slots.py",
+        "evaluate/evaluate.py", "evaluate/judging.py", "evaluate/report.py", "evaluate/report.html", "page.html",
+        "evaluate/results.py", "evaluate/tables.py", "evaluate/verdict.py",
     )
 }  # fmt: skip
 """What only the person who splits and merges runs; without it, the code adds less than 250 kB to a bundle."""
