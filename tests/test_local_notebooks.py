@@ -1,4 +1,4 @@
-"""Notebooks 1 to 4, and 6, on this computer: they find the project, refuse wrong settings early, and say what is missing."""
+"""The notebooks on this computer: they find the project, refuse wrong settings early, and say what is missing."""
 
 import json
 import sys
