@@ -1,8 +1,6 @@
 """The demo: all notebooks by papermill on generated data, three rounds among them, and what they show."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -12,6 +10,7 @@ from notebook_outputs import count_pictures, find_problems, outputs_of
 from housebrain_core.config import DemoConfig
 from housebrain_core.demo import describe_files, run_demo, run_notebook
 from housebrain_core.demo_results import ROUNDS, DemoResult
+from housebrain_core.errors import ConfigError
 from housebrain_core.evaluate.first_house import BASE
 from housebrain_core.evaluate.results import Evaluation
 
@@ -102,7 +101,6 @@ def test_notebook_6_exports_the_demos_model_verified_and_draws_what_the_export_a
 
 def test_demo_does_not_replace_a_folder_that_is_not_a_demos(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    command = [sys.executable, "-m", "housebrain_core.cli", "demo", "--output", str(tmp_path), "--overwrite"]
-    ran = subprocess.run(command, capture_output=True, text=True)
-    assert ran.returncode == 2 and "Choose another --output" in ran.stderr
+    with pytest.raises(ConfigError, match="Choose another --output"):
+        run_demo(DemoConfig(output=tmp_path, overwrite=True))
     assert (tmp_path / "thesis.txt").read_text() == "mine"
