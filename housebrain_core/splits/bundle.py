@@ -44,8 +44,9 @@ KINDS = (".py", ".jinja", ".html", ".txt")
 AT_HOME = {
     f"{PACKAGE}/{name}"
     for name in (
-        "cli.py", "stages.py", "flags.py", "demo.py", "demo_results.py", "merge", "rounds", "export", "data/audit.py",
-        "data/audit_page.py", "data/audit.html", "data/audit_result.py", "splits/assignments.py", "splits/costs.py",
+        "cli.py", "stages.py", "flags.py", "notebook_settings.py", "demo.py", "demo_results.py", "merge", "rounds",
+        "export", "data/audit.py", "data/audit_page.py",
+        "data/audit.html", "data/audit_result.py", "splits/assignments.py", "splits/costs.py",
         "splits/handouts.py", "splits/handout.md.jinja", "splits/hours.py", "splits/kaggle.py", "splits/notebooks.py",
         "splits/split.py", "splits/write.py", "adapters/inspection.py", "adapters/convert.py", "adapters/unpickle.py",
         "cloud/settings.py", "cloud/kaggle_account.py", "cloud/kaggle_split.py", "cloud/own_machines.py",
