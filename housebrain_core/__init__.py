@@ -13,7 +13,7 @@ __version__ = "0.2.0"
 PUBLIC = {
     "errors": [
         "AdapterError", "CheckpointError", "ConfigError", "DataError", "HouseBrainError", "MachineError",
-        "TrainingError",
+        "ServerError", "TrainingError",
     ],
     "config": [
         "AuditConfig", "ConvertConfig", "EvaluateConfig", "FineTuningConfig", "GenerateConfig", "InspectConfig",

@@ -58,5 +58,9 @@ class TrainingError(HouseBrainError):
     """Training that has to stop: garbage gradients, no memory, a device that cannot do it."""
 
 
+class ServerError(HouseBrainError):
+    """A model's server that cannot be reached, is too busy, or answers with something else."""
+
+
 class MachineError(HouseBrainError):
     """A session on Kaggle or Colab that cannot train: no GPU, no Internet, no room, or libraries at odds."""

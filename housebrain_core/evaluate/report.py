@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from housebrain_core import plots
-from housebrain_core.evaluate.judging import RATES, design_score, rule_table
+from housebrain_core.evaluate.judging import RATES, design_score
 from housebrain_core.evaluate.results import Evaluation
-from housebrain_core.evaluate.tables import ROOMS, describe_same, draw_losses, draw_rates
+from housebrain_core.evaluate.tables import ROOMS, describe_same, draw_losses, draw_rates, known_losses
 from housebrain_core.house import drawing
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.json_text import REPAIR_LIMIT
-from housebrain_core.house.rules import check_or_none
+from housebrain_core.house.rules import RULES, check_or_none
 from housebrain_core.llm.decoding import Answered, read_answer
 from housebrain_core.templates import render
 
@@ -76,12 +76,17 @@ def write_report(result: Evaluation, answers: Path, path: Path) -> Path:
         same=describe_same(result),
         rooms=ROOMS,
         columns=[result.reference, *result.models.values()],
-        losses=plots.embed(draw_losses(result)),
+        losses=plots.embed(draw_losses(result)) if known_losses(result) else None,
         rate_bars=plots.embed(draw_rates(result)),
         sections=[describe_model(name, rows[name], model.kinds, limits) for name, model in result.models.items()],
     )
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def rule_table() -> list[dict[str, str]]:
+    """The rules' names, formulas, units and sources, for a report."""
+    return [{k: v for k, v in rule._asdict().items() if k != "check"} for rule in RULES]
 
 
 def describe_model(name: str, rows: list[dict], kinds: dict[str, int], limits: dict[str, float]) -> ModelSection:

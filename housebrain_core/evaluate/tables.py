@@ -11,6 +11,7 @@ NOTES = (
     "hard: answers that are a design which keeps every hard rule.",
 )
 ROOMS = "rooms: the reference's rooms that the answer has in the same place."
+NO_LOSS = "no loss of {}: a server does not tell how probable the reference answers are."
 NO_FLOOR = "The data's own entropy is not known here: splits of 1,000 training samples and more know it."
 
 
@@ -20,7 +21,8 @@ def show_evaluation(result: Evaluation) -> None:
     Args:
         result: of `evaluate_models`.
     """
-    show(tabulate_models(result), draw_losses(result), draw_rates(result), tabulate_rules(result))
+    losses = [draw_losses(result)] if known_losses(result) else []
+    show(tabulate_models(result), *losses, draw_rates(result), tabulate_rules(result))
 
 
 def tabulate_models(result: Evaluation) -> Table:
@@ -35,13 +37,14 @@ def tabulate_models(result: Evaluation) -> Table:
         above = "-" if model.loss_above_floor is None else f"{model.loss_above_floor:+.4f}"
         rates = model.rates
         shares = (rates.strict_parse, rates.repaired_parse, rates.schema_valid, model.rule_score, model.all_hard)
-        rows.append(
-            (name, f"{model.loss_nats_per_token:.4f}", above, *map(percent, (*shares, model.same, model.rooms)))
-        )
-    unknown = all(model.loss_above_floor is None for model in result.models.values())
+        loss = "-" if model.loss_nats_per_token is None else f"{model.loss_nats_per_token:.4f}"
+        rows.append((name, loss, above, *map(percent, (*shares, model.same, model.rooms))))
+    known = known_losses(result)
+    served = [NO_LOSS.format(name) for name in result.models if name not in known]
+    unknown = known and all(result.models[name].loss_above_floor is None for name in known)
     same = "exact" if result.drawn else "same"
     columns = ("model", "nats/token", "above", "strict", "repaired", "schema", "rules", "hard", same, "rooms")
-    return Table(columns, rows, (*NOTES, describe_same(result), ROOMS, *([NO_FLOOR] if unknown else [])))
+    return Table(columns, rows, (*NOTES, describe_same(result), ROOMS, *served, *([NO_FLOOR] if unknown else [])))
 
 
 def describe_same(result: Evaluation) -> str:
@@ -71,8 +74,17 @@ def tabulate_rules(result: Evaluation) -> Table:
 
 def draw_losses(result: Evaluation) -> plots.Picture:
     """Draws the validation loss of every model, and the data's own entropy where it is the same for all."""
+    return plots.loss_bars(known_losses(result), result.floor)
+
+
+def known_losses(result: Evaluation) -> dict[str, float]:
+    """Loss of each model in nats per token; served models have none.
+
+    Args:
+        result: of `evaluate_models`.
+    """
     losses = {name: model.loss_nats_per_token for name, model in result.models.items()}
-    return plots.loss_bars(losses, result.floor)
+    return {name: loss for name, loss in losses.items() if loss is not None}
 
 
 def draw_rates(result: Evaluation) -> plots.Picture:

@@ -49,3 +49,9 @@ def test_the_page_escapes_what_a_model_wrote_and_needs_nothing_from_outside(resu
     assert "&lt;b&gt;&lt;b&gt;" in text and "<b><b>" not in text
     assert "first" in text and "second" in text
     assert "http://" not in text and "<script src" not in text
+
+
+def test_the_table_of_rules_has_their_formulas_and_no_functions():
+    table = report.rule_table()
+    assert [row["name"] for row in table] == [rule.name for rule in report.RULES]
+    assert all(row["formula"] and "check" not in row for row in table)
