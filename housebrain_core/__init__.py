@@ -39,6 +39,7 @@ PUBLIC = {
     "rounds": ["compare_choices", "run_round"],
     "export": ["merge_into_base"],
     "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
+    "serve": ["serve"],
     "cloud": [
         "DriveCopies", "bring_back", "check_machine", "choose_inputs", "install_libraries", "interrupt_at_checkpoint",
         "mount_drive", "use_token", "what_next", "zip_adapter",

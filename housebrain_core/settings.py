@@ -20,7 +20,9 @@ def is_url(value: Any) -> bool:
     return isinstance(value, str) and value.lower().startswith(("http://", "https://"))
 
 
-Model = Annotated[Path | str, AfterValidator(lambda value: value if is_url(value) else Path(value))]
+Model = Annotated[
+    str | Path, Field(union_mode="left_to_right"), AfterValidator(lambda value: value if is_url(value) else Path(value))
+]
 """A folder, or the address of a server as it was given: a Path would make one slash of two."""
 
 

@@ -125,6 +125,13 @@ def run_generate(settings: Any) -> None:
     generate_designs(settings)
 
 
+def run_serve(settings: Any) -> None:
+    """Answer on a page: a person fills in plot, rooms and style, and gets a floor plan, rule checks and the JSON."""
+    from housebrain_core.serve.start import serve
+
+    serve(settings)
+
+
 def run_demo(settings: Any) -> None:
     """Run everything on this computer, on generated data and a tiny base model: no GPU, network or account."""
     from housebrain_core.demo import run_demo
@@ -161,5 +168,6 @@ STAGES = {
         "config.GenerateConfig",
         "generate --model models/housebrain-merged --brief brief.json --plot design.png",
     ),
+    "serve": Stage(run_serve, "serve.settings.ServeConfig", "serve --model models/housebrain-merged --port 8000"),
     "demo": Stage(run_demo, "config.DemoConfig", "demo --output housebrain_demo"),
 }
