@@ -12,7 +12,7 @@ __version__ = "0.2.0"
 
 PUBLIC = {
     "errors": [
-        "AdapterError", "CheckpointError", "ConfigError", "DataError", "HouseBrainError", "MachineError",
+        "AdapterError", "CheckpointError", "ConfigError", "DataError", "ExportError", "HouseBrainError", "MachineError",
         "ServerError", "TrainingError",
     ],
     "config": [
@@ -37,12 +37,12 @@ PUBLIC = {
     "llm": ["HouseBrainLLM", "generate_designs", "read_answer", "strict_json_parse"],
     "merge": ["merge_adapters"],
     "rounds": ["compare_choices", "run_round"],
-    "export": ["merge_into_base"],
+    "export": ["ExportConfig", "export_model", "merge_into_base"],
     "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
     "serve": ["serve"],
     "cloud": [
-        "DriveCopies", "bring_back", "check_machine", "choose_inputs", "install_libraries", "interrupt_at_checkpoint",
-        "mount_drive", "use_token", "what_next", "zip_adapter",
+        "DriveCopies", "KaggleConfig", "bring_back", "check_machine", "choose_inputs", "install_libraries",
+        "interrupt_at_checkpoint", "mount_drive", "run_kaggle", "use_token", "what_next", "zip_adapter",
     ],
 }  # fmt: skip
 

@@ -3,7 +3,7 @@
 import re
 
 FLAG = re.compile(r"--([a-z][a-z0-9-]*[a-z0-9])( \d+(?:\.\d+)?)?")
-NAMES = {"validate": "run_validation", "model": "models", "split": "dataset_path", "json": "as_json"}
+NAMES = {"validate": "run_validation", "model": "models", "split": "dataset_path", "as": "format"}
 """Flags that are not their setting's own name."""
 SWITCHES: set[str] = set()
 """Settings that are true or false, by name; settings.py adds those of every stage."""
@@ -60,6 +60,10 @@ class TrainingError(HouseBrainError):
 
 class ServerError(HouseBrainError):
     """A model's server that cannot be reached, is too busy, or answers with something else."""
+
+
+class ExportError(HouseBrainError):
+    """An export that cannot be made, uploaded, or answers otherwise than the model that it was made of."""
 
 
 class MachineError(HouseBrainError):

@@ -18,11 +18,13 @@ class Table:
         columns: the heading of each column.
         rows: their cells, as many in a row as there are columns; texts, already formatted.
         notes: lines below the table that say what its columns mean.
+        alarms: for each row how much it calls for a look, in [0, 1]; it is coloured accordingly in HTML.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = field(default=())
+    alarms: Sequence[float] = field(default=())
 
     def __str__(self) -> str:
         lines = [self.columns, *self.rows]
@@ -45,7 +47,11 @@ class Table:
             A table element without styles of its own but the alignment of numbers, and a paragraph for each note.
         """
         rows = [_html_row("th", self.columns, self._right_aligned())]
-        rows += [_html_row("td", row, self._right_aligned()) for row in self.rows]
+        colors = [f' style="background: rgba(213, 94, 0, {0.5 * alarm:.2f})"' for alarm in self.alarms]
+        colors = colors or [""] * len(self.rows)
+        rows += [
+            _html_row("td", row, self._right_aligned(), color) for row, color in zip(self.rows, colors, strict=True)
+        ]
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
         return f"<table>{''.join(rows)}</table>{notes}"
 
@@ -55,12 +61,12 @@ class Table:
         return [set("".join(column)) <= NUMBERS and any(column) for column in columns]
 
 
-def _html_row(tag: str, cells: Sequence[str], right: list[bool]) -> str:
+def _html_row(tag: str, cells: Sequence[str], right: list[bool], color: str = "") -> str:
     texts = []
     for cell, is_number in zip(cells, right, strict=True):
         side = "right" if is_number else "left"
         texts.append(f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>')
-    return f"<tr>{''.join(texts)}</tr>"
+    return f"<tr{color}>{''.join(texts)}</tr>"
 
 
 class Page(str):
