@@ -188,7 +188,7 @@ def test_an_evaluation_judges_what_is_served_and_leaves_out_what_a_server_does_n
     assert (model.loss_nats_per_token, model.most_probable, result.pairs[0].loss_difference) == (None, None, None)
     assert lines[0] == "housebrain: 4 designs"
     assert {body["max_tokens"] for body in server.requests} == {max(map(len, known.values())) * 5 // 4}
-    assert "served</td>" in (tmp_path / "report.html").read_text() and "nan" not in output.read_text().lower()
+    assert "served: not told</td>" in (tmp_path / "report.html").read_text() and "nan" not in output.read_text().lower()
     show_evaluation(result)
     table = capsys.readouterr().out
     assert "no loss of housebrain: a server does not tell" in table and "entropy is not known here" not in table

@@ -13,7 +13,7 @@ from housebrain_core.house import codec, synthetic
 from housebrain_core.serve.app import EXAMPLES, make_app
 from housebrain_core.serve.desk import Desk
 from housebrain_core.serve.server import Server
-from housebrain_core.serve.start import bind
+from housebrain_core.serve.serving import bind
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 TOKEN = "a-token-of-some-length"

@@ -10,7 +10,7 @@ from test_desk import StandIn, config
 from housebrain_core.serve.app import make_app
 from housebrain_core.serve.desk import Desk
 from housebrain_core.serve.server import Server
-from housebrain_core.serve.start import bind
+from housebrain_core.serve.serving import bind
 
 
 def test_it_listens_when_it_says_so_and_a_signal_closes_the_desk_and_ends_it():

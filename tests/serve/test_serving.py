@@ -15,13 +15,13 @@ import pytest
 
 from housebrain_core.errors import ConfigError
 from housebrain_core.house.briefs import SANITY_BRIEF
-from housebrain_core.serve import start
+from housebrain_core.serve import serving
+from housebrain_core.serve.serving import bind, check_libraries, is_loopback, read_token, serve
 from housebrain_core.serve.settings import ServeConfig
-from housebrain_core.serve.start import bind, check_libraries, is_loopback, read_token, serve
 
 
 def test_a_missing_library_is_one_sentence_with_the_line_that_installs_it(monkeypatch):
-    monkeypatch.setattr(start.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(serving.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
         ConfigError, match=r"serve needs fastapi and uvicorn and llguidance. .*pip install 'housebrain\[serve"
     ):
