@@ -25,7 +25,8 @@ PUBLIC = {
     "notebook_settings": ["EvaluateSettings", "MergeSettings", "SplitSettings"],
     "notebook_training": ["ColabTrainSettings", "KaggleTrainSettings", "LocalTrainSettings"],
     "project": ["check_inputs", "enter_project", "find_adapters"],
-    "results": ["Page", "Table", "show"],
+    "outputs": ["check_replaceable"],
+    "results": ["Page", "Table", "link", "show"],
     "house": ["DesignError", "check_brief", "decode", "encode", "floor_plan", "read_prompt", "write_dataset"],
     "data": ["audit_dataset", "choose_fields", "entropy_bars", "length_histogram", "read_samples"],
     "splits": [
@@ -41,8 +42,8 @@ PUBLIC = {
     "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
     "serve": ["serve"],
     "cloud": [
-        "DriveCopies", "KaggleConfig", "bring_back", "check_machine", "choose_inputs", "install_libraries",
-        "interrupt_at_checkpoint", "mount_drive", "run_kaggle", "use_token", "what_next", "zip_adapter",
+        "DriveCopies", "KaggleConfig", "RunConfig", "bring_back", "check_machine", "choose_inputs", "install_libraries",
+        "interrupt_at_checkpoint", "mount_drive", "run_kaggle", "run_splits", "use_token", "what_next", "zip_adapter",
     ],
 }  # fmt: skip
 

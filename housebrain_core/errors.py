@@ -7,6 +7,8 @@ NAMES = {"validate": "run_validation", "model": "models", "split": "dataset_path
 """Flags that are not their setting's own name."""
 SWITCHES: set[str] = set()
 """Settings that are true or false, by name; settings.py adds those of every stage."""
+OFFERED: set[str] = set()
+"""Settings of the notebook that runs; its check of them adds them. The flags of others stay as they are."""
 
 
 class HouseBrainError(Exception):
@@ -30,12 +32,16 @@ def in_settings(message: str) -> str:
     def setting(match: re.Match[str]) -> str:
         name, number = match[1].replace("-", "_"), match[2]
         name = NAMES.get(name, name)
+        if OFFERED and name not in OFFERED:
+            return match[0]
         if name in SWITCHES:
             return f"{name} = True{number or ''}"
         return f"{name} ={number}" if number else name
 
-    lines = message.splitlines()
-    return "\n".join(line if "housebrain " in line else FLAG.sub(setting, line) for line in lines)
+    lines = [line if "housebrain " in line else FLAG.sub(setting, line) for line in message.splitlines()]
+    elsewhere = [line for line in lines if "housebrain " not in line and FLAG.search(line)]
+    hint = ["What begins with -- is set on the command line: housebrain --help"] if elsewhere else []
+    return "\n".join(lines + hint)
 
 
 class ConfigError(HouseBrainError):

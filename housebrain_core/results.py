@@ -1,10 +1,14 @@
 """Results that show themselves: each table and figure an output of its own in a notebook, text in a terminal."""
 
 import html
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from housebrain_core.errors import in_settings
 
 NUMBERS = frozenset("0123456789.,+-%/ ")
 """A column of nothing else is aligned to the right."""
@@ -109,6 +113,29 @@ def show(*parts: Any) -> None:
     for part in parts:
         plain = isinstance(part, str) and not isinstance(part, Page)
         display({"text/plain": part} if plain else part, raw=plain)
+
+
+def say(line: str) -> None:
+    """Prints a line of a stage at once; in a notebook in the words of its settings.
+
+    Args:
+        line: with flags of the command line where it names settings.
+    """
+    print(in_settings(line) if in_notebook() else line, flush=True)
+
+
+def link(path: Path, text: str) -> "Page":
+    """A sentence about a file with a link to it, which a notebook opens from the folder that it lies in.
+
+    Args:
+        path: of the file.
+        text: the sentence, without an end.
+
+    Returns:
+        The sentence with the link, in Markdown.
+    """
+    start = getattr(sys.modules["IPython"].get_ipython(), "starting_dir", "") if in_notebook() else ""
+    return Page(f"{text}: [{path.name}]({Path(os.path.relpath(path, start or None)).as_posix()})")
 
 
 def in_notebook() -> bool:

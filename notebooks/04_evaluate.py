@@ -29,8 +29,7 @@ evaluation = evaluate_models(config)
 
 # %% [markdown]
 # What it comes to, in four sentences, and the figures behind them. The loss is in *nats* per token: minus the natural
-# logarithm of the share that a model gives to the right token, so 0 is certainty, and 0.1 less gives the right tokens a
-# tenth more.
+# logarithm of the share that a model gives to the right token. 0 is certainty; 0.1 less gives it a tenth more.
 # Rules that designs break are coloured, the worst first. `report.html` has all of it, and opens offline.
 
 # %%

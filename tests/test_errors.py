@@ -56,3 +56,10 @@ def test_a_bug_keeps_its_traceback():
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import housebrain_core.errors\n1 / 0")])
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
         NotebookClient(notebook).execute()
+
+
+def test_flags_that_the_running_notebook_has_no_setting_for_stay_flags(monkeypatch):
+    monkeypatch.setattr(errors, "OFFERED", {"output", "overwrite"})
+    said = in_settings("Replace it with --overwrite, or leave it out with --exclude.")
+    first, hint = said.splitlines()
+    assert first == "Replace it with overwrite = True, or leave it out with --exclude." and "housebrain --help" in hint
