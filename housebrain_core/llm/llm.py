@@ -18,6 +18,7 @@ from housebrain_core.llm.decoding import Answered, Decoding, SamplingProcessor, 
 from housebrain_core.llm.designer import Designer
 from housebrain_core.llm.loading import check_effect, find_base
 from housebrain_core.llm.losses import Losses, tokens_in_fields
+from housebrain_core.llm.remote import ServedLLM
 from housebrain_core.settings import is_url
 from housebrain_core.train.base_models import is_same_base, resolve_base
 from housebrain_core.train.model import load_adapter, load_base, load_tokenizer
@@ -51,8 +52,6 @@ class HouseBrainLLM(Designer):
         """A `ServedLLM` for an address; `__init__` is then not called."""
         if not is_url(model_path):
             return super().__new__(cls)
-        from housebrain_core.llm.remote import ServedLLM  # which stays at home: a session on a GPU asks no server
-
         check_base_settings([model_path], base_model, load_in_4bit)
         return ServedLLM(str(model_path))
 
