@@ -181,7 +181,7 @@ def test_a_manifest_that_leaves_a_table_out_hides_nothing(unpacked):
 
 
 def is_at_home(name: str) -> bool:
-    """Whether no session runs a file: the command line, demo, audit, splitting, merge, judging, rounds, export, serve, machines."""
+    """Whether no session runs a file: commands, demo, audit, splitting, merge, judging, export, serve, machines."""
     if name.startswith("cloud/"):
         return Path(name).stem not in ("__init__", "doctor", "install", "next_steps", "session")
     if name.startswith("evaluate/"):
