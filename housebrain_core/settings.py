@@ -1,5 +1,6 @@
 """What all settings share, and those of training, which travel with the cloud notebooks."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -72,6 +73,11 @@ def refuse_idle(settings: Settings, needs: dict[str, tuple[bool, str]], problems
             lines.append(f"{name if value is True else f'{name} = {value}'}: it would do nothing; {purpose}")
     if lines := [*problems, *lines]:  # the base class explains only what is wrong with single settings
         raise ConfigError("\n  ".join([f"{type(settings).__name__}: these settings cannot be used:", *lines]))
+
+
+def write_literal(value: Any) -> str:
+    """A value as Python source, with double quotes."""
+    return json.dumps(value) if isinstance(value, str | list) else repr(value)
 
 
 class DatasetSettings(Settings):

@@ -189,7 +189,8 @@ def is_at_home(name: str) -> bool:
     splitting = "assignments", "costs", "handout", "hours", "kaggle", "notebooks", "split.", "write"
     rooms = "merge/", "rounds/", "export/", "serve/", "data/audit", *(f"splits/{start}" for start in splitting)
     looking = "adapters/inspection.py", "adapters/convert.py", "adapters/unpickle.py"
-    return name in ("cli.py", "stages.py", "flags.py", "demo.py", "demo_results.py", *looking) or name.startswith(rooms)
+    ways_in = "cli.py", "stages.py", "flags.py", "notebook_settings.py", "demo.py", "demo_results.py"
+    return name in (*ways_in, *looking) or name.startswith(rooms)
 
 
 def test_every_file_that_a_session_can_run_is_there_and_no_test_cache_or_editors_copy(monkeypatch, tmp_path):
