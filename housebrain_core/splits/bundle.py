@@ -1,7 +1,6 @@
 """What a person uploads to train one split: split_04.zip, read as it is, or unpacked, as Kaggle does by itself.
 
-It holds prompts and completions, a manifest, and the source files of this package. A notebook names the hash of those
-that it runs.
+It holds prompts and completions, a manifest, and the source files of this package, whose hash a notebook names.
 """
 
 import hashlib
