@@ -48,6 +48,13 @@ class Picture(Figure):
 
     def png(self, dpi: int = SCREEN_DPI) -> bytes:
         """The figure as the bytes of a PNG file."""
+        return self._write(dpi=dpi, **PNG)
+
+    def svg(self) -> str:
+        """The figure as the text of an SVG file; names from data are outlines in it, no text that could be markup."""
+        return self._write(format="svg", bbox_inches="tight", metadata={"Date": None}).decode()
+
+    def _write(self, **settings: Any) -> bytes:
         buffer = io.BytesIO()
         for axis in (axis for axes in self.axes for axis in (axes.xaxis, axes.yaxis)):
             _make_safe(axis.get_major_formatter())
@@ -57,7 +64,7 @@ class Picture(Figure):
                 text.set_text(visible(text.get_text()))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # a box is drawn for it
-            self.savefig(buffer, dpi=dpi, **PNG)
+            self.savefig(buffer, **settings)
         return buffer.getvalue()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:

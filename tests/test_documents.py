@@ -21,6 +21,7 @@ ACROSS = {
     "train": {"test_distributed", "test_survival", "test_untrusted_bases"},
     "splits": {"test_untrusted_bundles"},
     "adapters": {"test_untrusted", "test_fuzzed_adapters"},
+    "serve": {"test_page"},
     "export": {"test_full_weights"},
 }
 """Test files of a promise that several modules of a room keep together."""
