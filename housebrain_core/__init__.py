@@ -41,8 +41,8 @@ PUBLIC = {
     "export": ["ExportConfig", "export_model", "merge_into_base"],
     "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
     "cloud": [
-        "DriveCopies", "KaggleConfig", "bring_back", "check_machine", "choose_inputs", "install_libraries",
-        "interrupt_at_checkpoint", "mount_drive", "run_kaggle", "use_token", "what_next", "zip_adapter",
+        "DriveCopies", "KaggleConfig", "RunConfig", "bring_back", "check_machine", "choose_inputs", "install_libraries",
+        "interrupt_at_checkpoint", "mount_drive", "run_kaggle", "run_splits", "use_token", "what_next", "zip_adapter",
     ],
 }  # fmt: skip
 

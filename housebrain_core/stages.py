@@ -130,6 +130,13 @@ def run_generate(settings: Any) -> None:
     generate_designs(settings)
 
 
+def run_run(settings: Any) -> None:
+    """Train all splits on your own GPUs or a Ray cluster, leg after leg, and merge and judge what comes of it."""
+    from housebrain_core.cloud.own_machines import run_splits
+
+    run_splits(settings)
+
+
 def run_export(settings: Any) -> None:
     """Make a folder of a model that other programs load and that is verified: for PEFT, transformers, llama.cpp."""
     from housebrain_core.export.export import export_model
@@ -164,6 +171,10 @@ KAGGLE = """
   housebrain kaggle fetch --split 4
 
 push again goes on with a run whose time was over, or with the leg whose leg_N.zip has come."""
+RUN = """
+  RAY_ADDRESS=ray-head:6379 housebrain run --on ray
+
+Ctrl-C lets every run save; the same command goes on. Logs and executed notebooks are in runs/."""
 STAGES = {
     "audit": Stage(
         run_audit, "config.AuditConfig", f"audit {DATASET} --tokenizer Qwen/Qwen2.5-Coder-1.5B", has_json=True
@@ -208,6 +219,7 @@ STAGES = {
         "config.GenerateConfig",
         "generate --model models/housebrain-merged --brief brief.json --plot design.png",
     ),
+    "run": Stage(run_run, "cloud.settings.RunConfig", "run --splits 1-6 --base-model Qwen/Qwen2.5-Coder-1.5B", RUN),
     "export": Stage(
         run_export,
         "export.settings.ExportConfig",
