@@ -13,7 +13,7 @@ __version__ = "0.2.0"
 PUBLIC = {
     "errors": [
         "AdapterError", "CheckpointError", "ConfigError", "DataError", "ExportError", "HouseBrainError", "MachineError",
-        "TrainingError",
+        "ServerError", "TrainingError",
     ],
     "config": [
         "AuditConfig", "ConvertConfig", "EvaluateConfig", "FineTuningConfig", "GenerateConfig", "InspectConfig",
@@ -40,6 +40,7 @@ PUBLIC = {
     "rounds": ["compare_choices", "run_round"],
     "export": ["ExportConfig", "ask_export", "choose_prompts", "export_model", "merge_into_base"],
     "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
+    "serve": ["serve"],
     "cloud": [
         "DriveCopies", "KaggleConfig", "RunConfig", "bring_back", "check_machine", "choose_inputs", "install_libraries",
         "interrupt_at_checkpoint", "mount_drive", "run_kaggle", "run_splits", "use_token", "what_next", "zip_adapter",
