@@ -5,6 +5,7 @@ is used.
 """
 
 import logging
+import os
 
 import lazy_loader
 
@@ -13,7 +14,7 @@ __version__ = "0.2.0"
 PUBLIC = {
     "errors": [
         "AdapterError", "CheckpointError", "ConfigError", "DataError", "ExportError", "HouseBrainError", "MachineError",
-        "TrainingError",
+        "ServerError", "TrainingError",
     ],
     "config": [
         "AuditConfig", "ConvertConfig", "EvaluateConfig", "FineTuningConfig", "GenerateConfig", "InspectConfig",
@@ -40,6 +41,7 @@ PUBLIC = {
     "rounds": ["compare_choices", "run_round"],
     "export": ["ExportConfig", "ask_export", "choose_prompts", "export_model", "merge_into_base"],
     "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
+    "serve": ["serve"],
     "cloud": [
         "DriveCopies", "KaggleConfig", "RunConfig", "bring_back", "check_machine", "choose_inputs", "install_libraries",
         "interrupt_at_checkpoint", "mount_drive", "run_kaggle", "run_splits", "use_token", "what_next", "zip_adapter",
@@ -48,4 +50,6 @@ PUBLIC = {
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=PUBLIC)
 
+for variable in ("HF_HUB_DISABLE_TELEMETRY", "DISABLE_SAFETENSORS_CONVERSION"):
+    os.environ.setdefault(variable, "1")  # nothing is sent to the Hub but what is asked of it
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # while imported it suggests a kernel package nobody needs

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from housebrain_core.settings import Count, DatasetSettings, FineTuningConfig, Settings, Share, refuse_idle
+from housebrain_core.settings import Count, DatasetSettings, FineTuningConfig, Model, Settings, Share, refuse_idle
 
 __all__ = ["FineTuningConfig"]  # the settings of training live in settings.py, and are imported from here
 
@@ -164,8 +164,7 @@ class MergeConfig(Settings):
     accept_mixed_data: bool = False
     """Accept adapters that were trained on different datasets."""
     accept_mixed_seeds: bool = False
-    """Accept adapters that started from different LoRA initialisations (lora_seed) or adapters; their mean is often
-    poor."""
+    """Accept adapters of different starts (lora_seed, or the adapter to go on from); their mean is often poor."""
     accept_other_base_name: bool = False
     """Accept base models of other names, such as the Hub's and a folder's, that you know to be the same model."""
     accept_outliers: bool = False
@@ -230,8 +229,8 @@ class RoundConfig(Settings):
 class EvaluateConfig(Settings):
     """How models are judged."""
 
-    models: Annotated[list[Path], Field(min_length=1)]
-    """Adapter folders, or model folders."""
+    models: Annotated[list[Model], Field(min_length=1)]
+    """Adapter folders, model folders, or addresses of servers, such as http://localhost:8000/v1#name."""
     data: Path = Path("housebrain_splits")
     """Validation samples: a splits folder, a bundle, or any dataset."""
     base_model: str | None = None
@@ -264,8 +263,8 @@ class EvaluateConfig(Settings):
 class GenerateConfig(Settings):
     """How briefs become designs."""
 
-    model: Path
-    """Adapter folder, or model folder."""
+    model: Model
+    """Adapter folder, model folder, or the address of a server, such as http://localhost:8000/v1#name."""
     brief: str
     """File with one brief as JSON, or with one per line (.jsonl); - reads standard input."""
     output: Path | None = None
@@ -282,6 +281,8 @@ class GenerateConfig(Settings):
     """Designs generated at once."""
     max_new_tokens: Count = 1024
     """Tokens at most per design."""
+    overwrite: bool = False
+    """Replace designs, or any other file, at the output's name."""
 
 
 class DemoConfig(Settings):

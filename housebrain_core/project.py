@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from housebrain_core.errors import ConfigError
+from housebrain_core.settings import is_url
+from housebrain_core.texts import say
 
 VARIABLE = "HOUSEBRAIN_PROJECT"
 SPLITS_MANIFEST = Path("housebrain_splits") / "manifest.json"
@@ -51,15 +53,19 @@ def _is_project(folder: Path) -> bool:
 def enter_project() -> Path:
     """Makes the project's folder the current one, so that relative paths start there, and says so.
 
+    It says the way there from where it started: notebooks are sent with their outputs, and absolute paths name people.
+
     Returns:
         The folder.
 
     Raises:
         ConfigError: HOUSEBRAIN_PROJECT is no absolute path of a folder.
     """
+    start = Path.cwd()
     folder = find_project()
     os.chdir(folder)
-    print(f"project: {folder} (paths start here; set {VARIABLE} for another)")
+    way = os.path.relpath(folder, start) if folder.anchor == start.anchor else folder.name
+    say(f"project: {way} (paths start there; set {VARIABLE} for another)")
     return folder
 
 
@@ -68,14 +74,14 @@ def check_inputs(setting: str, paths: Path | str | Iterable[Path | str], first: 
 
     Args:
         setting: the name of the setting that names them.
-        paths: one input or several, relative to the current folder.
+        paths: one input or several, relative to the current folder; addresses of servers are left to who asks them.
         first: what makes them, as a sentence, such as "Run notebook 1 first."
 
     Raises:
         ConfigError: naming every missing one by its absolute path, and what to do first.
     """
     wanted = [paths] if isinstance(paths, str | Path) else list(paths)
-    missing = [str(Path(path).absolute()) for path in wanted if not Path(path).exists()]
+    missing = [str(Path(path).absolute()) for path in wanted if not is_url(path) and not Path(path).exists()]
     if missing:
         raise ConfigError(f"{setting}: nothing is at {' and '.join(missing)}. {first}")
 

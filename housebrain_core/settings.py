@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from housebrain_core.errors import SWITCHES, ConfigError
 
@@ -14,6 +14,17 @@ Count = Annotated[int, Field(ge=1)]
 Length = Annotated[int, Field(ge=16)]  # in tokens
 Processes = Annotated[int, Field(ge=1, le=8)]
 Switch = Literal["auto", "on", "off"]
+
+
+def is_url(value: Any) -> bool:
+    """Whether a value is the address of a server, and not a path."""
+    return isinstance(value, str) and value.lower().startswith(("http://", "https://"))
+
+
+Model = Annotated[
+    str | Path, Field(union_mode="left_to_right"), AfterValidator(lambda value: value if is_url(value) else Path(value))
+]
+"""A folder, or the address of a server as it was given: a Path would make one slash of two."""
 
 
 class Settings(BaseModel):
@@ -125,6 +136,18 @@ class FineTuningConfig(Settings):
     time_budget_hours: float | None = Field(
         default=None, gt=0, description="Hours of a session; then training saves and ends."
     )
+
+    def to_record(self) -> dict[str, Any]:
+        """The settings as run.json has them, which is sent to others.
+
+        Returns:
+            Name -> value, as JSON has it; of a path, and of a base model that is one, the last name only.
+        """
+        values = self.model_dump(mode="json")
+        for name, value in self:
+            if isinstance(value, Path) or (name == "base_model" and Path(value).is_absolute()):
+                values[name] = Path(value).name
+        return values
 
     @property
     def rows_per_step(self) -> int:
