@@ -6,6 +6,7 @@ Every step of it is a command that a person could give; the same command goes on
 import subprocess
 import sys
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from housebrain_core.project import check_inputs, enter_project, find_adapters
 from housebrain_core.rounds.state import read_state
 from housebrain_core.splits.notebooks import RENDERED, TRAIN
 from housebrain_core.splits.parts import SplitPart, adapter_in_leg, read_plan, read_splits
+from housebrain_core.texts import say
 from housebrain_core.train.checkpoints import refuse_other_run
 
 RUNS, ROUNDS, MERGED = Path("runs"), Path("rounds"), "housebrain-merged"
@@ -66,13 +68,24 @@ def run_splits(config: RunConfig) -> None:
             "housebrain split --rounds."
         )
     RUNS.mkdir(exist_ok=True)
-    with lock_output(RUNS):
+    with ExitStack() as held:
+        _hold_runs(held, project)
         STOP.unlink(missing_ok=True)
         slots: Slots = RaySlots(config.attempts) if config.on == "ray" else LocalSlots(config.at_once)
         try:
             Runner(config, project, [part for part in parts if part.split_id in chosen], plan, slots).run()
         finally:
             slots.close()
+
+
+def _hold_runs(held: ExitStack, project: Path) -> None:
+    """Keeps all other commands from running this project's splits; ConfigError where one does already."""
+    try:
+        held.enter_context(lock_output(RUNS))
+    except ConfigError:
+        raise ConfigError(
+            f"another housebrain run is training the splits of {project}. Wait for it, or stop it."
+        ) from None
 
 
 def choose_splits(text: str, there: list[int]) -> set[int]:
@@ -123,7 +136,7 @@ class Runner:
             place = self._place()
             if self.plan and place is None:
                 last = f", up to {self.config.rounds}" if self.config.rounds else ""
-                print(f"The legs of the plan are done{last}.", flush=True)
+                say(f"The legs of the plan are done{last}.")
                 return
             self._train_leg(place)
             if not self.plan:
@@ -251,10 +264,10 @@ class Runner:
         target = self.config.models_folder / MERGED
         hashes = [sha256_of(path / WEIGHTS) for path in adapters if path.is_dir()]
         if missing:
-            print(f"Not merged yet: {', '.join(sorted(missing))} are missing. When they are in "
-                  f"{self.config.models_folder}, the same command merges all.", flush=True)  # fmt: skip
+            say(f"Not merged yet: {', '.join(sorted(missing))} are missing. When they are in "
+                f"{self.config.models_folder}, the same command merges all.")  # fmt: skip
         elif (target / MANIFEST).is_file() and read_manifest(target, "adapter").get("merged_from") == hashes:
-            print(f"{target} is the merge of these very adapters already.", flush=True)
+            say(f"{target} is the merge of these very adapters already.")
         else:
             names = [str(path) for path in adapters]
             validate = ["--validate", "--data", str(self.config.splits_folder), *self._base_model()]
@@ -279,7 +292,7 @@ def call(*arguments: str) -> None:
     Raises:
         HouseBrainError: it failed; what it said stands above.
     """
-    print(f"\n$ housebrain {' '.join(arguments)}", flush=True)
+    say(f"\n$ housebrain {' '.join(arguments)}")
     done = subprocess.run([sys.executable, "-m", "housebrain_core.cli", *arguments])
     if done.returncode:
         raise HouseBrainError(
