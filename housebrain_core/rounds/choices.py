@@ -222,8 +222,8 @@ NOTES = (
     f"Days: sessions of Kaggle in a row, one a day and at most {costs.KAGGLE_QUOTA:.0f} hours a week; a leg takes at",
     "least a day, as people hand files over (assumed).",
     "Gap closed: share of the way from an average split to training on everything; below 0 %, worse than that split.",
-    f"Measured on tiny networks, small splits with two seeds, large ones with one ({SOURCE}): the order should carry over,",
-    "the percentages may not.",
+    f"Measured on tiny networks ({SOURCE}), small splits with two seeds, large ones with one: the order should carry",
+    "over, the percentages may not.",
 )
 
 
