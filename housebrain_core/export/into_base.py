@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from housebrain_core.adapters.adapter import Adapter
 from housebrain_core.config import MergeConfig
@@ -19,6 +20,7 @@ from housebrain_core.merge.merge import merge_output, needs_choice, opened_adapt
 from housebrain_core.merge.merged_files import describe_recipe, reference_adapter
 from housebrain_core.merge.result import NEGLIGIBLE, MergeRecord, describe_inputs
 from housebrain_core.merge.strategies import STRATEGIES
+from housebrain_core.texts import say
 
 VIEWS = {"fp16": "the base as it is", "nf4-dequant": "the base as 4-bit training saw it (NF4, dequantised)"}
 Report = Callable[[str], None]
@@ -60,7 +62,7 @@ class FullModelResult(MergeRecord):
         )
 
 
-def merge_into_base(config: MergeConfig, report: Report = print) -> FullModelResult:
+def merge_into_base(config: MergeConfig, report: Report = say) -> FullModelResult:
     """Writes a full model: the base plus the merged update, in float16. `export_model` does it in any type.
 
     Args:
@@ -139,7 +141,7 @@ def seal_model(folder: Path, result: FullModelResult, source: Source) -> None:
     seal(folder, "model", merged_from=merged_from, base=asdict(result.base), **result.place)
 
 
-def _shared(config: MergeConfig) -> dict[str, Path]:
+def _shared(config: MergeConfig) -> dict[str, Any]:
     """Settings of a merge that an export has too, where somebody gave them."""
     return {"data": config.data} if "data" in config.model_fields_set else {}
 
