@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from housebrain_core.errors import SWITCHES, ConfigError
 
@@ -14,6 +14,17 @@ Count = Annotated[int, Field(ge=1)]
 Length = Annotated[int, Field(ge=16)]  # in tokens
 Processes = Annotated[int, Field(ge=1, le=8)]
 Switch = Literal["auto", "on", "off"]
+
+
+def is_url(value: Any) -> bool:
+    """Whether a value is the address of a server, and not a path."""
+    return isinstance(value, str) and value.lower().startswith(("http://", "https://"))
+
+
+Model = Annotated[
+    str | Path, Field(union_mode="left_to_right"), AfterValidator(lambda value: value if is_url(value) else Path(value))
+]
+"""A folder, or the address of a server as it was given: a Path would make one slash of two."""
 
 
 class Settings(BaseModel):

@@ -1,4 +1,4 @@
-"""Notebooks 1 to 4 on this computer: they find the project, refuse wrong settings early, and say what is missing."""
+"""The notebooks on this computer: they find the project, refuse wrong settings early, and say what is missing."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from build_notebooks import build
 pytestmark = pytest.mark.slow
 
 PROBE = "import sys\nprint(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
-NAMES = ("01_split", "02_train", "03_merge", "04_evaluate")
+NAMES = ("01_split", "02_train", "03_merge", "04_evaluate", "06_deploy")
 
 
 def first_cells(name: str, **parameters) -> nbformat.NotebookNode:
@@ -61,6 +61,8 @@ def kernel_folder(tmp_path, monkeypatch) -> Path:
         ("03_merge", {"overwrite": "true"}, "overwrite = 'true': this has to be bool, not str"),
         ("04_evaluate", {"models": "models/housebrain-merged"}, "models = 'models/housebrain-merged': this has to be"),
         ("04_evaluate", {"sample": 3}, "sample: there is no such setting. Did you mean samples?"),
+        ("06_deploy", {"format": "onnx"}, "format = 'onnx': "),
+        ("06_deploy", {"format": "full", "quantise": "q4_k_m"}, "quantise = q4_k_m: it would do nothing"),
     ],
 )
 def test_a_wrong_setting_is_refused_before_torch_is_imported(name, parameters, said, kernel_folder):
@@ -82,6 +84,7 @@ def test_all_wrong_settings_are_named_at_once(kernel_folder):
         ("02_train", "housebrain_splits", "notebook 1"),
         ("03_merge", "models", "notebook 2"),
         ("04_evaluate", "models/housebrain-merged", "notebook 3"),
+        ("06_deploy", "models/housebrain-merged", "notebook 3"),
     ],
 )
 def test_what_is_missing_is_named_by_its_absolute_path_with_what_to_run_first(name, missing, first, kernel_folder):

@@ -6,7 +6,8 @@ import pytest
 
 from housebrain_core.config import EvaluateConfig, FineTuningConfig, MergeConfig, RoundConfig, SplitConfig
 from housebrain_core.errors import ConfigError
-from housebrain_core.notebook_settings import NOTEBOOKS, EvaluateSettings, MergeSettings, SplitSettings
+from housebrain_core.export.settings import ExportConfig
+from housebrain_core.notebook_settings import NOTEBOOKS, DeploySettings, EvaluateSettings, MergeSettings, SplitSettings
 from housebrain_core.notebook_training import ColabTrainSettings, KaggleTrainSettings, LocalTrainSettings
 
 CONFIGS = {
@@ -16,8 +17,10 @@ CONFIGS = {
     ColabTrainSettings: FineTuningConfig,
     MergeSettings: MergeConfig,
     EvaluateSettings: EvaluateConfig,
+    DeploySettings: ExportConfig,
 }
 OWN_DEFAULTS = {
+    "format", "output", "quantise", "dataset", "dataset_licence", "base_licence",
     "max_steps", "base_model", "time_budget_hours", "run_validation", "rounds", "relay_legs",
     "init_adapter",
 }  # fmt: skip

@@ -22,8 +22,8 @@ ENTRANCES = (
 )  # fmt: skip
 """Modules at the top that no room imports: the ways in, what they read settings with, and a name of the old guide."""
 ORDER = (
-    "top", "house", "data", "adapters", "splits", "train", "llm", "merge", "evaluate", "rounds", "export", "cloud",
-    "entrances",
+    "top", "house", "data", "adapters", "splits", "train", "llm", "merge", "evaluate", "rounds", "export", "serve",
+    "cloud", "entrances",
 )  # fmt: skip
 """Each room imports from itself and from rooms before it. `top` and `entrances` are the files beside the rooms."""
 MODULES_PER_ROOM = 12
