@@ -2,6 +2,7 @@
 
     python build_gallery.py                 run the demo and a simulated session on Kaggle: ten minutes
     python build_gallery.py --demo FOLDER   take the notebooks that `housebrain demo` has executed there
+    python build_gallery.py --check         name the pages whose notebook has other code now
 
 The session is that of the tests, so a package index is needed. What is left out of what was executed is this machine's:
 folders, names, and how long things took.
@@ -41,7 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Reads the command line, and executes and writes the gallery; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=Path, help="folder of a demo that has been run")
+    parser.add_argument("--check", action="store_true", help="compare only; exit 1 where a page is missing or outdated")
     options = parser.parse_args(arguments)
+    if options.check:
+        stale = find_stale()
+        print("\n".join([*stale, "make gallery"]) if stale else "the gallery is as the notebooks are")
+        return int(bool(stale))
     with tempfile.TemporaryDirectory() as scratch:
         demo = (options.demo or Path(scratch, "demo")).absolute()
         if not options.demo:
