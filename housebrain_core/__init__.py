@@ -37,6 +37,7 @@ PUBLIC = {
     "llm": ["HouseBrainLLM", "generate_designs", "read_answer", "strict_json_parse"],
     "merge": ["merge_adapters"],
     "rounds": ["compare_choices", "run_round"],
+    "select": ["SelectConfig", "select_samples"],
     "export": ["merge_into_base"],
     "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
     "cloud": [

@@ -118,6 +118,13 @@ def run_evaluate(settings: Any) -> None:
     show_evaluation(evaluate_models(settings))
 
 
+def run_select(settings: Any) -> None:
+    """Choose samples for a second round, by values, rules, failures or difficulty: a dataset to split and train on."""
+    from housebrain_core.select.select import select_samples
+
+    select_samples(settings)
+
+
 def run_generate(settings: Any) -> None:
     """Design houses: one brief gives a design as JSON, a file of briefs gives a file of designs."""
     from housebrain_core.llm.generate import generate_designs
@@ -156,6 +163,9 @@ STAGES = {
     ),
     "round": Stage(run_round, "config.RoundConfig", "round --models models/hb-*", ROUND),
     "evaluate": Stage(run_evaluate, "config.EvaluateConfig", "evaluate --model models/housebrain-merged --samples 100"),
+    "select": Stage(
+        run_select, "select.settings.SelectConfig", f"select {DATASET} --clean-rules parking,height --output chosen"
+    ),
     "generate": Stage(
         run_generate,
         "config.GenerateConfig",

@@ -150,3 +150,11 @@ def test_a_dataset_folder_has_a_file_for_each_sample(tmp_path):
     sample = json.loads(train[0].read_text(encoding="utf-8"))
     assert sample["id"] == train[0].stem and {"input", "output"} <= set(sample)
     assert {path.name for path in train}.isdisjoint(path.name for path in validation)
+
+
+def test_references_break_the_rule_on_parking_at_the_rate_that_a_region_has():
+    half = DEMO._replace(broken=0.5)
+    samples = list(make_samples(400, 4, half))
+    broken = [bool(check_design(one["input"], one["output"])["parking"]) for one in samples]
+    assert 0.4 < sum(broken) / len(broken) < 0.6
+    assert all(one["output"]["building_codes"]["parking_required"] == 0 for one in make_samples(40, 4))
