@@ -5,6 +5,7 @@ A way is a splits folder that `split_dataset` made, legs that `HouseBrainFineTun
 """
 
 import shutil
+import time
 from itertools import islice
 from pathlib import Path
 from statistics import mean
@@ -23,10 +24,14 @@ from housebrain_core.splits.parts import read_plan, read_splits
 from housebrain_core.train.tuner import HouseBrainFineTuner
 
 SPLITS = 6
-ROW = 864
-"""Tokens in a packed row: 16 generated samples. A split's optimizer step takes one row."""
+STEP = 864
+"""Tokens that a split's optimizer step takes: 16 generated samples."""
+ROW = 432
+"""Tokens in a packed row; of those lengths that divide a step the quickest on a CPU."""
 VALIDATION = 150
 """Samples by which learning rates, the best split and the scale of a merge are chosen."""
+EVERY_RUN = 30
+"""Of these, those that every training run of a plan measures itself, which nothing here looks at."""
 TEST = 300
 """Other samples, of which every figure is."""
 SEED = 1000
@@ -42,16 +47,19 @@ class Regime(NamedTuple):
     """Optimizer steps of 16 samples that training a split once takes."""
     many: bool
     """Whether conventions depend on more fields of the brief; see `synthetic.Region`."""
+    rates: tuple[float, ...]
+    """Peak learning rates, in the order in which they are tried: a third one only where the second is worse."""
 
 
 REGIMES = {
-    "small": Regime("small splits, 19 epochs", 80, 96, many=False),
-    "large": Regime("large splits, 2 epochs", 2016, 252, many=True),
+    "small": Regime("small splits, 19 epochs", 80, 96, many=False, rates=(6e-3, 1.2e-2, 3e-3)),
+    "large": Regime("large splits, 2 epochs", 1008, 126, many=True, rates=(6e-3, 3e-3, 1.2e-2)),
 }
 WAYS: dict[str, dict[str, Any]] = {
     "2 rounds": {"rounds": 2, "common_start": 0},
     "3 rounds": {"rounds": 3, "common_start": 0},
     "6 rounds": {"rounds": 6, "common_start": 0},
+    "common start, one merge": {"rounds": 1},
     "common start, 2 rounds": {"rounds": 2},
     "common start, 3 rounds": {"rounds": 3},
     "common start, 6 rounds": {"rounds": 6},
@@ -90,6 +98,7 @@ class World(NamedTuple):
     seed: int
     designs: int
     """That are generated and judged by the rules."""
+    in_4bit: bool = False
 
     @property
     def region(self) -> synthetic.Region:
@@ -98,15 +107,17 @@ class World(NamedTuple):
 
 
 def make_world(world: World, ways: list[str]) -> None:
-    """Writes the seed's dataset, and its splits for each way."""
+    """Writes the seed's dataset, and its splits for each way that has none yet."""
     samples = SPLITS * world.regime.samples
     source = world.folder / "dataset"
     synthetic.write_dataset(source, samples, VALIDATION, seed=SEED + 10 * world.seed, region=world.region)
-    makes = {APART: {}, EVERYTHING: {"splits": 1}, **{way: WAYS[way] for way in ways}}
+    makes = {APART: {"validation_samples": VALIDATION}, EVERYTHING: {"splits": 1}, **{way: WAYS[way] for way in ways}}
+    shared: dict[str, Any] = {"splits": SPLITS, "validation_samples": EVERY_RUN, "source": source}
+    shared["training"] = [f"max_steps={world.regime.steps}"]
     for way, settings in makes.items():
-        shared: dict[str, Any] = {"splits": SPLITS, "validation_samples": VALIDATION, "source": source}
-        shared["training"] = [f"max_steps={world.regime.steps}"]
-        split_quietly(SplitConfig(output=world.folder / way / "splits", **shared | settings))
+        output = world.folder / way / "splits"
+        if not output.exists():
+            split_quietly(SplitConfig(output=output, **shared | settings))
 
 
 def split_quietly(config: SplitConfig) -> None:
@@ -116,10 +127,12 @@ def split_quietly(config: SplitConfig) -> None:
     split_dataset(config, report=lambda line: None)
 
 
-def run(world: World, way: str, rate: float) -> dict[str, Measured]:
-    """Trains a way at a learning rate; gives what each row of the table that comes of it is worth."""
+def run(world: World, way: str, rate: float) -> tuple[float, dict[str, Measured]]:
+    """Trains a way at a learning rate; gives seconds of CPU, and what each row that comes of it is worth."""
     torch.set_num_threads(1)
-    folder = world.folder / way / f"{rate:g}"
+    started = time.process_time()
+    folder = world.folder / way / (f"{rate:g}" + " in 4-bit" * world.in_4bit)
+    shutil.rmtree(folder, ignore_errors=True)  # of a benchmark that was stopped
     splits = world.folder / way / "splits"
     if way == APART:
         rows = run_apart(world, splits, folder, rate)
@@ -132,7 +145,7 @@ def run(world: World, way: str, rate: float) -> dict[str, Measured]:
     else:
         rows = {way: measure(world, run_plan(world, splits, folder, rate))}
     shutil.rmtree(folder, ignore_errors=True)
-    return rows
+    return time.process_time() - started, rows
 
 
 def run_plan(world: World, splits: Path, folder: Path, rate: float) -> Path:
@@ -165,12 +178,12 @@ def train(
         rate: peak learning rate.
         steps: that training the split once takes.
         start: a leg file.
-        batch: rows in a step.
+        batch: times a split's tokens that a step takes.
     """
     settings = FineTuningConfig(
         dataset_path=data, output_dir=target, base_model=str(world.base), init_adapter=start,
         learning_rate=rate, max_steps=steps, row_length=ROW, gradient_accumulation_steps=1,
-        batch_size=max(1, round(batch * ROW / 512)), load_in_4bit=False, full_epochs=True, logging_steps=10_000,
+        batch_size=round(batch * STEP / 512), load_in_4bit=world.in_4bit, full_epochs=True, logging_steps=10_000,
         save_steps=1_000_000, save_minutes=1e6, gradient_checkpointing="off",
     )  # fmt: skip
     HouseBrainFineTuner(settings, report=lambda line: None).train()
@@ -203,7 +216,7 @@ def run_apart(world: World, splits: Path, folder: Path, rate: float) -> dict[str
 
 def measure(world: World, adapter: Path | None) -> Measured:
     """Loss, exactness and rules of an adapter, or of the base model alone."""
-    llm = HouseBrainLLM(adapter or world.base, str(world.base))
+    llm = HouseBrainLLM(adapter or world.base, str(world.base), world.in_4bit)
     seed = SEED + 10 * world.seed
     validation = [codec.encode(one) for one in synthetic.make_samples(VALIDATION, seed + 1, world.region)]
     samples = list(synthetic.make_samples(TEST, seed + 2, world.region))

@@ -41,8 +41,8 @@ PUBLIC = {
     "export": ["merge_into_base"],
     "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
     "cloud": [
-        "DriveCopies", "bring_back", "check_machine", "choose_inputs", "install_libraries", "interrupt_at_checkpoint",
-        "mount_drive", "use_token", "what_next", "zip_adapter",
+        "DriveCopies", "KaggleConfig", "bring_back", "check_machine", "choose_inputs", "install_libraries",
+        "interrupt_at_checkpoint", "mount_drive", "run_kaggle", "use_token", "what_next", "zip_adapter",
     ],
 }  # fmt: skip
 

@@ -1,8 +1,12 @@
 """The command line: `housebrain STAGE --flags`; a stage's flags are the fields of its settings."""
 
+# PYTHON_ARGCOMPLETE_OK
 import argparse
+import difflib
 import importlib
+import os
 import sys
+from contextlib import redirect_stdout
 from typing import Any
 
 from housebrain_core import __version__
@@ -11,10 +15,14 @@ from housebrain_core.stages import ALIASES, POSITIONAL, STAGES, Stage
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
+WITHOUT_STAGE = ("-h", "--help", "--version")
+JSON = "--json"
 
 
 def main() -> None:
     """Runs the command line; what a person can act on is one paragraph and exit code 2, not a traceback."""
+    if "_ARGCOMPLETE" in os.environ:
+        complete_words(os.environ["COMP_LINE"].split())
     try:
         run_command(sys.argv[1:])
     except HouseBrainError as error:
@@ -35,17 +43,65 @@ def run_command(arguments: list[str]) -> None:
         arguments: those behind `housebrain`, the command's name first.
 
     Raises:
-        ConfigError: settings that cannot be used, all of them at once, in the words of flags.
-        SystemExit: after help, or with code 2 where a flag or a command does not exist.
+        ConfigError: a command, flags or settings that cannot be used, all of them at once, in the words of flags.
+        SystemExit: after help, with code 2 where a flag lacks its value, or with 1 where a result is of no use.
     """
     if not arguments:
         arguments = ["--help"]
     name = arguments[0]
     if name in POSITIONAL and arguments[1:] and not arguments[1].startswith("-"):
-        arguments = [name, "--models", *arguments[1:]]
-    values = vars(build_parser(name).parse_args(arguments))
+        arguments = [name, POSITIONAL[name], *arguments[1:]]
+    values = read_flags(name, arguments)
     stage = STAGES[values.pop("stage")]
-    stage.run(_with_base_folder(_read_settings(name, stage, values)))
+    as_json = values.pop("as_json", False)
+    settings = _with_base_folder(_read_settings(name, stage, values))
+    if as_json:
+        with redirect_stdout(sys.stderr):  # what it prints meanwhile is for people
+            result = stage.run(settings)
+        print(to_json(result))
+    else:
+        result = stage.run(settings)
+        stage.show(result)
+    if not stage.is_usable(result):
+        sys.exit(1)
+
+
+def read_flags(name: str, arguments: list[str]) -> dict[str, Any]:
+    """The values of the flags that were given, as text.
+
+    Args:
+        name: of the command.
+        arguments: with the name first.
+
+    Raises:
+        ConfigError: there is no such command, or it has no such flags; with the nearest that there are.
+    """
+    if name not in (*STAGES, *WITHOUT_STAGE):
+        raise ConfigError(f"housebrain has no {name}. {suggest(name, [*STAGES, *WITHOUT_STAGE], 'housebrain --help')}")
+    values, unknown = build_parser(name).parse_known_args(arguments)
+    if unknown:
+        from housebrain_core.flags import names_of
+
+        stage = STAGES[name]
+        aliases = ALIASES.get(name, {})
+        flags = [flag for field in find_settings(stage).model_fields for flag in names_of(field, aliases)]
+        flags += [JSON] if stage.has_json else []
+        wrong = [word.partition("=")[0] for word in unknown if word.startswith("-")] or unknown
+        lines = [f"  {word}: {suggest(word, flags, f'housebrain {name} --help')}" for word in wrong]
+        raise ConfigError("\n".join([f"housebrain {name} has no such flags:", *lines]))
+    return vars(values)
+
+
+def suggest(word: str, words: list[str], where: str) -> str:
+    """What a person may have meant.
+
+    Args:
+        word: that does not exist.
+        words: that do.
+        where: the command that names them all.
+    """
+    nearest = difflib.get_close_matches(word, words, 1)
+    return f"Did you mean {nearest[0]}?" if nearest else f"{where} names all that there are."
 
 
 def build_parser(requested: str) -> argparse.ArgumentParser:
@@ -72,7 +128,29 @@ def build_parser(requested: str) -> argparse.ArgumentParser:
             from housebrain_core.flags import add_flags
 
             add_flags(command, find_settings(stage), ALIASES.get(name, {}))
+            if stage.has_json:
+                text = "print the result as JSON for programs; all else goes to standard error"
+                command.add_argument(JSON, dest="as_json", action="store_true", default=argparse.SUPPRESS, help=text)
     return parser
+
+
+def complete_words(words: list[str]) -> None:
+    """Tells the shell what can follow, for `register-python-argcomplete`, and ends the process.
+
+    Args:
+        words: of the command line so far.
+    """
+    import argcomplete
+
+    argcomplete.autocomplete(build_parser(words[1] if words[1:] else ""))
+
+
+def to_json(result: Any) -> str:
+    """A stage's result as JSON; what is no number there (NaN) is null."""
+    from pydantic import TypeAdapter
+
+    contents = result.to_dict() if hasattr(result, "to_dict") else result
+    return TypeAdapter(Any).dump_json(contents, indent=1).decode()
 
 
 def find_settings(stage: Stage) -> type[Any]:

@@ -44,8 +44,9 @@ class SplitConfig(DatasetSettings):
     """Kaggle user who trains a split, such as 4=alice: writes the folders that the kaggle client uploads."""
     training: list[str] = []
     """Settings of training that are not the defaults, such as epochs=1; they are filled into the notebooks."""
-    rounds: Annotated[int, Field(ge=2, le=50)] | None = None
-    """Merge so many times, each after a part of the training, instead of once at the end."""
+    rounds: Annotated[int, Field(ge=1, le=50)] | None = None
+    """Merge so many times, each after a part of the training, instead of once at the end; 1 is a merge after a common
+    start."""
     common_start: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
     """With rounds: share of all training that the person of split 1 does alone before them, 0 for none; auto is as much
     as training one split once."""
@@ -61,8 +62,11 @@ class SplitConfig(DatasetSettings):
     @model_validator(mode="after")
     def _check_legs(self) -> Self:
         several = "with one split there is one person, who trains it in one go"
+        alone = self.rounds == 1 and not self.common_start
+        single = "without a common start it is the one merge that there is without --rounds"
+        no_rounds = "a relay has no rounds" if self.relay else several
         needs = {
-            "rounds": (not self.relay and self.splits > 1, "a relay has no rounds" if self.relay else several),
+            "rounds": (not self.relay and self.splits > 1 and not alone, single if alone else no_rounds),
             "common_start": (bool(self.rounds) or self.common_start == "auto", "it comes before rounds"),
             "relay": (self.splits > 1, several),
             "relay_legs": (self.relay and (self.relay_legs or 0) < self.splits, "it is for a relay of more splits"),
@@ -90,8 +94,6 @@ class PlanConfig(Settings):
     """A GPU that could be rented, to train on everything at once instead."""
     price_per_hour: Annotated[float, Field(gt=0)] | None = None
     """What an hour of the rented GPU costs, in any currency."""
-    as_json: bool = False
-    """Print JSON instead of tables."""
 
     @model_validator(mode="after")
     def _check_use(self) -> Self:

@@ -3,7 +3,7 @@
 import re
 
 FLAG = re.compile(r"--([a-z][a-z0-9-]*[a-z0-9])( \d+(?:\.\d+)?)?")
-NAMES = {"validate": "run_validation", "model": "models", "split": "dataset_path", "json": "as_json"}
+NAMES = {"validate": "run_validation", "model": "models", "split": "dataset_path"}
 """Flags that are not their setting's own name."""
 SWITCHES: set[str] = set()
 """Settings that are true or false, by name; settings.py adds those of every stage."""

@@ -5,6 +5,7 @@ import re
 import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from argcomplete.completers import ChoicesCompleter
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -23,14 +24,21 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[BaseModel], aliase
         aliases: field -> a second name of its flag.
     """
     for name, field in settings.model_fields.items():
-        names = [aliases[name]] if name in aliases else []
-        names.append(f"--{name.replace('_', '-')}")
         kind: dict[str, Any] = {"metavar": _values_of(field.annotation)}
         if field.annotation is bool:
             kind = {"action": argparse.BooleanOptionalAction}
         elif any(get_origin(member) is list for member in _members_of(field.annotation)):
             kind |= {"action": "extend", "nargs": "+"}
-        parser.add_argument(*names, dest=name, help=_help_of(field), default=argparse.SUPPRESS, **kind)
+        flag = parser.add_argument(
+            *names_of(name, aliases), dest=name, help=_help_of(field), default=argparse.SUPPRESS, **kind
+        )
+        if words := _words_of(field.annotation):
+            flag.completer = ChoicesCompleter(dict.fromkeys(words, ""))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def names_of(field: str, aliases: dict[str, str]) -> list[str]:
+    """The flags of a field: its second name, if it has one, and its own."""
+    return [*([aliases[field]] if field in aliases else []), f"--{field.replace('_', '-')}"]
 
 
 def _help_of(field: FieldInfo) -> str:
@@ -49,11 +57,15 @@ def _values_of(annotation: Any) -> str:
     for member in _members_of(annotation):
         if get_origin(member) is list:
             names.append(_values_of(get_args(member)[0]))
-        elif get_origin(member) is Literal:
-            names += get_args(member)
-        else:
+        elif get_origin(member) is not Literal:
             names.append(member.__name__.lower())
-    return "|".join(WORDS.get(name, name) for name in names)
+    return "|".join(WORDS.get(name, name) for name in [*names, *_words_of(annotation)])
+
+
+def _words_of(annotation: Any) -> list[str]:
+    """The words that a flag lets choose from."""
+    literals = [member for member in _members_of(annotation) if get_origin(member) is Literal]
+    return [word for literal in literals for word in get_args(literal)]
 
 
 def _members_of(annotation: Any) -> list[Any]:

@@ -74,6 +74,7 @@ class _CloudSession(_OneSplit):
         "auto", description="Try everything with 20 steps first: five minutes; auto: in sessions that a person watches."
     )
     bundle: str = Field("", description="Path of your bundle; empty to search for it.")
+    leg: int = Field(1, ge=1, le=99, description="Leg of a plan that this notebook is for; it trains no earlier one.")
 
 
 class CloudTrainSettings(TrainingSettings, _CloudSession):

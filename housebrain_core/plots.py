@@ -11,14 +11,18 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator
 
-RATE_COLORS = ("#7a9cc6", "#c6d4e8", "#5b9a8b", "#bcd9d1")
+BLUE, SKY, GREEN, YELLOW, WRONG, PURPLE = "#0072b2", "#56b4e9", "#009e73", "#e69f00", "#d55e00", "#cc79a7"
+"""Colours that colour-blind people tell apart (Okabe and Ito 2008); WRONG is a red."""
+COLORS = (BLUE, WRONG, GREEN, PURPLE, YELLOW, SKY)
+"""Of lines in one figure, in this order."""
+RATE_COLORS = (BLUE, SKY, GREEN, "#9fdcc8")
 RATES = ("strict_parse", "repaired_parse", "schema_valid", "schema_valid_repaired")
 PNG: dict[str, Any] = {"format": "png", "bbox_inches": "tight", "metadata": {"Software": None}}
 """No version of matplotlib in the file: the same figure is the same bytes."""
 SCREEN_DPI = 100
 FILE_DPI = 110
-BESIDE_INCHES = 14.0
-"""Width of pictures side by side, at most."""
+BESIDE_INCHES = 9.0
+"""Width of pictures side by side, at most: a notebook shows them as they are."""
 
 
 class Picture(Figure):
@@ -76,6 +80,7 @@ def loss_curves(curves: dict[str, list[tuple[int, float]]], floor: float | None 
     ends = [f"{name} from {curve[0][1]:.3g} to {curve[-1][1]:.3g}" for name, curve in curves.items() if curve]
     figure = Picture(7, 4, f"Training loss in nats per token over optimizer steps: {'; '.join(ends)}.")
     axes = figure.subplots()
+    axes.set_prop_cycle(color=COLORS)
     for name, curve in curves.items():
         axes.plot(*zip(*curve, strict=True), label=name, linewidth=1.5)
     if floor is not None:
@@ -99,7 +104,7 @@ def loss_bars(losses: dict[str, float], floor: float | None = None) -> Picture:
     figure = Picture(7, 0.45 * len(losses) + 1.2, f"Validation loss in nats per token: {', '.join(values)}.")
     axes = figure.subplots()
     names = list(losses)[::-1]
-    bars = axes.barh(names, [losses[name] for name in names], color="#7a9cc6")
+    bars = axes.barh(names, [losses[name] for name in names], color=SKY)
     axes.bar_label(bars, fmt="%.4f", padding=3)
     if floor is not None:
         axes.axvline(floor, color="grey", linestyle=":", label="entropy of the data")
@@ -164,6 +169,7 @@ def spectrum(curves: dict[str, list[float]], rank: int | None = None) -> Picture
     """
     figure = Picture(7, 3.5, f"Singular values, largest first, relative to the largest: {', '.join(curves)}.")
     axes = figure.subplots()
+    axes.set_prop_cycle(color=COLORS)
     for name, values in curves.items():
         axes.plot(range(1, len(values) + 1), values, marker=".", label=name)
     if rank:
@@ -210,5 +216,5 @@ def text_picture(text: str, width: float = 4.0, height: float = 4.0) -> Picture:
     """
     figure = Picture(width, height, text)
     lines = [line for part in text.splitlines() for line in textwrap.wrap(part, int(11 * width)) or [""]]
-    figure.text(0.03, 0.97, "\n".join(lines), va="top", fontsize=9, family="monospace", color="#c62828")
+    figure.text(0.03, 0.97, "\n".join(lines), va="top", fontsize=9, family="monospace", color=WRONG)
     return figure

@@ -30,9 +30,6 @@ POINTS = 400
 """Of a curve that are drawn; of a longer one, every second, third, ... point."""
 LINES = "HOUSEBRAIN_PROGRESS"
 """Variable that asks for lines with the value `lines`."""
-BLUE = "#0072b2"
-ORANGE = "#d55e00"
-"""Two colours that colour-blind people tell apart (Okabe and Ito)."""
 
 
 def with_bar(
@@ -139,7 +136,7 @@ def draw_progress(state: TrainingState) -> "Picture":
     Returns:
         A picture; its alternative text says the same in words.
     """
-    from housebrain_core.plots import Picture  # slow to import, and a terminal needs none
+    from housebrain_core.plots import BLUE, Picture  # slow to import, and a terminal needs none
 
     figure = Picture(7, 3.6, f"{state.describe()}. {state.details()}.")
     top, below = figure.subplots(2, 1, height_ratios=(1, 8))
@@ -158,6 +155,8 @@ def draw_progress(state: TrainingState) -> "Picture":
 
 def _draw_losses(axes: Any, state: TrainingState) -> None:
     """Training loss as a line, validation loss as points, and the floor; a logarithmic axis."""
+    from housebrain_core.plots import BLUE, WRONG
+
     curve = state.curve[:: 1 + len(state.curve) // POINTS]
     if curve:
         axes.plot(*zip(*curve, strict=True), color=BLUE, linewidth=1.3, label="training loss")
@@ -165,7 +164,7 @@ def _draw_losses(axes: Any, state: TrainingState) -> None:
         axes.plot(
             *zip(*state.validation, strict=True),
             "o",
-            color=ORANGE,
+            color=WRONG,
             markersize=4,
             clip_on=False,
             label="validation loss",

@@ -1,6 +1,5 @@
 """The stages of the command line: each command's function, settings, example and short flags."""
 
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,24 +8,29 @@ from housebrain_core.outputs import check_folder
 ALIASES = {
     "train": {"dataset_path": "--split", "output_dir": "--output"},
     "merge": {"run_validation": "--validate"},
-    "plan": {"as_json": "--json"},
     "round": {"run_validation": "--validate"},
     "evaluate": {"models": "--model"},
 }
 """Flags that are not the field's own name: the guide's, and short ones."""
-POSITIONAL = ("inspect", "convert")
-"""Commands whose first arguments are models, without a flag."""
+POSITIONAL = {"inspect": "--models", "convert": "--models", "kaggle": "--action"}
+"""Commands whose first arguments need no flag -> the flag that they are for."""
 
 
 class Stage(NamedTuple):
     """A command; the first line of `run` is its help."""
 
-    run: Callable[[Any], None]
+    run: Callable[[Any], Any]
     settings: str
     """Module and name of its settings, such as config.SplitConfig; text, so that `housebrain --help` loads none."""
     example: str
     more: str = ""
     """What its help says below the example."""
+    has_json: bool = False
+    """Whether `--json` prints its result for programs."""
+    show: Callable[[Any], None] = lambda result: None
+    """Prints its result for people; what `run` itself prints is progress."""
+    is_usable: Callable[[Any], bool] = lambda result: True
+    """Whether there is something to go on with; a script stops where there is not."""
 
     @property
     def help(self) -> str:
@@ -34,11 +38,11 @@ class Stage(NamedTuple):
         return " ".join((self.run.__doc__ or "").split())
 
 
-def run_audit(settings: Any) -> None:
+def run_audit(settings: Any) -> Any:
     """Look at a dataset before spending a GPU hour: what is in it, and what a model can learn from it."""
     from housebrain_core.data.audit import audit_dataset
 
-    audit_dataset(settings)
+    return audit_dataset(settings)
 
 
 def run_split(settings: Any) -> None:
@@ -48,15 +52,11 @@ def run_split(settings: Any) -> None:
     split_dataset(settings)
 
 
-def run_plan(settings: Any) -> None:
+def run_plan(settings: Any) -> Any:
     """Say how long training takes, and put one merge, rounds, a relay and a rented GPU side by side."""
-    from housebrain_core.manifests import to_json
     from housebrain_core.rounds.choices import compare_choices
 
-    if settings.as_json:
-        print(to_json(compare_choices(settings, report=lambda line: None).to_dict()), end="")
-    else:
-        print(compare_choices(settings))
+    return compare_choices(settings)
 
 
 def run_train(settings: Any) -> None:
@@ -75,12 +75,11 @@ def run_train(settings: Any) -> None:
         raise KeyboardInterrupt
 
 
-def run_inspect(settings: Any) -> None:
+def run_inspect(settings: Any) -> Any:
     """Look at the adapters that came back, as folders or zips: a table with a verdict for each, and two figures."""
     from housebrain_core.adapters.inspection import inspect_adapters
 
-    if not inspect_adapters(settings).names:
-        sys.exit(1)  # a script must not go on with nothing
+    return inspect_adapters(settings)
 
 
 def run_convert(settings: Any) -> None:
@@ -90,16 +89,15 @@ def run_convert(settings: Any) -> None:
     convert_adapters(settings)
 
 
-def run_merge(settings: Any) -> None:
+def run_merge(settings: Any) -> Any:
     """Merge adapters into one, exactly, straight from their files."""
     if settings.into_base:
         from housebrain_core.export.into_base import merge_into_base
 
-        merge_into_base(settings)
-    else:
-        from housebrain_core.merge.merge import merge_adapters
+        return merge_into_base(settings)
+    from housebrain_core.merge.merge import merge_adapters
 
-        merge_adapters(settings)
+    return merge_adapters(settings)
 
 
 def run_round(settings: Any) -> None:
@@ -110,12 +108,18 @@ def run_round(settings: Any) -> None:
     show(run_round(settings))
 
 
-def run_evaluate(settings: Any) -> None:
+def run_evaluate(settings: Any) -> Any:
     """Judge models on validation samples: loss, parse rates, rule checks."""
     from housebrain_core.evaluate.evaluate import evaluate_models
+
+    return evaluate_models(settings)
+
+
+def show_evaluation(result: Any) -> None:
+    """Prints the tables of an evaluation."""
     from housebrain_core.evaluate.tables import show_evaluation
 
-    show_evaluation(evaluate_models(settings))
+    show_evaluation(result)
 
 
 def run_select(settings: Any) -> None:
@@ -130,6 +134,13 @@ def run_generate(settings: Any) -> None:
     from housebrain_core.llm.generate import generate_designs
 
     generate_designs(settings)
+
+
+def run_kaggle(settings: Any) -> None:
+    """Push a split to your own Kaggle account, say how it is doing there, or fetch its adapter."""
+    from housebrain_core.cloud.kaggle_split import run_kaggle
+
+    run_kaggle(settings)
 
 
 def run_demo(settings: Any) -> None:
@@ -147,22 +158,50 @@ Three legs, planned with housebrain split --splits 6 --rounds 3 --common-start 0
   leg 2  everybody attaches that beside the bundle, and runs the same again; then it writes rounds/leg_3.zip
   leg 3  the same with rounds/leg_3.zip; then it writes models/housebrain-merged
 It may be run at any time: it says who is missing, and writes nothing twice."""
+KAGGLE = """
+  housebrain kaggle status --split 4
+  housebrain kaggle fetch --split 4
+
+push again goes on with a run whose time was over, or with the leg whose leg_N.zip has come."""
 STAGES = {
-    "audit": Stage(run_audit, "config.AuditConfig", f"audit {DATASET} --tokenizer Qwen/Qwen2.5-Coder-1.5B"),
+    "audit": Stage(
+        run_audit, "config.AuditConfig", f"audit {DATASET} --tokenizer Qwen/Qwen2.5-Coder-1.5B", has_json=True
+    ),
     "split": Stage(
         run_split, "config.SplitConfig", f"split {DATASET} --output housebrain_splits --splits 6 --owner 4=alice"
     ),
-    "plan": Stage(run_plan, "config.PlanConfig", "plan --splits housebrain_splits --gpu t4 --price-per-hour 1.50"),
+    "plan": Stage(
+        run_plan,
+        "config.PlanConfig",
+        "plan --splits housebrain_splits --gpu t4 --price-per-hour 1.50",
+        has_json=True,
+        show=print,
+    ),
     "train": Stage(
         run_train, "config.FineTuningConfig", "train --split housebrain_splits/split_01.zip --output models/hb-colab-01"
     ),
-    "inspect": Stage(run_inspect, "config.InspectConfig", "inspect models/hb-* --output inspection"),
+    "inspect": Stage(
+        run_inspect,
+        "config.InspectConfig",
+        "inspect models/hb-* --output inspection",
+        has_json=True,
+        is_usable=lambda inspection: bool(inspection.names),
+    ),
     "convert": Stage(run_convert, "config.ConvertConfig", "convert models/hb-colab-01"),
     "merge": Stage(
-        run_merge, "config.MergeConfig", "merge --models models/hb-* --output models/housebrain-merged --validate"
+        run_merge,
+        "config.MergeConfig",
+        "merge --models models/hb-* --output models/housebrain-merged --validate",
+        has_json=True,
     ),
     "round": Stage(run_round, "config.RoundConfig", "round --models models/hb-*", ROUND),
-    "evaluate": Stage(run_evaluate, "config.EvaluateConfig", "evaluate --model models/housebrain-merged --samples 100"),
+    "evaluate": Stage(
+        run_evaluate,
+        "config.EvaluateConfig",
+        "evaluate --model models/housebrain-merged --samples 100",
+        has_json=True,
+        show=show_evaluation,
+    ),
     "select": Stage(
         run_select, "select.settings.SelectConfig", f"select {DATASET} --clean-rules parking,height --output chosen"
     ),
@@ -171,5 +210,6 @@ STAGES = {
         "config.GenerateConfig",
         "generate --model models/housebrain-merged --brief brief.json --plot design.png",
     ),
+    "kaggle": Stage(run_kaggle, "cloud.settings.KaggleConfig", "kaggle push --split 4", KAGGLE),
     "demo": Stage(run_demo, "config.DemoConfig", "demo --output housebrain_demo"),
 }

@@ -18,8 +18,9 @@
 # 6. **Run All.** This is the rehearsal: five minutes, in which it trains 20 steps, and stops and resumes on purpose.
 #
 # After it: **Save Version > Save & Run All** trains for real, without an edit. It goes on with the browser closed,
-# saves as it goes, and when its time is over its last lines say how to go on. When you are sent a `leg_N.zip`, add it
-# as you added the bundle, and Save & Run All again: no setting changes. One person, one account.
+# saves as it goes, and when its time is over its last lines say how to go on. When you are sent a `leg_N.zip` with its
+# notebook, add the file as you added the bundle, import the notebook here as in 1, and Save & Run All again: no setting
+# changes. One person, one account.
 
 # %% [markdown] tags=["colab"]
 # # HouseBrain: train one split on Colab
@@ -35,7 +36,8 @@
 #
 # After it: `rehearsal = False`, and Run all again. Keep the tab open: free Colab ends sessions that nobody
 # looks at. Checkpoints are copied to your Drive; when the session ends, Run all goes on from there. When you are sent a
-# `leg_N.zip`, drag it into the list beside the bundle, and Run all: no setting changes. One person, one account.
+# `leg_N.zip` with its notebook, upload that notebook, drag the file into the list beside the bundle, and Run all: no
+# setting changes. One person, one account.
 
 # %% tags=["parameters"]
 # Written by build_notebooks.py from housebrain_core/notebook_settings.py.
@@ -135,7 +137,7 @@ from housebrain_core.notebook_cells import check_settings
 from housebrain_core.notebook_training import KaggleTrainSettings
 
 settings = check_settings(KaggleTrainSettings, globals())
-inputs = choose_inputs(settings.split_id, paths, settings.bundle)
+inputs = choose_inputs(settings.split_id, paths, settings.bundle, settings.leg)
 
 # %% tags=["colab"]
 # @title 3. Check the settings
@@ -144,7 +146,7 @@ from housebrain_core.notebook_cells import check_settings
 from housebrain_core.notebook_training import ColabTrainSettings
 
 settings = check_settings(ColabTrainSettings, globals())
-inputs = choose_inputs(settings.split_id, paths, settings.bundle)
+inputs = choose_inputs(settings.split_id, paths, settings.bundle, settings.leg)
 
 # %% [markdown] tags=["kaggle", "colab"]
 # Can this session train? Nothing has been downloaded yet.

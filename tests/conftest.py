@@ -157,3 +157,25 @@ def leg_file(two_rounds, base, tmp_path_factory) -> Path:
     plan = read_plan(two_rounds)
     assert plan
     return write_leg_file(folder, Place(plan=plan, leg=2), config.output_dir)
+
+
+@pytest.fixture(scope="session")
+def kaggle_class(tmp_path_factory):
+    """KaggleApi of the real client, imported where it finds no credentials."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path_factory.mktemp("config")))
+        for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY"):
+            patch.delenv(name, raising=False)
+        import kaggle
+
+    assert kaggle.__version__ == "2.2.5"
+    return type(kaggle.api)
+
+
+@pytest.fixture
+def client(kaggle_class, monkeypatch):
+    """Kaggle's client, logged in as alice; its `server` has what it sent."""
+    from kaggle_server import connect
+
+    return connect(kaggle_class, monkeypatch)

@@ -1,13 +1,16 @@
 """The command line: its help teaches, and a wrong value is one paragraph and exit code 2."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from adapter_files import make_adapter, tensors
 
 from housebrain_core import __version__, cli
 
@@ -59,7 +62,10 @@ def test_a_flag_with_a_choice_names_what_there_is_to_choose(monkeypatch, capsys)
         (["split", "--source", "nowhere"], "nowhere"),
         (["split", "--source", ".", "--splits", "0"], "--splits 0: "),
         (["split", "--source", ".", "--max-bad", "3"], "--max-bad 3: "),
-        (["split", "--source", ".", "--splitz", "3"], "--splitz"),
+        (["split", "--source", ".", "--splitz", "3"], "--splitz: Did you mean --splits?"),
+        (["merge", "--modles=a", "--jsno"], "--modles: Did you mean --models?\n  --jsno: Did you mean --json?"),
+        (["plan", "--nothing-like-it"], "--nothing-like-it: housebrain plan --help names all"),
+        (["plan", "housebrain_splits"], "  housebrain_splits: "),
         (["split", "--source", ".", "--splits", "many"], "--splits"),
         (["split"], "--source"),
         (["split", "--source", ".", "--owner", "0=x", "9=alice", "--training", "epoch=1"], "there is no split 9"),
@@ -70,7 +76,8 @@ def test_a_flag_with_a_choice_names_what_there_is_to_choose(monkeypatch, capsys)
         (["merge", "--models", "a", "b", "--strategy", "best-of"], "--strategy best-of: "),
         (["evaluate", "--model", "nowhere", "--data", "nowhere-else"], "nowhere"),
         (["demo", "--splits", "1"], "--splits 1: "),
-        (["spilt"], "spilt"),
+        (["spilt"], "housebrain has no spilt. Did you mean split?"),
+        (["--verison"], "housebrain has no --verison. Did you mean --version?"),
     ],
 )
 def test_a_wrong_value_is_named_in_one_paragraph_and_exits_with_2(arguments, said, monkeypatch, capsys, tmp_path):
@@ -129,6 +136,70 @@ def test_a_setting_that_does_something_is_taken(arguments, monkeypatch, capsys, 
     assert code == 2 and text.startswith("AdapterError: a does not exist"), "the adapters are what is missing"
 
 
+def run_json(monkeypatch, capsys, *arguments) -> tuple[int, Any, str]:
+    """Exit code, the JSON of standard output, and standard error of one command with --json."""
+    monkeypatch.setattr(sys, "argv", ["housebrain", *map(str, arguments), "--json"])
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as error:
+        code = error.code
+    printed = capsys.readouterr()
+    return code, json.loads(printed.out), printed.err
+
+
+def test_json_stands_alone_on_standard_output_and_progress_on_the_other(monkeypatch, capsys, splits, dataset, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("hb-colab-01", "hb-colab-02")):
+        make_adapter(tmp_path / name, tensors(number))
+    models = ["hb-colab-01", "hb-colab-02"]
+    code, audit, progress = run_json(monkeypatch, capsys, "audit", "--source", dataset)
+    assert (code, audit["samples"]) == (0, {"train": 48, "validation": 16}) and "wrote audit.html" in progress
+    code, plan, _ = run_json(monkeypatch, capsys, "plan", "--splits", splits)
+    assert (code, len(plan["splits"])) == (0, 3)
+    code, inspection, progress = run_json(monkeypatch, capsys, "inspect", *models)
+    assert (code, inspection["names"]) == (0, models) and "norm: the length" in progress
+    code, merge, progress = run_json(monkeypatch, capsys, "merge", "--models", *models, "--accept-plain")
+    assert code == 0 and merge["strategy"] == "average" and len(merge["inputs"]) == 2
+    assert "done: models/housebrain-merged" in progress
+
+
+def test_an_evaluation_as_json_is_the_file_that_it_writes(monkeypatch, capsys, splits, base, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--model", base, "--data", splits, "--samples", "1", "--sampled", "0", "--max-new-tokens", "8"]
+    code, printed, progress = run_json(monkeypatch, capsys, "evaluate", *flags)
+    written = json.loads((tmp_path / "evaluation.json").read_text())
+    assert code == 0 and printed == written and "results in evaluation.json" in progress
+
+
+def test_json_of_what_went_wrong_is_no_success(monkeypatch, capsys):
+    code, inspection, _ = run_json(monkeypatch, capsys, "inspect", "nowhere")
+    assert code == 1 and "refused: nowhere does not exist" in inspection["rows"][0]["verdict"][0]
+    code, text = run(monkeypatch, capsys, "merge", "--models", "nowhere", "--json")
+    assert code == 2 and text.startswith("AdapterError: nowhere does not exist")
+
+
+def test_what_is_no_number_is_null_in_json():
+    assert json.loads(cli.to_json({"loss": float("nan"), "where": Path("a")})) == {"loss": None, "where": "a"}
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("housebrain spl", ["split"]),
+        ("housebrain merge --strat", ["--strategy"]),
+        ("housebrain merge --strategy t", ["ties"]),
+        ("housebrain nonsense --so", []),
+    ],
+)
+def test_a_shell_is_offered_what_can_follow(line, offered, tmp_path):
+    file = tmp_path / "offered"
+    asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE_STDOUT_FILENAME": str(file)}
+    asked |= {"COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9"}
+    subprocess.run([sys.executable, "-m", "housebrain_core.cli"], env=os.environ | asked, check=True)
+    assert file.read_text().split() == offered
+
+
 def test_all_problems_of_the_settings_are_reported_at_once(monkeypatch, capsys):
     code, text = run(monkeypatch, capsys, "train", "--split", "x", "--output", "y", "--epochs", "0", "--lora-r", "x")
     assert code == 2
@@ -173,7 +244,7 @@ def read(monkeypatch, *arguments):
     """The settings that a command line gives to its stage."""
     seen = []
     name = arguments[0]
-    monkeypatch.setitem(cli.STAGES, name, cli.STAGES[name]._replace(run=seen.append))
+    monkeypatch.setitem(cli.STAGES, name, cli.STAGES[name]._replace(run=seen.append, show=str, is_usable=str))
     cli.run_command([str(argument) for argument in arguments])
     return seen[0]
 

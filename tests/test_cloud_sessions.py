@@ -197,6 +197,15 @@ def test_with_the_bundle_of_another_split_it_is_said_which_one_is_missing(sessio
     assert "split_02.zip is not here" in last and click in last and "split 3: " in last
 
 
+def test_a_leg_whose_file_was_forgotten_is_not_trained_again_from_the_start(session, two_rounds):
+    session.add_bundle(two_rounds / "split_02.zip")
+    fine, _, last = session.run(leg=2)
+    click = {"kaggle": "Add Input > Datasets", "colab": "Click the folder symbol on the left"}[session.platform]
+    assert not fine and "Traceback" not in last
+    assert "leg_2.zip is not here, and this notebook is for leg 2 of 2" in last and click in last
+    assert not list(session.home.glob("hb-*")), "nothing was trained"
+
+
 def test_a_bundle_of_another_version_is_not_run_but_named(session, splits, tmp_path):
     other = tmp_path / "split_02.zip"
     with zipfile.ZipFile(splits / "split_02.zip") as bundle, zipfile.ZipFile(other, "w") as changed:

@@ -57,7 +57,11 @@ def test_a_given_rate_and_a_row_length_do_not_go_together():
         ({"relay_legs": 4}, "relay_legs = 4: it would do nothing; it is for a relay"),
         ({"relay": True, "relay_legs": 6}, "relay_legs = 6: it would do nothing; it is for a relay of more splits"),
         ({"splits": 1, "relay": True}, "relay: it would do nothing; with one split there is one person"),
-        ({"rounds": 1}, "rounds = 1: "),
+        (
+            {"rounds": 1, "common_start": 0},
+            "rounds = 1: it would do nothing; without a common start it is the one merge",
+        ),
+        ({"rounds": 0}, "rounds = 0: "),
         ({"rounds": 3, "common_start": 1.0}, "common_start = 1.0: "),
     ],
 )

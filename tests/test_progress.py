@@ -1,5 +1,6 @@
 """How far something is: the picture of a run, its lines, and the bar on a terminal, with which nothing is lost."""
 
+import re
 import sys
 from types import SimpleNamespace
 
@@ -24,6 +25,20 @@ def test_on_a_terminal_there_is_a_bar_on_standard_error_that_counts_sizes(monkey
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "reading files" in captured.err and "5/5" in captured.err
+
+
+def test_the_bar_has_colours_unless_they_are_not_wanted(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    coloured = re.compile(r"\x1b\[[1-9][0-9;]*m")
+    list(with_bar(range(3), lambda: 3, "reading"))
+    assert coloured.search(capsys.readouterr().err)
+    monkeypatch.setenv("NO_COLOR", "1")
+    list(with_bar(range(3), lambda: 3, "reading"))
+    plain = capsys.readouterr().err
+    assert "reading" in plain and not coloured.search(plain)
 
 
 STATE = progress.TrainingState(

@@ -7,7 +7,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "doctor": ["check_machine"],
         "install": ["install_libraries"],
+        "kaggle_split": ["run_kaggle"],
         "next_steps": ["what_next", "zip_adapter"],
+        "settings": ["KaggleConfig"],
         "session": [
             "DriveCopies",
             "bring_back",

@@ -98,8 +98,10 @@ def _describe_next_leg(split_id: int, platform: Platform, place: Place | None) -
         return ""
     name = f"leg_{turn}.zip"
     clicks = {
-        "kaggle": f"add it (**Add Input > Upload > New Dataset**: `{name}`) and **Save Version > Save & Run All**",
-        "colab": f"put it beside your bundle (folder symbol on the left: drag `{name}` into the list) and **Run all**",
+        "kaggle": f"add it (**Add Input > Upload > New Dataset**: `{name}`), take the notebook that came with it "
+        "(**File > Import Notebook**), and **Save Version > Save & Run All**",
+        "colab": "upload the notebook that came with it, put it beside your bundle (folder symbol on the left: drag "
+        f"`{name}` into the list), and **Run all**",
     }
     then = clicks.get(platform, f"put it into the folder `rounds` as `{name}` and run this notebook again")
     return f"\n\n**Next:** you will be sent `{name}`. Then {then}. No setting changes."

@@ -69,7 +69,7 @@ def choose_bundle(split_id: int, paths: Iterable[Path], report: Callable[[str], 
 
 
 def choose_inputs(
-    split_id: int, paths: Iterable[Path], bundle: str = "", report: Callable[[str], None] = print
+    split_id: int, paths: Iterable[Path], bundle: str = "", leg: int = 1, report: Callable[[str], None] = print
 ) -> Inputs:
     """The bundle of a split and the leg file that its training starts from, among what is within reach.
 
@@ -77,17 +77,25 @@ def choose_inputs(
         split_id: which split.
         paths: zips and folders; what is neither is passed over.
         bundle: path of the bundle; empty to choose it among them.
+        leg: that the notebook is for.
         report: gets a line about each of them.
 
     Returns:
         Both, and the leg.
 
     Raises:
-        DataError: the bundle is not there, or one of them is damaged.
+        DataError: the bundle is not there, or one of them is damaged; or the leg file is missing, so that an earlier
+            leg would be trained again.
     """
     paths = list(paths)
     bundles = [Path(bundle).resolve()] if bundle else paths
     inputs = find_inputs(choose_bundle(split_id, bundles, report), paths)
+    if inputs.place and inputs.place.leg < leg <= len(inputs.place.plan.legs):  # a plan that ended early has fewer
+        add = ADD[detect_platform()].format(name=f"leg_{leg}")
+        raise DataError(
+            f"leg_{leg}.zip is not here, and this notebook is for leg {leg} of {len(inputs.place.plan.legs)}. Without "
+            f"it leg {inputs.place.leg} would be trained again, for nothing. {add}"
+        )
     if inputs.place:
         start = f"{inputs.leg_file}: the adapter to start from" if inputs.leg_file else "no leg file is needed"
         report(f"{inputs.place.describe()}, {start}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from housebrain_core.data.audit_result import AuditResult
 from housebrain_core.data.findings import Finding
-from housebrain_core.plots import Picture, embed
+from housebrain_core.plots import BLUE, SKY, YELLOW, Picture, embed
 from housebrain_core.results import Table
 from housebrain_core.templates import render
 
@@ -80,7 +80,7 @@ def entropy_bars(result: AuditResult) -> Picture:
     alt = f"Nats per sample that no model can know, for each of {len(free)} fields; together {total:.1f}."
     figure = Picture(8, 0.24 * len(free) + 1.2, alt)
     axes = figure.subplots()
-    axes.barh([field.short_name for field in free], [field.free or 0.0 for field in free], color="#7a9cc6")
+    axes.barh([field.short_name for field in free], [field.free or 0.0 for field in free], color=SKY)
     axes.set_xlabel(f"nats per sample that no model can know; together {total:.1f}")
     axes.tick_params(axis="y", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
@@ -100,8 +100,8 @@ def length_histogram(result: AuditResult) -> Picture:
     means = [f"{form} {length.mean:.0f} on average" for form, length in result.lengths.items()]
     figure = Picture(8, 3.2, f"Histogram of {unit} per sample: {', '.join(means)}.")
     axes = figure.subplots()
-    for form, color in (("original", "#d9a577"), ("ours", "#7a9cc6")):
-        axes.hist(result.lengths[form].all, bins=40, color=color, label=form)
+    for form, color in (("original", YELLOW), ("ours", BLUE)):
+        axes.hist(result.lengths[form].all, bins=40, color=color, label=form, alpha=0.8)
     if result.tokenizer:
         for limit in result.lengths["ours"].cut:
             axes.axvline(int(limit), color="grey", linestyle=":")

@@ -11,7 +11,7 @@ from housebrain_core.house.codec import DesignError
 from housebrain_core.house.drawing import floor_plan
 from housebrain_core.llm.decoding import read_answer
 from housebrain_core.llm.llm import HouseBrainLLM
-from housebrain_core.plots import Picture, beside, text_picture
+from housebrain_core.plots import BESIDE_INCHES, Picture, beside, text_picture
 from housebrain_core.results import Shown
 from housebrain_core.splits.bundle import is_bundle, read_bundle
 from housebrain_core.splits.parts import read_splits
@@ -111,10 +111,10 @@ def read_first_brief(data: Path) -> tuple[dict[str, Any], str]:
 def draw_answer(answer: Any) -> Picture:
     """A design as a drawing without its plot, or as a card; what is no design as why it is none, and how it begins."""
     if isinstance(answer, DesignError):
-        return text_picture(f"no design: {answer.kind}\n\n{answer.text[:SHOWN]} ...")
+        return text_picture(f"no design: {answer.kind}\n\n{answer.text[:SHOWN]} ...", BESIDE_INCHES / 3)
     if not isinstance(answer, dict):  # of other data than houses
-        return text_picture(str(answer)[:SHOWN])
-    return floor_plan({name: part for name, part in answer.items() if name != "input"})
+        return text_picture(str(answer)[:SHOWN], BESIDE_INCHES / 3)
+    return floor_plan({name: part for name, part in answer.items() if name != "input"}, width=BESIDE_INCHES / 3)
 
 
 def count_same(design: dict[str, Any], reference: dict[str, Any]) -> tuple[int, int, str]:

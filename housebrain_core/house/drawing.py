@@ -1,19 +1,20 @@
 """A design as a drawing to scale: rooms, openings, stairs, plot; what is wrong is drawn in red, never hidden."""
 
+import math
 import re
 import textwrap
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Arc, Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
-from housebrain_core.house.layout import Box, Site, find_site, read_layout
+from housebrain_core.house.layout import Box, Site, arrange_levels, as_box, find_extent, find_site, read_layout
 from housebrain_core.house.measures import NBC, TOUCH, Placed, find_overlaps, place_opening
 from housebrain_core.house.schema import Bounds, HouseDesign, Level, Room
-from housebrain_core.plots import Picture
+from housebrain_core.plots import WRONG, Picture
 
 Json = dict[str, Any]
 ROOM_COLORS = {
@@ -28,19 +29,25 @@ ROOM_COLORS = {
     "balcony": "#d5e8c8",
 }
 OTHER_COLOR = "#e6dcef"
-WRONG = "#c62828"
+SIDES = {"south": "lower", "north": "upper", "west": "left", "east": "right"}
+"""Names of walls in a design -> where they are drawn; north is where the brief says."""
 HALO = withStroke(linewidth=2, foreground="white")
 """Around the letters of a room's name: stairs may be below it."""
+SITE_INCHES = 2.3
+"""Width of the drawing of the plot."""
 Row = tuple[str, str]  # name and value in the table of a specification; a heading has no value
 
 
-def floor_plan(design: Json | HouseDesign | str, title: str = "", brief: Json | None = None) -> Picture:
-    """Draws a design to scale, a level beside the other; a card with the specification where it has no geometry.
+def floor_plan(
+    design: Json | HouseDesign | str, title: str = "", brief: Json | None = None, width: float = 8.8
+) -> Picture:
+    """Draws a design to scale, all levels alike; a card with the specification where it has no geometry.
 
     Args:
         design: lengths in feet, or any structure that `layout.read_layout` reads.
         title: above the drawing.
-        brief: for plot and setbacks; the design's own `input` where not given.
+        brief: for plot, setbacks and north; the design's own `input` where not given.
+        width: of the paper in inches, at most; a notebook shows 8.8 inches as they are.
 
     Returns:
         A figure that notebooks show as PNG; what is wrong is red and written below its level; `alt` says what is drawn.
@@ -51,18 +58,20 @@ def floor_plan(design: Json | HouseDesign | str, title: str = "", brief: Json | 
     layout = read_layout(design)
     levels = [level for level in layout.design.levels if level.rooms or layout.problems.get(level.level_number)]
     if not levels:
-        return specification_card(layout.design, title)
+        return specification_card(layout.design, title, width)
     site = find_site(brief or (layout.design.model_extra or {}).get("input"), levels)
-    frames = [_frame(level, site) for level in levels]
-    widths = [frame.right - frame.left for frame in frames]
-    scale = min(0.2, 7.6 * len(levels) / sum(widths))  # inches of paper in a foot
-    height = scale * max(frame.top - frame.bottom for frame in frames) + 1.2
-    figure = Picture(max(5, scale * sum(widths) + 1.2), height, _describe(levels, title))
-    columns = figure.subplots(1, len(levels), squeeze=False, width_ratios=widths)[0]
-    for axes, level, frame in zip(columns, levels, frames, strict=True):
-        problems = layout.problems.get(level.level_number, [])
-        problems = problems + _draw_level(axes, level, site, 0.8 * 72 * scale)  # axes take the rest of the paper
-        _finish_axes(axes, frame, f"level {level.level_number}", problems)
+    extent = find_extent(levels)
+    sheet = arrange_levels(len(levels), extent, width - (SITE_INCHES if site else 0))
+    figure = Picture(sheet.width + (SITE_INCHES if site else 0), sheet.height + 0.5, _describe(levels, title))
+    inches = [sheet.width / sheet.columns] * sheet.columns + [SITE_INCHES] * bool(site)
+    grid = figure.add_gridspec(-(-len(levels) // sheet.columns), len(inches), width_ratios=inches)
+    for number, level in enumerate(levels):
+        axes = figure.add_subplot(grid[divmod(number, sheet.columns)])
+        problems = layout.problems.get(level.level_number, []) + _draw_level(axes, level, site, 66 * sheet.scale)
+        _finish_axes(axes, sheet.frame(extent), f"level {level.level_number}", problems, inches[0])
+    _draw_scale(figure.axes[0], extent, 1 / sheet.scale, site.north if site else None)
+    if site:
+        _draw_site(figure.add_subplot(grid[:, -1]), site, levels)
     figure.suptitle(title)
     return figure
 
@@ -73,41 +82,14 @@ def _describe(levels: list[Level], title: str) -> str:
     return f"{title or 'Floor plan'}, drawn to scale; {'; '.join(rooms)}."
 
 
-class Frame(NamedTuple):
-    """The part of the world that is drawn, in feet."""
-
-    left: float
-    bottom: float
-    right: float
-    top: float
-
-
-def _frame(level: Level, site: Site | None) -> Frame:
-    """The frame of a level, with room for labels and the north arrow."""
-    boxes = [_as_box(room.bounds) for room in level.rooms] or [(0, 0, 10, 10)]
-    boxes += [site.plot] if site else []
-    left = min(x for x, _, _, _ in boxes)
-    bottom = min(y for _, y, _, _ in boxes)
-    right = max(x + width for x, _, width, _ in boxes)
-    top = max(y + height for _, y, _, height in boxes)
-    margin = max(2.5, 0.05 * (right - left))  # about 20 points on paper
-    return Frame(left - 1.3 * margin, bottom - (1.7 if site else 1) * margin, right + 2.5 * margin, top + margin)
-
-
-def _as_box(bounds: Bounds) -> Box:
-    return bounds.x, bounds.y, bounds.width, bounds.height
-
-
 def _draw_level(axes: Axes, level: Level, site: Site | None, points: float) -> list[str]:
     """Draws a level where a foot is so many points on paper; returns what is wrong with it."""
-    if site:
-        _draw_site(axes, site)
     problems = []
     labels: dict[tuple[Box, str], list[str]] = {}  # rooms in one and the same place share a label
     for room in level.rooms:
         problems += _draw_room(axes, room, site)
         size = f"{room.bounds.width:.4g} x {room.bounds.height:.4g}"
-        labels.setdefault((_as_box(room.bounds), size), []).append(_words(room.type))
+        labels.setdefault((as_box(room.bounds), size), []).append(_words(room.type))
     for (box, size), names in labels.items():
         _write_in(axes, " + ".join(names), size, box, points)
     for stair in level.stairs:
@@ -120,35 +102,58 @@ def _draw_level(axes: Axes, level: Level, site: Site | None, points: float) -> l
     return problems
 
 
-def _finish_axes(axes: Axes, frame: Frame, title: str, problems: list[str]) -> None:
-    """The north arrow, and below the level what is wrong with it."""
-    north = frame.right - max(2, 0.035 * (frame.right - frame.left)), frame.top - 2
-    axes.annotate("N", north, (0, -32), textcoords="offset points", ha="center", arrowprops={"arrowstyle": "->"})
-    axes.set(xlim=(frame.left, frame.right), ylim=(frame.bottom, frame.top), aspect="equal")
-    axes.set_title(title)
+def _finish_axes(axes: Axes, frame: Box, title: str, problems: list[str], inches: float) -> None:
+    """The frame, and below the level, in lines that fit, what is wrong with it."""
+    x, y, wide, high = frame
+    axes.set(xlim=(x, x + wide), ylim=(y, y + high), aspect="equal", xticks=(), yticks=())
+    axes.set_title(title, fontsize=10, loc="left")
     shown = problems[:8] + ([f"and {len(problems) - 8} more"] if len(problems) > 8 else [])
-    lines = [line for text in shown for line in textwrap.wrap(text, 58)]
-    axes.set_xlabel("\n".join(["feet", *lines]), color=WRONG if lines else "black", fontsize=7 if lines else 9)
-    axes.spines[["top", "right"]].set_visible(False)
+    lines = [line for text in shown for line in textwrap.wrap(text, max(24, int(19 * inches)))]
+    axes.set_xlabel("\n".join(lines), color=WRONG, fontsize=7)
+    axes.spines[:].set_visible(False)
 
 
-def _draw_site(axes: Axes, site: Site) -> None:
-    """The plot, the setbacks as a dashed line, and along the edges what they are."""
+def _draw_scale(axes: Axes, extent: Box, inch: float, north: float | None) -> None:
+    """Below the first level a bar of so many feet, and north where the brief says it; an inch of paper is in feet."""
+    x, y, wide, _ = extent
+    feet = next((step for step in (50, 20, 10, 5) if step <= wide / 2), 2)
+    low = y - 0.36 * inch
+    axes.plot((x, x + feet), (low, low), color="black", marker="|", linewidth=1)
+    axes.text(x + feet + 0.08 * inch, low, f"{feet} ft", va="center", fontsize=8)
+    if north is None:
+        return
+    across, up = (0.14 * inch * turn(math.radians(north)) for turn in (math.sin, math.cos))
+    middle = x + wide - 0.3 * inch
+    style: Json = {"ha": "center", "va": "center", "fontsize": 9}
+    axes.annotate("", (middle + across, low + up), (middle - across, low - up), arrowprops={"arrowstyle": "-|>"})
+    axes.text(middle + 1.9 * across, low + 1.9 * up, "N", **style)
+
+
+def _draw_site(axes: Axes, site: Site, levels: list[Level]) -> None:
+    """The plot with the house in it, the setbacks as a dashed line, and along the edges what they are."""
     x, y, width, height = site.plot
     axes.add_patch(Rectangle((x, y), width, height, facecolor="#f7f7f2", edgecolor="#888888", zorder=0))
     left, bottom, wide, high = site.inside
-    style: Json = {"fill": False, "edgecolor": "#888888", "linestyle": "--", "zorder": 0.5}
+    style: Json = {"fill": False, "edgecolor": "#888888", "linestyle": "--", "zorder": 2}
     axes.add_patch(Rectangle((left, bottom), max(0, wide), max(0, high), **style))
+    for room in (room for level in levels for room in level.rooms):
+        color = WRONG if site.beyond(room.bounds) > TOUCH else "#bbbbbb"
+        axes.add_patch(Rectangle((room.bounds.x, room.bounds.y), room.bounds.width, room.bounds.height, color=color))
     places: dict[str, tuple[Any, Any, Json]] = {
-        "bottom": ((x + width / 2, y), (0, -2), {"va": "top", "ha": "center"}),
-        "top": ((x + width / 2, y + height), (0, 2), {"va": "bottom", "ha": "center"}),
-        "left": ((x, y + height / 2), (-2, 0), {"va": "center", "ha": "right", "rotation": 90}),
-        "right": ((x + width, y + height / 2), (2, 0), {"va": "center", "ha": "left", "rotation": 90}),
+        "bottom": ((x + width / 2, y), (0, -3), {"va": "top", "ha": "center"}),
+        "top": ((x + width / 2, y + height), (0, 3), {"va": "bottom", "ha": "center"}),
+        "left": ((x, y + height / 2), (-3, 0), {"va": "center", "ha": "right", "rotation": 90}),
+        "right": ((x + width, y + height / 2), (3, 0), {"va": "center", "ha": "left", "rotation": 90}),
     }
-    style: Json = {"textcoords": "offset points", "fontsize": 7, "color": "#555555", "multialignment": "center"}
     for edge, text in site.labels.items():
         place, offset, alignment = places[edge]
-        axes.annotate(text, place, offset, **style, **alignment)
+        axes.annotate(text, place, offset, textcoords="offset points", fontsize=7, color="#444444", **alignment)
+    axes.set_title(site.title, fontsize=8)
+    half = 0.8 * max(width, height)
+    middle = x + width / 2, y + height / 2
+    limits = {"xlim": (middle[0] - half, middle[0] + half), "ylim": (middle[1] - half, middle[1] + half)}
+    axes.set(aspect="equal", xticks=(), yticks=(), **limits)
+    axes.spines[:].set_visible(False)
 
 
 def _draw_room(axes: Axes, room: Room, site: Site | None) -> list[str]:
@@ -166,7 +171,7 @@ def _draw_room(axes: Axes, room: Room, site: Site | None) -> list[str]:
             placed = place_opening(box, opening)
             _draw_opening(axes, placed, kind)
             if not placed.fits:
-                problems.append(f"a {kind} of {room.type} {room.id} is not on its {placed.wall} wall")
+                problems.append(f"a {kind} of {room.type} {room.id} is not on its {SIDES[placed.wall]} wall")
     return problems
 
 
@@ -223,18 +228,19 @@ def _draw_opening(axes: Axes, placed: Placed, kind: str) -> None:
     axes.plot((x0, x0 + inwards[0] * reach), (y0, y0 + inwards[1] * reach), **style)  # the open door
 
 
-def specification_card(design: HouseDesign, title: str) -> Picture:
-    """Draws a table of the specification in two columns, for designs without rooms."""
+def specification_card(design: HouseDesign, title: str, width: float) -> Picture:
+    """Draws a table of the specification, in two columns where there is room, for designs without rooms."""
     area = design.total_area
     house = {"total area": "not given" if area is None else f"{area:,.0f} ft2"}
     if design.construction_cost is not None:
         house["construction cost"] = f"{design.construction_cost:,.0f}"
     outside = {"house": house, "materials": design.materials, "exterior": design.exterior_specifications}
     around = {"climate and site": design.climate_and_site, "building codes": design.building_codes}
-    columns = [_rows_of(parts) for parts in (outside, around) if any(parts.values())]
+    together = [outside, around] if width > 6 else [outside | around]
+    columns = [_rows_of(parts) for parts in together if any(parts.values())]
     rows = max(map(len, columns))
     alt = f"{title or 'Specification'}: a table, because this design has no geometry."
-    figure = Picture(4 * len(columns), 0.22 * rows + 0.8, alt)
+    figure = Picture(min(width, 4 * len(columns)), 0.22 * rows + 0.8, alt)
     for axes, column in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
         axes.axis("off")
         _draw_table(axes, column, rows)
@@ -261,9 +267,11 @@ def _as_text(value: object) -> str:
 
 def _draw_table(axes: Axes, column: list[Row], rows: int) -> None:
     share = len(column) / rows
-    table = axes.table(column, cellLoc="left", edges="B", bbox=Bbox.from_bounds(0, 1 - share, 1, share))
+    table = axes.table(
+        column, cellLoc="left", edges="B", colWidths=(0.62, 0.38), bbox=Bbox.from_bounds(0, 1 - share, 1, share)
+    )
     table.auto_set_font_size(False)
-    table.set_fontsize(8)
+    table.set_fontsize(7)
     for (row, place), cell in table.get_celld().items():
         heading = column[row][1] == ""
         cell.set(edgecolor="#888888" if heading else "#dddddd", linewidth=0.8)

@@ -1,10 +1,11 @@
-"""Where things are in a design: its rooms and openings, made ready to be drawn, and the plot around them.
+"""Where things are in a design, made ready to be drawn: rooms and openings, the plot around them, levels on paper.
 
 Read are levels with rooms, whose openings are given by wall name, wall number or point, also when the design is JSON
 in a string. What is wrong is kept and named.
 """
 
 import json
+import re
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -16,8 +17,17 @@ from housebrain_core.house.schema import Bounds, HouseBrief, HouseDesign, Level,
 
 Box = tuple[float, float, float, float]
 """x, y, width, height in feet."""
-FACING = {"bottom": "south", "left": "west"}
-"""Which way a plot faces whose street is at this edge of the drawing; north is up."""
+STREET = {"bottom": 180.0, "left": 270.0}
+"""Edge of the drawing at which the street may be -> degrees from up, clockwise."""
+COMPASS = {
+    "n": "north", "ne": "northeast", "e": "east", "se": "southeast",
+    "s": "south", "sw": "southwest", "w": "west", "nw": "northwest",
+}  # fmt: skip
+"""What an orientation may say, in steps of 45 degrees."""
+MARGIN, BELOW = 0.15, 0.62
+"""Inches around a house on paper, and below it, for scale and north."""
+LARGEST, HIGHEST = 0.3, 6.0
+"""Inches of paper in a foot, and of the paper's height where it is not wider, at most."""
 SECTIONS = ("materials", "exterior_specifications", "climate_and_site", "building_codes")
 
 
@@ -37,6 +47,10 @@ class Site(NamedTuple):
     """What the setbacks leave."""
     labels: dict[str, str]
     """Edge of the drawing (bottom, top, left, right) -> what is written along it."""
+    title: str
+    """Its size, and which way it faces."""
+    north: float | None
+    """Where north is in the drawing, in degrees from up, clockwise; None where the brief does not say."""
 
     def beyond(self, box: Bounds) -> float:
         """Feet that a room reaches beyond what the setbacks leave."""
@@ -149,7 +163,7 @@ def _show(value: Any) -> str:
 def find_site(brief: object, levels: list[Level]) -> Site | None:
     """Places the plot around a house, which is turned and put into the corner where it does not say where it is.
 
-    The street is at the bottom, or on the left where the house lies across; left and right are seen from it.
+    The street is at the bottom, or on the left where the house lies across; left and right are as seen from it.
 
     Args:
         brief: with a plot; anything else gives None.
@@ -181,23 +195,77 @@ def find_site(brief: object, levels: list[Level]) -> Site | None:
     return Site(
         (x - setback["left"], y - setback["bottom"], wide, high),
         (x, y, wide - setback["left"] - setback["right"], high - setback["bottom"] - setback["top"]),
-        _write_labels(plot, sides, f"plot {wide:g} x {high:g} ft"),
+        {edge: _write_label(side, plot) for edge, side in sides.items() if side == "front" or plot.setbacks_ft},
+        f"plot {wide:g} x {high:g} ft" + (f"\nfaces {_name(plot.orientation)}" if plot.orientation else ""),
+        _find_north(plot.orientation, STREET["bottom" if sides["bottom"] == "front" else "left"]),
     )
 
 
-def _write_labels(plot: Plot, sides: dict[str, str], size: str) -> dict[str, str]:
-    """What stands along each edge: its side and setback, and at the bottom the plot's size and which way it faces."""
-    labels = {}
-    for edge, side in sides.items():
-        setback = f"setback {getattr(plot.setbacks_ft, side):g} ft" if plot.setbacks_ft else ""
-        seen = " (seen from the street)" if side in ("left", "right") and edge in ("top", "bottom") else ""
-        if side == "front":
-            labels[edge] = f"street side (front)\n{setback}".strip()
-        elif setback:
-            labels[edge] = f"{side}{seen}: {setback}"
-    facing = next(FACING[edge] for edge, side in sides.items() if side == "front")
-    if plot.orientation:
-        same = plot.orientation.strip().lower() in (facing, facing[0])
-        size += f", facing {facing}" if same else f", drawn facing {facing}; the brief says {plot.orientation}"
-    labels["bottom"] = f"{labels.get('bottom', '')}\n{size}".strip()
-    return labels
+def _write_label(side: str, plot: Plot) -> str:
+    """What stands along an edge: which it is, seen from the street, and its setback."""
+    setback = f"setback {getattr(plot.setbacks_ft, side):g} ft" if plot.setbacks_ft else ""
+    return f"{'street side' if side == 'front' else side}\n{setback}".strip()
+
+
+def _find_north(orientation: str | None, street: float) -> float | None:
+    """Where north is when a plot faces this way and its street is at that angle from up."""
+    names = list(COMPASS.values())
+    facing = _name(orientation or "")
+    return street - 45 * names.index(facing) if facing in names else None
+
+
+def _name(orientation: str) -> str:
+    """An orientation as `COMPASS` names it, such as northeast for NE or North_East; as it is where it is none."""
+    letters = re.sub(r"[^a-z]|facing", "", orientation.lower())
+    return COMPASS.get(letters, letters if letters in COMPASS.values() else orientation)
+
+
+class Sheet(NamedTuple):
+    """How the levels lie on paper; inches."""
+
+    columns: int
+    scale: float
+    """Inches of paper in a foot."""
+    width: float
+    height: float
+
+    def frame(self, extent: Box) -> Box:
+        """What a level shows of the world: the house, and a margin for its scale and the north arrow below."""
+        x, y, wide, high = extent
+        margin, below = MARGIN / self.scale, BELOW / self.scale
+        return x - margin, y - below, wide + 2 * margin, high + below + margin
+
+
+def arrange_levels(count: int, extent: Box, width: float) -> Sheet:
+    """Puts levels side by side or below each other, whatever draws them larger.
+
+    Args:
+        count: of levels.
+        extent: that all of them share, in feet.
+        width: of the paper, in inches.
+    """
+    _, _, wide, high = extent
+    sheets = []
+    for columns in range(1, count + 1):
+        rows = -(-count // columns)
+        scale = min(
+            LARGEST, (width / columns - 2 * MARGIN) / wide, (max(HIGHEST, width) / rows - MARGIN - BELOW) / high
+        )
+        size = columns * (scale * wide + 2 * MARGIN), rows * (scale * high + MARGIN + BELOW + 0.25)
+        sheets.append(Sheet(columns, scale, *size))
+    return max(sheets, key=lambda sheet: (sheet.scale, sheet.columns))
+
+
+def find_extent(levels: list[Level]) -> Box:
+    """What all rooms and stairs of a house lie in."""
+    boxes = [as_box(room.bounds) for level in levels for room in level.rooms] or [(0, 0, 10, 10)]
+    left = min(x for x, _, _, _ in boxes)
+    bottom = min(y for _, y, _, _ in boxes)
+    right = max(x + width for x, _, width, _ in boxes)
+    top = max(y + height for _, y, _, height in boxes)
+    return left, bottom, right - left, top - bottom
+
+
+def as_box(bounds: Bounds) -> Box:
+    """Bounds as x, y, width, height."""
+    return bounds.x, bounds.y, bounds.width, bounds.height

@@ -95,7 +95,7 @@ class Region(NamedTuple):
     many: bool = False
     """Whether its conventions depend on more fields of the brief, so that more samples are needed."""
     broken: float = 0.0
-    """Share of its houses with fewer garage spaces than they say to need, as references of real data have."""
+    """Share of its houses that have one floor in the place of two, or two of one, and so break the rule room_counts."""
 
 
 DEMO = Region("Demo", front=5)
@@ -258,12 +258,12 @@ def _mean_area(bedrooms: int, floors: int) -> int:
 
 def _answer(chosen: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     """The answer (see schema.Answer); code derives the rest of the design from it."""
+    floors = 3 - chosen["floors"] if facts.get("broken") else chosen["floors"]
     return CONSTANT | {
         **{name: facts[name] for name in Answer.model_fields if name in facts},
         "garage_spaces": 0 if facts["garage"] == "None" else 1,
-        "parking": 2 if facts.get("broken") else 0,
         "features": list(facts["features"]),
-        "levels": _plan_levels(_bedrooms(chosen["bedrooms"]), chosen["floors"], facts),
+        "levels": _plan_levels(_bedrooms(chosen["bedrooms"]), floors, facts),
     }
 
 

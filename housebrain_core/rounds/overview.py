@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.ticker import LogLocator
 
-from housebrain_core.plots import Picture
+from housebrain_core.plots import COLORS, Picture
 from housebrain_core.results import Shown, Table
 from housebrain_core.rounds.state import LegState, RoundsState, leg_file, leg_folder
 
@@ -74,7 +74,10 @@ class RoundResult(Shown):
         if place.leg == 1:
             give = "a bundle and a notebook, which housebrain split wrote"
         else:
-            give = f"{leg_file(self.rounds, place.leg)} to attach beside their bundle, and nothing else; Run All again"
+            give = (
+                f"{leg_file(self.rounds, place.leg)} to attach beside their bundle, their notebook from the folder "
+                f"leg_{place.leg} of the splits, which does not train without it, and nothing else; Run All again"
+            )
         return (
             f"NEXT: {place.describe()}, trained by split {people}. Each of them gets {give}, and sends one adapter "
             "back.\nThen run this again."
@@ -148,7 +151,8 @@ def draw_legs(state: RoundsState) -> Picture | None:
     values = ", ".join(f"{loss:.4f}" for loss in curves["merged"])
     figure = Picture(7, 4, f"Validation loss after each leg, in nats per token; merged: {values}.")
     axes = figure.subplots()
-    axes.plot([0, *steps], [losses[0].base, *curves.pop("merged")], marker="o", label="merged", color="#2f6f9f")
+    axes.set_prop_cycle(color=COLORS)
+    axes.plot([0, *steps], [losses[0].base, *curves.pop("merged")], marker="o", label="merged")
     for (name, curve), marker in zip(curves.items(), ("x", "+"), strict=True):
         axes.plot(steps, curve, marker=marker, linestyle="--", linewidth=1, label=name)
     if state.floor is not None:

@@ -59,14 +59,29 @@ def hand_out(
         if part.notebook:
             notebook = notebooks[part.platform]
             filled_in = notebook_parameters(part.split_id, assignment.training, default_settings(notebook))
-            (folder / part.notebook).write_text(fill_in(notebook, filled_in), encoding="utf-8")
-            names.append(part.notebook)
+            for leg, name in notebooks_of(part, plan):
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_text(fill_in(notebook, filled_in | leg), encoding="utf-8")
+                names.append(name)
         if part.owner:
             names += write_folders(folder, part, [leg for leg in legs_of_person(part, plan) if leg.adapter])
         page = write_handout(part, len(parts), assignment.training, filled_in, plan)
         names.append(f"handouts/{part.name}.md")
         (folder / names[-1]).write_text(page, encoding="utf-8")
     return names
+
+
+def notebooks_of(part: SplitPart, plan: TrainingPlan | None) -> list[tuple[dict[str, Any], str]]:
+    """A split's notebooks: the settings of the leg that each is for, and its path in the splits folder.
+
+    A notebook that is for a later leg refuses to train without the leg file. Otherwise a person who forgets to attach
+    it would train the first leg again. Who has trained a leg needs no rehearsal.
+    """
+    legs = [leg.number for leg in legs_of_person(part, plan) if leg.adapter]
+    first = {"leg": legs[0]} if legs and legs[0] > 1 else {}
+    ready = {} if part.platform == "kaggle" else {"rehearsal": False}
+    later = [({"leg": leg} | ready, f"leg_{leg}/{part.notebook}") for leg in legs[1:]]
+    return [(first, str(part.notebook)), *later]
 
 
 def training_configs(parts: list[SplitPart], training: Training, plan: TrainingPlan | None = None) -> list[dict]:

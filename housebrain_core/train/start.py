@@ -1,5 +1,6 @@
 """What a run starts from, and which stretch of its plan it is: read before anything is loaded or written."""
 
+import re
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -117,7 +118,7 @@ def find_start(config: FineTuningConfig, bundle: Bundle, base: Base) -> tuple[Fi
 
     Raises:
         ConfigError: a setting conflicts with the plan, the leg file is of another plan, the split takes no part in the
-            leg, or the adapter was trained on another base model.
+            leg, the folder is named for a later one, or the adapter was trained on another base model.
         DataError: the leg file is damaged.
         AdapterError: the adapter to start from is damaged or unsafe.
     """
@@ -131,6 +132,7 @@ def find_start(config: FineTuningConfig, bundle: Bundle, base: Base) -> tuple[Fi
     if place:
         config = with_plans_rank(config, place.plan)
         check_takes_part(place, split_id, bundle.name)
+        check_folder_name(config.output_dir, place)
     start = RunStart(split_id, place)
     return config, read_parent(path, parent, config, base, start) if path and parent else start
 
@@ -154,6 +156,16 @@ def check_takes_part(place: Place, split_id: int | None, name: str) -> None:
     wait = f"Wait for leg_{turn}.zip." if turn else "Nothing is left to do for it."
     who = f"split {people[0]} trains" if len(people) == 1 else f"the splits {', '.join(map(str, people))} train"
     raise ConfigError(f"{name} takes no part in {place.describe()}, which {who}. {wait}")
+
+
+def check_folder_name(output: Path, place: Place) -> None:
+    """Refuses a folder that is named for a later leg: its leg file was forgotten, or is not the newest."""
+    named = re.search(r"-leg-(\d+)$", output.name)
+    if named and int(named[1]) > place.leg:
+        raise ConfigError(
+            f"{output.name} is named for leg {named[1]}, and this is {place.describe()}. To train leg {named[1]}, give "
+            f"its file: --init-adapter leg_{named[1]}.zip. Or choose another folder."
+        )
 
 
 def with_plans_rank(config: FineTuningConfig, plan: TrainingPlan) -> FineTuningConfig:

@@ -223,14 +223,15 @@ class Progress(StepCallback):
         self.say(
             "training",
             step=state.global_step,
-            seconds_left=round(seconds, 1),
+            seconds_left=round(seconds) or None,
             tokens_per_second=round(self.rate, 1),
             memory=gpu_memory(),
             **losses_of(state),
         )
         if self.rate:
             done = f"step {state.global_step} of {state.max_steps}  loss {logs['loss']:.4f}"
-            self.report(f"{done}  {self.rate:,.0f} tokens/s  {format_duration(seconds)} left")
+            left = f"{format_duration(seconds)} left" if seconds >= 1 else "all steps done"
+            self.report(f"{done}  {self.rate:,.0f} tokens/s  {left}")
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **parts: Any) -> None:
         """Called by the Trainer: a checkpoint was saved."""

@@ -68,8 +68,21 @@ def test_the_leg_file_of_the_bundles_plan_comes_with_it_and_a_given_bundle_count
     found = cloud.choose_inputs(2, [two_rounds / "split_02.zip", leg_file, root], report=said.append)
     assert (found.data.name, found.leg_file) == ("split_02.zip", leg_file)
     assert said[-1] == f"leg 2 of 2, {leg_file}: the adapter to start from"
-    found = cloud.choose_inputs(2, [two_rounds / "split_02.zip"], str(given), said.append)
+    found = cloud.choose_inputs(2, [two_rounds / "split_02.zip"], str(given), report=said.append)
     assert (found.data, found.leg_file) == (given, None) and said[-1] == "leg 1 of 2, no leg file is needed"
+
+
+def test_a_forgotten_leg_file_is_asked_for_where_the_notebook_is_for_its_leg(root, two_rounds, leg_file, monkeypatch):
+    monkeypatch.setattr(cloud, "detect_platform", lambda: "kaggle")
+    bundle = two_rounds / "split_02.zip"
+    with pytest.raises(DataError, match="leg_2.zip is not here, and this notebook is for leg 2 of 2") as error:
+        cloud.choose_inputs(2, [bundle], leg=2)
+    assert "leg 1 would be trained again, for nothing" in str(error.value)
+    assert "Add Input > Datasets > your upload of leg_2.zip" in str(error.value)
+    said: list[str] = []
+    assert cloud.choose_inputs(2, [bundle, leg_file], leg=2, report=said.append).leg_file == leg_file
+    assert cloud.choose_inputs(2, [bundle, leg_file], leg=1, report=said.append).leg_file == leg_file
+    assert cloud.choose_inputs(2, [bundle], leg=3, report=said.append).place, "the plan has ended before leg 3"
 
 
 def replace_in_manifest(path, **fields) -> None:

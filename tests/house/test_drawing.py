@@ -33,24 +33,42 @@ def test_generated_samples_are_drawn_whole_and_unmarked(samples, tmp_path):
     for sample in samples[:8]:
         design = sample["output"]
         figure = floor_plan(design, "title")
-        assert len(figure.axes) == len(design["levels"])
+        assert len(figure.axes) == len(design["levels"]) + 1, "the levels, and the plot"
         for index, level in enumerate(design["levels"]):
             for room in level["rooms"]:
                 assert tuple(room["bounds"][key] for key in ("x", "y", "width", "height")) in boxes(figure, index)
-            assert figure.axes[index].get_xlabel() == "feet"  # nothing is wrong
-        assert "plot" in texts(figure) and "N" in texts(figure)
+            assert figure.axes[index].get_xlabel() == ""  # nothing is wrong
+        assert "plot" in figure.axes[-1].get_title() and "N" in texts(figure) and "0 ft" in texts(figure)
+        assert figure.get_figwidth() <= 8.8, "a notebook shows it as it is"
     assert plots.save(figure, tmp_path / "plan.png").stat().st_size > 5000
 
 
-def test_north_is_up(samples):
-    (arrow,) = [t for t in floor_plan(one_room()).axes[0].texts if t.get_text() == "N"]
-    assert arrow.xy[1] > arrow.xyann[1] and arrow.arrowprops["arrowstyle"] == "->"
+@pytest.mark.parametrize(
+    ("facing", "across", "up"),
+    [("S", 0, 1), ("north", 0, -1), ("W", -1, 0), ("East-facing", 1, 0), ("North_East", 1, -1)],
+)
+def test_north_is_where_the_brief_says_seen_from_the_street_below(facing, across, up):
+    plot = {"length": 30, "width": 40, "orientation": facing}
+    axes = floor_plan(one_room(), brief={"basicDetails": {"totalArea": 120, "bedrooms": 1}, "plot": plot}).axes[0]
+    (arrow,) = [text for text in axes.texts if getattr(text, "arrowprops", None)]
+    (x1, y1), (x0, y0) = arrow.xy, arrow.xyann
+    assert [round((x1 - x0) * 100) > 0, round((y1 - y0) * 100) > 0] == [across > 0, up > 0]
+    assert [round((x1 - x0) * 100) < 0, round((y1 - y0) * 100) < 0] == [across < 0, up < 0]
+
+
+def test_without_an_orientation_nothing_is_said_of_north():
+    assert [text.get_text() for text in floor_plan(one_room()).axes[0].texts] == ["living\n12 x 10", "5 ft"]
+
+
+def test_the_bar_is_as_long_as_it_says():
+    axes = floor_plan(one_room()).axes[0]
+    assert [0, 5] in [list(line.get_xdata()) for line in axes.lines]
 
 
 def test_plot_and_setbacks_surround_the_house():
     plot = {"length": 30, "width": 40, "setbacks_ft": {"front": 5, "rear": 6, "left": 2, "right": 3}}
     brief = {"basicDetails": {"totalArea": 120, "bedrooms": 1}, "plot": plot}
-    drawn = boxes(floor_plan(one_room(), brief=brief))
+    drawn = boxes(floor_plan(one_room(), brief=brief), -1)
     assert (-2, -5, 40, 30) in drawn and (0, 0, 35, 19) in drawn
 
 
@@ -119,7 +137,7 @@ def test_designs_of_every_structure_are_drawn_to_scale(name):
     drawn = {tuple(round(value, 6) for value in box) for box in boxes(figure)}
     assert {(0, 0, 12, 10), (12, 0, 11, 10)} <= drawn
     assert "living" in texts(figure) and "bedroom" in texts(figure) and "12 x 10" in texts(figure)
-    assert figure.axes[0].get_xlabel() == "feet", "nothing is marked as wrong"
+    assert figure.axes[0].get_xlabel() == "", "nothing is marked as wrong"
     doors = [[round(float(v), 2) for v in (*line.get_xdata(), *line.get_ydata())] for line in figure.axes[0].lines]
     assert ([12, 12, 3.5, 6.5] in doors) == (name != "rooms without openings")
     treads = figure.axes[0].collections
@@ -151,13 +169,13 @@ def test_labels_do_not_reach_beyond_their_rooms(samples):
         figure = floor_plan(sample["output"])
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
-        for axes, level in zip(figure.axes, sample["output"]["levels"], strict=True):
+        for axes, level in zip(figure.axes[:-1], sample["output"]["levels"], strict=True):
             labels = {text.get_text().replace("\n", " "): text for text in axes.texts}
             for room in level["rooms"]:
                 b = room["bounds"]
                 words = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", room["type"]).lower()
                 text = labels[f"{words} {b['width']} x {b['height']}"]
-                assert text.get_fontsize() >= (3.9 if room["type"] == "hall" else 6)
+                assert text.get_fontsize() >= (5 if room["type"] == "hall" else 8)
             for text in (text for text in axes.texts if " x " in text.get_text() and "plot" not in text.get_text()):
                 extent = text.get_window_extent(canvas.get_renderer())
                 (x0, y0), (x1, y1) = axes.transData.inverted().transform(extent)

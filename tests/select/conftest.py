@@ -1,4 +1,4 @@
-"""A generated dataset whose references break the rule on parking at a known rate."""
+"""A generated dataset whose references break a rule at a known rate."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ BROKEN = synthetic.DEMO._replace(broken=0.5)
 
 @pytest.fixture(scope="session")
 def half_broken(tmp_path_factory) -> Path:
-    """120 training and 16 validation samples; about half of the references need more garage spaces than they have."""
+    """120 training and 16 validation samples; about half of the references break the rule room_counts."""
     folder = tmp_path_factory.mktemp("half_broken") / "houses"
     synthetic.write_dataset(folder, 120, 16, region=BROKEN)
     return folder

@@ -20,12 +20,12 @@ def choose(source, **settings) -> Choice:
 
 
 def test_a_rule_leaves_the_samples_whose_reference_keeps_it(half_broken):
-    choice = choose(half_broken, clean_rules=["parking"])
+    choice = choose(half_broken, clean_rules=["room_counts"])
     samples = {sample["id"]: sample for sample in read_samples(half_broken, "train")}
-    kept = [name for name, one in samples.items() if not check_design(one["input"], one["output"])["parking"]]
+    kept = [name for name, one in samples.items() if not check_design(one["input"], one["output"])["room_counts"]]
     assert {row.id for row in choice.rows} <= set(kept)
     assert 40 <= len(choice.rows) == choice.steps[-1].left <= len(kept) <= 80
-    assert choice.names == ["the reference keeps parking"]
+    assert choice.names == ["the reference keeps room_counts"]
 
 
 def test_all_has_a_step_for_each_rule_that_applies_to_a_sample(half_broken):
@@ -49,7 +49,7 @@ def test_rules_that_apply_to_no_sample_are_refused(tmp_path):
 
 def test_nothing_left_is_refused_with_the_counts_and_what_is_there(half_broken):
     with pytest.raises(DataError) as refused:
-        choose(half_broken, where=["metadata.region=Mars"], clean_rules=["parking"])
+        choose(half_broken, where=["metadata.region=Mars"], clean_rules=["room_counts"])
     text = str(refused.value)
     assert "no sample is left; nothing was written" in text and "training samples" in text
     assert "metadata.region=Mars                             0" in text
@@ -58,7 +58,7 @@ def test_nothing_left_is_refused_with_the_counts_and_what_is_there(half_broken):
 
 def test_too_few_are_refused_with_the_flag_that_takes_them(half_broken):
     with pytest.raises(DataError, match=r"fewer than 500(?s:.*)--at-least \d+\.$"):
-        choose(half_broken, clean_rules=["parking"], at_least=500)
+        choose(half_broken, clean_rules=["room_counts"], at_least=500)
 
 
 def test_thirds_by_difficulty_divide_the_samples_and_are_in_order(half_broken):
@@ -72,16 +72,16 @@ def test_thirds_by_difficulty_divide_the_samples_and_are_in_order(half_broken):
 
 
 def test_ordinary_samples_are_the_wanted_share_drawn_by_the_seed_from_all_others(half_broken):
-    choice = choose(half_broken, clean_rules=["parking"], ordinary=0.2)
+    choice = choose(half_broken, clean_rules=["room_counts"], ordinary=0.2)
     drawn = choice.draw_ordinary()
     assert not {row.id for row in drawn} & {row.id for row in choice.rows}
     assert len(drawn) / (len(drawn) + len(choice.rows)) == pytest.approx(0.2, abs=0.01)
-    again = choose(half_broken, clean_rules=["parking"], ordinary=0.2).draw_ordinary()
-    other = choose(half_broken, clean_rules=["parking"], ordinary=0.2, seed=1).draw_ordinary()
+    again = choose(half_broken, clean_rules=["room_counts"], ordinary=0.2).draw_ordinary()
+    other = choose(half_broken, clean_rules=["room_counts"], ordinary=0.2, seed=1).draw_ordinary()
     assert drawn == again != other
-    most = choose(half_broken, clean_rules=["parking"], ordinary=0.9)
+    most = choose(half_broken, clean_rules=["room_counts"], ordinary=0.9)
     assert len(most.draw_ordinary()) == len(most.training) - len(most.rows) and "there are only" in most.notes[-1]
-    assert choose(half_broken, clean_rules=["parking"], ordinary=0).draw_ordinary() == []
+    assert choose(half_broken, clean_rules=["room_counts"], ordinary=0).draw_ordinary() == []
 
 
 def test_loss_is_refused_where_answers_do_not_follow_from_briefs_before_a_model_is_loaded(tmp_path, half_broken):

@@ -29,17 +29,17 @@ def test_a_training_sample_with_the_brief_of_a_validation_sample_is_left_out(mix
 
 def test_conditions_are_asked_in_order_and_a_broken_rule_ends_them(mixed):
     folder, samples = mixed
-    conditions = Conditions((parse_condition("input.basicDetails.floors=1"),), ("parking", "exits"))
+    conditions = Conditions((parse_condition("input.basicDetails.floors=1"),), ("room_counts", "exits"))
     assert conditions.names() == [
         "input.basicDetails.floors=1",
-        "the reference keeps parking",
+        "the reference keeps room_counts",
         "the reference keeps exits",
     ]
     held = {row.id: row.held for row in read_pool(folder, conditions, USUAL).rows if row.part == "train"}
     for sample in samples[:36]:
         findings = check_design(sample["input"], sample["output"])
         one_floor = sample["input"]["basicDetails"]["floors"] == 1
-        assert held[sample["id"]] == (0 if not one_floor else 1 if findings["parking"] else 3)
+        assert held[sample["id"]] == (0 if not one_floor else 1 if findings["room_counts"] else 3)
     assert len(set(held.values())) == 3
 
 
@@ -52,7 +52,7 @@ def test_nothing_is_said_to_keep_a_rule_that_is_no_house():
 def test_the_hash_of_a_source_follows_from_ids_and_contents(mixed):
     folder, samples = mixed
     before = read_pool(folder, Conditions(), USUAL).sha256()
-    assert before == read_pool(folder, Conditions(rules=("parking",)), USUAL).sha256()
+    assert before == read_pool(folder, Conditions(rules=("room_counts",)), USUAL).sha256()
     samples[3]["output"]["total_area"] += 1
     (folder / "train.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples[:36]))
     assert read_pool(folder, Conditions(), USUAL).sha256() != before

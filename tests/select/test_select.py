@@ -29,7 +29,7 @@ def chosen(half_broken, tmp_path_factory):
     """The folder of a selection by rule, the selection, and the lines that it reported."""
     output = tmp_path_factory.mktemp("chosen") / "chosen"
     lines: list[str] = []
-    config = SelectConfig(source=half_broken, clean_rules=["parking"], output=output, at_least=20)
+    config = SelectConfig(source=half_broken, clean_rules=["room_counts"], output=output, at_least=20)
     return output, select_samples(config, lines.append), lines
 
 
@@ -39,7 +39,7 @@ def test_the_result_is_a_dataset_whose_samples_are_those_of_the_source(chosen, h
     result = list(read_samples(folder, "train"))
     assert all(source[one["id"]] == codec.dumps(one) for one in result)
     assert len(result) == len({one["id"] for one in result}) == selection.chosen + selection.ordinary
-    kept = [one for one in result if not check_design(one["input"], one["output"])["parking"]]
+    kept = [one for one in result if not check_design(one["input"], one["output"])["room_counts"]]
     assert selection.chosen <= len(kept) < len(result), "ordinary ones break it too"
     assert [one["id"] for one in result] == sorted(one["id"] for one in result), "in the source's order"
 
@@ -57,7 +57,9 @@ def test_counts_are_said_before_anything_is_written_and_a_dry_run_writes_nothing
     _, selection, lines = chosen
     table = next(number for number, line in enumerate(lines) if line.startswith("condition"))
     assert "Dataset in" in lines[-1] and table < len(lines) - 1 and "--init-adapter" in lines[-1]
-    config = SelectConfig(source=half_broken, clean_rules=["parking"], output=tmp_path / "a", at_least=20, dry_run=True)
+    config = SelectConfig(
+        source=half_broken, clean_rules=["room_counts"], output=tmp_path / "a", at_least=20, dry_run=True
+    )
     said: list[str] = []
     dry = select_samples(config, said.append)
     assert dry.model_copy(update={"rules": selection.rules}) == selection and "dry run" in said[-1]
@@ -66,7 +68,7 @@ def test_counts_are_said_before_anything_is_written_and_a_dry_run_writes_nothing
 
 def test_the_same_settings_give_the_same_bytes_and_an_output_stays_unless_overwritten(chosen, half_broken, tmp_path):
     folder, selection, _ = chosen
-    config = SelectConfig(source=half_broken, clean_rules=["parking"], output=tmp_path / "chosen", at_least=20)
+    config = SelectConfig(source=half_broken, clean_rules=["room_counts"], output=tmp_path / "chosen", at_least=20)
     assert select_samples(config, quiet) == selection
     for path in folder.iterdir():
         assert (tmp_path / "chosen" / path.name).read_bytes() == path.read_bytes()

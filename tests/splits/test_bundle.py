@@ -181,9 +181,11 @@ def test_a_manifest_that_leaves_a_table_out_hides_nothing(unpacked):
 
 
 def is_at_home(name: str) -> bool:
-    """Whether no session runs a file: the command line, the demo, audit, splitting, merge, rounds and export."""
+    """Whether no session runs a file: the command line, the demo, audit, splitting, merge, rounds, select, export, machines."""
+    if name.startswith("cloud/"):
+        return Path(name).stem not in ("__init__", "doctor", "install", "next_steps", "session")
     splitting = "assignments", "costs", "handout", "hours", "kaggle", "notebooks", "split.", "write"
-    rooms = "merge/", "rounds/", "export/", "data/audit", *(f"splits/{start}" for start in splitting)
+    rooms = "merge/", "rounds/", "select/", "export/", "data/audit", *(f"splits/{start}" for start in splitting)
     looking = "adapters/inspection.py", "adapters/convert.py", "adapters/unpickle.py"
     return name in ("cli.py", "stages.py", "flags.py", "demo.py", "demo_results.py", *looking) or name.startswith(rooms)
 

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -288,13 +289,30 @@ def test_a_page_says_what_its_person_does_in_each_leg_and_when_they_wait(in_roun
         assert f"10. Send `{adapter}.zip` and that sha256" in page
 
 
-def test_between_legs_a_person_attaches_one_file_runs_all_and_sends_one_file(in_rounds):
+def test_between_legs_a_person_attaches_one_file_takes_the_legs_notebook_runs_all_and_sends_one_file(in_rounds):
     page = handout(in_rounds, 4)
     between = page[page.index("## Your later legs") : page.index("## Or steps")]
-    assert "When you are sent `leg_3.zip`; data, notebook and settings stay as they are" in between
+    assert "When you are sent `leg_3.zip`; data and settings stay as they are" in between
     steps = re.findall(r"^\d\. (.*)$", between, re.MULTILINE)
-    assert len(steps) == 3 and "Add Input" in steps[0] and "Save & Run All" in steps[1] and "send both" in steps[2]
+    clicks = ("Add Input", "File > Import Notebook", "Save & Run All", "send both")
+    assert all(click in step for click, step in zip(clicks, steps, strict=True))
+    assert "`leg_3/train_split_04.ipynb`" in steps[1] and "would train leg 2 again" in between
     assert "rehearsal" not in between
+
+
+@pytest.mark.parametrize(("split_id", "legs"), [(1, [1, 2, 3]), (4, [2, 3])])
+def test_the_notebook_of_a_later_leg_names_it_and_its_checks_refuse_to_train_an_earlier_one(
+    in_rounds, tmp_path, split_id, legs
+):
+    name = f"train_split_{split_id:02d}.ipynb"
+    copies = [in_rounds / name, *(in_rounds / f"leg_{leg}" / name for leg in legs[1:])]
+    assert sorted(in_rounds.rglob(name)) == sorted([*copies, *in_rounds.glob(f"kaggle/*/*/{name}")])
+    filled_in = [injected(copy) for copy in copies]
+    assert [one.get("leg", 1) for one in filled_in] == legs
+    assert [one.get("rehearsal") for one in filled_in[1:]] == [False if split_id == 1 else None] * len(filled_in[1:])
+    shutil.copy(in_rounds / f"split_{split_id:02d}.zip", tmp_path)
+    with pytest.raises(DataError, match=rf"leg_{legs[1]}.zip is not here, and this notebook is for leg {legs[1]} of 3"):
+        check_settings(Path(shutil.copy(copies[1], tmp_path)))
 
 
 def test_in_a_relay_everybody_has_one_leg_and_waits_for_the_one_before(dataset, tmp_path):

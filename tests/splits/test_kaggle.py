@@ -5,11 +5,9 @@ import os
 import shutil
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from notebook_checks import run_find_cell
-from requests import HTTPError
 
 from housebrain_core.cloud import session as cloud
 from housebrain_core.cloud.session import choose_bundle
@@ -25,61 +23,6 @@ def owned(dataset, tmp_path_factory) -> Path:
     config = SplitConfig(source=dataset, output=folder, splits=4, validation_samples=4, owner=["3=alice", "4=bob"])
     split_dataset(config, report=lambda line: None)
     return folder
-
-
-@pytest.fixture(scope="module")
-def client_class(tmp_path_factory):
-    """KaggleApi of the real client, imported where it finds no credentials."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path_factory.mktemp("config")))
-        for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY"):
-            patch.delenv(name, raising=False)
-        import kaggle
-
-    assert kaggle.__version__ == "2.2.5"
-    return type(kaggle.api)
-
-
-class Server:
-    """Stands for kaggle.com: has no dataset yet, and keeps what it is sent."""
-
-    def __init__(self):
-        self.files, self.requests = [], []
-        self.datasets = SimpleNamespace(dataset_api_client=SimpleNamespace(create_dataset=self.accept))
-        self.kernels = SimpleNamespace(kernels_api_client=SimpleNamespace(save_kernel=self.accept))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        pass
-
-    def accept(self, request):
-        self.requests.append(request)
-        answer = {"error": "", "status": "ok", "url": "https://kaggle.com/x", "versionNumber": 1, "invalidTags": []}
-        sources = dict.fromkeys(("invalidDatasetSources", "invalidCompetitionSources", "invalidKernelSources"), [])
-        return SimpleNamespace(**answer, **sources)
-
-    def upload(self, path, quiet, kind, context, content_type=None):
-        self.files.append(Path(path))
-        return "token"
-
-    def dataset_status(self, reference, format=None):
-        if reference.split("/")[-1] not in {request.slug for request in self.requests}:
-            raise HTTPError(f"404: {reference}")
-        return "ready"
-
-
-@pytest.fixture
-def client(client_class, monkeypatch):
-    """The client of alice; its `server` has what it sent."""
-    client, server = client_class(), Server()
-    client.config_values, client.server = {"username": "alice"}, server
-    monkeypatch.setattr(client, "build_kaggle_client", lambda: server)
-    monkeypatch.setattr(client, "dataset_status", server.dataset_status)
-    monkeypatch.setattr(client, "_upload_blob", server.upload)
-    return client
 
 
 @pytest.mark.parametrize(("split_id", "owner"), [(3, "alice"), (4, "bob")])

@@ -245,3 +245,12 @@ def test_a_leg_that_learns_nothing_more_just_ends_and_says_what_that_means(two_r
     assert run.finished and run.steps == 4 < run.planned_steps and run.why_it_ended == "learned: enough"
     assert "learned: enough; the leg ends here" in lines and "housebrain round --finish" in lines[-1]
     assert train(config).steps == 4, "a finished adapter"
+
+
+def test_a_folder_named_for_a_later_leg_is_refused_where_the_leg_file_was_forgotten(two_rounds, base, tmp_path):
+    config = FineTuningConfig(
+        dataset_path=two_rounds / "split_02.zip", output_dir=tmp_path / "hb-colab-02-leg-2", base_model=str(base)
+    )
+    with pytest.raises(ConfigError, match=r"named for leg 2, and this is leg 1 of 2.*--init-adapter leg_2.zip"):
+        HouseBrainFineTuner(config, report=lambda line: None).train()
+    assert not config.output_dir.exists()

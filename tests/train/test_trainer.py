@@ -64,3 +64,7 @@ def test_progress_is_a_line_an_interval_and_an_estimate_after_the_first_steps(mo
     assert written == progress.state
     assert (written.step, written.planned, written.saved, written.phase) == (20, 100, 20, "training")
     assert (written.curve, written.validation, written.tokens_per_second) == ([(5, 9.0)], [(5, 8.5)], 500)
+    state.global_step, progress.measurement = 100, 0
+    progress.on_log(None, state, None, logs={"loss": 1.0})
+    assert lines[-1].endswith("tokens/s  all steps done"), "and not 0 s left"
+    assert progress.state.seconds_left is None
