@@ -17,6 +17,8 @@ import platform
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
@@ -26,7 +28,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import torch
-from quality_runs import Regime, World, split_quietly, train
+from quality_runs import REGIMES, World, split_quietly, train
 
 from housebrain_core.config import SplitConfig
 from housebrain_core.evaluate.judging import Judged, judge
@@ -197,19 +199,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="one seed")
+    parser.add_argument("--processes", type=int, default=1, help="seeds that are run at the same time")
     parser.add_argument("--work", type=Path, help="folder for what is made and measured; by default a temporary one")
     parser.add_argument("--source", type=Path, help="a real dataset, of which the filter's counts are printed")
     options = parser.parse_args(arguments)
     seeds = 1 if options.quick else options.seeds
-    torch.set_num_threads(1)
     started = time.time()
-    runs, rates = [], []
     with tempfile.TemporaryDirectory() as scratch:
-        for seed in range(seeds):
-            world = make_world((options.work or Path(scratch)) / f"seed {seed}", seed)
-            runs.append(run_once(world))
-            rates.append(own_rate(world))
-            print(f"seed {seed}: {runs[-1]}", flush=True)
+        worlds = [make_world((options.work or Path(scratch)) / f"seed {seed}", seed) for seed in range(seeds)]
+        with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
+            runs = list(pool.map(run_once, worlds))
+    rates = [own_rate(world) for world in worlds]
     print(f"\n{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}; {time.time() - started:,.0f} s")
     print(f"{SAMPLES} samples, {STEPS} steps, then {SECOND_STEPS} steps, 16 samples each; {seeds} seeds, "
           f"{HELD_OUT} held-out briefs\n\n{table(runs, rates)}\n")  # fmt: skip
@@ -221,11 +221,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def make_world(folder: Path, seed: int) -> World:
     """A seed's region, and where its runs are kept."""
-    return World(folder, tiny_base(report=lambda line: None), Regime("", SAMPLES, STEPS, many=False), seed, HELD_OUT)
+    return World(
+        folder,
+        tiny_base(report=lambda line: None),
+        REGIMES["small"]._replace(samples=SAMPLES, steps=STEPS),
+        seed,
+        HELD_OUT,
+    )
 
 
 def run_once(world: World) -> dict[str, Measured]:
     """A seed's results: those that were kept, or new ones."""
+    torch.set_num_threads(1)
     kept = world.folder / "results.json"
     if not kept.exists():
         rows = run(world, STEPS, SECOND_STEPS)

@@ -22,7 +22,7 @@ PUBLIC = {
     "plots": ["loss_curves"],
     "progress": ["draw_training"],
     "notebook_cells": ["check_settings"],
-    "notebook_settings": ["EvaluateSettings", "MergeSettings", "SplitSettings"],
+    "notebook_settings": ["EvaluateSettings", "MergeSettings", "NextRoundSettings", "SplitSettings"],
     "notebook_training": ["ColabTrainSettings", "KaggleTrainSettings", "LocalTrainSettings"],
     "project": ["check_inputs", "enter_project", "find_adapters"],
     "results": ["Page", "Table", "show"],
@@ -37,7 +37,7 @@ PUBLIC = {
     "llm": ["HouseBrainLLM", "generate_designs", "read_answer", "strict_json_parse"],
     "merge": ["merge_adapters"],
     "rounds": ["compare_choices", "run_round"],
-    "select": ["SelectConfig", "select_samples"],
+    "select": ["SelectConfig", "find_lacks", "select_samples"],
     "export": ["merge_into_base"],
     "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
     "cloud": [

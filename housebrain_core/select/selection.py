@@ -119,15 +119,25 @@ def draw_steps(selection: Selection) -> Picture:
 
 def draw_rules(selection: Selection) -> Picture:
     """Draws how often references keep each rule, in the source and in the result."""
-    rules = selection.rules
-    alt = "; ".join(f"{name} {one.source:.0%} and {one.result:.0%}" for name, one in rules.items())
-    figure = Picture(8, 0.36 * len(rules) + 1.1, f"References that keep a rule, in source and result: {alt}.")
+    shares = {name: (one.source, one.result) for name, one in selection.rules.items()}
+    return draw_shares(shares, ("references of the source", "references of the result"))
+
+
+def draw_shares(rules: dict[str, tuple[float, float | None]], names: tuple[str, str]) -> Picture:
+    """Draws how often each rule is kept on two sides, as bars.
+
+    Args:
+        rules: rule -> share that keeps it on either side, in [0, 1]; None where it applies to nothing there.
+        names: of the sides.
+    """
+    alt = "; ".join(f"{rule} {one:.0%} and {other or 0:.0%}" for rule, (one, other) in rules.items())
+    figure = Picture(8, 0.36 * len(rules) + 1.1, f"Share that keeps a rule, {names[0]} and {names[1]}: {alt}.")
     axes = figure.subplots()
-    for number, (part, color) in enumerate((("source", "#c6d4e8"), ("result", "#5b9a8b"))):
-        shares = [getattr(one, part) for one in rules.values()]
-        axes.barh([place + 0.4 * number - 0.2 for place in range(len(rules))], shares, 0.38, label=part, color=color)
+    for number, color in enumerate(("#c6d4e8", "#5b9a8b")):
+        places = [place + 0.4 * number - 0.2 for place in range(len(rules))]
+        axes.barh(places, [pair[number] or 0.0 for pair in rules.values()], 0.38, label=names[number], color=color)
     axes.set(yticks=range(len(rules)), yticklabels=rules, xlim=(0, 1.02))
-    axes.set_xlabel("share of references that keep the rule", fontsize=9)
+    axes.set_xlabel("share that keeps the rule, of those that it applies to", fontsize=9)
     axes.invert_yaxis()
     axes.legend(frameon=False, ncols=2, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     axes.tick_params(labelsize=8)

@@ -181,7 +181,7 @@ def test_a_manifest_that_leaves_a_table_out_hides_nothing(unpacked):
 
 
 def is_at_home(name: str) -> bool:
-    """Whether no session runs a file: the command line, the demo, audit, splitting, merge, rounds, select, export, machines."""
+    """Whether no session runs a file: the command line, demo, audit, splitting, merge and what follows it, machines."""
     if name.startswith("cloud/"):
         return Path(name).stem not in ("__init__", "doctor", "install", "next_steps", "session")
     splitting = "assignments", "costs", "handout", "hours", "kaggle", "notebooks", "split.", "write"
