@@ -59,11 +59,13 @@ def ours(paths: list[Path], output: Path, rank: str | int) -> None:
 
 
 def full(base: Path, adapter: Path, output: Path, view: str) -> None:
-    from housebrain_core.config import MergeConfig
-    from housebrain_core.export.into_base import merge_into_base
+    from housebrain_core.adapters.adapter import read_adapter
+    from housebrain_core.export.streaming import stream
+    from housebrain_core.merge.compute import Recipe, compute_merge
 
-    config = MergeConfig(models=[adapter], output=output, accept_plain=True, into_base=str(base), base_view=view)
-    merge_into_base(config, report=lambda line: None)
+    output.mkdir()
+    merge = compute_merge([read_adapter(adapter, accept_plain=True)], Recipe("average", [1.0]), "full")
+    stream(base, merge, view, "float16", output, report=lambda line: None)
 
 
 def peft_model(layers: int):

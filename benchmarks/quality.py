@@ -227,7 +227,7 @@ def main() -> int:
     rates = options.rates or REGIMES[options.regime].rates
     if options.quick:
         options.regime, options.width, options.seeds, options.designs = "small", 128, 1, 0
-        ways, rates = list(QUICK), REGIMES["small"].rates[:2]
+        ways, rates = list(QUICK), REGIMES["small"].rates
     started = time.time()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.work or Path(scratch)

@@ -63,8 +63,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "common start, 2 rounds": {"rounds": 2},
     "common start, 3 rounds": {"rounds": 3},
     "common start, 6 rounds": {"rounds": 6},
-    "relay in 3 legs": {"relay": True, "relay_legs": 3},
     "relay in 4 legs": {"relay": True, "relay_legs": 4},
+    "relay in 5 legs": {"relay": True, "relay_legs": 5},
     "relay": {"relay": True},
 }
 """Plan -> settings of `housebrain split` that make it."""

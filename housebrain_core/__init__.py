@@ -12,7 +12,7 @@ __version__ = "0.2.0"
 
 PUBLIC = {
     "errors": [
-        "AdapterError", "CheckpointError", "ConfigError", "DataError", "HouseBrainError", "MachineError",
+        "AdapterError", "CheckpointError", "ConfigError", "DataError", "ExportError", "HouseBrainError", "MachineError",
         "TrainingError",
     ],
     "config": [
@@ -25,7 +25,8 @@ PUBLIC = {
     "notebook_settings": ["EvaluateSettings", "MergeSettings", "NextRoundSettings", "SplitSettings"],
     "notebook_training": ["ColabTrainSettings", "KaggleTrainSettings", "LocalTrainSettings"],
     "project": ["check_inputs", "enter_project", "find_adapters"],
-    "results": ["Page", "Table", "show"],
+    "outputs": ["check_replaceable"],
+    "results": ["Page", "Table", "link", "show"],
     "house": ["DesignError", "check_brief", "decode", "encode", "floor_plan", "read_prompt", "write_dataset"],
     "data": ["audit_dataset", "choose_fields", "entropy_bars", "length_histogram", "read_samples"],
     "splits": [
@@ -38,11 +39,11 @@ PUBLIC = {
     "merge": ["merge_adapters"],
     "rounds": ["compare_choices", "run_round"],
     "select": ["SelectConfig", "find_lacks", "select_samples"],
-    "export": ["merge_into_base"],
+    "export": ["ExportConfig", "export_model", "merge_into_base"],
     "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
     "cloud": [
-        "DriveCopies", "KaggleConfig", "bring_back", "check_machine", "choose_inputs", "install_libraries",
-        "interrupt_at_checkpoint", "mount_drive", "run_kaggle", "use_token", "what_next", "zip_adapter",
+        "DriveCopies", "KaggleConfig", "RunConfig", "bring_back", "check_machine", "choose_inputs", "install_libraries",
+        "interrupt_at_checkpoint", "mount_drive", "run_kaggle", "run_splits", "use_token", "what_next", "zip_adapter",
     ],
 }  # fmt: skip
 

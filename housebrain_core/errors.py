@@ -3,10 +3,12 @@
 import re
 
 FLAG = re.compile(r"--([a-z][a-z0-9-]*[a-z0-9])( \d+(?:\.\d+)?)?")
-NAMES = {"validate": "run_validation", "model": "models", "split": "dataset_path"}
+NAMES = {"validate": "run_validation", "model": "models", "split": "dataset_path", "as": "format"}
 """Flags that are not their setting's own name."""
 SWITCHES: set[str] = set()
 """Settings that are true or false, by name; settings.py adds those of every stage."""
+OFFERED: set[str] = set()
+"""Settings of the notebook that runs; its check of them adds them. The flags of others stay as they are."""
 
 
 class HouseBrainError(Exception):
@@ -30,12 +32,16 @@ def in_settings(message: str) -> str:
     def setting(match: re.Match[str]) -> str:
         name, number = match[1].replace("-", "_"), match[2]
         name = NAMES.get(name, name)
+        if OFFERED and name not in OFFERED:
+            return match[0]
         if name in SWITCHES:
             return f"{name} = True{number or ''}"
         return f"{name} ={number}" if number else name
 
-    lines = message.splitlines()
-    return "\n".join(line if "housebrain " in line else FLAG.sub(setting, line) for line in lines)
+    lines = [line if "housebrain " in line else FLAG.sub(setting, line) for line in message.splitlines()]
+    elsewhere = [line for line in lines if "housebrain " not in line and FLAG.search(line)]
+    hint = ["What begins with -- is set on the command line: housebrain --help"] if elsewhere else []
+    return "\n".join(lines + hint)
 
 
 class ConfigError(HouseBrainError):
@@ -56,6 +62,10 @@ class CheckpointError(HouseBrainError):
 
 class TrainingError(HouseBrainError):
     """Training that has to stop: garbage gradients, no memory, a device that cannot do it."""
+
+
+class ExportError(HouseBrainError):
+    """An export that cannot be made, uploaded, or answers otherwise than the model that it was made of."""
 
 
 class MachineError(HouseBrainError):

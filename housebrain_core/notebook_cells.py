@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from housebrain_core.errors import ConfigError
+from housebrain_core.errors import OFFERED, ConfigError
 from housebrain_core.notebook_fields import NotebookSettings
 
 FORM_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
@@ -66,6 +66,7 @@ def check_settings(settings: type[S], namespace: dict[str, Any]) -> S:
     Raises:
         ConfigError: some cannot be used; one line for each.
     """
+    OFFERED.update(settings.model_fields)
     given = {name: namespace[name] for name in settings.model_fields if name in namespace}
     problems = find_unknown(settings, read_history())
     right: dict[str, Any] = {}

@@ -23,6 +23,7 @@ class SplitSettings(NotebookSettings):
     seed: int = same_as(SplitConfig, "seed")
     validation_samples: int = same_as(SplitConfig, "validation_samples")
     max_bad: float = same_as(SplitConfig, "max_bad")
+    drop_duplicates: bool = same_as(SplitConfig, "drop_duplicates")
     rounds: int = same_as(SplitConfig, "rounds", "; 0 for one merge at the end", default=0)
     common_start: float | Literal["auto"] = same_as(SplitConfig, "common_start")
     relay: bool = same_as(SplitConfig, "relay")

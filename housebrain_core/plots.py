@@ -4,7 +4,7 @@ import base64
 import io
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 from matplotlib.image import imread
@@ -62,9 +62,18 @@ def save(figure: Picture, path: Path) -> Path:
     return path
 
 
-def embed(figure: Picture) -> str:
-    """A figure as the address of an image inside an HTML page."""
-    return "data:image/png;base64," + base64.b64encode(figure.png()).decode()
+class Embedded(NamedTuple):
+    """A figure inside an HTML page."""
+
+    src: str
+    """The address of the image, which holds the picture itself."""
+    alt: str
+    """What is to be seen."""
+
+
+def embed(figure: Picture) -> Embedded:
+    """Makes a figure part of an HTML page."""
+    return Embedded("data:image/png;base64," + base64.b64encode(figure.png()).decode(), figure.alt)
 
 
 def loss_curves(curves: dict[str, list[tuple[int, float]]], floor: float | None = None) -> Picture:
@@ -94,7 +103,7 @@ def loss_curves(curves: dict[str, list[tuple[int, float]]], floor: float | None 
 
 
 def loss_bars(losses: dict[str, float], floor: float | None = None) -> Picture:
-    """Validation loss of several models as bars.
+    """Validation loss of several models as bars, the lowest darker.
 
     Args:
         losses: model name -> nats per token.
@@ -104,7 +113,8 @@ def loss_bars(losses: dict[str, float], floor: float | None = None) -> Picture:
     figure = Picture(7, 0.45 * len(losses) + 1.2, f"Validation loss in nats per token: {', '.join(values)}.")
     axes = figure.subplots()
     names = list(losses)[::-1]
-    bars = axes.barh(names, [losses[name] for name in names], color=SKY)
+    colors = [BLUE if losses[name] == min(losses.values()) else SKY for name in names]
+    bars = axes.barh(names, [losses[name] for name in names], color=colors)
     axes.bar_label(bars, fmt="%.4f", padding=3)
     if floor is not None:
         axes.axvline(floor, color="grey", linestyle=":", label="entropy of the data")

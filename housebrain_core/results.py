@@ -1,10 +1,14 @@
 """Results that show themselves: each table and figure an output of its own in a notebook, text in a terminal."""
 
 import html
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from housebrain_core.errors import in_settings
 
 NUMBERS = frozenset("0123456789.,+-%/ ")
 """A column of nothing else is aligned to the right."""
@@ -18,11 +22,13 @@ class Table:
         columns: the heading of each column.
         rows: their cells, as many in a row as there are columns; texts, already formatted.
         notes: lines below the table that say what its columns mean.
+        alarms: for each row how much it calls for a look, in [0, 1]; it is coloured accordingly in HTML.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = field(default=())
+    alarms: Sequence[float] = field(default=())
 
     def __str__(self) -> str:
         lines = [self.columns, *self.rows]
@@ -45,7 +51,11 @@ class Table:
             A table element without styles of its own but the alignment of numbers, and a paragraph for each note.
         """
         rows = [_html_row("th", self.columns, self._right_aligned())]
-        rows += [_html_row("td", row, self._right_aligned()) for row in self.rows]
+        colors = [f' style="background: rgba(213, 94, 0, {0.5 * alarm:.2f})"' for alarm in self.alarms]
+        colors = colors or [""] * len(self.rows)
+        rows += [
+            _html_row("td", row, self._right_aligned(), color) for row, color in zip(self.rows, colors, strict=True)
+        ]
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
         return f"<table>{''.join(rows)}</table>{notes}"
 
@@ -55,12 +65,12 @@ class Table:
         return [set("".join(column)) <= NUMBERS and any(column) for column in columns]
 
 
-def _html_row(tag: str, cells: Sequence[str], right: list[bool]) -> str:
+def _html_row(tag: str, cells: Sequence[str], right: list[bool], color: str = "") -> str:
     texts = []
     for cell, is_number in zip(cells, right, strict=True):
         side = "right" if is_number else "left"
         texts.append(f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>')
-    return f"<tr>{''.join(texts)}</tr>"
+    return f"<tr{color}>{''.join(texts)}</tr>"
 
 
 class Page(str):
@@ -103,6 +113,29 @@ def show(*parts: Any) -> None:
     for part in parts:
         plain = isinstance(part, str) and not isinstance(part, Page)
         display({"text/plain": part} if plain else part, raw=plain)
+
+
+def say(line: str) -> None:
+    """Prints a line of a stage at once; in a notebook in the words of its settings.
+
+    Args:
+        line: with flags of the command line where it names settings.
+    """
+    print(in_settings(line) if in_notebook() else line, flush=True)
+
+
+def link(path: Path, text: str) -> "Page":
+    """A sentence about a file with a link to it, which a notebook opens from the folder that it lies in.
+
+    Args:
+        path: of the file.
+        text: the sentence, without an end.
+
+    Returns:
+        The sentence with the link, in Markdown.
+    """
+    start = getattr(sys.modules["IPython"].get_ipython(), "starting_dir", "") if in_notebook() else ""
+    return Page(f"{text}: [{path.name}]({Path(os.path.relpath(path, start or None)).as_posix()})")
 
 
 def in_notebook() -> bool:

@@ -10,6 +10,7 @@ ALIASES = {
     "merge": {"run_validation": "--validate"},
     "round": {"run_validation": "--validate"},
     "evaluate": {"models": "--model"},
+    "export": {"format": "--as", "run_validation": "--validate"},
 }
 """Flags that are not the field's own name: the guide's, and short ones."""
 POSITIONAL = {"inspect": "--models", "convert": "--models", "kaggle": "--action"}
@@ -136,6 +137,20 @@ def run_generate(settings: Any) -> None:
     generate_designs(settings)
 
 
+def run_run(settings: Any) -> None:
+    """Train all splits on your own GPUs or a Ray cluster, leg after leg, and merge and judge what comes of it."""
+    from housebrain_core.cloud.own_machines import run_splits
+
+    run_splits(settings)
+
+
+def run_export(settings: Any) -> None:
+    """Make a folder of a model that other programs load and that is verified: for PEFT, transformers, llama.cpp."""
+    from housebrain_core.export.export import export_model
+
+    export_model(settings)
+
+
 def run_kaggle(settings: Any) -> None:
     """Push a split to your own Kaggle account, say how it is doing there, or fetch its adapter."""
     from housebrain_core.cloud.kaggle_split import run_kaggle
@@ -163,6 +178,10 @@ KAGGLE = """
   housebrain kaggle fetch --split 4
 
 push again goes on with a run whose time was over, or with the leg whose leg_N.zip has come."""
+RUN = """
+  RAY_ADDRESS=ray-head:6379 housebrain run --on ray
+
+Ctrl-C lets every run save; the same command goes on. Logs and executed notebooks are in runs/."""
 STAGES = {
     "audit": Stage(
         run_audit, "config.AuditConfig", f"audit {DATASET} --tokenizer Qwen/Qwen2.5-Coder-1.5B", has_json=True
@@ -209,6 +228,12 @@ STAGES = {
         run_generate,
         "config.GenerateConfig",
         "generate --model models/housebrain-merged --brief brief.json --plot design.png",
+    ),
+    "run": Stage(run_run, "cloud.settings.RunConfig", "run --splits 1-6 --base-model Qwen/Qwen2.5-Coder-1.5B", RUN),
+    "export": Stage(
+        run_export,
+        "export.settings.ExportConfig",
+        "export --model models/housebrain-merged --as full --output models/hb-full",
     ),
     "kaggle": Stage(run_kaggle, "cloud.settings.KaggleConfig", "kaggle push --split 4", KAGGLE),
     "demo": Stage(run_demo, "config.DemoConfig", "demo --output housebrain_demo"),

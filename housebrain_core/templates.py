@@ -1,10 +1,13 @@
-"""Pages and cards, filled in from the jinja templates that lie beside the modules which use them."""
+"""Pages and cards, filled in from the jinja templates that lie beside the modules which use them.
+
+page.html is what all pages have in common: their look in light and dark, on a phone, and the verdict at their top.
+"""
 
 import json
 import re
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 
 
 def render(room: str, name: str, **values: Any) -> str:
@@ -16,18 +19,18 @@ def render(room: str, name: str, **values: Any) -> str:
         values: what the template uses; a name that it uses and is not given is an error.
 
     Returns:
-        The text. The filter `percent` writes a share in [0, 1] as 12.3%, and None as a dash; `yaml` writes a text as
+        The text. The filter `percent` writes a share in [0, 1] as 12.3%, and nothing for None; `yaml` writes a text as
         YAML reads it.
     """
     environment = Environment(
-        loader=PackageLoader("housebrain_core", room),
+        loader=ChoiceLoader([PackageLoader("housebrain_core", room), PackageLoader("housebrain_core", "")]),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=name.endswith(".md.jinja"),
     )
     environment.filters["yaml"] = to_yaml
-    environment.filters["percent"] = lambda share: "-" if share is None else f"{share:.1%}"
+    environment.filters["percent"] = lambda share: "" if share is None else f"{share:.1%}"
     return environment.get_template(name).render(values)
 
 

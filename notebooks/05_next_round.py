@@ -78,8 +78,8 @@ split_dataset(settings.split_config())
 
 # %% [markdown]
 # **Next:** send each person the bundle, the notebook and the page of their split, as in the first round, or train here
-# with notebook 2: set its `splits_folder`. Merge with notebook 3 into a new folder, and judge both merged models side by
-# side with notebook 4: the second one should keep more of the rules that were chosen for, parse as often, and lose
+# with notebook 2: set its `splits_folder`. Merge with notebook 3 into a new folder, and judge both merged models side
+# by side with notebook 4: the second one should keep more of the rules that were chosen for, parse as often, and lose
 # little elsewhere. If it does not, the first one is still there. The first page:
 
 # %%

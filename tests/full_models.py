@@ -1,6 +1,7 @@
 """Small base models and adapters for them, for the tests of full weights."""
 
 import json
+import shutil
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -10,6 +11,7 @@ from housebrain_core.config import MergeConfig
 from housebrain_core.export import into_base
 from housebrain_core.merge.merge import merge_adapters
 from housebrain_core.train.base_models import INDEX
+from housebrain_core.train.tiny import SHIPPED
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -21,11 +23,13 @@ def merge(models, output, **more):
 
 
 def small_base(folder, width: int = 64, shards: str = "40KB", **more):
-    """A Llama with random float16 weights, by default in several files."""
+    """A Llama with random float16 weights, by default in several files, and the tiny base's tokenizer."""
     torch.manual_seed(1)
     config = LlamaConfig(hidden_size=width, intermediate_size=96, num_hidden_layers=1, vocab_size=256,
                          num_attention_heads=4, **more)  # fmt: skip
     LlamaForCausalLM(config).half().save_pretrained(folder, max_shard_size=shards)
+    for path in SHIPPED.glob("tokenizer*.json"):
+        shutil.copyfile(path, folder / path.name)
     return folder
 
 

@@ -27,9 +27,10 @@ def test_flags_become_settings(flags, settings):
 
 
 def test_every_flag_of_another_name_is_that_of_a_setting():
+    from housebrain_core.export.settings import ExportConfig
     from housebrain_core.stages import ALIASES
 
-    stages = [value for value in vars(config).values() if isinstance(value, type)]
+    stages = [ExportConfig, *(value for value in vars(config).values() if isinstance(value, type))]
     fields = {name for stage in stages for name in getattr(stage, "model_fields", {})}
     assert set(errors.NAMES.values()) <= fields
     aliases = {(flag.removeprefix("--"), name) for names in ALIASES.values() for name, flag in names.items()}
@@ -55,3 +56,10 @@ def test_a_bug_keeps_its_traceback():
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import housebrain_core.errors\n1 / 0")])
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
         NotebookClient(notebook).execute()
+
+
+def test_flags_that_the_running_notebook_has_no_setting_for_stay_flags(monkeypatch):
+    monkeypatch.setattr(errors, "OFFERED", {"output", "overwrite"})
+    said = in_settings("Replace it with --overwrite, or leave it out with --exclude.")
+    first, hint = said.splitlines()
+    assert first == "Replace it with overwrite = True, or leave it out with --exclude." and "housebrain --help" in hint

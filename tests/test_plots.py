@@ -38,7 +38,8 @@ def test_a_figure_shows_itself_as_png_and_in_words():
     assert data["image/png"].startswith(b"\x89PNG")
     assert data["text/plain"] == "Validation loss in nats per token: one 0.5000, two 0.2500." == repr(figure)
     assert metadata["image/png"]["alt"] == data["text/plain"]
-    assert plots.embed(figure).startswith("data:image/png;base64,iVBOR")
+    embedded = plots.embed(figure)
+    assert embedded.src.startswith("data:image/png;base64,iVBOR") and embedded.alt == figure.alt
 
 
 def test_dollar_signs_in_names_are_no_mathematics():

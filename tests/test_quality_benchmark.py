@@ -118,7 +118,8 @@ def test_every_kind_of_way_trains_and_is_measured_through_the_product(load, monk
     monkeypatch.setattr(runs, "VALIDATION", 4)
     monkeypatch.setattr(runs, "TEST", 4)
     monkeypatch.setitem(runs.WAYS, "relay in 2 legs", {"relay": True, "relay_legs": 2})
-    world = runs.World(tmp_path, Path(base), runs.Regime("few", 6, 4, many=False, rates=()), 0, designs=1)
+    few = runs.Regime("few", 6, 4, many=False, rates=())
+    world = runs.World(tmp_path, Path(base), few, 0, designs=1, in_4bit=way == "everything")
     runs.make_world(world, [way] if way in runs.WAYS else [])
     seconds, rows = runs.run(world, way, 1e-3)
     assert seconds > 0

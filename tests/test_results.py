@@ -3,13 +3,16 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from housebrain_core import results
 from housebrain_core.plots import loss_bars
-from housebrain_core.results import Page, Shown, Table, show
+from housebrain_core.results import Page, Shown, Table, link, say, show
 
 TABLE = Table(("name", "loss"), [("one & two", "0.5"), ("three", "10.25")], ("loss: in nats",))
 
@@ -90,3 +93,20 @@ def test_tables_need_neither_matplotlib_nor_ipython():
     code = "import sys, housebrain_core.results; print(sorted({'matplotlib', 'IPython'} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_a_terminal_gets_a_path_and_flags_as_they_are(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert link(Path("out/audit.html"), "Every field") == "Every field: [audit.html](out/audit.html)"
+    say("replace it with --overwrite")
+    assert capsys.readouterr().out == "replace it with --overwrite\n"
+
+
+def test_a_notebook_gets_its_own_words_and_links_from_its_own_folder(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(results, "in_notebook", lambda: True)
+    shell = SimpleNamespace(get_ipython=lambda: SimpleNamespace(starting_dir=str(tmp_path / "notebooks" / "local")))
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    assert link(Path("audit.html"), "Every field") == "Every field: [audit.html](../../audit.html)"
+    say("replace it with --overwrite")
+    assert capsys.readouterr().out == "replace it with overwrite = True\n"

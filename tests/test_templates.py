@@ -19,8 +19,8 @@ def test_pages_escape_what_they_are_given_and_cards_do_not():
     assert render("data", "card.md.jinja", title="<a>") == "**<a>**\n"
 
 
-def test_no_share_is_a_dash():
-    assert render("data", "page.html", title="x", share=None) == "<b>x</b>-"
+def test_no_share_is_nothing():
+    assert render("data", "page.html", title="x", share=None) == "<b>x</b>"
 
 
 def test_a_name_that_is_missing_is_an_error():

@@ -9,7 +9,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "install": ["install_libraries"],
         "kaggle_split": ["run_kaggle"],
         "next_steps": ["what_next", "zip_adapter"],
-        "settings": ["KaggleConfig"],
+        "settings": ["KaggleConfig", "RunConfig"],
+        "own_machines": ["run_splits"],
         "session": [
             "DriveCopies",
             "bring_back",

@@ -1,11 +1,11 @@
 """The settings of the commands for other machines."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from housebrain_core.settings import Settings
+from housebrain_core.settings import Count, FineTuningConfig, Length, Settings, refuse_idle
 
 
 class KaggleConfig(Settings):
@@ -23,3 +23,50 @@ class KaggleConfig(Settings):
     """Folder that fetch puts the adapter into."""
     run: bool = True
     """Start the run, which uses up quota; --no-run only saves the notebook, for a rehearsal with Run All."""
+
+
+def _trained_with(name: str) -> Any:
+    """A setting of training with its own default and text; only what is given goes into the notebook."""
+    return FineTuningConfig.model_fields[name]
+
+
+class RunConfig(Settings):
+    """How splits are trained on machines of one's own, leg after leg."""
+
+    splits: Annotated[str, Field(pattern=r"^(all|\d{1,2}(-\d{1,2})?(,\d{1,2}(-\d{1,2})?)*)$")] = "all"
+    """Splits to train, such as 1-6 or 1,4-6; in a plan of several legs those of them whose turn it is."""
+    rounds: Count | None = None
+    """Stop when so many legs of the plan have ended; all of them when not given."""
+    on: Literal["local", "ray"] = "local"
+    """local is this computer; ray is the cluster that RAY_ADDRESS names, or Ray on this computer (needs ray)."""
+    at_once: Count | None = None
+    """Runs at the same time on this computer; one for each GPU, or one without GPUs, when not given."""
+    attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    """How often a run is tried whose process or machine died; it goes on from its last checkpoint."""
+    judge: bool = True
+    """Measure every merge on the validation sample, and evaluate the model at the end."""
+    splits_folder: Path = Path("housebrain_splits")
+    """What housebrain split wrote; it has the plan."""
+    models_folder: Path = Path("models")
+    """Folder for adapters, and for the merged model."""
+    base_model: str = _trained_with("base_model")
+    epochs: Count = _trained_with("epochs")
+    learning_rate: float = _trained_with("learning_rate")
+    gradient_accumulation_steps: Count = _trained_with("gradient_accumulation_steps")
+    row_length: Length = _trained_with("row_length")
+    lora_r: int = _trained_with("lora_r")
+    max_steps: Count | None = _trained_with("max_steps")
+    save_steps: Count = _trained_with("save_steps")
+    seed: int = _trained_with("seed")
+    load_in_4bit: bool = _trained_with("load_in_4bit")
+
+    @model_validator(mode="after")
+    def _check_use(self) -> Self:
+        refuse_idle(self, {"at_once": (self.on == "local", "Ray runs as many at once as its cluster has GPUs")})
+        return self
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """The settings of training that were given, as the notebook takes them."""
+        names = self.model_fields_set & set(FineTuningConfig.model_fields)
+        return {name: getattr(self, name) for name in sorted(names)}

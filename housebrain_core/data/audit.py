@@ -29,6 +29,7 @@ from housebrain_core.house import codec
 from housebrain_core.house.rules import check_or_none, score_rules
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.outputs import check_file
+from housebrain_core.results import say
 
 MAX_LENGTHS = (512, 1024, 2048)
 """max_length values whose cut is reported, in tokens."""
@@ -40,12 +41,12 @@ REPORT_EVERY = 50_000
 """Samples between two lines of progress."""
 
 
-def audit_dataset(config: AuditConfig, report: Callable[[str], None] = print) -> AuditResult:
+def audit_dataset(config: AuditConfig, report: Callable[[str], None] = say) -> AuditResult:
     """Audits a dataset and writes the report as HTML and JSON.
 
     Args:
         config: the dataset, the tokenizer, and where the report goes.
-        report: gets lines of progress and the findings as a table.
+        report: gets lines of progress, and what it comes to.
 
     Returns:
         The contents of the JSON file; `entropy_nats_per_sample` is the floor for a bundle's manifest.
@@ -60,10 +61,10 @@ def audit_dataset(config: AuditConfig, report: Callable[[str], None] = print) ->
     check_file(config.output)
     check_file(json_path, {"entropy_nats_per_sample", "conclusions"})
     result = _study(config, report)
-    report(describe(result))
     write_page(result, config.output)
     write_atomically(json_path, to_json(result.model_dump()))
-    report(f"wrote {config.output} and {json_path} in {result.seconds:.0f} s")
+    report(describe(result))
+    report(f"wrote {config.output}, with every field and figures, and {json_path}, the same for programs")
     return result
 
 
@@ -75,8 +76,9 @@ def _study(config: AuditConfig, report: Callable[[str], None]) -> AuditResult:
     fields_read = choose_fields(config.input_field, config.output_field)
     columns = make_columns(read_all(config.source, counts, report, fields_read))
     counts.log.check(1.0)
-    report("looking at every field")
+    report(f"looking at every field of {sum(counts.parts.values()):,} samples")
     fields = study_fields(columns)
+    report(f"measuring lengths and trying the rules on up to {RULE_SAMPLES:,} samples")
     examples = list(pick_samples(config.source, counts, RULE_SAMPLES, fields_read))
     lengths = measure_lengths(examples[:: max(1, len(examples) // LENGTH_SAMPLES)], count_tokens)
     per_token = entropy_floor(fields) / lengths["ours"].answer_mean if config.tokenizer else None
@@ -97,7 +99,7 @@ def _study(config: AuditConfig, report: Callable[[str], None]) -> AuditResult:
         lengths=lengths,
         rules=measure_rules(examples),
         rule_samples=len(examples),
-        conclusions=conclude(fields, per_token, sum(counts.parts.values())),
+        conclusions=conclude(fields, sum(counts.parts.values())),
         seconds=time.monotonic() - start,
     )
 

@@ -1,37 +1,45 @@
-"""The audit as people read it: a table on the terminal, figures, one HTML page that opens offline."""
+"""The audit as people read it: a summary of some twenty lines, figures, one HTML page that opens offline."""
 
-import shutil
-import textwrap
 from pathlib import Path
 
-from housebrain_core.data.audit_result import AuditResult
-from housebrain_core.data.findings import Finding
+from housebrain_core.data.audit_result import AuditResult, RuleCount, summarize
 from housebrain_core.plots import BLUE, SKY, YELLOW, Picture, embed
 from housebrain_core.results import Table
 from housebrain_core.templates import render
 
-TEXT_WIDTH = 36
-"""Characters of a line of text beside a table's other columns, at least."""
+SHOWN_NAMES = 3
+"""Fields of a kind, notes, and broken rules that the short form names."""
 
 
-def describe(result: AuditResult, width: int | None = None) -> str:
-    """The audit as text: samples, lengths, what every field is, and what follows.
-
-    Args:
-        result: what `audit_dataset` returns.
-        width: characters in a line; by default those of the terminal, 120 where there is none.
-    """
-    width = width or shutil.get_terminal_size((120, 24)).columns
-    parts = ", ".join(f"{count:,} {part}" for part, count in result.samples.items())
-    lines = [f"{parts}; {result.bad} bad, {result.duplicates} duplicates by content, {result.leaks} leaks"]
-    lines += [f"  {count} x {reason}" for reason, count in result.bad_reasons]
-    lines += [f"NOTE: {note}" for note in result.notes]
-    lines += ["", str(_tabulate_lengths(result)), "", *_describe_fields(result.fields, width)]
-    broken = {name: rule for name, rule in result.rules.items() if rule.broken}
+def describe(result: AuditResult) -> str:
+    """The audit in short: what it comes to, how many fields are of which kind, lengths, and the rules broken most."""
+    lines = [*summarize(result), ""]
+    lines += [f"  {count} x {reason}" for reason, count in result.bad_reasons[:SHOWN_NAMES]]
+    lines += [f"NOTE: {note}" for note in result.notes[:SHOWN_NAMES]]
+    lines += [str(_tabulate_kinds(result)), "", str(_tabulate_lengths(result))]
+    broken = [f"{name.replace('_', ' ')} {rule.share:.1%}" for name, rule in rules_broken(result).items()]
     if broken:
-        lines += ["", f"rules that references break, of {result.rule_samples:,} samples"]
-        lines += [f"{name:52} {rule.share:6.1%}" for name, rule in broken.items()]
-    return "\n".join([*lines, "", *(f"- {line}" for line in result.conclusions), ""])
+        lines += ["", f"References break {len(broken)} rules, most often {', '.join(broken[:SHOWN_NAMES])}."]
+    return "\n".join([*lines, ""])
+
+
+def rules_broken(result: AuditResult) -> dict[str, RuleCount]:
+    """The rules that some reference breaks, the one most often broken first."""
+    broken = {name: rule for name, rule in result.rules.items() if rule.broken}
+    return dict(sorted(broken.items(), key=lambda item: -item[1].share))
+
+
+def _tabulate_kinds(result: AuditResult) -> Table:
+    """How many fields are of which kind, their nats, and some of their names."""
+    rows = []
+    for kind in dict.fromkeys(field.kind for field in result.fields):
+        fields = [field for field in result.fields if field.kind == kind]
+        nats = sum(field.free or 0.0 for field in fields)
+        known = any(field.free is not None for field in fields)
+        names = [field.short_name.rpartition(".")[2] for field in fields[:SHOWN_NAMES]]
+        more = ", ..." if len(fields) > SHOWN_NAMES else ""
+        rows.append((kind, str(len(fields)), f"{nats:.2f}" if known else "unknown", ", ".join(names) + more))
+    return Table(("fields of the design", "how many", "nats left", "such as"), rows)
 
 
 def _tabulate_lengths(result: AuditResult) -> Table:
@@ -39,31 +47,10 @@ def _tabulate_lengths(result: AuditResult) -> Table:
     columns = [("tokens" if result.tokenizer else "characters") + " per sample", "mean", "p99", "max"]
     rows = [[form, f"{one.mean:.0f}", f"{one.p99:.0f}", str(one.max)] for form, one in result.lengths.items()]
     if not result.tokenizer:
-        return Table(columns, rows, ["Tokens, and what a max_length cuts, need the base model's --tokenizer."])
+        return Table(columns, rows)
     for row, lengths in zip(rows, result.lengths.values(), strict=True):
         row.append(" / ".join(f"{cut.whole:.0%}" for cut in lengths.cut.values()))
     return Table([*columns, "answers whole at max_length 512 / 1024 / 2048"], rows)
-
-
-def _describe_fields(fields: list[Finding], width: int) -> list[str]:
-    """A table of the fields whose texts go on in the lines below; where it is too narrow, the texts stand there."""
-    longest = max((len(field.short_name) for field in fields), default=0)
-    lines = [f"{'field of the design':{longest}} {'what it is':18} {'nats':>6}"]
-    for field in fields:
-        nats = "?" if field.free is None else f"{field.free:.2f}"
-        row = f"{field.short_name:{longest}} {field.kind:18} {nats:>6}  "
-        if len(row) + TEXT_WIDTH <= width:
-            lines.append(_wrap(field.text, width, row, " " * len(row)))
-        else:
-            lines += [row.rstrip(), _wrap(field.text, width, " " * 4, " " * 4)]
-    return lines
-
-
-def _wrap(text: str, width: int, first: str, others: str) -> str:
-    """A text in lines of this width, the first and the other lines indented; names of fields are never broken."""
-    return textwrap.fill(
-        text, width, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
-    )
 
 
 def entropy_bars(result: AuditResult) -> Picture:
@@ -114,5 +101,6 @@ def write_page(result: AuditResult, path: Path) -> Path:
     """Writes the audit as one HTML file with its figures inside, and returns its path."""
     figures = {"entropy": embed(entropy_bars(result)), "lengths": embed(length_histogram(result))}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render("data", "audit.html", result=result, figures=figures), encoding="utf-8")
+    values = {"result": result, "figures": figures, "verdict": summarize(result), "broken": rules_broken(result)}
+    path.write_text(render("data", "audit.html", **values), encoding="utf-8")
     return path

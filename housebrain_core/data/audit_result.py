@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
-from housebrain_core.data.findings import Finding, entropy_floor
+from housebrain_core.data.findings import Finding
 
 
 class AuditPart(BaseModel):
@@ -94,24 +94,60 @@ ENOUGH = 200
 """Samples from which it is said that no model is needed for a field, or that none can learn it."""
 
 
-def conclude(fields: list[Finding], nats_per_token: float | None, samples: int) -> list[str]:
-    """Says in plain words what a model can and cannot learn.
+def summarize(result: AuditResult) -> list[str]:
+    """Says in three sentences what is in the data and what a model can learn from them, and what to do next."""
+    return [_count_samples(result), _count_fields(result), _describe_floor(result), f"Next: {_advise(result)}"]
+
+
+def _count_samples(result: AuditResult) -> str:
+    parts = ", ".join(f"{count:,} {part}" for part, count in result.samples.items())
+    bad = f"{result.bad:,} cannot be used" if result.bad else "all can be used"
+    return f"{parts}; {bad}; {result.duplicates} repeat another, {result.leaks} of validation are in training too."
+
+
+def _count_fields(result: AuditResult) -> str:
+    open_fields = [field for field in result.fields if field.free != 0]
+    unknown = sum(field.free is None for field in open_fields)
+    learnable = sum(field.depends_on_brief for field in open_fields if field.free)
+    blind = len(open_fields) - unknown - learnable
+    return (
+        f"Of {len(result.fields)} fields of the designs code can write {len(result.fields) - len(open_fields)}; "
+        f"{learnable} depend on the brief, which a model can learn; of {blind} it can only learn how often each value "
+        f"occurs; free text or structure, such as rooms: {unknown}."
+    )
+
+
+def _describe_floor(result: AuditResult) -> str:
+    """What no honest loss is below; of few samples that nothing can be said."""
+    samples = sum(result.samples.values())
+    if samples < ENOUGH:
+        return f"{samples} samples are too few to say what a model can learn; it takes {ENOUGH}."
+    bound = "at least " if result.floor_is_lower_bound else ""
+    per_token = f", {result.floor_nats_per_token:.4f} nats per token" if result.floor_nats_per_token else ""
+    floor = f"{bound}{result.entropy_nats_per_sample:.1f} nats per sample{per_token}"
+    return (
+        f"No honest model gets a validation loss clearly below {floor}; a lower one means that it has seen the answers."
+    )
+
+
+def _advise(result: AuditResult) -> str:
+    if result.bad:
+        return "mend or remove the samples that cannot be used; the page names them."
+    if result.leaks or result.duplicates:
+        return "leave those that repeat another out when you split (drop_duplicates): else validation flatters."
+    if result.entropy_nats_per_sample == 0 and not result.floor_is_lower_bound:
+        return "train nothing: code can write these designs."
+    return "split the dataset."
+
+
+def conclude(fields: list[Finding], samples: int) -> list[str]:
+    """Says of each field in plain words whether a model can and has to learn it; of few samples only what is certain.
 
     Args:
         fields: the finding of each field.
-        nats_per_token: the floor per token of an answer, where tokens were counted.
         samples: how many the findings are made from.
     """
-    if samples < ENOUGH:
-        few = f"{samples} samples are too few to say what a model can learn; it takes {ENOUGH}."
-        return [few, *_conclude_fields(fields, samples)]
-    bound = "at least " if any(field.free is None for field in fields) else ""
-    per_token = f", {nats_per_token:.4f} nats per token" if nats_per_token else ""
-    floor = (
-        f"No honest model gets a validation loss clearly below {bound}{entropy_floor(fields):.1f} nats per sample"
-        f"{per_token}, as estimated from these samples. A lower one means that it has seen the answers."
-    )
-    return [*_conclude_fields(fields, samples), floor]
+    return list(_conclude_fields(fields, samples))
 
 
 def _conclude_fields(fields: list[Finding], samples: int) -> Iterator[str]:
@@ -140,9 +176,9 @@ def _conclude_free(fields: list[Finding]) -> Iterator[str]:
             f"({sum(field.free or 0 for field in blind):.1f} nats). A model learns how often each value occurs, and no "
             f"more: {', '.join(field.short_name for field in blind)}."
         )
-    for field in free:
-        if field.depends_on_brief:
-            yield f"{field.short_name} depends on {field.brief_field}: a model can learn that part of it."
+    dependent = [f"{field.short_name} on {field.brief_field}" for field in free if field.depends_on_brief]
+    if dependent:
+        yield f"{len(dependent)} fields depend on the brief, and a model can learn that part: {', '.join(dependent)}."
     texts = _names(fields, "free text")
     if texts:
         yield f"Free text or structure, whose floor these statistics do not know: {', '.join(texts)}."

@@ -34,6 +34,7 @@ from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.llm.losses import Losses
 from housebrain_core.manifests import sha256_of, to_json, write_atomically
 from housebrain_core.outputs import check_file, lock_output
+from housebrain_core.results import say
 from housebrain_core.splits.bundle import is_bundle, read_bundle
 from housebrain_core.splits.encode import read_drawn_fields, read_validation
 from housebrain_core.splits.parts import read_splits
@@ -71,7 +72,7 @@ class Answers(NamedTuple):
     """That the greedy answers took."""
 
 
-def evaluate_models(config: EvaluateConfig, report: Callable[[str], None] = print) -> Evaluation:
+def evaluate_models(config: EvaluateConfig, report: Callable[[str], None] = say) -> Evaluation:
     """Evaluates models on the same validation samples; writes evaluation.json, the answers, and report.html.
 
     Answers go to a journal beside the output as they come, so that a killed evaluation continues where it was.

@@ -2,18 +2,21 @@
 
 import json
 from collections import Counter, defaultdict
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from housebrain_core import plots
-from housebrain_core.evaluate.judging import RATES, design_score, rule_table
+from housebrain_core.evaluate.judging import DERIVED, design_score, rule_table
 from housebrain_core.evaluate.results import Evaluation
-from housebrain_core.evaluate.tables import ROOMS, describe_same, draw_losses, draw_rates
+from housebrain_core.evaluate.tables import ROOMS, describe_same, draw_losses, draw_rates, tabulate_rules
+from housebrain_core.evaluate.verdict import conclude, find_leads, shorten_names
 from housebrain_core.house import drawing
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.json_text import REPAIR_LIMIT
 from housebrain_core.house.rules import check_or_none
 from housebrain_core.llm.decoding import Answered, read_answer
+from housebrain_core.results import Table
 from housebrain_core.templates import render
 
 SHOWN_FAILURES = 4
@@ -35,8 +38,8 @@ class Drawing(NamedTuple):
     title: str
     score: float
     """Share of the applicable rules that it keeps."""
-    figure: str
-    """The floor plan as an address that holds the picture itself."""
+    figure: plots.Embedded
+    """The floor plan."""
     findings: list[str]
 
 
@@ -65,23 +68,40 @@ def write_report(result: Evaluation, answers: Path, path: Path) -> Path:
     for line in answers.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         rows[row["model"]].append(row)
-    limits = {name: limit.value for name, limit in result.limits.items()}
-    page = render(
-        "evaluate",
-        "report.html",
-        result=result,
-        rules=rule_table(),
-        repair_limit=f"{REPAIR_LIMIT:,}",
-        rates=("invalid_json", *RATES),
-        same=describe_same(result),
-        rooms=ROOMS,
-        columns=[result.reference, *result.models.values()],
-        losses=plots.embed(draw_losses(result)),
-        rate_bars=plots.embed(draw_rates(result)),
-        sections=[describe_model(name, rows[name], model.kinds, limits) for name, model in result.models.items()],
-    )
-    path.write_text(page, encoding="utf-8")
+    path.write_text(render("evaluate", "report.html", **_contents(result, rows)), encoding="utf-8")
     return path
+
+
+def _contents(result: Evaluation, rows: dict[str, list[dict]]) -> dict[str, Any]:
+    """What the page's template uses."""
+    limits = {name: limit.value for name, limit in result.limits.items()}
+    models = result.models
+    short = shorten_names(models)
+    order = sorted(models, key=lambda name: models[name].loss_nats_per_token)
+    table = tabulate_rules(result)
+    return {
+        "result": result,
+        "day": date.today().isoformat(),
+        "verdict": conclude(result),
+        "best": order[0],
+        "order": order,
+        "leads": {lead.name: lead for lead in find_leads(result)},
+        "short": short,
+        "renamed": any(name != text for name, text in short.items()),
+        "known_floor": any(model.loss_above_floor is not None for model in models.values()),
+        "rooms_known": any(model.rooms is not None for model in models.values()),
+        "rules": rule_table(),
+        "broken": table.to_html() if isinstance(table, Table) else "",
+        "kept": "" if isinstance(table, Table) else table,
+        "repair_limit": f"{REPAIR_LIMIT:,}",
+        "same": describe_same(result),
+        "rooms": ROOMS,
+        "derived": [field for field in DERIVED if any(m.exactness.get(field) is not None for m in models.values())],
+        "drawn": [name for name in order if models[name].distribution.designs],
+        "losses": plots.embed(draw_losses(result)),
+        "rate_bars": plots.embed(draw_rates(result)),
+        "sections": [describe_model(name, rows[name], models[name].kinds, limits) for name in order],
+    }
 
 
 def describe_model(name: str, rows: list[dict], kinds: dict[str, int], limits: dict[str, float]) -> ModelSection:

@@ -1,47 +1,61 @@
 """An evaluation's results as tables and figures."""
 
 from housebrain_core import plots
-from housebrain_core.evaluate.results import Evaluation, RuleResult
+from housebrain_core.evaluate.results import Evaluation
+from housebrain_core.evaluate.verdict import conclude, count_kept, find_best, list_columns, list_rules, shorten_names
 from housebrain_core.results import Table, show
 
 NOTES = (
-    "above: nats per token above the data's own entropy.",
+    "nats/token: the loss, lower is better: minus the logarithm of the share that a model gives to the right token.",
+    "above: nats per token above the data's own entropy, which no model gets below.",
+    "strict: answers that are JSON as they stand.",
     "repaired: JSON after repair, to compare with strict; no design comes from it.",
-    "rules: checks kept by the designs that parse strictly; - where none does.",
+    "schema: answers that are designs with the right fields.",
+    "rules: checks kept by the designs that parse strictly; nothing where none does.",
     "hard: answers that are a design which keeps every hard rule.",
 )
 ROOMS = "rooms: the reference's rooms that the answer has in the same place."
+RULES_NOTE = "Checks of common sense, worst first; the references break some too. They are no code compliance."
+BEST = " (best)"
 NO_FLOOR = "The data's own entropy is not known here: splits of 1,000 training samples and more know it."
 
 
 def show_evaluation(result: Evaluation) -> None:
-    """Shows an evaluation: a line per model, losses, rates, and what became of each rule check.
+    """Shows an evaluation: what it comes to, a line per model, losses, rates, and the rule checks that designs break.
 
     Args:
         result: of `evaluate_models`.
     """
-    show(tabulate_models(result), draw_losses(result), draw_rates(result), tabulate_rules(result))
+    verdict = "\n".join(conclude(result))
+    show(verdict, tabulate_models(result), draw_losses(result), draw_rates(result), tabulate_rules(result))
 
 
 def tabulate_models(result: Evaluation) -> Table:
-    """Makes a table with a line per model, the reference first.
+    """Makes a table with a line per model, the reference first; columns without any value are left out.
 
     Args:
         result: of `evaluate_models`.
     """
     reference = map(percent, (result.reference.rule_score, result.reference.all_hard))
     rows: list[tuple[str, ...]] = [("reference", "", "", "", "", "", *reference, "", "")]
+    short = shorten_names(result.models)
+    best = find_best(result)
     for name, model in result.models.items():
-        above = "-" if model.loss_above_floor is None else f"{model.loss_above_floor:+.4f}"
+        above = "" if model.loss_above_floor is None else f"{model.loss_above_floor:+.4f}"
         rates = model.rates
         shares = (rates.strict_parse, rates.repaired_parse, rates.schema_valid, model.rule_score, model.all_hard)
-        rows.append(
-            (name, f"{model.loss_nats_per_token:.4f}", above, *map(percent, (*shares, model.same, model.rooms)))
-        )
-    unknown = all(model.loss_above_floor is None for model in result.models.values())
+        figures = map(percent, (*shares, model.same, model.rooms))
+        rows.append((short[name] + BEST * (name == best), f"{model.loss_nats_per_token:.4f}", above, *figures))
     same = "exact" if result.drawn else "same"
     columns = ("model", "nats/token", "above", "strict", "repaired", "schema", "rules", "hard", same, "rooms")
-    return Table(columns, rows, (*NOTES, describe_same(result), ROOMS, *([NO_FLOOR] if unknown else [])))
+    kept = [place for place in range(len(columns)) if any(row[place] for row in rows)]
+    notes = (*NOTES, describe_same(result), ROOMS)
+    return Table(
+        [columns[place] for place in kept],
+        [tuple(row[place] for place in kept) for row in rows],
+        [note for note in notes if note.partition(":")[0] in {columns[place] for place in kept}]
+        + ([] if any(row[2] for row in rows) else [NO_FLOOR]),
+    )
 
 
 def describe_same(result: Evaluation) -> str:
@@ -56,34 +70,42 @@ def describe_same(result: Evaluation) -> str:
     return "same: answers that are the same as the reference in everything."
 
 
-def tabulate_rules(result: Evaluation) -> Table:
-    """Makes a table of the rule checks, passed of applicable, the reference first.
+def tabulate_rules(result: Evaluation) -> Table | str:
+    """Makes a table of the rule checks that some design breaks, worst first: passed of applicable, the reference first.
 
     Args:
         result: of `evaluate_models`.
+
+    Returns:
+        The table; a sentence where every design keeps all rules.
     """
-    columns = {"reference": result.reference, **result.models}
-    rows = []
-    for rule in result.reference.rules:
-        rows.append((rule, *(_passed(column.rules[rule]) for column in columns.values())))
-    return Table(("rule", *columns), rows)
+    models = list_columns(result)
+    rows = list_rules(result, models)
+    if not rows:
+        return count_kept(result, rows)
+    short = shorten_names(result.models)
+    lowest = ["lowest of all"] if len(models) < len(result.models) else []
+    return Table(
+        ("rule", "reference", *(short[name] for name in models), *lowest, "what it asks"),
+        [(row.name, *row.cells, row.words) for row in rows],
+        [count_kept(result, rows), RULES_NOTE],
+        [row.alarm for row in rows],
+    )
 
 
 def draw_losses(result: Evaluation) -> plots.Picture:
-    """Draws the validation loss of every model, and the data's own entropy where it is the same for all."""
-    losses = {name: model.loss_nats_per_token for name, model in result.models.items()}
-    return plots.loss_bars(losses, result.floor)
+    """Draws the loss of every model, the lowest first, and the data's own entropy where it is the same for all."""
+    short = shorten_names(result.models)
+    losses = {short[name]: model.loss_nats_per_token for name, model in result.models.items()}
+    return plots.loss_bars(dict(sorted(losses.items(), key=lambda item: item[1])), result.floor)
 
 
 def draw_rates(result: Evaluation) -> plots.Picture:
     """Draws the parse rates of every model."""
-    return plots.rate_bars({name: model.rates.model_dump() for name, model in result.models.items()})
+    short = shorten_names(result.models)
+    return plots.rate_bars({short[name]: model.rates.model_dump() for name, model in result.models.items()})
 
 
 def percent(share: float | None) -> str:
-    """A share in [0, 1] as a person reads it; - where there is none."""
-    return "-" if share is None else f"{share:.1%}"
-
-
-def _passed(rule: RuleResult) -> str:
-    return f"{rule.passed} of {rule.applicable}" if rule.applicable else "-"
+    """A share in [0, 1] as a person reads it; nothing where there is none."""
+    return "" if share is None else f"{share:.1%}"

@@ -24,11 +24,12 @@ from housebrain_core.merge.merged_files import (
 from housebrain_core.merge.result import MergeResult, describe_merge
 from housebrain_core.merge.strategies import STRATEGIES
 from housebrain_core.outputs import check_replaceable, staged_output
+from housebrain_core.results import say
 
 Report = Callable[[str], None]
 
 
-def merge_adapters(config: MergeConfig, report: Report = print) -> MergeResult:
+def merge_adapters(config: MergeConfig, report: Report = say) -> MergeResult:
     """Merges adapter folders into one adapter folder.
 
     Args:

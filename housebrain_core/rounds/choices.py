@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from housebrain_core.config import PlanConfig
 from housebrain_core.legs import TrainingPlan, plan_relay, plan_rounds
-from housebrain_core.results import Shown, Table
+from housebrain_core.results import Shown, Table, say
 from housebrain_core.splits import costs
 from housebrain_core.splits.costs import Range, describe
 from housebrain_core.splits.handouts import advise
@@ -137,7 +137,7 @@ class Comparison(Shown):
         }
 
 
-def compare_choices(config: PlanConfig, report: Callable[[str], None] = print) -> Comparison:
+def compare_choices(config: PlanConfig, report: Callable[[str], None] = say) -> Comparison:
     """Works out how long training takes, and puts the ways to do it side by side.
 
     Args:

@@ -75,8 +75,8 @@ class RoundResult(Shown):
             give = "a bundle and a notebook, which housebrain split wrote"
         else:
             give = (
-                f"{leg_file(self.rounds, place.leg)} to attach beside their bundle, their notebook from the folder "
-                f"leg_{place.leg} of the splits, which does not train without it, and nothing else; Run All again"
+                f"{leg_file(self.rounds, place.leg)} to attach beside their bundle, with the leg's notebook (in "
+                f"leg_{place.leg}/ of the splits folder; whose first leg it is has it already), runs all of it"
             )
         return (
             f"NEXT: {place.describe()}, trained by split {people}. Each of them gets {give}, and sends one adapter "

@@ -13,6 +13,7 @@ from housebrain_core.legs import TrainingPlan
 from housebrain_core.manifests import write_atomically
 from housebrain_core.merge.merge import choose_models
 from housebrain_core.outputs import lock_output
+from housebrain_core.results import say
 from housebrain_core.rounds.arrivals import Arrivals, sort_arrivals
 from housebrain_core.rounds.leg_end import end_leg, first_parent, write_next_leg
 from housebrain_core.rounds.overview import RoundResult, draw_legs
@@ -23,7 +24,7 @@ Report = Callable[[str], None]
 PICTURE = "legs.png"
 
 
-def run_round(config: RoundConfig, report: Report = print) -> RoundResult:
+def run_round(config: RoundConfig, report: Report = say) -> RoundResult:
     """Looks at what came back, and ends the leg if all of its adapters are there.
 
     Args:

@@ -17,6 +17,7 @@ from housebrain_core.data.samples import ReadLog, read_samples
 from housebrain_core.errors import DataError
 from housebrain_core.manifests import seal, to_json
 from housebrain_core.outputs import check_replaceable, staged_output
+from housebrain_core.results import say
 from housebrain_core.splits.assignments import Assignment, assign, check_lengths
 from housebrain_core.splits.encode import EncodedDataset, encode_dataset
 from housebrain_core.splits.handouts import advise, describe_folder, describe_part, hand_out
@@ -24,7 +25,7 @@ from housebrain_core.splits.parts import SUMMARY, SplitSummary
 from housebrain_core.splits.write import write_splits
 
 
-def split_dataset(config: SplitConfig, report: Callable[[str], None] = print) -> SplitSummary:
+def split_dataset(config: SplitConfig, report: Callable[[str], None] = say) -> SplitSummary:
     """Writes the splits folder: the guide's tree, bundle, notebook and handout of each split, and the summary.
 
     Args:

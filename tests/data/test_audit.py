@@ -9,7 +9,6 @@ from outside import real_samples
 
 from housebrain_core.config import AuditConfig
 from housebrain_core.data.audit import audit_dataset
-from housebrain_core.data.audit_page import describe
 from housebrain_core.errors import DataError
 
 
@@ -69,18 +68,6 @@ def test_the_report_is_one_page_and_json_of_the_same(hats):
     assert "http://" not in page and "https://" not in page
     assert json.loads((folder / "audit.json").read_text())["leaks"] == result.leaks
     assert result.rules == {}, "house rules switch themselves off"
-
-
-@pytest.mark.parametrize("width", [60, 80, 120, 300])
-def test_the_table_on_the_terminal_has_every_word_within_its_width(width, hats):
-    _, _, result = hats
-    long = "depends on input.taste, and " + "on one more field of the brief, " * 12 + "which is the last word"
-    fields = [field.model_copy(update={"text": f"{long} of {field.name}"}) for field in result.fields]
-    shown = describe(result.model_copy(update={"fields": fields, "conclusions": []}), width)
-    table = shown[shown.index("field of the design") :]
-    assert max(map(len, table.splitlines())) <= width
-    for field in fields:
-        assert field.text in " ".join(table.split()) and field.short_name in table
 
 
 def test_bad_samples_duplicates_and_leaks_are_counted(tmp_path):

@@ -4,7 +4,8 @@ import pytest
 
 from housebrain_core.config import AuditConfig
 from housebrain_core.data.audit import audit_dataset
-from housebrain_core.data.audit_page import describe, entropy_bars, length_histogram, write_page
+from housebrain_core.data.audit_page import describe, entropy_bars, length_histogram, rules_broken, write_page
+from housebrain_core.data.audit_result import RuleCount
 
 
 @pytest.fixture(scope="module")
@@ -14,20 +15,21 @@ def result(dataset, tmp_path_factory):
     return audit_dataset(AuditConfig(source=dataset, output=output), report=lambda line: None)
 
 
-@pytest.mark.parametrize("width", [40, 80, 200])
-def test_the_text_keeps_to_the_width_and_names_every_field(result, width):
-    lines = describe(result, width).splitlines()
-    assert lines[0].startswith("48 train, 16 validation; 0 bad, 0 duplicates by content, 0 leaks")
-    for field in result.fields:
-        assert any(line.startswith(field.short_name) for line in lines)
-    table = lines[next(index for index, line in enumerate(lines) if "what it is" in line) + 1 :]
-    rows = table[: table.index("")]
-    if width >= 80:
-        assert max(len(row) for row in rows if "{" not in row) <= width, "but for values without a space"
+def test_the_text_is_short_and_counts_every_field(result):
+    lines = describe(result).splitlines()
+    assert lines[0].startswith("48 train, 16 validation; all can be used; 0 repeat another") and len(lines) <= 25
+    kinds = lines[next(index for index, line in enumerate(lines) if "how many" in line) + 1 :]
+    counts = {kind: sum(field.kind == kind for field in result.fields) for kind in {f.kind for f in result.fields}}
+    for kind, count in counts.items():
+        assert any(line.startswith(kind) and line.removeprefix(kind).split()[0] == str(count) for line in kinds)
 
 
-def test_without_a_tokenizer_it_says_what_is_missing(result):
-    assert "Tokens, and what a max_length cuts, need the base model's --tokenizer." in describe(result, 100)
+def test_only_broken_rules_are_named_the_worst_first(result):
+    rules = {"one": (0, 4), "two_words": (1, 4), "three": (3, 4)}
+    counts = {name: RuleCount(broken=broken, applicable=of) for name, (broken, of) in rules.items()}
+    broken = result.model_copy(update={"rules": counts})
+    assert list(rules_broken(broken)) == ["three", "two_words"]
+    assert "References break 2 rules, most often three 75.0%, two words 25.0%." in describe(broken)
 
 
 def test_figures_have_a_bar_for_each_free_field_and_a_histogram_for_each_form(result):
@@ -39,6 +41,7 @@ def test_figures_have_a_bar_for_each_free_field_and_a_histogram_for_each_form(re
 
 def test_the_page_opens_offline(result, tmp_path):
     text = write_page(result, tmp_path / "new" / "audit.html").read_text(encoding="utf-8")
-    assert text.count("data:image/png;base64,") == 2
+    assert text.count("data:image/png;base64,") == 2 == text.count('alt="') and 'alt=""' not in text
+    assert text.index("48 train") < text.index("<table") and "prefers-color-scheme: dark" in text
     assert "http://" not in text and "<script src" not in text
     assert all(field.short_name in text for field in result.fields)

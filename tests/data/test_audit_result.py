@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from housebrain_core.data.audit_result import RuleCount, conclude
+from housebrain_core.data.audit_result import AuditResult, RuleCount, conclude, summarize
 from housebrain_core.data.findings import Finding
 
 
@@ -21,32 +21,57 @@ FIELDS = [
 
 
 def test_every_kind_of_field_has_its_sentence():
-    said = conclude(FIELDS, None, 5000)
+    said = conclude(FIELDS, 5000)
     assert said == [
         "levels is always empty, in 5,000 samples: a model learns to leave it empty.",
         "Designs repeat the whole brief: tokens spent on an echo that code can write.",
         "Code can write these, no model is needed (so in all 5,000 samples): input, size, levels.",
         "1 fields are independent of every single field of the brief (1.5 nats). A model learns how often each value "
         "occurs, and no more: color.",
-        "feather depends on input.taste: a model can learn that part of it.",
-        "No honest model gets a validation loss clearly below 2.0 nats per sample, as estimated from these samples. "
-        "A lower one means that it has seen the answers.",
+        "1 fields depend on the brief, and a model can learn that part: feather on input.taste.",
     ]
 
 
 def test_of_few_samples_nothing_strong_is_said():
-    assert conclude(FIELDS, None, 60) == [
-        "60 samples are too few to say what a model can learn; it takes 200.",
+    assert conclude(FIELDS, 60) == [
         "levels is always empty, in 60 samples: a model learns to leave it empty.",
         "Designs repeat the whole brief: tokens spent on an echo that code can write.",
         "In all 60 of them these follow from other fields or never change: input, size, levels.",
     ]
 
 
-def test_free_text_makes_the_floor_a_lower_bound_and_tokens_are_named_where_they_were_counted():
-    *_, text, floor = conclude([*FIELDS, finding("story", "free text", None)], 0.0123, 5000)
-    assert text.endswith("do not know: story.")
-    assert "clearly below at least 2.0 nats per sample, 0.0123 nats per token" in floor
+def test_free_text_is_named():
+    assert conclude([*FIELDS, finding("story", "free text", None)], 5000)[-1].endswith("do not know: story.")
+
+
+def audited(samples: int = 5000, **changes) -> AuditResult:
+    """An audit of the fields above, as `audit_dataset` makes one."""
+    values = dict.fromkeys(("duplicates", "leaks", "bad", "rule_samples", "seconds"), 0)
+    values |= {"source": "x", "samples": {"train": samples}, "bad_reasons": [], "bad_examples": [], "rules": {}}
+    values |= {"entropy_nats_per_sample": 2.0, "floor_is_lower_bound": False, "floor_nats_per_token": None}
+    values |= {"fields": FIELDS, "tokenizer": None, "lengths": {}, "conclusions": []}
+    return AuditResult(**(values | changes))
+
+
+def test_the_summary_counts_samples_and_fields_and_says_what_to_do():
+    counts, fields, floor, todo = summarize(audited())
+    assert counts == "5,000 train; all can be used; 0 repeat another, 0 of validation are in training too."
+    assert fields.startswith("Of 5 fields of the designs code can write 3; 1 depend on the brief")
+    assert "clearly below 2.0 nats per sample; a lower one" in floor and todo == "Next: split the dataset."
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"bad": 2}, "mend or remove the samples"),
+        ({"leaks": 1}, "(drop_duplicates)"),
+        ({"entropy_nats_per_sample": 0.0}, "train nothing"),
+        ({"samples": 60}, "60 samples are too few"),
+        ({"floor_is_lower_bound": True, "floor_nats_per_token": 0.0123}, "at least 2.0 nats per sample, 0.0123 nats"),
+    ],
+)
+def test_what_stands_in_the_way_is_said(changes, said):
+    assert said in " ".join(summarize(audited(**changes)))
 
 
 def test_a_result_cannot_be_changed():

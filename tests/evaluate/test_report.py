@@ -1,15 +1,20 @@
 """The page of an evaluation from a few answers: examples of failures, best and worst drawing; see test_evaluate.py."""
 
 import json
+import re
 
 import pytest
 from test_tables import result as make_result
+from test_verdict import many
 
 from housebrain_core.evaluate import report
-from housebrain_core.evaluate.report import SHOWN_CHARACTERS, describe_model, write_report
+from housebrain_core.evaluate.report import SHOWN_CHARACTERS, ModelSection, describe_model, write_report
 from housebrain_core.house import codec
 
 result = make_result
+
+
+RULES = [{"name": "stairs", "formula": "a", "unit": "ft", "kind": "hard", "source": "b"}]
 
 
 @pytest.fixture
@@ -31,7 +36,7 @@ def test_each_kind_of_failure_has_an_example_and_designs_their_best_and_worst(ro
     assert all(len(failure.text) <= SHOWN_CHARACTERS + 4 for failure, _ in section.failures)
     best, worst = section.drawings
     assert (best.title, worst.title) == ("best design", "worst design") and best.score >= worst.score
-    assert best.figure.startswith("data:image/png;base64,")
+    assert best.figure.src.startswith("data:image/png;base64,") and "drawn to scale" in best.figure.alt
 
 
 def test_a_model_without_any_design_has_no_drawing():
@@ -41,11 +46,28 @@ def test_a_model_without_any_design_has_no_drawing():
 
 @pytest.mark.slow
 def test_the_page_escapes_what_a_model_wrote_and_needs_nothing_from_outside(result, rows, tmp_path, monkeypatch):
-    rules = [{"name": "stairs", "formula": "a", "unit": "ft", "kind": "hard", "source": "b"}]
-    monkeypatch.setattr(report, "rule_table", lambda: rules)
+    monkeypatch.setattr(report, "rule_table", lambda: RULES)
     answers = tmp_path / "answers.jsonl"
     answers.write_text("\n".join(json.dumps(row) for row in [*rows, *({**row, "model": "second"} for row in rows)]))
     text = write_report(result, answers, tmp_path / "report.html").read_text(encoding="utf-8")
     assert "&lt;b&gt;&lt;b&gt;" in text and "<b><b>" not in text
     assert "first" in text and "second" in text
     assert "http://" not in text and "<script src" not in text
+    assert text.index("first did best of 2 models") < text.index("<table")
+    assert text.count("<img") == text.count('<img alt="') and 'alt=""' not in text
+    assert "prefers-color-scheme: dark" in text and ">-<" not in text
+
+
+@pytest.mark.slow
+def test_twenty_models_with_long_names_stay_readable(result, rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "rule_table", lambda: RULES)
+    monkeypatch.setattr(report, "describe_model", lambda name, *more: ModelSection(name, [("ok", 2)], [], []))
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("")
+    wide = many(result)
+    text = write_report(wide, answers, tmp_path / "report.html").read_text(encoding="utf-8")
+    table = text[text.index("<table") : text.index("</table")]
+    assert table.count("<tr") == 22 and "20-of-20</abbr> (best)" in table
+    assert not re.search(r"[^\s<>]{32}", re.sub("<[^>]*>", " ", table)), "no cell is wider than a phone"
+    assert len(re.findall("behind the best", text)) == 1 and "Names in full" in text
+    assert len(text) < 400_000

@@ -70,8 +70,8 @@ def test_the_models_stand_below_the_reference(result):
     table = tabulate_models(result)
     assert table.rows == [
         ("reference", "", "", "", "", "", "90.0%", "100.0%", "", ""),
-        ("first", "0.5000", "+0.1000", "50.0%", "75.0%", "25.0%", "80.0%", "75.0%", "25.0%", "50.0%"),
-        ("second", "0.7500", "+0.3500", "50.0%", "75.0%", "25.0%", "-", "0.0%", "25.0%", "50.0%"),
+        ("first (best)", "0.5000", "+0.1000", "50.0%", "75.0%", "25.0%", "80.0%", "75.0%", "25.0%", "50.0%"),
+        ("second", "0.7500", "+0.3500", "50.0%", "75.0%", "25.0%", "", "0.0%", "25.0%", "50.0%"),
     ]
     assert "not known" not in str(table)
 
@@ -79,7 +79,7 @@ def test_the_models_stand_below_the_reference(result):
 def test_an_unknown_floor_is_said(result):
     result = result.model_copy(update={"models": {"only": model(0.5, None, 0.8, 3)}})
     table = tabulate_models(result)
-    assert table.rows[1][2] == "-" and "own entropy is not known here" in str(table)
+    assert "above" not in table.columns and "own entropy is not known here" in str(table), "no column of nothing"
     assert not draw_losses(result).axes[0].lines
 
 
@@ -90,10 +90,18 @@ def test_designs_are_exact_where_fields_are_drawn_and_the_same_as_the_reference_
     assert "same" in table.columns and "the same as the reference in everything" in str(table)
 
 
-def test_rules_are_counted_of_those_that_apply(result):
+def test_rules_that_designs_break_are_counted_of_those_that_apply_and_coloured(result):
     table = tabulate_rules(result)
-    assert table.columns == ("rule", "reference", "first", "second")
-    assert table.rows == [("stairs", "4 of 4", "3 of 4", "0 of 4"), ("doors", "-", "-", "-")]
+    assert table.columns == ("rule", "reference", "first", "second", "what it asks")
+    asks = "Neighbouring levels are joined by a stair that is wide and long enough."
+    assert table.rows == [("stairs", "4 of 4", "3 of 4", "0 of 4", asks)]
+    assert table.alarms == [1.0] and "rgba(213, 94, 0, 0.50)" in table.to_html()
+    assert "1 of 2 rule checks are kept by every design that they apply to." in table.notes
+
+
+def test_where_every_rule_is_kept_a_sentence_stands_for_the_table(result):
+    kept = result.model_copy(update={"models": {"only": model(0.5, None, 0.8, 4)}})
+    assert tabulate_rules(kept) == "2 of 2 rule checks are kept by every design that they apply to."
 
 
 def test_the_figures_have_the_same_numbers(result):
@@ -103,7 +111,8 @@ def test_the_figures_have_the_same_numbers(result):
     assert "first 50%, second 50%" in draw_rates(result).alt
 
 
-def test_a_terminal_gets_both_tables(result, capsys):
+def test_a_terminal_gets_the_verdict_and_both_tables(result, capsys):
     show_evaluation(result)
     printed = capsys.readouterr().out
-    assert printed == f"{tabulate_models(result)}\n\n{tabulate_rules(result)}\n"
+    assert printed.endswith(f"{tabulate_models(result)}\n\n{tabulate_rules(result)}\n")
+    assert printed.startswith("first did best of 2 models")

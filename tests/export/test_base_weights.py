@@ -16,6 +16,8 @@ from housebrain_core.train.base_models import INDEX
 
 COMMIT = "df3ce67c0e24480f20468b6ef2894622d69eb73b"
 
+pytestmark = pytest.mark.usefixtures("unverified")
+
 
 def test_a_single_file_beside_a_foreign_index_is_what_transformers_would_load(any_base, tmp_path):
     base, adapter = small_base(tmp_path / "base"), small_adapter(tmp_path / "a")

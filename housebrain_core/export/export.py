@@ -1,0 +1,142 @@
+"""A model as other programs load it: an adapter for PEFT, full weights, a GGUF, with Ollama's or vLLM's commands.
+
+Every folder is verified before it is called done: its own consumer answers as the model that it was made of.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from housebrain_core.adapters.archives import CONFIG
+from housebrain_core.config import MergeConfig
+from housebrain_core.errors import ConfigError
+from housebrain_core.export.base_weights import find_base_folder
+from housebrain_core.export.finishing import find_notices, finish
+from housebrain_core.export.into_base import FullModelResult, seal_model, write_weights
+from housebrain_core.export.settings import ExportConfig
+from housebrain_core.export.verification import Check, Source
+from housebrain_core.llm.loading import find_recorded_base
+from housebrain_core.manifests import seal
+from housebrain_core.merge.compute import Recipe, compute_merge
+from housebrain_core.merge.merge import opened_adapters
+from housebrain_core.merge.merged_files import reference_adapter, write_adapter
+from housebrain_core.outputs import staged_output
+from housebrain_core.results import Shown, Table
+
+Report = Callable[[str], None]
+KINDS = {"adapter": "adapter", "full": "model", "vllm": "model", "gguf": "gguf", "ollama": "gguf"}
+"""Format -> kind of its manifest."""
+
+
+@dataclass(frozen=True)
+class Exported(Shown):
+    """What an export made."""
+
+    folder: Path
+    checks: list[Check]
+    """What was verified, and what could not be."""
+    sizes: dict[str, int]
+    """File -> bytes."""
+
+    def outputs(self) -> Iterable[Any]:
+        """The checks, and a table of the files."""
+        rows = [(name, f"{size / 1e6:,.2f}") for name, size in sorted(self.sizes.items())]
+        return ["\n".join(map(str, self.checks)), Table(("file", "MB"), rows)]
+
+
+def export_model(config: ExportConfig, report: Report = print) -> Exported:
+    """Makes a folder that other programs load, verifies it, and uploads it where that is asked for.
+
+    Args:
+        config: which model, in which form, where to.
+        report: gets lines of progress.
+
+    Returns:
+        What was made.
+
+    Raises:
+        ExportError: the export does not answer as its model does, or cannot be made or uploaded.
+        AdapterError: the adapter is damaged, or does not fit the base.
+        ConfigError: the output exists, or the model cannot be exported like that.
+    """
+    if config.format:
+        checks = _make(config, report)
+        report(f"done: {config.folder}")
+    else:
+        checks = []
+    folder = config.folder if config.format else config.model
+    if config.push:
+        from housebrain_core.export.hub import push_folder
+
+        push_folder(folder, config, report)
+    return Exported(folder, checks, {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()})
+
+
+def _make(config: ExportConfig, report: Report) -> list[Check]:
+    """Writes and verifies the folder of a format."""
+    if not config.model.is_dir():
+        what = "is a file; unpack it first" if config.model.is_file() else "does not exist"
+        raise ConfigError(f"model = {config.model}: that {what}. Give an adapter folder, or a whole model's.")
+    whole = not (config.model / CONFIG).is_file()
+    if whole and config.format not in ("gguf", "ollama"):
+        raise ConfigError(
+            f"{config.model} is no adapter, so --as {config.format} has nothing to do. A whole model becomes gguf or "
+            "ollama."
+        )
+    if config.folder.resolve() == config.model.resolve():
+        raise ConfigError(f"{config.folder} is the model itself. Choose another --output.")
+    makers = {"adapter": _make_adapter, "full": _make_full, "vllm": _make_full}
+    make = makers[str(config.format)]
+    with staged_output(config.folder, KINDS[str(config.format)], config.overwrite) as staging:
+        return make(config, staging, report)
+
+
+def _make_adapter(config: ExportConfig, staging: Path, report: Report) -> list[Check]:
+    """The update alone, under the names that PEFT reads."""
+    merge_config = as_merge(config)
+    with opened_adapters(merge_config, report) as adapters:
+        base, revision = find_base_folder(str(merge_config.into_base), adapters)
+        merge = compute_merge(adapters, Recipe("average", [1.0]), "full")
+        write_adapter(staging, adapters, merge.rank, merge.factors)
+        source = Source(merge, base, reference_adapter(adapters).base_model or base.name, revision)
+        text = f"a LoRA adapter of rank {merge.rank} for {source.base_name}, revision {revision}."
+        if all(adapter.trained_in_4bit for adapter in adapters):
+            text += " It was trained on that base in 4 bits (NF4), and is verified here on the base as it is."
+        checks = finish(staging, source, text, find_notices(adapters), config, report)
+        seal(staging, "adapter", finished=True, merged_from=[adapter.sha256 for adapter in adapters])
+    return checks
+
+
+def _make_full(config: ExportConfig, staging: Path, report: Report) -> list[Check]:
+    """Base and update in one."""
+    result, source, checks = make_full(config, staging, report)
+    seal_model(staging, result, source)
+    return checks
+
+
+def make_full(config: ExportConfig, staging: Path, report: Report) -> tuple[FullModelResult, Source, list[Check]]:
+    """Writes a full model, without its manifest."""
+    merge_config = as_merge(config)
+    with opened_adapters(merge_config, report) as adapters:
+        result, source = write_weights(merge_config, adapters, staging, config.dtype, report)
+        return result, source, finish(staging, source, result.describe(), result.notices, config, report)
+
+
+def as_merge(config: ExportConfig) -> MergeConfig:
+    """The settings of an export as those of a merge of one adapter into its base."""
+    from housebrain_core.adapters.adapter import read_adapter
+
+    adapter = read_adapter(config.model, accept_plain=True)
+    if config.base_model is None and adapter.base_model is None:
+        raise ConfigError(f"{config.model} does not say which base model it is for. Name it with --base-model.")
+    given = config.model_fields_set & {"base_view", "run_validation", *(("data",) if config.run_validation else ())}
+    base = config.base_model or find_recorded_base(str(adapter.base_model))
+    return MergeConfig(
+        models=[config.model],
+        output=config.folder,
+        into_base=base,
+        accept_plain=True,
+        accept_unfinished=True,
+        **config.model_dump(include=given),
+    )
