@@ -3,6 +3,7 @@
 # make quick   the tests that take no more than a few seconds each: 45 seconds
 # make lint    style, types, and whether the built notebooks are as their sources say
 # make test    lint, all tests with the branches that they cover, and the notebooks built and executed
+# make gallery  docs/gallery: every notebook executed on the demo's data; ten minutes
 # make soak    the long forms of the tests: hours
 #
 # Each makes .venv on its first run. TORCH=cpu takes PyTorch's CPU build: `make demo TORCH=cpu`.
@@ -13,7 +14,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 PINS := housebrain_core/constraints.txt
 
-.PHONY: demo lab quick lint test soak notebooks clean
+.PHONY: demo lab quick lint test soak notebooks gallery clean
 
 demo: $(STAMP)
 	$(BIN)/housebrain demo --overwrite
@@ -40,6 +41,9 @@ soak: $(STAMP)
 
 notebooks: $(STAMP)
 	$(BIN)/python build_notebooks.py
+
+gallery: $(STAMP)
+	$(BIN)/python build_gallery.py
 
 clean:
 	rm -rf .venv build housebrain_demo .coverage .coverage.*

@@ -5,7 +5,6 @@ functions over tagged cells; the same sources always give the same bytes, and th
 
     python build_notebooks.py            write all notebooks
     python build_notebooks.py --check    compare with what is committed
-    python build_notebooks.py --example  execute notebooks/example.py and keep its outputs: two minutes, needs torch
     python build_notebooks.py --platform kaggle --split-id 4 --output DIR    one person's copy
 
 A notebook for Kaggle or Colab takes the package from the bundle that is uploaded with it. It names the sha256 of the
@@ -15,8 +14,6 @@ code that it was built with, so that it runs no other.
 import argparse
 import difflib
 import json
-import os
-import re
 import sys
 from pathlib import Path
 
@@ -32,8 +29,6 @@ ROOT = Path(__file__).resolve().parent
 SOURCES = ROOT / "notebooks"
 RENDERED = SOURCES / "rendered"
 PLATFORMS = ("kaggle", "colab", "local")
-EXAMPLE = RENDERED / "example.ipynb"
-"""The one notebook that is committed with its outputs."""
 KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -58,7 +53,7 @@ CONTINUES = "continues"
 def build(name: str, platform: str) -> str:
     """One notebook for one platform, as the text of its .ipynb file."""
     notebook = read_source(SOURCES / f"{name}.py")
-    for transform in (keep_platform, join_cells, write_parameters, add_banner, set_metadata):
+    for transform in (keep_platform, join_cells, write_parameters, add_note, set_metadata):
         notebook = transform(notebook, name, platform)
     name_code(notebook)
     set_ids(notebook)
@@ -103,20 +98,20 @@ def join_cells(notebook: NotebookNode, name: str, platform: str) -> NotebookNode
 
 
 def write_parameters(notebook: NotebookNode, name: str, platform: str) -> NotebookNode:
-    """Fills the parameters cell from the notebook's typed settings; the example has a cell of its own."""
+    """Fills the parameters cell from the notebook's typed settings."""
     for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", []) and (name, platform) in NOTEBOOKS:
+        if "parameters" in cell.metadata.get("tags", []):
             cell.source = write_parameters_cell(NOTEBOOKS[name, platform], platform)
     return notebook
 
 
-def add_banner(notebook: NotebookNode, name: str, platform: str) -> NotebookNode:
-    """A first cell that says what generated the notebook."""
+def add_note(notebook: NotebookNode, name: str, platform: str) -> NotebookNode:
+    """A last cell that says what generated the notebook."""
     text = (
         f"*Built from `notebooks/{name}.py` for {platform} by `build_notebooks.py`. Change settings here as you like; "
         "code that you change here is lost when it is built again.*"
     )
-    notebook.cells.insert(0, nbformat.v4.new_markdown_cell(text))
+    notebook.cells.append(nbformat.v4.new_markdown_cell(text))
     return notebook
 
 
@@ -140,74 +135,8 @@ def compare(built: dict[Path, str]) -> list[str]:
         if old != text:
             names = str(path.relative_to(ROOT)), "built now"
             problems += difflib.unified_diff(old.splitlines(), text.splitlines(), *names, lineterm="", n=1)
-    if not same_sources(EXAMPLE):
-        problems.append(f"{EXAMPLE.relative_to(ROOT)} was executed from another source: build_notebooks.py --example")
     stray = set(RENDERED.glob("*/*.ipynb")) - set(built)
     return problems + [f"{path.relative_to(ROOT)} is built from nothing; delete it" for path in sorted(stray)]
-
-
-def same_sources(path: Path) -> bool:
-    """Whether an executed notebook has the cells of notebooks/example.py."""
-    if not path.exists():
-        return False
-    executed, source = (nbformat.reads(text, as_version=4) for text in (path.read_text(), build("example", "local")))
-    return [(c.id, c.cell_type, c.source) for c in executed.cells] == [
-        (c.id, c.cell_type, c.source) for c in source.cells
-    ]
-
-
-def write_example() -> int:
-    """Executes the example through papermill in a scratch folder; keeps its outputs, without what is this machine's."""
-    import tempfile
-
-    import papermill
-
-    os.environ["OMP_NUM_THREADS"] = "1"  # on a model this small a second thread gains nothing
-    with tempfile.TemporaryDirectory() as scratch:
-        source, target = Path(scratch, "source.ipynb"), Path(scratch, "executed.ipynb")
-        source.write_text(build("example", "local"), encoding="utf-8")
-        papermill.execute_notebook(source, target, cwd=scratch, progress_bar=False, log_output=True)
-        notebook = clean_outputs(nbformat.read(target, as_version=4), {scratch: ".", str(Path.home()): "~"})
-    EXAMPLE.write_text(to_text(notebook), encoding="utf-8")
-    print(f"executed {EXAMPLE.relative_to(ROOT)}, {EXAMPLE.stat().st_size:,} bytes")
-    return 0
-
-
-def clean_outputs(notebook: NotebookNode, paths: dict[str, str]) -> NotebookNode:
-    """Leaves of an executed notebook its cells and all that they showed, without times and paths of a machine.
-
-    Args:
-        notebook: as papermill wrote it.
-        paths: folder of this machine -> what stands for it.
-    """
-    for cell in notebook.cells:
-        cell.metadata = {name: value for name, value in cell.metadata.items() if name == "tags" and value}
-        if cell.cell_type == "code":
-            cell.outputs = join_lines(cell.outputs)
-            for output in cell.outputs:
-                if "text" in output:
-                    output.text = hide(output.text, paths)
-                for kind in {"text/plain", "text/markdown", "text/html"} & set(output.get("data", {})):
-                    output.data[kind] = hide(output.data[kind], paths)
-    return set_metadata(notebook, "example", "local")
-
-
-def join_lines(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Outputs with what was printed in a row as one text, however it was flushed."""
-    joined: list[NotebookNode] = []
-    for output in outputs:
-        if joined and output.get("name") and output.get("name") == joined[-1].get("name"):
-            joined[-1].text += output.text
-        else:
-            joined.append(output)
-    return joined
-
-
-def hide(text: str, paths: dict[str, str]) -> str:
-    """A text without this machine's folders and without how long things took."""
-    for folder, short in paths.items():
-        text = text.replace(folder, short)
-    return re.sub(r" in \d[\d.]* (s|seconds)\b| at 0x[0-9a-f]+", "", text)
 
 
 def write_copy(platform: str, split_id: int, output: Path) -> Path:
@@ -233,7 +162,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Reads the command line, and does what it says; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 and print a diff when they differ")
-    parser.add_argument("--example", action="store_true", help="execute the example and write it with its outputs")
     parser.add_argument("--platform", choices=PLATFORMS, help="write the train notebook of one split for this platform")
     parser.add_argument("--split-id", type=int, help="its split, from 1")
     parser.add_argument("--output", type=Path, help="its folder")
@@ -244,8 +172,6 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error("one person's copy needs --platform, --split-id (1 to 99) and --output")
         print(f"wrote {write_copy(*asked)}")
         return 0
-    if options.example:
-        return write_example()
     return check() if options.check else write()
 
 

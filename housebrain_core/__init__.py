@@ -13,7 +13,7 @@ __version__ = "0.2.0"
 PUBLIC = {
     "errors": [
         "AdapterError", "CheckpointError", "ConfigError", "DataError", "ExportError", "HouseBrainError", "MachineError",
-        "TrainingError",
+        "ServerError", "TrainingError",
     ],
     "config": [
         "AuditConfig", "ConvertConfig", "EvaluateConfig", "FineTuningConfig", "GenerateConfig", "InspectConfig",
@@ -22,7 +22,9 @@ PUBLIC = {
     "plots": ["loss_curves"],
     "progress": ["draw_training"],
     "notebook_cells": ["check_settings"],
-    "notebook_settings": ["EvaluateSettings", "MergeSettings", "NextRoundSettings", "SplitSettings"],
+    "notebook_settings": [
+        "DeploySettings", "EvaluateSettings", "MergeSettings", "NextRoundSettings", "SplitSettings",
+    ],
     "notebook_training": ["ColabTrainSettings", "KaggleTrainSettings", "LocalTrainSettings"],
     "project": ["check_inputs", "enter_project", "find_adapters"],
     "outputs": ["check_replaceable"],
@@ -39,8 +41,9 @@ PUBLIC = {
     "merge": ["merge_adapters"],
     "rounds": ["compare_choices", "run_round"],
     "select": ["SelectConfig", "find_lacks", "select_samples"],
-    "export": ["ExportConfig", "export_model", "merge_into_base"],
+    "export": ["ExportConfig", "ask_export", "choose_prompts", "export_model", "merge_into_base"],
     "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
+    "serve": ["serve"],
     "cloud": [
         "DriveCopies", "KaggleConfig", "RunConfig", "bring_back", "check_machine", "choose_inputs", "install_libraries",
         "interrupt_at_checkpoint", "mount_drive", "run_kaggle", "run_splits", "use_token", "what_next", "zip_adapter",

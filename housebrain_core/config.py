@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from housebrain_core.settings import Count, DatasetSettings, FineTuningConfig, Settings, Share, refuse_idle
+from housebrain_core.settings import Count, DatasetSettings, FineTuningConfig, Model, Settings, Share, refuse_idle
 
 __all__ = ["FineTuningConfig"]  # the settings of training live in settings.py, and are imported from here
 
@@ -230,8 +230,8 @@ class RoundConfig(Settings):
 class EvaluateConfig(Settings):
     """How models are judged."""
 
-    models: Annotated[list[Path], Field(min_length=1)]
-    """Adapter folders, or model folders."""
+    models: Annotated[list[Model], Field(min_length=1)]
+    """Adapter folders, model folders, or addresses of servers, such as http://localhost:8000/v1#name."""
     data: Path = Path("housebrain_splits")
     """Validation samples: a splits folder, a bundle, or any dataset."""
     base_model: str | None = None
@@ -264,8 +264,8 @@ class EvaluateConfig(Settings):
 class GenerateConfig(Settings):
     """How briefs become designs."""
 
-    model: Path
-    """Adapter folder, or model folder."""
+    model: Model
+    """Adapter folder, model folder, or the address of a server, such as http://localhost:8000/v1#name."""
     brief: str
     """File with one brief as JSON, or with one per line (.jsonl); - reads standard input."""
     output: Path | None = None

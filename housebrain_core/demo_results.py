@@ -161,6 +161,7 @@ def _splits_of(evaluation: Evaluation) -> list[str]:
 
 
 def _row(model: ModelResult, steps: int) -> Row:
+    assert model.loss_nats_per_token and model.loss_nats_per_sample, "no model of the demo is served"
     tokens = model.loss_nats_per_sample / model.loss_nats_per_token
     above = model.loss_nats_per_token - entropy_nats() / tokens
     return Row(steps, above, model.same, model.rooms or 0.0, model.all_hard)

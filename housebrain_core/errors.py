@@ -64,6 +64,10 @@ class TrainingError(HouseBrainError):
     """Training that has to stop: garbage gradients, no memory, a device that cannot do it."""
 
 
+class ServerError(HouseBrainError):
+    """A model's server that cannot be reached, is too busy, or answers with something else."""
+
+
 class ExportError(HouseBrainError):
     """An export that cannot be made, uploaded, or answers otherwise than the model that it was made of."""
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from housebrain_core.errors import OFFERED, ConfigError
 from housebrain_core.notebook_fields import NotebookSettings
+from housebrain_core.settings import write_literal
 
 FORM_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 """What Colab's forms call a type; anything else is `raw`."""
@@ -36,11 +37,6 @@ def write_parameters_cell(settings: type[NotebookSettings], platform: str) -> st
         else:
             lines += [*(f"# {part}" for part in textwrap.wrap(text, WIDTH - 2)), line]
     return "\n".join(lines)
-
-
-def write_literal(value: Any) -> str:
-    """A value as Python source, with double quotes."""
-    return json.dumps(value) if isinstance(value, str | list) else repr(value)
 
 
 def form_hint(annotation: Any) -> str:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from housebrain_core.config import EvaluateConfig, MergeConfig, RoundConfig, SplitConfig
 from housebrain_core.errors import ConfigError
+from housebrain_core.export.settings import ExportConfig
 from housebrain_core.notebook_fields import NotebookSettings, same_as
 from housebrain_core.notebook_training import ColabTrainSettings, KaggleTrainSettings, LocalTrainSettings
 from housebrain_core.select.settings import SelectConfig
@@ -142,11 +143,43 @@ class EvaluateSettings(NotebookSettings):
         self.config()
 
 
+class DeploySettings(NotebookSettings):
+    """Notebook 6."""
+
+    model: str = same_as(ExportConfig, "model", default=str(MergeConfig.model_fields["output"].default))
+    format: Literal["adapter", "full", "gguf", "ollama", "vllm"] = same_as(ExportConfig, "format", default="full")
+    output: str = same_as(ExportConfig, "output", default="")
+    base_model: str = same_as(ExportConfig, "base_model", default="")
+    dtype: Literal["keep", "float16", "bfloat16", "float32"] = same_as(ExportConfig, "dtype")
+    quantise: str = same_as(ExportConfig, "quantise", "; empty for none", default="")
+    data: str = same_as(ExportConfig, "data")
+    dataset: str = same_as(ExportConfig, "dataset", default="")
+    dataset_licence: str = same_as(ExportConfig, "dataset_licence", default="")
+    base_licence: str = same_as(ExportConfig, "base_licence", default="")
+    overwrite: bool = same_as(ExportConfig, "overwrite")
+
+    def config(self) -> ExportConfig:
+        """Makes what `export_model` takes; what is as it was by default is not asked for.
+
+        Returns:
+            Its settings.
+        """
+        values = self.shared_with(ExportConfig)
+        fields = ExportConfig.model_fields
+        return ExportConfig(
+            **{name: value for name, value in values.items() if str(value) != str(fields[name].default)}
+        )
+
+    def check_ranges(self) -> None:
+        """See `NotebookSettings`."""
+        self.config()
+
+
 class NextRoundSettings(NotebookSettings):
     """Notebook 5."""
 
     source: str = same_as(SelectConfig, "source", default="housebrain_dataset_v5_350k")
-    evaluation: str = Field("evaluation.json", description="What notebook 4 wrote.")
+    evaluation: str = same_as(SelectConfig, "evaluation", default="evaluation.json")
     where: list[str] = same_as(SelectConfig, "where")
     clean_rules: list[str] = same_as(SelectConfig, "clean_rules", default=["parking"])
     difficulty: Literal["", "hardest", "middle", "easiest"] = same_as(
@@ -198,5 +231,6 @@ NOTEBOOKS: dict[tuple[str, str], type[NotebookSettings]] = {
     ("03_merge", "local"): MergeSettings,
     ("04_evaluate", "local"): EvaluateSettings,
     ("05_next_round", "local"): NextRoundSettings,
+    ("06_deploy", "local"): DeploySettings,
 }
 """Notebook and platform -> its settings."""

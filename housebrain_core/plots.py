@@ -43,11 +43,18 @@ class Picture(Figure):
 
     def png(self, dpi: int = SCREEN_DPI) -> bytes:
         """The figure as the bytes of a PNG file."""
+        return self._write(dpi=dpi, **PNG)
+
+    def svg(self) -> str:
+        """The figure as the text of an SVG file; names from data are outlines in it, no text that could be markup."""
+        return self._write(format="svg", bbox_inches="tight", metadata={"Date": None}).decode()
+
+    def _write(self, **settings: Any) -> bytes:
         buffer = io.BytesIO()
         for text in self.findobj(Text):
             if isinstance(text, Text) and r"\math" not in text.get_text():  # names from data are no mathematics
                 text.set_parse_math(False)
-        self.savefig(buffer, dpi=dpi, **PNG)
+        self.savefig(buffer, **settings)
         return buffer.getvalue()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:

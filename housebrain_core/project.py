@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from housebrain_core.errors import ConfigError
+from housebrain_core.settings import is_url
 
 VARIABLE = "HOUSEBRAIN_PROJECT"
 SPLITS_MANIFEST = Path("housebrain_splits") / "manifest.json"
@@ -68,14 +69,14 @@ def check_inputs(setting: str, paths: Path | str | Iterable[Path | str], first: 
 
     Args:
         setting: the name of the setting that names them.
-        paths: one input or several, relative to the current folder.
+        paths: one input or several, relative to the current folder; addresses of servers are left to who asks them.
         first: what makes them, as a sentence, such as "Run notebook 1 first."
 
     Raises:
         ConfigError: naming every missing one by its absolute path, and what to do first.
     """
     wanted = [paths] if isinstance(paths, str | Path) else list(paths)
-    missing = [str(Path(path).absolute()) for path in wanted if not Path(path).exists()]
+    missing = [str(Path(path).absolute()) for path in wanted if not is_url(path) and not Path(path).exists()]
     if missing:
         raise ConfigError(f"{setting}: nothing is at {' and '.join(missing)}. {first}")
 

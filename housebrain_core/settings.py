@@ -1,10 +1,11 @@
 """What all settings share, and those of training, which travel with the cloud notebooks."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from housebrain_core.errors import SWITCHES, ConfigError
 
@@ -13,6 +14,17 @@ Count = Annotated[int, Field(ge=1)]
 Length = Annotated[int, Field(ge=16)]  # in tokens
 Processes = Annotated[int, Field(ge=1, le=8)]
 Switch = Literal["auto", "on", "off"]
+
+
+def is_url(value: Any) -> bool:
+    """Whether a value is the address of a server, and not a path."""
+    return isinstance(value, str) and value.lower().startswith(("http://", "https://"))
+
+
+Model = Annotated[
+    str | Path, Field(union_mode="left_to_right"), AfterValidator(lambda value: value if is_url(value) else Path(value))
+]
+"""A folder, or the address of a server as it was given: a Path would make one slash of two."""
 
 
 class Settings(BaseModel):
@@ -61,6 +73,11 @@ def refuse_idle(settings: Settings, needs: dict[str, tuple[bool, str]], problems
             lines.append(f"{name if value is True else f'{name} = {value}'}: it would do nothing; {purpose}")
     if lines := [*problems, *lines]:  # the base class explains only what is wrong with single settings
         raise ConfigError("\n  ".join([f"{type(settings).__name__}: these settings cannot be used:", *lines]))
+
+
+def write_literal(value: Any) -> str:
+    """A value as Python source, with double quotes."""
+    return json.dumps(value) if isinstance(value, str | list) else repr(value)
 
 
 class DatasetSettings(Settings):

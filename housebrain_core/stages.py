@@ -137,6 +137,13 @@ def run_generate(settings: Any) -> None:
     generate_designs(settings)
 
 
+def run_serve(settings: Any) -> None:
+    """Answer on a page: a person fills in plot, rooms and style, and gets a floor plan, rule checks and the JSON."""
+    from housebrain_core.serve.serving import serve
+
+    serve(settings)
+
+
 def run_run(settings: Any) -> None:
     """Train all splits on your own GPUs or a Ray cluster, leg after leg, and merge and judge what comes of it."""
     from housebrain_core.cloud.own_machines import run_splits
@@ -229,6 +236,7 @@ STAGES = {
         "config.GenerateConfig",
         "generate --model models/housebrain-merged --brief brief.json --plot design.png",
     ),
+    "serve": Stage(run_serve, "serve.settings.ServeConfig", "serve --model models/housebrain-merged --port 8000"),
     "run": Stage(run_run, "cloud.settings.RunConfig", "run --splits 1-6 --base-model Qwen/Qwen2.5-Coder-1.5B", RUN),
     "export": Stage(
         run_export,

@@ -7,10 +7,15 @@
 # You need: a folder with `train/*.json` (and `validation/*.json`), or JSONL, CSV or Parquet files.
 # You get: `housebrain_splits/`. It takes seconds for thousands of samples, minutes for hundreds of thousands.
 
+# %% [markdown]
+# ## Settings
+
 # %% tags=["parameters"]
 # Written by build_notebooks.py from housebrain_core/notebook_settings.py.
 
 # %% [markdown]
+# ## Check
+#
 # The settings are checked before anything is read; all problems are reported at once. Relative paths start in the
 # project's folder, which the next cell names.
 
@@ -83,6 +88,8 @@ from housebrain_core.rounds import compare_choices
 compare_choices(PlanConfig(splits=config.output, gpu="t4"))
 
 # %% [markdown]
+# ## Take home
+#
 # **Next:** send each person `split_NN.zip`, `train_split_NN.ipynb` and their page `handouts/split_NN.md`, or train a
 # split on this computer with notebook 2. The command also takes `--owner 4=alice`, for folders that the kaggle
 # client uploads. This is the first page:

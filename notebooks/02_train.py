@@ -14,7 +14,7 @@
 # 2. Panel on the right, Session options: Accelerator **GPU T4 x2**.
 # 3. Below it: Internet **on** (needs a verified phone number).
 # 4. Add Input > Upload > New Dataset: your `split_NN.zip`.
-# 5. In the next cell: your `split_id`.
+# 5. Under Settings: your `split_id`.
 # 6. **Run All.** This is the rehearsal: five minutes, in which it trains 20 steps, and stops and resumes on purpose.
 #
 # After it: **Save Version > Save & Run All** trains for real, without an edit. It goes on with the browser closed,
@@ -30,7 +30,7 @@
 # 1. colab.research.google.com > Upload: this file.
 # 2. Runtime > Change runtime type > **T4 GPU**.
 # 3. Folder symbol on the left: drag your `split_NN.zip` into the list.
-# 4. In the next cell: your `split_id`.
+# 4. Under Settings: your `split_id`.
 # 5. **Runtime > Run all**, and say yes when Drive asks. This is the rehearsal: five minutes, in which it trains 20
 #    steps, and stops and resumes on purpose.
 #
@@ -38,6 +38,9 @@
 # looks at. Checkpoints are copied to your Drive; when the session ends, Run all goes on from there. When you are sent a
 # `leg_N.zip` with its notebook, upload that notebook, drag the file into the list beside the bundle, and Run all: no
 # setting changes. One person, one account.
+
+# %% [markdown]
+# ## Settings
 
 # %% tags=["parameters"]
 # Written by build_notebooks.py from housebrain_core/notebook_settings.py.
@@ -49,6 +52,8 @@
 # `time_budget_hours = 0` means 11 hours: Colab ends a session after 12 at most.
 
 # %% [markdown] tags=["kaggle", "colab"]
+# ## Check
+#
 # The code comes with the bundle, `split_NN.zip`, and with every `leg_N.zip`. The next cell, collapsed, looks for it and
 # takes it only if it is the code that this notebook was built with: they belong together.
 
@@ -118,6 +123,8 @@ for name in [name for name in sys.modules if name.partition(".")[0] == "housebra
 sys.path.insert(0, str(folder))
 
 # %% [markdown] tags=["local"]
+# ## Check
+#
 # The settings are checked before anything is loaded. Relative paths start in the project's folder, which the next cell
 # names.
 
@@ -157,6 +164,8 @@ from housebrain_core.cloud import check_machine
 platform = check_machine(settings.base_model, settings.require_gpu)
 
 # %% [markdown] tags=["kaggle", "colab"]
+# ## Install
+#
 # The libraries, in versions that fit together. torch and numpy stay as the platform has them.
 
 # %% tags=["kaggle", "colab"]
@@ -165,6 +174,8 @@ from housebrain_core.cloud import install_libraries
 install_libraries(platform)
 
 # %% [markdown] tags=["kaggle", "colab"]
+# ## Data
+#
 # An earlier run is looked for and brought back.
 
 # %% tags=["kaggle", "colab"]
@@ -173,6 +184,11 @@ from housebrain_core.cloud import bring_back, mount_drive, use_token
 use_token(platform)
 drive = mount_drive(settings.drive, platform)
 output = bring_back(settings.adapter_name(inputs.place), platform, drive)
+
+# %% [markdown] tags=["local"]
+# ## Data
+#
+# The split, and where its adapter comes to lie.
 
 # %% tags=["local"]
 from pathlib import Path
@@ -188,7 +204,9 @@ if config.base_model == "tiny":  # the demo's own small model
     config = config.model_copy(update={"base_model": str(tiny_base())})
 
 # %% [markdown] tags=["local"]
-# Training. The picture updates a few times a minute: how far it is, the loss in nats per token, what is saved.
+# ## Train
+#
+# The picture updates a few times a minute: how far it is, the loss in nats per token, what is saved.
 
 # %% tags=["local"]
 from housebrain_core.train import HouseBrainFineTuner
@@ -196,7 +214,9 @@ from housebrain_core.train import HouseBrainFineTuner
 result = HouseBrainFineTuner(config).train()
 
 # %% [markdown] tags=["kaggle", "colab"]
-# Training. The picture updates a few times a minute. All GPUs are used. A rehearsal is
+# ## Train
+#
+# The picture updates a few times a minute. All GPUs are used. A rehearsal is
 # stopped after its first checkpoint and goes on from there, as a real run would after an interruption.
 
 # %% tags=["kaggle", "colab"]
@@ -210,6 +230,8 @@ with DriveCopies(output, drive):
     result = HouseBrainFineTuner(config).train()
 
 # %% [markdown]
+# ## Look
+#
 # The loss falls steeply while the model learns the form of a design, then slowly while it learns what is in it. A nat
 # is the unit of loss: 0.7 nats per token are one guess between two equally likely tokens.
 
@@ -234,6 +256,8 @@ from housebrain_core.results import Page
 Page(describe_run(result))
 
 # %% [markdown] tags=["kaggle", "colab"]
+# ## Take home
+#
 # The adapter to take home, or how to go on.
 
 # %% tags=["kaggle", "colab"]
@@ -244,5 +268,7 @@ after = result.why_it_ended
 Page(what_next(settings.split_id, archive, platform, drive, settings.rehearses, result.why_it_ended, inputs.place))
 
 # %% [markdown] tags=["local"]
+# ## Take home
+#
 # **Next:** when the adapters of all splits lie in `models_folder`, merge them with notebook 3. In a plan of several
 # legs, the last line above says what comes next.

@@ -5,10 +5,15 @@
 # without the base model. Then it loads the base model once and measures whether merging was better than the
 # best single adapter. Where training is planned in legs, it ends the leg.
 
+# %% [markdown]
+# ## Settings
+
 # %% tags=["parameters"]
 # Written by build_notebooks.py from housebrain_core/notebook_settings.py.
 
 # %% [markdown]
+# ## Check
+#
 # The settings are checked first. Relative paths start in the project's folder, which the next cell names.
 
 # %%
@@ -70,6 +75,8 @@ else:
     merged = settings.output
 
 # %% [markdown]
+# ## Look
+#
 # What has to be said first stands first: above all, that a merge is worse than its best split, and what to do then.
 # `merged` is what was written; `ab-average` is what averaging A and B apart would have given. With a plan, the picture
 # shows every leg so far.
@@ -88,5 +95,7 @@ if merged and settings.run_validation:
     show(draw_first_house(Path(merged), Path(settings.splits_folder), settings.base_model or None, "merged"))
 
 # %% [markdown]
+# ## Take home
+#
 # **Next:** with a plan, what the last line says. Else judge the merged model with notebook 4. What was merged, and what
 # it cost, is in `merge.json`; the state of a plan is in `rounds/rounds.json`.

@@ -4,10 +4,15 @@
 # Generates designs for validation briefs and judges them: do they parse, are they designs, which rule checks do
 # they keep. The reference's own score stands beside the model's, because real references break many rules.
 
+# %% [markdown]
+# ## Settings
+
 # %% tags=["parameters"]
 # Written by build_notebooks.py from housebrain_core/notebook_settings.py.
 
 # %% [markdown]
+# ## Check
+#
 # `models` may name several folders: adapters, merged adapters, whole models. `limits` are the numbers of the rule
 # checks: "NBC", "IRC", or a JSON file with your own, such as `{"coverage": [0.5, "share of the plot", "our town"]}`.
 # Relative paths start in the project's folder, which the next cell names.
@@ -22,12 +27,19 @@ enter_project()
 check_inputs("models", config.models, "Merge with notebook 3 first, or name other models.")
 check_inputs("data", config.data, "Run notebook 1 first, or name a dataset.")
 
+# %% [markdown]
+# ## Judging
+#
+# A figure and a page for every model; answers are kept as they come, so that an interrupted run goes on where it was.
+
 # %%
 from housebrain_core.evaluate import evaluate_models, show_evaluation
 
 evaluation = evaluate_models(config)
 
 # %% [markdown]
+# ## Look
+#
 # What it comes to, in four sentences, and the figures behind them. The loss is in *nats* per token: minus the natural
 # logarithm of the share that a model gives to the right token. 0 is certainty; 0.1 less gives it a tenth more.
 # Rules that designs break are coloured, the worst first. `report.html` has all of it, and opens offline.
@@ -53,4 +65,6 @@ except DesignError as error:
     print(f"the answer is no design ({error.kind}): {error}")
 
 # %% [markdown]
+# ## Take home
+#
 # **Next:** what the last of the four sentences says. To share the result, send `report.html`.

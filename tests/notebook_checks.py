@@ -29,6 +29,9 @@ MARKERS = {
     "local": ("google.colab", "/content", "/kaggle", "Runtime >", "Save Version", "@param"),
 }
 """What only the other platforms have."""
+BUILT = r"\*Built from `notebooks/\w+\.py` for \w+ by"
+SHARED_HEADINGS = ("Settings", "Check", "Take home")
+"""What notebooks that do not train have, too."""
 ORDER = (
     "code_sha256 =", "check_settings(", "check_machine(", "install_libraries(", "bring_back(", "HouseBrainFineTuner(",
     "draw_training(", "draw_first_house(", "zip_adapter(",
@@ -155,11 +158,23 @@ def check_ascii(notebook, platform: str) -> list[str]:
     return [cell.source[:40] for cell in notebook.cells if not cell.source.isascii()]
 
 
-def check_banner(notebook, platform: str) -> list[str]:
-    """The first cell says what built the notebook."""
-    first = notebook.cells[0]
-    built = first.cell_type == "markdown" and re.match(r"\*Built from `notebooks/\w+\.py` for \w+ by", first.source)
-    return [] if built else [first.source[:60]]
+def check_note(notebook, platform: str) -> list[str]:
+    """The last cell says what built the notebook, and no other; the first is its title."""
+    built = [bool(re.match(BUILT, cell.source)) for cell in notebook.cells]
+    problems = [] if built == [False] * (len(built) - 1) + [True] else ["what built it is not said once, at the end"]
+    return problems + ([] if notebook.cells[0].source.startswith("# ") else [notebook.cells[0].source[:60]])
+
+
+def check_headings(notebook, platform: str) -> list[str]:
+    """Every notebook has the headings of the table of contents, in their order; what it is about stands between."""
+    train = "notebooks/02_train.py" in notebook.cells[-1].source
+    wanted = ["Settings", "Check", "Install", "Data", "Train", "Look", "Take home"] if train else list(SHARED_HEADINGS)
+    if platform == "local" and train:
+        wanted.remove("Install")  # make has done that
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    headings = [line.removeprefix("## ") for text in texts for line in text.splitlines() if line.startswith("## ")]
+    kept = [heading for heading in headings if train or heading in wanted]
+    return [] if kept == wanted else [f"{headings} are not {wanted}"]
 
 
 def check_parameters(notebook, platform: str) -> list[str]:

@@ -1,8 +1,6 @@
 """The demo: all notebooks by papermill on generated data, three rounds among them, and what they show."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -10,8 +8,9 @@ import pytest
 from notebook_outputs import count_pictures, find_problems, outputs_of
 
 from housebrain_core.config import DemoConfig
-from housebrain_core.demo import describe_files, run_demo
+from housebrain_core.demo import describe_files, run_demo, run_notebook
 from housebrain_core.demo_results import ROUNDS, DemoResult
+from housebrain_core.errors import ConfigError
 from housebrain_core.evaluate.first_house import BASE
 from housebrain_core.evaluate.results import Evaluation
 
@@ -90,9 +89,18 @@ def test_notebooks_show_tables_of_splits_hours_models_and_rules(demo):
     assert tables["04_evaluate"] == ["model", "rule"]
 
 
+def test_notebook_6_exports_the_demos_model_verified_and_draws_what_the_export_answers(demo):
+    folder, _ = demo
+    run_notebook(folder, "06_deploy", "06_deploy", {"output": "models/exported"})
+    notebook = nbformat.read(folder / "notebooks" / "06_deploy.ipynb", as_version=4)
+    assert find_problems(notebook) == []
+    assert count_pictures(notebook) == 1
+    card = (folder / "models" / "exported" / "README.md").read_text()
+    assert "- verified with transformers" in card and "8 of 8 greedy answers are the model's" in card
+
+
 def test_demo_does_not_replace_a_folder_that_is_not_a_demos(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    command = [sys.executable, "-m", "housebrain_core.cli", "demo", "--output", str(tmp_path), "--overwrite"]
-    ran = subprocess.run(command, capture_output=True, text=True)
-    assert ran.returncode == 2 and "Choose another --output" in ran.stderr
+    with pytest.raises(ConfigError, match="Choose another --output"):
+        run_demo(DemoConfig(output=tmp_path, overwrite=True))
     assert (tmp_path / "thesis.txt").read_text() == "mine"

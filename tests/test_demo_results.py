@@ -116,6 +116,7 @@ def test_what_a_demo_leaves_becomes_rows_with_the_steps_of_all_people(folder, mo
     assert row.above == pytest.approx(0.5 - entropy_nats() / 40) and (row.exact, row.rooms) == (0.25, 0.5)
 
 
+@pytest.mark.slow
 def test_the_first_house_is_drawn_by_four_even_where_an_answer_is_no_design(folder):
     draw_houses(folder, "tiny-0")
     assert (folder / "houses.png").read_bytes().startswith(b"\x89PNG")

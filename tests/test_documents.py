@@ -20,6 +20,7 @@ TESTED_ELSEWHERE = {
 ACROSS = {
     "train": {"test_distributed", "test_survival"},
     "adapters": {"test_untrusted", "test_fuzzed_adapters"},
+    "serve": {"test_page"},
     "export": {"test_full_weights"},
 }
 """Test files of a promise that several modules of a room keep together."""

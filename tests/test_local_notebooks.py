@@ -18,7 +18,7 @@ from housebrain_core.splits.bundle import read_bundle
 pytestmark = pytest.mark.slow
 
 PROBE = "import sys\nprint(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
-NAMES = ("01_split", "02_train", "03_merge", "04_evaluate", "05_next_round")
+NAMES = ("01_split", "02_train", "03_merge", "04_evaluate", "05_next_round", "06_deploy")
 
 
 def first_cells(name: str, **parameters) -> nbformat.NotebookNode:
@@ -67,6 +67,8 @@ def kernel_folder(tmp_path, monkeypatch) -> Path:
         ("05_next_round", {"clean_rules": ["parkinq"]}, "there is no rule parkinq, did you mean parking?"),
         ("05_next_round", {"clean_rules": []}, "without a condition all samples are ordinary"),
         ("05_next_round", {"difficulty": "hard"}, "difficulty = 'hard': "),
+        ("06_deploy", {"format": "onnx"}, "format = 'onnx': "),
+        ("06_deploy", {"format": "full", "quantise": "q4_k_m"}, "quantise = q4_k_m: it would do nothing"),
     ],
 )
 def test_a_wrong_setting_is_refused_before_torch_is_imported(name, parameters, said, kernel_folder):
@@ -89,6 +91,7 @@ def test_all_wrong_settings_are_named_at_once(kernel_folder):
         ("03_merge", "models", "notebook 2"),
         ("04_evaluate", "models/housebrain-merged", "notebook 3"),
         ("05_next_round", "housebrain_dataset_v5_350k", "notebook 1"),
+        ("06_deploy", "models/housebrain-merged", "notebook 3"),
     ],
 )
 def test_what_is_missing_is_named_by_its_absolute_path_with_what_to_run_first(name, missing, first, kernel_folder):

@@ -3,11 +3,11 @@
 import ast
 import importlib
 import inspect
+import os
 import re
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -125,15 +125,13 @@ def test_every_setting_says_what_it_means(name):
 
 
 @pytest.mark.parametrize("arguments", [("-c", "import housebrain_core"), ("-m", "housebrain_core.cli", "--help")])
-def test_import_and_help_load_no_torch_and_take_under_half_a_second(arguments):
+def test_import_and_help_load_no_torch_and_take_under_half_a_second_of_cpu(arguments):
     imports = subprocess.run([sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True)
     assert imports.returncode == 0, imports.stderr
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in imports.stderr.splitlines()}
     assert "housebrain_core" in loaded
     assert not loaded & {"torch", "transformers", "peft", "numpy", "pyarrow", "matplotlib"}
-    seconds = []
-    for _ in range(3):  # the best of three: other processes share the machine
-        start = time.perf_counter()
-        subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.5
+    before = os.times()
+    subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+    after = os.times()  # of CPU, since other processes share the machine
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 0.5

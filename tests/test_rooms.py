@@ -23,7 +23,7 @@ ENTRANCES = (
 """Modules at the top that no room imports: the ways in, what they read settings with, and a name of the old guide."""
 ORDER = (
     "top", "house", "data", "adapters", "splits", "train", "llm", "merge", "evaluate", "rounds", "select", "export",
-    "cloud", "entrances",
+    "serve", "cloud", "entrances",
 )  # fmt: skip
 """Each room imports from itself and from rooms before it. `top` and `entrances` are the files beside the rooms."""
 MODULES_PER_ROOM = 12

@@ -1,8 +1,12 @@
 """What all settings share: immutable, no unknown names, and every problem in one message."""
 
+import json
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
+from housebrain_core.config import GenerateConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.settings import FineTuningConfig
 
@@ -43,3 +47,15 @@ def test_settings_do_not_change():
 def test_a_step_has_the_guides_tokens_whatever_the_length_of_a_row(batch, accumulation, row, rows):
     config = make(batch_size=batch, gradient_accumulation_steps=accumulation, row_length=row)
     assert config.rows_per_step == rows
+
+
+def read_json(values):
+    return GenerateConfig.model_validate_json(json.dumps(values))
+
+
+@pytest.mark.parametrize("read", [GenerateConfig.model_validate, read_json])
+def test_a_model_is_a_folder_or_an_address_whose_slashes_stay(read):
+    assert read({"model": "models/hb", "brief": "-"}).model == Path("models/hb")
+    assert read({"model": "https://host:8000/v1#hb", "brief": "-"}).model == "https://host:8000/v1#hb"
+    with pytest.raises(ConfigError, match="model = 5"):
+        read({"model": 5, "brief": "-"})

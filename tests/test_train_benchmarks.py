@@ -33,6 +33,7 @@ def run(name: str, *options: str) -> str:
     return ran.stdout
 
 
+@pytest.mark.soak
 def test_throughput_compares_every_layout_on_the_same_samples():
     table = {line[2]: line.split(" | ") for line in run("train_throughput.py", "--quick").splitlines() if "%" in line}
     assert set("abcde") <= set(table)
@@ -85,7 +86,7 @@ def test_the_error_of_an_estimate_by_hand(load):
     assert estimate.Error(200, estimated=90.0, real=100.0).share == pytest.approx(0.10)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_run_that_the_rule_ends_early_branches_off_the_whole_one(base, tmp_path):
     synthetic.write_dataset(tmp_path / "dataset", 8, 4)
     config = SplitConfig(source=tmp_path / "dataset", output=tmp_path / "splits", splits=2, validation_samples=4)

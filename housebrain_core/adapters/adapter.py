@@ -5,7 +5,7 @@ What cannot be merged exactly is refused with the reason.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from housebrain_core.adapters.run import Run
 from housebrain_core.adapters.tensors import TensorInfo, read_header, read_matrices, read_tensor_name
 from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.manifests import sha256_of
+from housebrain_core.settings import is_url
 
 VALUE_LIMIT = 1e6
 """Largest magnitude of a weight; trained ones are below 10."""
@@ -198,9 +199,21 @@ def try_adapters(
             yield AdapterError(str(error).replace(str(folder), str(given)))
 
 
-def check_base_settings(models: list[Path], base_model: str | None, load_in_4bit: bool) -> None:
-    """Raises ConfigError for settings of base models that would do nothing: adapters have a base, models are whole."""
-    adapters = [(folder / CONFIG).is_file() for folder in models if folder.is_dir()]
+def check_base_settings(models: Sequence[Path | str], base_model: str | None, load_in_4bit: bool) -> None:
+    """Raises ConfigError for settings of base models that would do nothing: adapters have a base, models are whole.
+
+    Args:
+        models: folders, or addresses of servers.
+        base_model: as it was given.
+        load_in_4bit: as it was given.
+    """
+    if all(map(is_url, models)) and (base_model or load_in_4bit):
+        raise ConfigError(
+            f"base_model and load_in_4bit would do nothing: {', '.join(map(str, models))} is on a server, which has "
+            "loaded it already. Leave them out."
+        )
+    folders = [Path(model) for model in models if not is_url(model)]
+    adapters = [(folder / CONFIG).is_file() for folder in folders if folder.is_dir()]
     if base_model and adapters and not any(adapters):
         raise ConfigError(
             f"base_model = {base_model!r} would do nothing: none of {', '.join(map(str, models))} is an adapter, and a "

@@ -167,14 +167,20 @@ class Account:
             raise
         return answer.status.name.lower(), self._hide(answer.failure_message or "")
 
-    def push_kernel(self, folder: Path, run: bool) -> str:
+    def push_kernel(self, folder: Path, run: bool, seconds: int | None = None) -> str:
         """Saves a notebook with its settings and inputs, and runs it if that is wanted.
+
+        Args:
+            folder: of the notebook.
+            run: whether it is run, which uses up quota.
+            seconds: after which Kaggle ends the run; by default only when its session does.
 
         Returns:
             Where to look at it.
         """
         what = f"the notebook in {folder}"
-        answer = self.ask(what, "kernels_push", str(folder), no_run=not run)
+        limit = str(seconds) if seconds else None
+        answer = self.ask(what, "kernels_push", str(folder), timeout=limit, no_run=not run)
         self._refuse(what, answer.error)
         if answer.invalid_dataset_sources:
             self._refuse(what, f"it does not know the inputs {', '.join(answer.invalid_dataset_sources)}")
@@ -198,18 +204,25 @@ class Account:
             answer = self.ask("the quota", "quota_view")
         except KaggleError as error:
             return f"Kaggle does not tell how much GPU time is left ({error})"
-        quota = answer.gpu_quota
-        if quota is None:
+        left = hours_left(answer)
+        if left is None:
             return "Kaggle does not tell how much GPU time is left"
-        allowed = quota.total_time_allowed.total_seconds() / 3600
-        left = allowed - quota.time_used.total_seconds() / 3600
+        allowed = answer.gpu_quota.total_time_allowed.total_seconds() / 3600
         when = f", until {answer.quota_refresh_time:%a %d %b %H:%M} UTC" if answer.quota_refresh_time else ""
-        return f"GPU quota: {max(0.0, left):.1f} of {allowed:.0f} hours left{when}"
+        return f"GPU quota: {left:.1f} of {allowed:.0f} hours left{when}"
 
     def _refuse(self, what: str, error: str | None) -> None:
         """Raises what Kaggle said in an answer that came through."""
         if error:
             raise KaggleError(f"{what}: Kaggle refuses it: {self._hide(error)}")
+
+
+def hours_left(answer: Any) -> float | None:
+    """GPU hours that are left in an answer about the quota; None where it does not say."""
+    quota = answer.gpu_quota
+    if quota is None:
+        return None
+    return max(0.0, (quota.total_time_allowed - quota.time_used).total_seconds() / 3600)
 
 
 def open_account(report: Callable[[str], None] = print) -> Account:

@@ -29,12 +29,15 @@ from housebrain_core.house.measures import Limit, read_limits, values_of
 from housebrain_core.house.rules import check_or_none
 from housebrain_core.llm.constrained import safe_limit
 from housebrain_core.llm.decoding import Answered, Decoding
+from housebrain_core.llm.designer import Designer
 from housebrain_core.llm.journal import Journal
 from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.llm.losses import Losses
+from housebrain_core.llm.remote import ServedLLM
 from housebrain_core.manifests import sha256_of, to_json, write_atomically
 from housebrain_core.outputs import check_file, lock_output
 from housebrain_core.results import say
+from housebrain_core.settings import is_url
 from housebrain_core.splits.bundle import is_bundle, read_bundle
 from housebrain_core.splits.encode import read_drawn_fields, read_validation
 from housebrain_core.splits.parts import read_splits
@@ -63,7 +66,8 @@ class Questions(NamedTuple):
 class Answers(NamedTuple):
     """What one model did with the questions."""
 
-    losses: Losses
+    losses: Losses | None
+    """None of a served model."""
     greedy: list[Answered]
     """One for each brief."""
     sampled: list[Answered]
@@ -130,14 +134,17 @@ def read_training(data: Path) -> tuple[float | None, dict[str, Counter]]:
     return None, count_values(codec.encode(sample).completion for sample in samples)
 
 
-def load_models(config: EvaluateConfig, report: Callable[[str], None]) -> Iterator[HouseBrainLLM]:
+def load_models(config: EvaluateConfig, report: Callable[[str], None]) -> Iterator[Designer]:
     """The models one after another; a base model stays loaded as long as the next adapter is for the same one."""
     llm = None
-    for folder in config.models:
-        if llm is not None and (folder / CONFIG).is_file() and llm.can_use(folder):
+    for model in config.models:
+        folder = model if isinstance(model, Path) and (model / CONFIG).is_file() else None
+        if isinstance(llm, HouseBrainLLM) and folder and llm.can_use(folder):
             llm.use(folder)
+        elif is_url(model):
+            llm = HouseBrainLLM(model)
         else:
-            llm = HouseBrainLLM(folder, config.base_model, config.load_in_4bit, report)
+            llm = HouseBrainLLM(model, config.base_model, config.load_in_4bit, report)
         yield llm
 
 
@@ -148,7 +155,8 @@ def _answer_questions(
     answers: dict[str, Answers] = {}
     for llm in load_models(config, report):
         name = llm.name if llm.name not in answers else f"{llm.name} ({len(answers) + 1})"
-        report(f"{name}: loss on {len(questions.examples)} samples and {len(questions.briefs)} designs")
+        what = "" if isinstance(llm, ServedLLM) else f"loss on {len(questions.examples)} samples and "
+        report(f"{name}: {what}{len(questions.briefs)} designs")
         answers[name] = ModelRun(llm, questions, journal, report).answer_all(config)
     return answers
 
@@ -156,21 +164,22 @@ def _answer_questions(
 class ModelRun:
     """One model's losses and answers, taken from the journal as far as they are in it."""
 
-    def __init__(
-        self, llm: HouseBrainLLM, questions: Questions, journal: Journal, report: Callable[[str], None]
-    ) -> None:
+    def __init__(self, llm: Designer, questions: Questions, journal: Journal, report: Callable[[str], None]) -> None:
         self.llm = llm
         self.questions = questions
         self.journal = journal
         self.report = report
         data = sha256_of("\0".join(text for example in questions.examples for text in example).encode())
-        identity = [llm.weights, llm.base.revision, llm.load_in_4bit, data, len(questions.briefs)]
-        self.key = sha256_of(json.dumps(identity).encode())
+        self.key = sha256_of(json.dumps([llm.identity, data, len(questions.briefs)]).encode())
 
     def answer_all(self, config: EvaluateConfig) -> Answers:
-        """Losses first: they say how long the reference answers are, which bounds the generated ones."""
+        """Losses first: they say how long the reference answers are, which bounds the generated ones.
+
+        Where a server counts the tokens, the bytes of the longest reference are a bound that is surely enough.
+        """
         losses = self.losses()
-        limit = max(losses.tokens) * 5 // 4 if config.max_new_tokens == "auto" else config.max_new_tokens
+        longest = max(losses.tokens if losses else [len(one.completion.encode()) for one in self.questions.examples])
+        limit = longest * 5 // 4 if config.max_new_tokens == "auto" else config.max_new_tokens
         if config.constrained and config.max_new_tokens == "auto":
             limit = max(limit, safe_limit())
         decoding = Decoding(config.batch_size, limit, config.constrained, seed=config.seed)
@@ -179,11 +188,14 @@ class ModelRun:
         sampled, _ = self.answers(decoding._replace(temperature=1.0), min(config.sampled, count))
         return Answers(losses, greedy, sampled, seconds)
 
-    def losses(self) -> Losses:
-        """The loss on each example."""
+    def losses(self) -> Losses | None:
+        """The loss on each example; None where the model does not tell."""
         key = f"{self.key} losses"
         if key not in self.journal.rows:
-            self.journal.add({"key": key, "losses": self.llm.losses(self.questions.examples, self.questions.drawn)})
+            losses = self.llm.losses(self.questions.examples, self.questions.drawn)
+            if losses is None:
+                return None
+            self.journal.add({"key": key, "losses": losses})
         return Losses(*self.journal.rows[key]["losses"])
 
     def answers(self, decoding: Decoding, count: int) -> tuple[list[Answered], float]:

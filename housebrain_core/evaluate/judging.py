@@ -82,13 +82,15 @@ def describe_rates(judged: list[Judged]) -> RatesResult:
     return RatesResult(intervals=intervals, **{name: count / len(judged) for name, count in counts.items()})
 
 
-def describe_loss(losses: Losses, floor: float | None) -> LossResult:
+def describe_loss(losses: Losses | None, floor: float | None) -> LossResult:
     """Validation loss, and how far it is above the known floor.
 
     Args:
-        losses: of the validation samples.
+        losses: of the validation samples; None where the model does not tell.
         floor: entropy of the data in nats per sample, where it is known.
     """
+    if losses is None:
+        return LossResult()
     samples = len(losses.tokens)
     floor_per_token = None if floor is None else floor * samples / sum(losses.tokens)
     return LossResult(
@@ -119,7 +121,11 @@ def describe_rules(results: list[dict[str, Findings] | None]) -> RulesResult:
 
 
 def describe_same(
-    briefs: list[dict], designs: list[dict | None], references: list[dict], drawn: Collection[str], losses: Losses
+    briefs: list[dict],
+    designs: list[dict | None],
+    references: list[dict],
+    drawn: Collection[str],
+    losses: Losses | None,
 ) -> SameResult:
     """How many answers are what the reference is.
 
@@ -139,7 +145,7 @@ def describe_same(
         same=alike / len(briefs),
         same_interval=wilson_interval(alike, len(briefs)),
         rooms=matched / count if count else None,
-        most_probable=sum(losses.exact) / len(losses.exact),
+        most_probable=sum(losses.exact) / len(losses.exact) if losses else None,
     )
 
 
@@ -237,7 +243,7 @@ def _expected_distance(shares: dict[str, float], draws: int) -> float:
 class Evaluated(NamedTuple):
     """What models are compared by: losses of the samples, judged answers of the briefs."""
 
-    losses: Losses
+    losses: Losses | None
     judged: list[Judged]
 
 
@@ -247,28 +253,25 @@ def compare_models(models: dict[str, Evaluated]) -> list[PairResult]:
 
 
 def _compare(first: str, second: str, one: Evaluated, other: Evaluated) -> PairResult:
-    difference = compare_losses(one.losses, other.losses)
-    lower = [a < b for a, b in zip(one.losses.nats, other.losses.nats, strict=True)]
+    difference, lower = None, []
+    if one.losses and other.losses:
+        difference = compare_losses(one.losses, other.losses)
+        lower = [a < b for a, b in zip(one.losses.nats, other.losses.nats, strict=True)]
     both = list(zip(one.judged, other.judged, strict=True))
     scores = [(design_score(a.rules), design_score(b.rules)) for a, b in both if a.rules and b.rules]
     rules = [a - b for a, b in scores if a is not None and b is not None]
     return PairResult(
         first=first,
         second=second,
-        loss_difference=difference.mean,
-        loss_interval=Interval(difference.low, difference.high),
-        lower_loss=sum(lower) / len(lower),
+        loss_difference=difference and difference.mean,
+        loss_interval=difference and Interval(difference.low, difference.high),
+        lower_loss=sum(lower) / len(lower) if lower else None,
         valid_only_first=sum(a.schema_valid and not b.schema_valid for a, b in both),
         valid_only_second=sum(b.schema_valid and not a.schema_valid for a, b in both),
         rule_difference=sum(rules) / len(rules) if rules else None,
         rule_interval=ratio_interval(rules, [1.0] * len(rules)) if rules else None,
         rule_pairs=len(rules),
     )
-
-
-def rule_table() -> list[dict[str, str]]:
-    """The rules' names, formulas, units and sources, for a report."""
-    return [{k: v for k, v in rule._asdict().items() if k != "check"} for rule in RULES]
 
 
 def _same_design(brief: dict, text: str, derived: str, name: str, value: Any) -> bool:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from housebrain_core import plots
-from housebrain_core.evaluate.judging import DERIVED, design_score, rule_table
+from housebrain_core.evaluate.judging import DERIVED, design_score
 from housebrain_core.evaluate.results import Evaluation
 from housebrain_core.evaluate.tables import ROOMS, describe_same, draw_losses, draw_rates, tabulate_rules
-from housebrain_core.evaluate.verdict import conclude, find_leads, shorten_names
+from housebrain_core.evaluate.verdict import conclude, find_leads, known_losses, order_models, shorten_names
 from housebrain_core.house import drawing
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.json_text import REPAIR_LIMIT
-from housebrain_core.house.rules import check_or_none
+from housebrain_core.house.rules import RULES, check_or_none
 from housebrain_core.llm.decoding import Answered, read_answer
 from housebrain_core.results import Table
 from housebrain_core.templates import render
@@ -77,7 +77,7 @@ def _contents(result: Evaluation, rows: dict[str, list[dict]]) -> dict[str, Any]
     limits = {name: limit.value for name, limit in result.limits.items()}
     models = result.models
     short = shorten_names(models)
-    order = sorted(models, key=lambda name: models[name].loss_nats_per_token)
+    order = order_models(result)
     table = tabulate_rules(result)
     return {
         "result": result,
@@ -98,10 +98,15 @@ def _contents(result: Evaluation, rows: dict[str, list[dict]]) -> dict[str, Any]
         "rooms": ROOMS,
         "derived": [field for field in DERIVED if any(m.exactness.get(field) is not None for m in models.values())],
         "drawn": [name for name in order if models[name].distribution.designs],
-        "losses": plots.embed(draw_losses(result)),
+        "losses": plots.embed(draw_losses(result)) if known_losses(result) else None,
         "rate_bars": plots.embed(draw_rates(result)),
         "sections": [describe_model(name, rows[name], models[name].kinds, limits) for name in order],
     }
+
+
+def rule_table() -> list[dict[str, str]]:
+    """The rules' names, formulas, units and sources, for a report."""
+    return [{k: v for k, v in rule._asdict().items() if k != "check"} for rule in RULES]
 
 
 def describe_model(name: str, rows: list[dict], kinds: dict[str, int], limits: dict[str, float]) -> ModelSection:

@@ -50,14 +50,14 @@ class ReferenceResult(RulesResult):
 
 
 class LossResult(Result):
-    """Validation loss, and how far it is above the data's own entropy."""
+    """Validation loss, and how far it is above the data's own entropy; all None of a served model."""
 
-    loss_nats_per_token: float
-    loss_interval: Interval
-    loss_nats_per_sample: float
-    floor_nats_per_token: float | None
+    loss_nats_per_token: float | None = None
+    loss_interval: Interval | None = None
+    loss_nats_per_sample: float | None = None
+    floor_nats_per_token: float | None = None
     """Entropy of the data, where it is known."""
-    loss_above_floor: float | None
+    loss_above_floor: float | None = None
     """Nats per token."""
 
 
@@ -107,9 +107,9 @@ class SameResult(Result):
     rooms: float | None
     """Share of the reference's rooms that the answer has on the same level with the same type and bounds; None where
     the references have no rooms."""
-    most_probable: float
+    most_probable: float | None
     """Share of the validation samples in whose completion every token is the model's most probable one after the right
-    ones before it, drawn fields left out."""
+    ones before it, drawn fields left out; None of a served model."""
 
 
 class ModelResult(LossResult, RulesResult, SameResult):
@@ -129,10 +129,10 @@ class PairResult(Result):
 
     first: str
     second: str
-    loss_difference: float
-    """First less second, nats per token."""
-    loss_interval: Interval
-    lower_loss: float
+    loss_difference: float | None
+    """First less second, nats per token; None where one of them is served."""
+    loss_interval: Interval | None
+    lower_loss: float | None
     """Share of the samples on which the first has the lower loss."""
     valid_only_first: int
     """Briefs that only the first gave a schema-valid answer to."""
@@ -164,5 +164,5 @@ class Evaluation(Result):
     @property
     def floor(self) -> float | None:
         """Entropy of the data in nats per token, where it is known and the same for all models."""
-        floors = {model.floor_nats_per_token for model in self.models.values()}
+        floors = {model.floor_nats_per_token for model in self.models.values() if model.loss_nats_per_token is not None}
         return floors.pop() if len(floors) == 1 else None

@@ -2,7 +2,15 @@
 
 from housebrain_core import plots
 from housebrain_core.evaluate.results import Evaluation
-from housebrain_core.evaluate.verdict import conclude, count_kept, find_best, list_columns, list_rules, shorten_names
+from housebrain_core.evaluate.verdict import (
+    conclude,
+    count_kept,
+    find_best,
+    known_losses,
+    list_columns,
+    list_rules,
+    shorten_names,
+)
 from housebrain_core.results import Table, show
 
 NOTES = (
@@ -17,6 +25,7 @@ NOTES = (
 ROOMS = "rooms: the reference's rooms that the answer has in the same place."
 RULES_NOTE = "Checks of common sense, worst first; the references break some too. They are no code compliance."
 BEST = " (best)"
+NO_LOSS = "no loss of {}: a server does not tell how probable the reference answers are."
 NO_FLOOR = "The data's own entropy is not known here: splits of 1,000 training samples and more know it."
 
 
@@ -27,7 +36,8 @@ def show_evaluation(result: Evaluation) -> None:
         result: of `evaluate_models`.
     """
     verdict = "\n".join(conclude(result))
-    show(verdict, tabulate_models(result), draw_losses(result), draw_rates(result), tabulate_rules(result))
+    losses = [draw_losses(result)] if known_losses(result) else []
+    show(verdict, tabulate_models(result), *losses, draw_rates(result), tabulate_rules(result))
 
 
 def tabulate_models(result: Evaluation) -> Table:
@@ -45,16 +55,19 @@ def tabulate_models(result: Evaluation) -> Table:
         rates = model.rates
         shares = (rates.strict_parse, rates.repaired_parse, rates.schema_valid, model.rule_score, model.all_hard)
         figures = map(percent, (*shares, model.same, model.rooms))
-        rows.append((short[name] + BEST * (name == best), f"{model.loss_nats_per_token:.4f}", above, *figures))
+        loss = "" if model.loss_nats_per_token is None else f"{model.loss_nats_per_token:.4f}"
+        rows.append((short[name] + BEST * (name == best), loss, above, *figures))
     same = "exact" if result.drawn else "same"
     columns = ("model", "nats/token", "above", "strict", "repaired", "schema", "rules", "hard", same, "rooms")
     kept = [place for place in range(len(columns)) if any(row[place] for row in rows)]
     notes = (*NOTES, describe_same(result), ROOMS)
+    losses = known_losses(result)
+    more = [NO_LOSS.format(short[name]) for name in result.models if name not in losses]
+    more += [NO_FLOOR] if losses and not any(row[2] for row in rows) else []
     return Table(
         [columns[place] for place in kept],
         [tuple(row[place] for place in kept) for row in rows],
-        [note for note in notes if note.partition(":")[0] in {columns[place] for place in kept}]
-        + ([] if any(row[2] for row in rows) else [NO_FLOOR]),
+        [note for note in notes if note.partition(":")[0] in {columns[place] for place in kept}] + more,
     )
 
 
@@ -94,9 +107,9 @@ def tabulate_rules(result: Evaluation) -> Table | str:
 
 
 def draw_losses(result: Evaluation) -> plots.Picture:
-    """Draws the loss of every model, the lowest first, and the data's own entropy where it is the same for all."""
+    """Draws the loss of every model that has one, the lowest first, and the data's own entropy where there is one."""
     short = shorten_names(result.models)
-    losses = {short[name]: model.loss_nats_per_token for name, model in result.models.items()}
+    losses = {short[name]: loss for name, loss in known_losses(result).items()}
     return plots.loss_bars(dict(sorted(losses.items(), key=lambda item: item[1])), result.floor)
 
 

@@ -45,24 +45,39 @@ class RuleRow(NamedTuple):
         return 1 - min([1.0, *(share for share in self.shares[1:] if share is not None)])
 
 
+def order_models(result: Evaluation) -> list[str]:
+    """The models, the lowest validation loss first; then served ones, which have none, by their exact answers."""
+    losses = known_losses(result)
+    served = [name for name in result.models if name not in losses]
+    return sorted(losses, key=losses.__getitem__) + sorted(served, key=lambda name: -result.models[name].same)
+
+
+def known_losses(result: Evaluation) -> dict[str, float]:
+    """Loss of each model in nats per token; served models have none."""
+    losses = {name: model.loss_nats_per_token for name, model in result.models.items()}
+    return {name: loss for name, loss in losses.items() if loss is not None}
+
+
 def find_best(result: Evaluation) -> str:
-    """The model with the lowest validation loss."""
-    return min(result.models, key=lambda name: result.models[name].loss_nats_per_token)
+    """The model with the lowest validation loss; where all are served, with the most exact answers."""
+    return order_models(result)[0]
 
 
 def find_leads(result: Evaluation) -> list[Lead]:
-    """How far each other model is behind the best one, the nearest first."""
+    """How far each other model is behind the best one, the nearest first; served models are left out."""
     best = find_best(result)
+    losses = known_losses(result)
     leads = []
     intervals = {}
     for pair in result.pairs:
-        low, high = pair.loss_interval
+        low, high = pair.loss_interval or (None, None)
+        if low is None or high is None:
+            continue
         intervals[pair.first, pair.second] = (low, high)
         intervals[pair.second, pair.first] = (-high, -low)
-    for name, model in result.models.items():
+    for name, loss in losses.items():
         if name != best:
-            difference = model.loss_nats_per_token - result.models[best].loss_nats_per_token
-            leads.append(Lead(name, difference, *intervals.get((name, best), (None, None))))
+            leads.append(Lead(name, loss - losses[best], *intervals.get((name, best), (None, None))))
     return sorted(leads, key=lambda lead: lead.loss)
 
 
@@ -83,6 +98,8 @@ def _name_winner(result: Evaluation) -> str:
     model = result.models[best]
     count = len(result.models)
     first = f"{best} did best of {count} models" if count > 1 else f"{best} was measured"
+    if model.loss_nats_per_token is None:
+        return f"{first}: {model.same:.0%} of its answers are exactly the reference; a server does not tell a loss."
     above = model.loss_above_floor
     floor = f", {above:.4f} above the least that any model can have on these data" if above is not None else ""
     loss = f"{model.loss_nats_per_token:.4f} nats per token"
@@ -91,6 +108,8 @@ def _name_winner(result: Evaluation) -> str:
 
 def _describe_lead(result: Evaluation) -> str:
     leads = find_leads(result)
+    if not leads and len(result.models) > 1:
+        return "A served model has no loss to compare by, only its answers."
     if not leads:
         return "There is no other model to compare it with: name the base model or a split beside it."
     next_one = leads[0]

@@ -3,6 +3,8 @@
 Every folder is verified before it is called done: its own consumer answers as the model that it was made of.
 """
 
+import json
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +14,23 @@ from housebrain_core.adapters.archives import CONFIG
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.export.base_weights import find_base_folder
+from housebrain_core.export.consumer_files import write_model_config, write_tokenizer
 from housebrain_core.export.finishing import find_notices, finish
+from housebrain_core.export.gguf import ask_gguf, check_tools, convert, quantise, verify_gguf
 from housebrain_core.export.into_base import FullModelResult, seal_model, write_weights
+from housebrain_core.export.servers import gguf_name, write_modelfile
 from housebrain_core.export.settings import ExportConfig
-from housebrain_core.export.verification import Check, Source
-from housebrain_core.llm.loading import find_recorded_base
+from housebrain_core.export.verification import Check, Source, answer_as_model, explain_room
+from housebrain_core.house.codec import write_prompt
+from housebrain_core.llm.decoding import read_answer
+from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.manifests import seal
 from housebrain_core.merge.compute import Recipe, compute_merge
 from housebrain_core.merge.merge import opened_adapters
 from housebrain_core.merge.merged_files import reference_adapter, write_adapter
 from housebrain_core.outputs import staged_output
 from housebrain_core.results import Shown, Table
+from housebrain_core.train.base_models import find_recorded_base, resolve_base
 
 Report = Callable[[str], None]
 KINDS = {"adapter": "adapter", "full": "model", "vllm": "model", "gguf": "gguf", "ollama": "gguf"}
@@ -73,6 +81,27 @@ def export_model(config: ExportConfig, report: Report = print) -> Exported:
     return Exported(folder, checks, {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()})
 
 
+def ask_export(folder: Path, brief: dict[str, Any], base_model: str | None = None) -> Any:
+    """Asks an export for the design of one brief: a GGUF through llama.cpp, anything else through our own loading.
+
+    Args:
+        folder: what `export_model` made.
+        brief: a checked one.
+        base_model: where the base of an exported adapter is, when that is not its recorded name.
+
+    Returns:
+        The design.
+
+    Raises:
+        DesignError: the answer is none.
+        ConfigError: llama-cpp-python is not installed, and the export is a GGUF.
+    """
+    files = sorted(folder.glob("*.gguf"))
+    if files:
+        return read_answer(brief, ask_gguf(files[0], write_prompt(brief)))
+    return read_answer(brief, HouseBrainLLM(folder, base_model).answer([brief])[0])
+
+
 def _make(config: ExportConfig, report: Report) -> list[Check]:
     """Writes and verifies the folder of a format."""
     if not config.model.is_dir():
@@ -86,7 +115,13 @@ def _make(config: ExportConfig, report: Report) -> list[Check]:
         )
     if config.folder.resolve() == config.model.resolve():
         raise ConfigError(f"{config.folder} is the model itself. Choose another --output.")
-    makers = {"adapter": _make_adapter, "full": _make_full, "vllm": _make_full}
+    makers = {
+        "adapter": _make_adapter,
+        "full": _make_full,
+        "vllm": _make_full,
+        "gguf": _make_gguf,
+        "ollama": _make_gguf,
+    }
     make = makers[str(config.format)]
     with staged_output(config.folder, KINDS[str(config.format)], config.overwrite) as staging:
         return make(config, staging, report)
@@ -121,6 +156,59 @@ def make_full(config: ExportConfig, staging: Path, report: Report) -> tuple[Full
     with opened_adapters(merge_config, report) as adapters:
         result, source = write_weights(merge_config, adapters, staging, config.dtype, report)
         return result, source, finish(staging, source, result.describe(), result.notices, config, report)
+
+
+def _make_gguf(config: ExportConfig, staging: Path, report: Report) -> list[Check]:
+    """One file for llama.cpp, and for Ollama what makes a model of it."""
+    check_tools(config)
+    work = staging / ".full"
+    work.mkdir()
+    text, notices, source = _gather_full(config, work, report)
+    tokenizer = write_tokenizer(source.folder, work)
+    write_model_config(work, tokenizer)
+    file = staging / "housebrain-f16.gguf"
+    convert(work, file, report)
+    shutil.rmtree(work)
+    checks = _verify_gguf(config, source, file, report)
+    if config.format == "ollama":
+        write_modelfile(config, tokenizer.eos_token, staging)
+        checks.append(Check("Ollama", False, "it is not run here; the Modelfile's template is the training prompt"))
+    finish(staging, source, f"{text} As a GGUF for llama.cpp.", notices, config, report, checks)
+    seal(staging, "gguf", merged_from=[adapter.sha256 for adapter in source.adapters])
+    return checks
+
+
+def _gather_full(config: ExportConfig, work: Path, report: Report) -> tuple[str, list[str], Source]:
+    """Full weights in a folder: made of the adapter, or those of a whole model; what they are, and notices."""
+    if (config.model / CONFIG).is_file():
+        merge_config = as_merge(config)
+        with opened_adapters(merge_config, report) as adapters:
+            result, source = write_weights(merge_config, adapters, work, config.dtype, report)
+        return result.describe(), result.notices, source
+    if "quantization_config" in json.loads((config.model / "config.json").read_text(encoding="utf-8")):
+        raise ConfigError(
+            f"{config.model} is quantised, and llama.cpp converts whole numbers only. Give the whole model."
+        )
+    for path in config.model.iterdir():
+        if path.suffix == ".safetensors":
+            (work / path.name).symlink_to(path.resolve())
+        elif path.suffix in (".json", ".txt", ".model"):
+            shutil.copyfile(path, work / path.name)
+    base = resolve_base(str(config.model))
+    return f"the whole model {base.name}.", [], Source(None, config.model, base.name, base.revision)
+
+
+def _verify_gguf(config: ExportConfig, source: Source, file: Path, report: Report) -> list[Check]:
+    """What llama.cpp makes of the file; where it is to be smaller, of both, and the smaller one stays."""
+    why = explain_room(source.folder)
+    reference = None if why else answer_as_model(source, config, report)
+    checks = verify_gguf(file, reference, exact=True) if reference else [Check("llama.cpp", False, why)]
+    if config.quantise:
+        smaller = file.with_name(gguf_name(config))
+        quantise(file, smaller, config.quantise, report)
+        checks += verify_gguf(smaller, reference, exact=False) if reference else []
+        file.unlink()
+    return checks
 
 
 def as_merge(config: ExportConfig) -> MergeConfig:

@@ -160,14 +160,11 @@ def describe_licences(source: Source, config: ExportConfig) -> list[str]:
     lines = [f"Base model {name}: {base}. What is made of it, as this is, falls under it too."]
     if base == UNKNOWN_LICENCE:
         lines = [
-            f"Base model {name}: its licence is not known here. Read it before you give this to anybody, and name it "
-            "with --base-licence."
+            f"Base model {name}: its licence is not known here. Read it before you give this to anybody, and name it: "
+            "base_licence."
         ]
-    dataset = config.dataset or "the dataset that it was trained on"
-    if config.dataset_licence:
-        lines.append(f"Dataset {dataset}: {config.dataset_licence}.")
-    else:
-        lines.append(f"Dataset {dataset}: its licence is not known here. Name it with --dataset-licence.")
+    dataset = f"Dataset {config.dataset}" if config.dataset else "The dataset that it was trained on"
+    lines.append(f"{dataset}: {config.dataset_licence or 'its licence is not known here. Name it: dataset_licence'}.")
     return lines
 
 

@@ -9,6 +9,8 @@ from housebrain_core.export.verification import Source
 from housebrain_core.llm.decoding import NEW_TOKENS
 
 PLACE = "Run this in the folder, or name the folder instead of '.'.\n\n"
+ENDS = ("lm_head", "embed_tokens", "wte")
+"""Modules whose adapters vLLM and llama.cpp's adapter files do not take."""
 CONTEXT = 4096
 """Tokens of prompt and answer that a server keeps room for."""
 ANSWER = """line = '{"style":"Modern",...}'  # the brief in its short form, see below
@@ -82,6 +84,9 @@ def serve_with_vllm(name: str) -> str:
 
 def _describe_lora(config: ExportConfig, source: Source, name: str) -> str:
     rank = source.merge.rank if source.merge else 0
+    ends = [module for module in (source.merge.modules if source.merge else ()) if module.endswith(ENDS)]
+    if ends:
+        return f"vLLM does not serve an adapter of {', '.join(ends)}: export it with --as vllm."
     base = source.base_name or "THE_BASE_MODEL"
     allowed = next((size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= rank), rank)
     return (

@@ -112,7 +112,17 @@ class NearTokens(LogitsProcessor):
 
 
 def choose_prompts(config: ExportConfig) -> tuple[list[str], str]:
-    """Prompts to verify with, and where they are from: given briefs, the validation sample, or generated houses."""
+    """Chooses prompts to verify with: of given briefs, else of the validation sample, else of generated houses.
+
+    Args:
+        config: of the export.
+
+    Returns:
+        At most eight prompts, and where they are from.
+
+    Raises:
+        DataError: the briefs or the data that were given cannot be used.
+    """
     if config.briefs:
         briefs, _ = read_briefs(config.briefs)
         return [write_prompt(brief.plain) for brief in briefs[:BRIEFS]], config.briefs
@@ -229,7 +239,8 @@ def verify_with_transformers(reference: Reference, lines: str, folder: Path, lib
     rows = zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
     compare_prompts(reference, [row[mask.bool()].tolist() for row, mask in rows], consumer)
     settings = GenerationConfig.from_pretrained(str(folder))
-    output = model.generate(**inputs, generation_config=settings, max_new_tokens=TOKENS)
+    settings.max_new_tokens = TOKENS
+    output = model.generate(**inputs, generation_config=settings)
     answers = cut_answers(output, inputs["input_ids"].shape[1], tokenizer.eos_token_id)
     return Check(consumer, True, compare_answers(reference, answers, consumer))
 

@@ -36,6 +36,8 @@ class Decoding(NamedTuple):
     constrained: bool = False
     temperature: float = 0.0
     seed: int = 0
+    seconds: float | None = None
+    """After which answers are cut as they are."""
 
 
 class Batch(NamedTuple):

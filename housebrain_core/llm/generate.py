@@ -16,6 +16,7 @@ from housebrain_core.house.briefs import BRIEF_FIELDS, SANITY_BRIEF, CheckedBrie
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.rules import check_or_none
 from housebrain_core.llm.decoding import Answered, Decoding, read_answer
+from housebrain_core.llm.designer import Designer
 from housebrain_core.llm.journal import Journal
 from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.manifests import sha256_of, write_atomically
@@ -129,7 +130,7 @@ def shorten(lines: list[str], what: str) -> list[str]:
     return [*lines[:SHOWN], f"and {more} {what} more"] if more > 0 else lines
 
 
-def _generate_one(llm: HouseBrainLLM, brief: dict, config: GenerateConfig, report: Callable[[str], None]) -> Row:
+def _generate_one(llm: Designer, brief: dict, config: GenerateConfig, report: Callable[[str], None]) -> Row:
     """Writes or prints one design, with what the rule checks say of it, and draws it."""
     (answer,) = next(llm.answer_batches([brief], Decoding(1, config.max_new_tokens, config.constrained))).answers
     try:
@@ -157,7 +158,7 @@ def describe_findings(brief: dict, design: dict) -> list[str]:
 
 
 def _generate_many(
-    llm: HouseBrainLLM, briefs: list[dict], config: GenerateConfig, report: Callable[[str], None]
+    llm: Designer, briefs: list[dict], config: GenerateConfig, report: Callable[[str], None]
 ) -> list[Row]:
     """Writes a line per brief as it comes, sorted at the end; lines of the same origin are kept."""
     output = config.output
@@ -179,7 +180,7 @@ def _generate_many(
 
 
 def _answer_all(
-    llm: HouseBrainLLM, briefs: list[dict], journal: Journal, config: GenerateConfig, report: Callable[[str], None]
+    llm: Designer, briefs: list[dict], journal: Journal, config: GenerateConfig, report: Callable[[str], None]
 ) -> list[Row]:
     """A row per brief, from the journal or from the model."""
     origins = [describe_origin(number, brief, llm, config) for number, brief in enumerate(briefs, 1)]
@@ -199,9 +200,9 @@ def _answer_all(
     return [journal.rows[key] for key in keys]
 
 
-def describe_origin(number: int, brief: dict, llm: HouseBrainLLM, config: GenerateConfig) -> Row:
+def describe_origin(number: int, brief: dict, llm: Designer, config: GenerateConfig) -> Row:
     """The fields of `ORIGIN` for the design of a brief."""
-    model = sha256_of(f"{llm.base.revision} {llm.load_in_4bit} {llm.weights}".encode())[:16]
+    model = sha256_of(llm.identity.encode())[:16]
     settings = f"{config.max_new_tokens} {'constrained' if config.constrained else 'free'}"
     return {"brief": number, "sha256": sha256_of(codec.dumps(brief).encode()), "model": model, "settings": settings}
 
@@ -223,7 +224,7 @@ def _advice(config: GenerateConfig) -> str:
     return "" if config.constrained else ADVICE
 
 
-def check_sanity(llm: HouseBrainLLM) -> str:
+def check_sanity(llm: Designer) -> str:
     """Generates a design for the guide's own brief and says how its answer parsed: "ok", or the kind of failure."""
     try:
         llm.generate_design(SANITY_BRIEF)

@@ -1,7 +1,6 @@
 """A trained model as a person uses it: a brief in, a house design out; and its loss on known designs."""
 
-import time
-from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,29 +8,18 @@ import pyarrow as pa
 import torch
 from transformers import GenerationConfig, LogitsProcessorList
 
-from housebrain_core.adapters.adapter import read_adapter
+from housebrain_core.adapters.adapter import check_base_settings, read_adapter
 from housebrain_core.adapters.archives import CONFIG
-from housebrain_core.errors import ConfigError, DataError
+from housebrain_core.errors import ConfigError
 from housebrain_core.house import codec
-from housebrain_core.house.briefs import check_brief, check_briefs
-from housebrain_core.house.codec import DesignError
 from housebrain_core.house.json_text import strict_json_parse  # noqa: F401 - the guide's import path
-from housebrain_core.house.schema import HouseBrief, HouseDesign
 from housebrain_core.llm.constrained import AnswerProcessor, safe_limit
-from housebrain_core.llm.decoding import (
-    NEW_TOKENS,
-    Answered,
-    Batch,
-    Decoding,
-    SamplingProcessor,
-    design_or_error,
-    in_order,
-    lacks_budget,
-    read_answer,
-)
+from housebrain_core.llm.decoding import Answered, Decoding, SamplingProcessor, lacks_budget
+from housebrain_core.llm.designer import Designer
 from housebrain_core.llm.loading import check_effect, find_base
 from housebrain_core.llm.losses import Losses, tokens_in_fields
-from housebrain_core.progress import with_bar
+from housebrain_core.llm.remote import ServedLLM
+from housebrain_core.settings import is_url
 from housebrain_core.train.base_models import is_same_base, resolve_base
 from housebrain_core.train.model import load_adapter, load_base, load_tokenizer
 from housebrain_core.train.packing import PackedRows, collate_row, completion_logits, tokenise
@@ -40,18 +28,32 @@ ROW_LENGTHS = {"cpu": 512, "cuda": 2048}
 """Tokens in a packed row when only losses are measured: a CPU computes masked attention too."""
 
 
-class HouseBrainLLM:
-    """A base model with an adapter, or a base model alone.
+class HouseBrainLLM(Designer):
+    """A base model with an adapter, or a base model alone; or, from an address, a model on a server.
 
     >>> llm = HouseBrainLLM(model_path="models/housebrain-merged")
     >>> llm.generate_design(brief)
 
     Args:
-        model_path: an adapter folder (its base model is found by name), or a model folder.
+        model_path: an adapter folder (its base model is found by name), or a model folder; or the address of a server,
+            such as http://localhost:11434/v1#housebrain, which gives a `ServedLLM`.
         base_model: where the base model is on this machine, when that is not its recorded name.
         load_in_4bit: for a model folder; an adapter gets its base as it was trained.
         report: gets lines of progress.
     """
+
+    def __new__(
+        cls,
+        model_path: str | Path,
+        base_model: str | None = None,
+        load_in_4bit: bool = False,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> Any:
+        """A `ServedLLM` for an address; `__init__` is then not called."""
+        if not is_url(model_path):
+            return super().__new__(cls)
+        check_base_settings([model_path], base_model, load_in_4bit)
+        return ServedLLM(str(model_path))
 
     def __init__(
         self,
@@ -82,6 +84,11 @@ class HouseBrainLLM:
         if adapter:
             self.use(folder)
         self.model.eval()
+
+    @property
+    def identity(self) -> str:
+        """See `Designer`."""
+        return f"{self.base.revision} {self.load_in_4bit} {self.weights}"
 
     def can_use(self, folder: Path) -> bool:
         """Whether an adapter belongs on the base model as it is loaded.
@@ -125,118 +132,23 @@ class HouseBrainLLM:
         self.weights = adapter.sha256
         self.model.eval()
 
-    def generate_design(
-        self, brief: dict | HouseBrief, max_new_tokens: int = NEW_TOKENS, constrained: bool = False
-    ) -> HouseDesign:
-        """Designs one house, greedily; what code can derive from the brief is filled in by code.
-
-        Args:
-            brief: see schema.HouseBrief; feet and square feet.
-            max_new_tokens: tokens at most.
-            constrained: allow only tokens that keep the answer a design (extra `constrained`).
-
-        Returns:
-            The design, in feet and square feet.
-
-        Raises:
-            DataError: the brief is not one; all its problems at once.
-            DesignError: the model's answer is not a design; kind, text and how far it got are in the error.
-        """
-        brief = check_brief(brief)
-        (answer,) = self.answer([brief], max_new_tokens=max_new_tokens, constrained=constrained)
-        return HouseDesign.model_validate(read_answer(brief, answer))
-
-    def generate_designs(
-        self,
-        briefs: Iterable[dict | HouseBrief],
-        batch_size: int = 8,
-        max_new_tokens: int = NEW_TOKENS,
-        constrained: bool = False,
-        progress: bool = True,
-    ) -> list[HouseDesign | DesignError]:
-        """Designs many houses in batches, the same as one by one.
-
-        Args:
-            briefs: as for `generate_design`.
-            batch_size: designs at once.
-            max_new_tokens: tokens at most per design.
-            constrained: as for `generate_design`.
-            progress: show a bar on a terminal.
-
-        Returns:
-            In the order of the briefs a design, or the error that `generate_design` would have raised.
-
-        Raises:
-            DataError: some briefs are none; all problems of all of them at once.
-        """
-        usable, problems = check_briefs(briefs)
-        if problems:
-            raise DataError("these briefs cannot be used:\n  " + "\n  ".join(problems))
-        checked = [brief.plain for brief in usable]
-        decoding = Decoding(batch_size, max_new_tokens, constrained)
-        batches = self.answer_batches(checked, decoding)
-        if progress:
-            batches = with_bar(batches, lambda: len(checked), self.name, lambda batch: len(batch.indices))
-        answers = in_order(batches, len(checked))
-        return [design_or_error(brief, answer) for brief, answer in zip(checked, answers, strict=True)]
-
-    def answer(
-        self,
-        briefs: list[dict],
-        batch_size: int = 8,
-        max_new_tokens: int = NEW_TOKENS,
-        constrained: bool = False,
+    def answer_batch(
+        self, prompts: list[str], briefs: list[dict], numbers: list[int], decoding: Decoding
     ) -> list[Answered]:
-        """Greedy answers for many checked briefs, as texts.
+        """See `Designer`.
 
         Args:
-            briefs: checked ones.
-            batch_size: answers at once.
-            max_new_tokens: tokens at most per answer.
-            constrained: as for `generate_design`.
+            prompts: of like length; they are padded on the left.
+            briefs: of the prompts.
+            numbers: of the briefs.
+            decoding: how.
 
         Returns:
-            The answers, in the order of the briefs.
+            The answers, in the order of the prompts.
         """
-        decoding = Decoding(batch_size, max_new_tokens, constrained)
-        return in_order(self.answer_batches(briefs, decoding), len(briefs))
+        return [self._cut_at_eos(row) for row in self._continue(prompts, briefs, numbers, decoding)]
 
     @torch.no_grad()
-    def answer_batches(
-        self,
-        briefs: list[dict],
-        decoding: Decoding,
-        done: Container[int] = (),
-        report: Callable[[str], None] = lambda line: None,
-    ) -> Iterator[Batch]:
-        """Answers in batches of like length, left-padded; the same batches for the same briefs.
-
-        Args:
-            briefs: checked ones.
-            decoding: how.
-            done: numbers of briefs whose answers are known; a batch is left out when all of its are.
-            report: gets a line of progress every ten seconds.
-
-        Returns:
-            The batches as they are done, the shortest prompts first.
-        """
-        prompts = [codec.write_prompt(brief) for brief in briefs]
-        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-        batches = [order[start : start + decoding.batch_size] for start in range(0, len(order), decoding.batch_size)]
-        batches = [batch for batch in batches if not all(index in done for index in batch)]
-        total = sum(map(len, batches))
-        finished = 0
-        started = reported = time.monotonic()
-        for batch in batches:
-            begun = time.monotonic()
-            rows = self._continue([prompts[index] for index in batch], [briefs[i] for i in batch], batch, decoding)
-            yield Batch(batch, [self._cut_at_eos(row) for row in rows], time.monotonic() - begun)
-            finished += len(batch)
-            if time.monotonic() - reported > 10 and finished < total:
-                reported = time.monotonic()
-                left = (reported - started) / finished * (total - finished)
-                report(f"{self.name}: {finished} of {total} designs, {left:.0f} s left")
-
     def _continue(self, prompts: list[str], briefs: list[dict], numbers: list[int], decoding: Decoding) -> list:
         """Tokens that the model writes after each prompt, up to and beyond its EOS."""
         inputs = self.tokenizer(prompts, return_tensors="pt", padding=True)
@@ -255,6 +167,7 @@ class HouseBrainLLM:
             processors.append(SamplingProcessor(decoding.temperature, decoding.seed, numbers, self.model.device))
         settings = GenerationConfig(
             max_new_tokens=decoding.max_new_tokens,
+            max_time=decoding.seconds,
             do_sample=False,
             use_cache=True,
             eos_token_id=self.tokenizer.eos_token_id,

@@ -8,7 +8,7 @@ from housebrain_core.data.fields import Sample, parse_condition
 from housebrain_core.house.briefs import is_brief
 from housebrain_core.house.drawing import floor_plan
 from housebrain_core.house.schema import HouseBrief
-from housebrain_core.plots import embed
+from housebrain_core.plots import Embedded, embed
 from housebrain_core.select.difficulty import difficulty_parts, read_brief
 from housebrain_core.select.selection import Selection, draw_rules, draw_steps, tabulate
 from housebrain_core.select.settings import SelectConfig
@@ -25,8 +25,8 @@ class Drawn(NamedTuple):
     name: str
     why: list[str]
     """What of it meets the conditions, a line each."""
-    figure: str
-    """The design as an address that holds the picture itself; empty where it is no house."""
+    figure: Embedded | None
+    """The design; None where it is no house."""
     text: str
     """The answer where it is no house; empty where there is a figure."""
 
@@ -49,7 +49,7 @@ def draw_sample(sample: Sample, config: SelectConfig) -> Drawn:
     if is_brief(sample["input"]) and isinstance(sample["output"], dict):
         return Drawn(sample["id"], why, embed(floor_plan(sample["output"], sample["id"], sample["input"])), "")
     text = sample["output"] if isinstance(sample["output"], str) else json.dumps(sample["output"], indent=1)
-    return Drawn(sample["id"], why, "", text[:SHOWN])
+    return Drawn(sample["id"], why, None, text[:SHOWN])
 
 
 def write_page(selection: Selection, drawn: list[Drawn], path: Path) -> None:
@@ -66,7 +66,7 @@ def write_page(selection: Selection, drawn: list[Drawn], path: Path) -> None:
         PAGE,
         selection=selection,
         table=tabulate(selection.steps),
-        figures=[(figure.alt, embed(figure)) for figure in figures],
+        figures=[embed(figure) for figure in figures],
         drawn=drawn,
     )
     path.write_text(page, encoding="utf-8")

@@ -1,7 +1,4 @@
-"""One person's copy of the train notebook: the rendered one, with its settings filled in by papermill.
-
-nbformat and papermill are imported where they are used: together they take longer than a small split.
-"""
+"""One person's copy of the train notebook: the rendered one, with its settings filled in and its split named."""
 
 import ast
 import copy
@@ -13,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from housebrain_core.errors import ConfigError
+from housebrain_core.settings import write_literal
 from housebrain_core.splits.bundle import hash_source, read_source
 
 RENDERED = Path(__file__).resolve().parents[2] / "notebooks" / "rendered"
@@ -59,33 +57,58 @@ def name_code(notebook: dict) -> None:
 
 
 def fill_in(notebook: dict, parameters: dict[str, Any]) -> str:
-    """A copy of a notebook with parameters filled in as papermill does it, so that papermill can again.
+    """A copy of the train notebook for one person: their values in its settings, their split in its text.
 
     The copy names the code of the running package, which is what the bundles that are written beside it hold.
 
     Args:
         notebook: as parsed JSON; it is not changed.
-        parameters: by name; the notebook's own validation cell checks names and types when it runs.
+        parameters: by name, split_id among them; the notebook's own validation cell checks types when it runs.
 
     Returns:
         The text of an .ipynb file; the same for the same arguments.
-    """
-    import nbformat
-    from papermill.parameterize import parameterize_notebook
 
-    made: Any = nbformat.from_dict(copy.deepcopy(notebook))
-    metadata = copy.deepcopy(made.metadata)
-    for cell in made.cells:
-        cell.metadata.setdefault("tags", [])  # papermill's own reader does that, and the next line
-    made.metadata.papermill = nbformat.NotebookNode()
-    made = parameterize_notebook(made, parameters, comment="These replace the settings above")
-    for cell in made.cells:
-        if not cell.metadata.tags:
-            del cell.metadata["tags"]
-    name_code(made)
-    made.metadata = metadata  # papermill's record of the parameters repeats the cell
-    set_ids(made)
-    return to_text(made)
+    Raises:
+        ConfigError: the notebook has no such setting.
+    """
+    filled_in = copy.deepcopy(notebook)
+    for cell in filled_in["cells"]:
+        cell["source"] = name_split("".join(cell["source"]), parameters["split_id"])
+        if "parameters" in cell["metadata"].get("tags", []):
+            cell["source"] = set_values(cell["source"], parameters)
+    name_code(filled_in)
+    set_ids(filled_in)
+    return to_text(filled_in)
+
+
+def set_values(source: str, parameters: dict[str, Any]) -> str:
+    """A parameters cell with other values; comments and form hints stay.
+
+    Raises:
+        ConfigError: there is no such setting in it.
+    """
+    values = {
+        ast.unparse(node.targets[0]): node.value for node in ast.parse(source).body if isinstance(node, ast.Assign)
+    }
+    if strange := sorted(set(parameters) - set(values)):
+        raise ConfigError(f"the train notebook has no {', '.join(strange)}; its settings are {', '.join(values)}.")
+    lines = source.splitlines()
+    for name, value in parameters.items():
+        place = values[name]
+        line = lines[place.lineno - 1]
+        lines[place.lineno - 1] = line[: place.col_offset] + write_literal(value) + line[place.end_col_offset :]
+    return "\n".join(lines)
+
+
+def name_split(source: str, split_id: int) -> str:
+    """A cell's source with what everybody's notebook calls by a general name called by this person's."""
+    for general, own in (
+        ("split_NN", f"split_{split_id:02d}"),
+        ("train one split", f"train split {split_id}"),
+        ("your `split_id`", f"`split_id = {split_id}` is filled in already"),
+    ):
+        source = source.replace(general, own)
+    return source
 
 
 def set_ids(notebook: dict) -> None:

@@ -19,7 +19,6 @@ from housebrain_core.evaluate.judging import (
     describe_same,
     design_score,
     judge,
-    rule_table,
 )
 from housebrain_core.house import codec
 from housebrain_core.house.rules import RULES
@@ -166,12 +165,6 @@ def test_pairs_compare_losses_and_answers_on_the_same_samples(brief, text):
     assert first.loss_difference == pytest.approx(-0.25) and first.lower_loss == 0.5
     assert (first.valid_only_first, first.valid_only_second, first.rule_pairs) == (1, 0, 0)
     assert (second.loss_difference, second.rule_difference, second.rule_pairs) == (0, 0, 1)
-
-
-def test_the_table_of_rules_has_their_formulas_and_no_functions():
-    table = rule_table()
-    assert [row["name"] for row in table] == [rule.name for rule in RULES]
-    assert all(row["formula"] and "check" not in row for row in table)
 
 
 def test_text_answers_are_judged_by_whether_they_are_the_reference():

@@ -71,3 +71,9 @@ def test_twenty_models_with_long_names_stay_readable(result, rows, tmp_path, mon
     assert not re.search(r"[^\s<>]{32}", re.sub("<[^>]*>", " ", table)), "no cell is wider than a phone"
     assert len(re.findall("behind the best", text)) == 1 and "Names in full" in text
     assert len(text) < 400_000
+
+
+def test_the_table_of_rules_has_their_formulas_and_no_functions():
+    table = report.rule_table()
+    assert [row["name"] for row in table] == [rule.name for rule in report.RULES]
+    assert all(row["formula"] and "check" not in row for row in table)

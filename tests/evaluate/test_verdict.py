@@ -5,7 +5,15 @@ from test_tables import model
 from test_tables import result as make_result
 
 from housebrain_core.evaluate.results import Evaluation, PairResult
-from housebrain_core.evaluate.verdict import conclude, find_best, find_leads, list_columns, list_rules, shorten_names
+from housebrain_core.evaluate.verdict import (
+    conclude,
+    find_best,
+    find_leads,
+    list_columns,
+    list_rules,
+    order_models,
+    shorten_names,
+)
 
 result = make_result
 LONG = "housebrain-qwen2.5-coder-1.5b-instruct-r16-lr2e-4-split-{:02d}-of-20"
@@ -93,3 +101,16 @@ def test_long_names_lose_what_all_have_in_common():
     short = shorten_names(alike)
     assert len(set(short.values())) == 3 and max(map(len, short.values())) <= 24
     assert len(shorten_names(["x" * 50])["x" * 50]) <= 24
+
+
+def test_served_models_have_no_loss_and_come_after_those_that_have_one_by_their_exact_answers(result):
+    nothing = dict.fromkeys(("loss_nats_per_token", "loss_interval", "loss_nats_per_sample", "loss_above_floor"))
+    served = model(1.0, None, 0.5, 2).model_copy(update=nothing)
+    models = {"worse": served, "better": served.model_copy(update={"same": 0.75}), **result.models}
+    mixed = result.model_copy(update={"models": models})
+    assert order_models(mixed)[-2:] == ["better", "worse"] and find_best(mixed) == find_best(result)
+    assert [lead.name for lead in find_leads(mixed)] == [lead.name for lead in find_leads(result)]
+    alone = result.model_copy(update={"models": {"worse": served, "better": models["better"]}})
+    winner, lead, *_ = conclude(alone)
+    assert "better did best of 2 models: 75% of its answers are exactly the reference; a server does not tell" in winner
+    assert lead == "A served model has no loss to compare by, only its answers."

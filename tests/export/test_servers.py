@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,6 +59,13 @@ def test_an_adapter_is_loaded_in_three_lines_with_base_and_commit():
     ]
     hashed = Source(None, Path("cache"), "base", "sha256:12")
     assert "revision" not in load_lines(ExportConfig(model="m", format="adapter"), hashed, "."), "no commit to ask for"
+
+
+def test_an_adapter_of_the_output_layer_is_not_offered_to_vllm_apart():
+    """Trap: lm_head in a LoRA breaks vLLM (9280) and llama.cpp's adapter files (11554)."""
+    merge = SimpleNamespace(rank=8, modules={"model.layers.0.mlp.up_proj": None, "lm_head": None}, adapters=[])
+    text = describe_use(ExportConfig(model="m", format="adapter"), Source(merge, Path("cache"), "some/base", COMMIT))
+    assert "vLLM does not serve an adapter of lm_head: export it with --as vllm" in text and "lora-modules" not in text
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
@@ -197,8 +196,7 @@ def test_a_second_run_into_one_file_is_refused_before_a_model_is_loaded(adapters
 class TextModel:
     """A model that answers every prompt with the same text."""
 
-    name, weights, load_in_4bit = "text", "", False
-    base = SimpleNamespace(revision="r")
+    name = identity = "text"
 
     def __init__(self, *args) -> None:
         pass

@@ -15,8 +15,8 @@ from housebrain_core.house.briefs import check_brief
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.schema import Answer, HouseBrief
 from housebrain_core.llm.constrained import safe_limit
-from housebrain_core.llm.decoding import Decoding
-from housebrain_core.llm.llm import Answered, HouseBrainLLM, read_answer, strict_json_parse
+from housebrain_core.llm.decoding import Answered, Decoding, read_answer
+from housebrain_core.llm.llm import HouseBrainLLM, strict_json_parse
 from housebrain_core.llm.losses import tokens_in_fields
 from housebrain_core.merge.merge import merge_adapters
 

@@ -12,7 +12,7 @@ def test_a_sample_says_what_of_it_meets_the_conditions(samples):
     drawn = draw_sample(samples[0], config)
     assert drawn.why[:2] == ['metadata.region is "Demo"', "its design breaks none of parking, height_limit"]
     assert re.fullmatch(r"difficulty 0\.\d\d: floors .*, shape .*, setbacks .*, area .*", drawn.why[2])
-    assert drawn.figure.startswith("data:image/png") and not drawn.text
+    assert drawn.figure and drawn.figure.src.startswith("data:image/png") and not drawn.text
     every = draw_sample(samples[0], SelectConfig(source="x", clean_rules=["all"]))
     assert every.why[0] == "its design breaks none of 20 rules"
 

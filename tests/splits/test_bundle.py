@@ -181,13 +181,24 @@ def test_a_manifest_that_leaves_a_table_out_hides_nothing(unpacked):
 
 
 def is_at_home(name: str) -> bool:
-    """Whether no session runs a file: the command line, demo, audit, splitting, merge and what follows it, machines."""
+    """Whether no session runs a file: commands, demo, audit, splitting, merge, judging, export, serve, machines."""
     if name.startswith("cloud/"):
         return Path(name).stem not in ("__init__", "doctor", "install", "next_steps", "session")
+    if name.startswith("evaluate/"):
+        return Path(name).stem not in ("__init__", "first_house")
     splitting = "assignments", "costs", "handout", "hours", "kaggle", "notebooks", "split.", "write"
-    rooms = "merge/", "rounds/", "select/", "export/", "data/audit", *(f"splits/{start}" for start in splitting)
+    rooms = (
+        "merge/",
+        "rounds/",
+        "select/",
+        "export/",
+        "serve/",
+        "data/audit",
+        *(f"splits/{start}" for start in splitting),
+    )
     looking = "adapters/inspection.py", "adapters/convert.py", "adapters/unpickle.py"
-    return name in ("cli.py", "stages.py", "flags.py", "demo.py", "demo_results.py", *looking) or name.startswith(rooms)
+    ways_in = "cli.py", "stages.py", "flags.py", "notebook_settings.py", "demo.py", "demo_results.py"
+    return name in (*ways_in, *looking) or name.startswith(rooms)
 
 
 def test_every_file_that_a_session_can_run_is_there_and_no_test_cache_or_editors_copy(monkeypatch, tmp_path):

@@ -1,6 +1,5 @@
 """What people get: a notebook with their settings, a page that says what to do, and one clear message otherwise."""
 
-import ast
 import json
 import re
 import shutil
@@ -20,6 +19,7 @@ from housebrain_core.splits import notebooks as notebook_copies
 from housebrain_core.splits.assignments import account_mapping, assign
 from housebrain_core.splits.bundle import read_bundle_manifest
 from housebrain_core.splits.encode import bundle_from_dataset
+from housebrain_core.splits.notebooks import default_settings
 from housebrain_core.splits.parts import SplitSummary, read_plan, read_splits
 from housebrain_core.splits.split import split_dataset
 
@@ -35,11 +35,12 @@ def handout(folder: Path, split_id: int) -> str:
     return (folder / "handouts" / f"split_{split_id:02d}.md").read_text()
 
 
-def injected(path: Path) -> dict:
-    """What papermill filled in, name by name."""
-    cells = [c for c in nbformat.read(path, 4).cells if "injected-parameters" in c.metadata.get("tags", [])]
-    assert len(cells) == 1
-    return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(cells[0].source).body}
+def filled_in(path: Path) -> dict:
+    """What differs from the notebook that everybody has, and the split, name by name."""
+    copied = default_settings(json.loads(path.read_text()))
+    platform = "kaggle" if "on Kaggle" in path.read_text() else "colab"
+    given = default_settings(notebook_copies.read_rendered(platform))
+    return {name: value for name, value in copied.items() if name == "split_id" or value != given[name]}
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_chosen_settings_are_filled_in_where_they_differ_and_the_notebook_accept
     configs = json.loads((folder / "training_configs.json").read_text())
     for config in configs:
         path = folder / f"train_split_{config['split_id']:02d}.ipynb"
-        assert injected(path) == {"split_id": config["split_id"], **expected}
+        assert filled_in(path) == {"split_id": config["split_id"], **expected}
         assert config.items() >= {**expected, "learning_rate": 0.0002, "batch_size": 1}.items()
         nbformat.validate(nbformat.read(path, 4))
         assert path.read_bytes().isascii()
@@ -157,7 +158,7 @@ def test_a_page_without_a_notebook_gives_the_command_with_the_chosen_settings(da
 def test_the_shortest_time_budget_still_gives_a_page(dataset, tmp_path):
     quiet(dataset, tmp_path / "out", training=["time_budget_hours=0.25"])
     assert "1 session" in handout(tmp_path / "out", 1)
-    assert injected(tmp_path / "out" / "train_split_01.ipynb") == {"split_id": 1, "time_budget_hours": 0.25}
+    assert filled_in(tmp_path / "out" / "train_split_01.ipynb") == {"split_id": 1, "time_budget_hours": 0.25}
 
 
 def test_an_unknown_base_model_gets_no_estimate(dataset, tmp_path):
@@ -307,9 +308,9 @@ def test_the_notebook_of_a_later_leg_names_it_and_its_checks_refuse_to_train_an_
     name = f"train_split_{split_id:02d}.ipynb"
     copies = [in_rounds / name, *(in_rounds / f"leg_{leg}" / name for leg in legs[1:])]
     assert sorted(in_rounds.rglob(name)) == sorted([*copies, *in_rounds.glob(f"kaggle/*/*/{name}")])
-    filled_in = [injected(copy) for copy in copies]
-    assert [one.get("leg", 1) for one in filled_in] == legs
-    assert [one.get("rehearsal") for one in filled_in[1:]] == [False if split_id == 1 else None] * len(filled_in[1:])
+    given = [filled_in(copy) for copy in copies]
+    assert [one.get("leg", 1) for one in given] == legs
+    assert [one.get("rehearsal") for one in given[1:]] == [False if split_id == 1 else None] * len(given[1:])
     shutil.copy(in_rounds / f"split_{split_id:02d}.zip", tmp_path)
     with pytest.raises(DataError, match=rf"leg_{legs[1]}.zip is not here, and this notebook is for leg {legs[1]} of 3"):
         check_settings(Path(shutil.copy(copies[1], tmp_path)))

@@ -1,6 +1,5 @@
 """One person's copy of the train notebook: its settings filled in, its code named, the same bytes each time."""
 
-import ast
 import json
 
 import nbformat
@@ -17,25 +16,37 @@ def notebook() -> dict:
     return read_rendered("kaggle")
 
 
-def settings_of(text: str) -> dict:
-    """Values of the parameters after all cells that set them have run."""
-    cells = [cell for cell in nbformat.reads(text, 4).cells if "arameters" in " ".join(cell.metadata.get("tags", []))]
-    nodes = [node for cell in cells for node in ast.parse(cell.source).body if isinstance(node, ast.Assign)]
-    return {node.targets[0].id: ast.literal_eval(node.value) for node in nodes}
-
-
-def test_given_settings_replace_the_notebooks_own_and_the_others_stay(notebook):
+def test_given_settings_stand_in_the_settings_cell_and_the_others_stay(notebook):
     before, defaults = json.dumps(notebook), default_settings(notebook)
-    after = settings_of(fill_in(notebook, {"split_id": 7, "epochs": 3}))
-    assert after == defaults | {"split_id": 7, "epochs": 3}
+    given = {"split_id": 7, "epochs": 3, "base_model": "C:\\\\it's", "learning_rate": 1e-5, "max_steps": None}
+    after = default_settings(json.loads(fill_in(notebook, given)))
+    assert after == defaults | given
     assert json.dumps(notebook) == before, "the original is not changed"
+
+
+@pytest.mark.parametrize("platform", ["kaggle", "colab"])
+def test_comments_and_form_hints_of_the_settings_stay(platform):
+    def rest(text: str) -> list[str]:
+        cells = [cell for cell in json.loads(text)["cells"] if "parameters" in cell["metadata"].get("tags", [])]
+        assert len(cells) == 1
+        return ["#" + line.partition("#")[2] for line in "".join(cells[0]["source"]).splitlines() if "#" in line]
+
+    notebook = read_rendered(platform)
+    assert rest(fill_in(notebook, {"split_id": 12, "epochs": 30})) == rest(
+        json.dumps(notebook).replace("split_NN", "split_12")
+    )
+
+
+def test_a_setting_that_the_notebook_does_not_have_is_refused(notebook):
+    with pytest.raises(ConfigError, match="the train notebook has no colour; its settings are split_id, "):
+        fill_in(notebook, {"split_id": 1, "colour": "red"})
 
 
 def test_a_copy_is_a_valid_notebook_in_ascii_and_the_same_each_time(notebook):
     text = fill_in(notebook, {"split_id": 4})
     assert text == fill_in(notebook, {"split_id": 4}) and text.isascii()
     nbformat.validate(nbformat.reads(text, 4))
-    assert "papermill" not in json.loads(text)["metadata"]
+    assert "split_04.zip" in text and "split_NN" not in text
 
 
 def test_a_copy_names_the_code_of_this_package(notebook):

@@ -126,11 +126,10 @@ def test_in_a_leg_two_processes_train_what_one_trains_and_stopped_they_go_on_to_
     distance = sum((ours[name] - theirs[name]).square().sum() for name in theirs).sqrt()
     assert distance < 1e-4 * sum(value.square().sum() for value in theirs.values()).sqrt()
     config = settings(two_rounds, base, tmp_path / "cut", gpus=2, **leg)
-    for _ in range(2):
-        codes, lines = run_ranks(config.model_copy(update={"time_budget_hours": 1e-7}))
-        assert codes == [0, 0], lines
+    codes, lines = run_ranks(config.model_copy(update={"time_budget_hours": 1e-7}))
+    assert codes == [0, 0], lines
     codes, lines = run_ranks(config)
-    assert codes == [0, 0] and "resuming from checkpoint-2" in lines[0], lines
+    assert codes == [0, 0] and "resuming from checkpoint-1" in lines[0], lines
     assert sha256_of(tmp_path / "cut" / WEIGHTS) == sha256_of(tmp_path / "both" / WEIGHTS)
 
 

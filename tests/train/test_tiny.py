@@ -1,6 +1,7 @@
 """The tiny base model: named by its recipe, made once, the same from the same recipe, and shipped with its recipe."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +22,15 @@ def cache(monkeypatch, tmp_path):
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> tuple[Path, list[str]]:
+    """A model of the small recipe, made in an empty cache, and what was said meanwhile."""
+    lines: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOUSEBRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return tiny_base(RECIPE, lines.append), lines
+
+
 def test_another_recipe_is_another_model():
     assert TinyRecipe().key == TinyRecipe().key
     assert len({TinyRecipe().key, TinyRecipe(layers=3).key, TinyRecipe(codec_version=99).key}) == 3
@@ -30,27 +40,28 @@ def test_the_cache_is_where_the_variable_says(cache):
     assert cache_folder() == cache
 
 
-def test_it_is_made_once_and_then_found(cache):
-    lines = []
-    folder = tiny_base(RECIPE, lines.append)
-    assert folder == cache / f"tiny-{RECIPE.key}" and (folder / "recipe.json").is_file()
+@pytest.mark.slow
+def test_it_is_made_once_and_then_found(made, monkeypatch):
+    folder, lines = made
+    assert folder.name == f"tiny-{RECIPE.key}" and (folder / "recipe.json").is_file()
     assert any("step 6 of 6" in line for line in lines)
-    lines.clear()
-    assert tiny_base(RECIPE, lines.append) == folder
-    assert lines == []
-    assert [path.name for path in cache.iterdir()] == [folder.name], "no staging folder is left"
+    monkeypatch.setenv("HOUSEBRAIN_CACHE", str(folder.parent))
+    again: list[str] = []
+    assert tiny_base(RECIPE, again.append) == folder
+    assert again == []
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name], "no staging folder is left"
 
 
 @pytest.mark.slow
-def test_the_same_recipe_gives_the_same_weights(cache):
-    folder = tiny_base(RECIPE, lambda line: None)
-    make_tiny_base(cache / "again", RECIPE, lambda line: None)
-    files = [load_file(place / "model.safetensors") for place in (folder, cache / "again")]
+def test_the_same_recipe_gives_the_same_weights(made, tmp_path):
+    make_tiny_base(tmp_path / "again", RECIPE, lambda line: None)
+    files = [load_file(place / "model.safetensors") for place in (made[0], tmp_path / "again")]
     assert all(torch.equal(files[0][name], files[1][name]) for name in files[0])
 
 
-def test_transformers_load_it_and_its_tokenizer_ends_texts(cache):
-    folder = tiny_base(RECIPE, lambda line: None)
+@pytest.mark.slow
+def test_transformers_load_it_and_its_tokenizer_ends_texts(made):
+    folder, _ = made
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
     assert tokenizer.eos_token == EOS and model.config.eos_token_id == tokenizer.eos_token_id
     text = '{"wall":"Brick","roof":"Tile","max_area":1800}'
@@ -68,9 +79,8 @@ def test_the_shipped_one_is_the_default_recipes_and_is_copied_not_made(cache, mo
 
 
 @pytest.mark.slow
-def test_the_shipped_tokenizer_is_the_one_that_the_recipe_gives(cache):
-    made = tiny_base(RECIPE, lambda line: None)
-    assert (made / "tokenizer.json").read_text() == (SHIPPED / "tokenizer.json").read_text()
+def test_the_shipped_tokenizer_is_the_one_that_the_recipe_gives(made):
+    assert (made[0] / "tokenizer.json").read_text() == (SHIPPED / "tokenizer.json").read_text()
 
 
 def test_answers_of_the_demos_data_are_short():
@@ -88,6 +98,7 @@ def mean_loss(folder, samples) -> float:
         return tiny.batch_loss(model.float(), rows).item()
 
 
+@pytest.mark.slow
 def test_the_shipped_one_knows_other_regions_and_not_the_demos():
     (known,) = (mean_loss(SHIPPED, synthetic.make_samples(60, 5, region)) for region in synthetic.OTHERS[:1])
     floor = synthetic.entropy_nats() / 43

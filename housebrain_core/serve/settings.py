@@ -1,0 +1,32 @@
+"""The settings of `housebrain serve`."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from housebrain_core.settings import Count, Model, Settings
+
+
+class ServeConfig(Settings):
+    """How a model answers on a page."""
+
+    model: Model
+    """Adapter folder, model folder, or the address of a server, such as http://localhost:8000/v1#name."""
+    base_model: str | None = None
+    """Where the base model is on this machine; by default its recorded name."""
+    load_in_4bit: bool = False
+    """Quantise a model folder as training does; an adapter always gets the base it was trained on."""
+    host: str = "127.0.0.1"
+    """Address to answer on; any but this machine's own (127.0.0.1, ::1, localhost) needs HOUSEBRAIN_TOKEN."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    """Port to answer on."""
+    allow_host: list[str] = []
+    """Further names that people type for this machine; localhost, the host, and addresses of digits are known."""
+    constrained: bool = True
+    """Allow only tokens that keep an answer a design."""
+    max_new_tokens: Count = 1024
+    """Tokens at most per design."""
+    queue: Annotated[int, Field(ge=0, le=100)] = 4
+    """Designs that may wait while one is made; more are told to come back later."""
+    timeout_seconds: Annotated[float, Field(gt=0)] = 300
+    """Seconds at most that a design may take once it is its turn."""
