@@ -194,7 +194,7 @@ class NextRoundSettings(NotebookSettings):
     validation_samples: int = same_as(SplitConfig, "validation_samples")
     splits_output: str = Field("housebrain_second", description="Folder for the splits of the second round.")
     seed: int = same_as(SelectConfig, "seed")
-    overwrite: bool = Field(False, description="Replace a selection and splits that an earlier run wrote.")
+    overwrite: bool = same_as(SelectConfig, "overwrite", ", and its splits")
 
     def select_config(self) -> SelectConfig:
         """Makes what `select_samples` takes; the evaluation is named only where failures are asked for.

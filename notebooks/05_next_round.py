@@ -4,10 +4,15 @@
 # A merged model goes on learning from samples that are chosen for what it lacks: an evaluation says what that is, a
 # selection takes samples that teach it, with ordinary ones against forgetting, and a split makes the bundles.
 
+# %% [markdown]
+# ## Settings
+
 # %% tags=["parameters"]
 # Written by build_notebooks.py from housebrain_core/notebook_settings.py.
 
 # %% [markdown]
+# ## Check
+#
 # `source` is the dataset that notebook 1 split, `evaluation` what notebook 4 wrote. Relative paths start in the
 # project's folder, which the next cell names.
 
@@ -77,6 +82,8 @@ from housebrain_core.splits import split_dataset
 split_dataset(settings.split_config())
 
 # %% [markdown]
+# ## Take home
+#
 # **Next:** send each person the bundle, the notebook and the page of their split, as in the first round, or train here
 # with notebook 2: set its `splits_folder`. Merge with notebook 3 into a new folder, and judge both merged models side
 # by side with notebook 4: the second one should keep more of the rules that were chosen for, parse as often, and lose
