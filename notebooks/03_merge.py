@@ -42,7 +42,8 @@ inspection = inspect_adapters(InspectConfig(models=models))
 
 # %% [markdown]
 # Updates of alike splits point the same way: expect cosines well above zero off the diagonal. A row that is pale or
-# red is a bad run. The spectrum says how many directions the mean needs; where it falls steeply, a low rank is enough.
+# red is a bad run. The spectrum says how many directions the mean needs. An adapter's *rank* is how many it can move a
+# layer in: where the spectrum falls steeply, a low rank is enough.
 
 # %%
 from pathlib import Path
@@ -77,9 +78,10 @@ else:
 # %% [markdown]
 # ## Look
 #
-# What has to be said first stands first: above all, that a merge is worse than its best split, and what to do then.
-# `merged` is what was written; `ab-average` is what averaging A and B apart would have given. With a plan, the picture
-# shows every leg so far.
+# What it comes to: whether the merge or the best split is better, by how much, whether another way to merge would have
+# been better, and what to do now. The loss is in *nats* per token, lower is better: minus the natural logarithm of the
+# share that a model gives to the right token. `merged` is what was written; `ab-average` is what averaging A and B
+# apart would have given. With a plan, the picture shows every leg so far.
 
 # %%
 result

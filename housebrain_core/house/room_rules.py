@@ -1,7 +1,7 @@
-"""Rule checks that look at rooms; each finding names level, room and numbers. Lengths in feet."""
+"""Rule checks that look at rooms; a finding names numbers, and level and room where one matters. Lengths in feet."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from housebrain_core.house.json_text import is_number
 from housebrain_core.house.measures import TOUCH, Case, area_of, extent_of, find_overlaps
@@ -9,8 +9,6 @@ from housebrain_core.house.schema import Bounds, Door, Level, Room
 
 Findings = list[str] | None
 """What a rule says: nothing (it holds), sentences (it does not), or None (it does not apply)."""
-NAMED_ROOMS = 3
-"""Rooms of a level that a finding names; the others are counted."""
 
 HABITABLE = ("bedroom", "living", "study", "office", "family")
 BEDROOMS = ("bedroom",)
@@ -22,19 +20,6 @@ def name_room(level: Level, room: Room) -> str:
     return f"level {level.level_number}, {room.type} {room.id}"
 
 
-def name_rooms(level: Level, rooms: Iterable[Room] | None = None, named: int = NAMED_ROOMS) -> str:
-    """A level and its rooms, or some of them, as a finding names them: the largest first, with their areas."""
-    ordered = sorted(level.rooms if rooms is None else rooms, key=lambda room: -area_of(room.bounds))
-    names = [f"{room.type} {room.id} ({area_of(room.bounds):g} ft2)" for room in ordered[:named]] or ["no rooms"]
-    more = len(ordered) - named
-    return f"level {level.level_number}, {', '.join(names)}{f' and {more} more' if more > 0 else ''}"
-
-
-def name_levels(levels: Iterable[Level]) -> str:
-    """All levels with their largest rooms, for a finding about the whole house."""
-    return "; ".join(name_rooms(level, named=1) for level in levels)
-
-
 def room_counts(case: Case) -> Findings:
     """There are as many levels, bedrooms, bathrooms and rooms of every other type as the brief asks for."""
     if not case.design.has_geometry:
@@ -43,7 +28,7 @@ def room_counts(case: Case) -> Findings:
     levels = case.design.levels
     findings = []
     if len(levels) != details.floors:
-        findings.append(f"{name_levels(levels)}: {len(levels)} levels, the brief asks for {details.floors} floors")
+        findings.append(f"{len(levels)} levels, the brief asks for {details.floors} floors")
     needed: dict[str, float] = {"bedroom": details.bedrooms, "bathroom": details.bathrooms or 0}
     words = {"bedroom": BEDROOMS, "bathroom": BATHROOMS}
     for row in case.brief.roomBreakdown:
@@ -52,8 +37,8 @@ def room_counts(case: Case) -> Findings:
     for kind, count in needed.items():
         names = [name_room(*item) for item in case.rooms() if _is_kind(item[1].type, kind, words.get(kind))]
         if len(names) < int(count):
-            place = "; ".join(names or map(name_rooms, levels))  # the rooms of this kind, else those that are there
-            findings.append(f"{place}: {len(names)} {kind}, the brief asks for {count:g}")
+            place = f"{'; '.join(names)}: " if names else ""
+            findings.append(f"{place}{len(names)} {kind}, the brief asks for {count:g}")
     return findings
 
 
@@ -100,7 +85,7 @@ def ceiling_height(case: Case) -> Findings:
         return None
     limit = case.limits["ceiling"]
     low = [(level, height) for level, height in heights if height < limit]
-    return [f"{name_rooms(level)}: {height:g} ft high, needs {limit:g} ft" for level, height in low]
+    return [f"level {level.level_number}: {height:g} ft high, needs {limit:g} ft" for level, height in low]
 
 
 def stairs(case: Case) -> Findings:
@@ -118,13 +103,14 @@ def _check_stairs(case: Case, low: Level, high: Level) -> list[str]:
     stairs_up = [stair.bounds for stair in low.stairs if stair.floor_to in (None, high.level_number)]
     stair_rooms = [room.bounds for room in low.rooms if "stair" in room.type.lower()]
     if not stairs_up and not stair_rooms:
-        return [f"{name_rooms(low)}: 0 stairs to {name_rooms(high)}"]
+        return [f"level {low.level_number}: 0 stairs to level {high.level_number}"]
     risers = (low.height or case.limits["storey"]) / case.limits["riser"]
     needed = 0.5 * (risers - 1) * case.limits["tread"]  # half of the run where the stair turns
     findings = []
     for box in filter(None, stairs_up or stair_rooms):
         around = [room for room in low.rooms if _holds_middle(room.bounds, box)]
-        name = f"{name_rooms(low, around or None)}: its stairs to level {high.level_number} are"
+        place = "; ".join(name_room(low, room) for room in around) or f"level {low.level_number}"
+        name = f"{place}: its stairs to level {high.level_number} are"
         width, run = sorted((box.width, box.height))
         if width < case.limits["stair_width"]:
             findings.append(f"{name} {width:g} ft wide, need {case.limits['stair_width']:g} ft")
@@ -151,8 +137,7 @@ def no_overlap_connected(case: Case) -> Findings:
             findings.append(f"{name_room(level, room)}: none of {len(level.rooms)} rooms leads there")
     total = sum(area_of(room.bounds) for _, room in case.rooms())
     if case.total_area and abs(total - case.total_area) > case.limits["area_tolerance"] * case.total_area:
-        place = name_levels(case.design.levels)
-        findings.append(f"{place}: all rooms together {total:g} ft2, total area is {case.total_area:g} ft2")
+        findings.append(f"all rooms together {total:g} ft2, total area is {case.total_area:g} ft2")
     return findings
 
 

@@ -13,12 +13,8 @@ from pydantic import ValidationError
 from housebrain_core.house import room_rules
 from housebrain_core.house.json_text import is_number
 from housebrain_core.house.measures import NBC, Case, values_of
-from housebrain_core.house.room_rules import Findings, name_levels, name_rooms
+from housebrain_core.house.room_rules import Findings
 from housebrain_core.house.schema import HouseBrief, HouseDesign
-
-GARAGES = ("garage", "carport", "parking")
-DRAINED = (*room_rules.BATHROOMS, "kitchen", "utility", "laundry")
-"""Rooms with water that has to leave the house."""
 
 
 def far_limit(case: Case) -> Findings:
@@ -29,7 +25,7 @@ def far_limit(case: Case) -> Findings:
         return None
     allowed = min(limit, far * case.sides[0] * case.sides[1] * case.limits["far_tolerance"])
     finding = f"total area {case.total_area:g} ft2, allowed {allowed:.0f} ft2"
-    return _unless(case.total_area <= allowed, finding, _house(case))
+    return _unless(case.total_area <= allowed, finding)
 
 
 def footprint_in_setbacks(case: Case) -> Findings:
@@ -50,7 +46,7 @@ def ground_coverage(case: Case) -> Findings:
         return None
     share = case.total_area / case.floors / (case.sides[0] * case.sides[1])
     limit = case.limits["coverage"]
-    return _unless(share <= limit, f"covers {share:.0%} of the plot, allowed {limit:.0%}", _floor(case, 0))
+    return _unless(share <= limit, f"covers {share:.0%} of the plot, allowed {limit:.0%}")
 
 
 def height_limit(case: Case) -> Findings:
@@ -60,7 +56,7 @@ def height_limit(case: Case) -> Findings:
         return None
     heights = [level.height or case.limits["storey"] for level in case.design.levels]
     height = sum(heights) or case.floors * case.limits["storey"]
-    return _unless(height <= limit, f"{height:g} ft high, allowed {limit:g} ft", _house(case))
+    return _unless(height <= limit, f"{height:g} ft high, allowed {limit:g} ft")
 
 
 def parking(case: Case) -> Findings:
@@ -69,7 +65,7 @@ def parking(case: Case) -> Findings:
     needed = case.codes.get("parking_required")
     if not (is_number(spaces) and is_number(needed)):
         return None
-    return _unless(spaces >= needed, f"{spaces} garage spaces, {needed} required", _floor(case, 0, GARAGES))
+    return _unless(spaces >= needed, f"{spaces} garage spaces, {needed} required")
 
 
 def garage_consistent(case: Case) -> Findings:
@@ -80,7 +76,7 @@ def garage_consistent(case: Case) -> Findings:
     if kind is None or not is_number(spaces):
         return None
     finding = f"garage type {kind} with {spaces} spaces"
-    return _unless((kind == "None") == (spaces == 0), finding, _floor(case, 0, GARAGES))
+    return _unless((kind == "None") == (spaces == 0), finding)
 
 
 def cost_in_budget(case: Case) -> Findings:
@@ -89,7 +85,7 @@ def cost_in_budget(case: Case) -> Findings:
     cost = case.design.construction_cost
     if budget is None or cost is None:
         return None
-    return _unless(cost <= budget, f"cost {cost:,.0f}, budget {budget:,.0f}", _house(case))
+    return _unless(cost <= budget, f"cost {cost:,.0f}, budget {budget:,.0f}")
 
 
 def brief_area_fit(case: Case) -> Findings:
@@ -99,7 +95,7 @@ def brief_area_fit(case: Case) -> Findings:
         return None
     needed = sum(areas) * case.area_factor
     finding = f"the brief's rooms need {needed:g} ft2 of {case.total_area:g} ft2"
-    return _unless(needed <= case.total_area, finding, _house(case))
+    return _unless(needed <= case.total_area, finding)
 
 
 def climate_consistent(case: Case) -> Findings:
@@ -110,10 +106,9 @@ def climate_consistent(case: Case) -> Findings:
     if climate is None or snow is None:
         return None
     warm = climate in ("Hot_Dry", "Hot_Humid", "Tropical")
-    top_floor = _floor(case, -1)
     return [
-        *_unless(not warm or snow == "None", f"snow load {snow} in a {climate} climate", top_floor),
-        *_unless(snow != "Heavy" or roof != "Flat_Roof", "a flat roof under heavy snow", top_floor),
+        *_unless(not warm or snow == "None", f"snow load {snow} in a {climate} climate"),
+        *_unless(snow != "Heavy" or roof != "Flat_Roof", "a flat roof under heavy snow"),
     ]
 
 
@@ -125,7 +120,7 @@ def septic_water_table(case: Case) -> Findings:
     if sewer is None or table is None:
         return None
     finding = f"sewer {sewer}, water table {table}"
-    return _unless(not (sewer == "Septic" and table == "High"), finding, _floor(case, 0, DRAINED))
+    return _unless(not (sewer == "Septic" and table == "High"), finding)
 
 
 def exits(case: Case) -> Findings:
@@ -135,7 +130,7 @@ def exits(case: Case) -> Findings:
         return None
     enough = case.floors < case.limits["storeys_with_exits"] or count >= case.limits["fire_exits"]
     finding = f"{count} fire exits for {case.floors} floors, needs {case.limits['fire_exits']:g}"
-    return _unless(enough, finding, _floor(case, -1))
+    return _unless(enough, finding)
 
 
 class Rule(NamedTuple):
@@ -252,22 +247,8 @@ def total_score(scores: dict[str, Score], kind: str | None = None) -> Score:
     return Score(*(sum(counts) for counts in zip(*chosen, strict=True)))
 
 
-def _unless(holds: bool, finding: str, place: str = "") -> list[str]:
-    return [] if holds else [f"{place}: {finding}" if place else finding]
-
-
-def _house(case: Case) -> str:
-    """Levels and rooms that a finding about the whole house is about; nothing without geometry."""
-    return name_levels(case.design.levels) if case.design.has_geometry else ""
-
-
-def _floor(case: Case, index: int, kinds: tuple[str, ...] = ()) -> str:
-    """The lowest (0) or highest (-1) level that has rooms, with those of some kinds where there are any."""
-    levels = sorted((level for level in case.design.levels if level.rooms), key=lambda level: level.level_number)
-    if not levels:
-        return ""
-    chosen = [room for room in levels[index].rooms if any(kind in room.type.lower() for kind in kinds)]
-    return name_rooms(levels[index], chosen or None)
+def _unless(holds: bool, finding: str) -> list[str]:
+    return [] if holds else [finding]
 
 
 def _section(values: dict[str, Any], name: str) -> dict[str, Any]:

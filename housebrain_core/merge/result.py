@@ -81,6 +81,24 @@ class Validation:
     evaluations: list[Evaluation]
     exact: dict[str, float] = field(default_factory=dict)
     """Model -> share of those samples whose answer it knows exactly, fields left out that do not follow from briefs."""
+    rival: str = ""
+    """The best of the other ways to merge that were measured; empty where none was."""
+    rival_difference: Difference | None = None
+    """Merge minus that one."""
+
+    def describe_rival(self) -> str:
+        """Says in a sentence whether another way to merge would have been better; nothing where none was measured."""
+        if self.rival_difference is None:
+            return ""
+        mean, low, high = self.rival_difference
+        size = f"{abs(mean):.4f} nats per token (95 % interval of the difference {low:+.4f} to {high:+.4f})"
+        if low > 0:
+            return f"Merged by {self.rival} it would be better by {size}: merge again with the strategy {self.rival}."
+        if high < 0:
+            return f"No other way to merge did better: the next, {self.rival}, is worse by {size}."
+        return (
+            f"No other way to merge is better beyond chance: the nearest, {self.rival}, is {size} away. Keep this one."
+        )
 
     @property
     def is_worse(self) -> bool:
@@ -181,13 +199,18 @@ class MergeResult(Shown, MergeRecord):
     validation: Validation | None = None
 
     def outputs(self) -> list[Any]:
-        """The notices, the singular values of the merged update, and the validation losses where they were measured."""
+        """The notices, what the validation comes to where there was one, and the merged update's singular values."""
         from housebrain_core import plots
 
-        figures = [plots.spectrum({"merged": self.spectrum}, rank=self.rank)]
-        if self.validation:
-            figures.append(plots.loss_bars(self.validation.losses))
-        return [*self.notices, *figures]
+        spectrum = plots.spectrum({"merged": self.spectrum}, rank=self.rank)
+        if self.validation is None:
+            return [*self.notices, spectrum]
+        said = [] if self.warning else [f"{self.validation.verdict[0].upper()}{self.validation.verdict[1:]}."]
+        said += [line for line in [self.validation.describe_rival()] if line]
+        if not self.notices:
+            said.append("Next: judge its designs with notebook 4, or housebrain evaluate.")
+        losses = dict(sorted(self.validation.losses.items(), key=lambda item: item[1]))
+        return [*self.notices, *(["\n".join(said)] if said else []), plots.loss_bars(losses), spectrum]
 
     def to_dict(self) -> dict[str, Any]:
         """The contents of merge.json; without a validation there is no such key."""
@@ -195,7 +218,9 @@ class MergeResult(Shown, MergeRecord):
         if self.validation is None:
             del contents["validation"]
         else:
-            contents["validation"]["difference"] = self.validation.difference._asdict()
+            for name in ("difference", "rival_difference"):
+                value = getattr(self.validation, name)
+                contents["validation"][name] = value and value._asdict()
         return contents
 
 

@@ -120,13 +120,17 @@ class Bench:
         """
         measured = self._measure_all(merged, recipe)
         answer = check_sanity(self.llm)
-        self.report("a generated design " + ("parses" if answer == "ok" else f"does not parse ({answer})"))
+        parses = "parses" if answer == "ok" else f"does not parse ({answer}); the evaluation counts how many do"
+        self.report(f"a trial design of the merged model {parses}")
         losses = {name: loss.mean for name, loss in measured.items()}
         best = min((adapter.name for adapter in self.adapters), key=lambda name: losses[name])
         difference = compare_losses(measured["merged"], measured[best])
         verdict = describe_difference(best, difference, losses["base"] - losses[best])
         self.report(verdict)
-        return Validation(
+        rival = min(filter(STRATEGIES.__contains__, losses), key=losses.__getitem__, default="")
+        validation = Validation(
+            rival=rival,
+            rival_difference=compare_losses(measured["merged"], measured[rival]) if rival else None,
             losses=losses,
             exact={name: each.exact_share for name, each in measured.items()},
             best_split=best,
@@ -137,6 +141,9 @@ class Bench:
             chosen_on=len(self.choosing),
             evaluations=self.evaluations,
         )
+        if rival:
+            self.report(validation.describe_rival())
+        return validation
 
     def _evaluate(self, coefficients: list[float]) -> float:
         """Validation loss on the choosing half."""

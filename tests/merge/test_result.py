@@ -99,9 +99,25 @@ def test_a_merge_that_is_worse_than_its_best_split_says_so_first_everywhere(adap
     assert text.startswith('{"NOTICE": ["WARNING: THE MERGE IS WORSE')
     assert describe_merged_adapter("some/base", result).partition("\n---\n")[2].startswith(f"\n**{notice}**\n")
     shown = list(result.outputs())
-    assert shown[0] == notice and [figure.alt[:8] for figure in shown[1:]] == ["Singular", "Validati"]
+    assert shown[0] == notice and [figure.alt[:8] for figure in shown[1:]] == ["Validati", "Singular"]
     show(result)
     assert capsys.readouterr().out.startswith("WARNING: THE MERGE IS WORSE")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.1, 0.3, "Merged by ties it would be better by 0.2000 nats per token"),
+        (-0.3, -0.1, "No other way to merge did better: the next, ties, is worse"),
+        (-0.1, 0.5, "Keep this one."),
+    ],
+)
+def test_the_best_other_way_to_merge_is_named_with_what_to_do(low, high, said, adapters):
+    result = judged(adapters, -0.1)
+    rival = {"rival": "ties", "rival_difference": Difference((low + high) / 2, low, high)}
+    result = replace(result, validation=replace(result.validation, **rival))
+    assert said in result.outputs()[0]
+    assert result.to_dict()["validation"]["rival_difference"]["low"] == low
 
 
 def test_before_the_last_leg_a_worse_merge_says_to_go_on(adapters):
@@ -113,12 +129,14 @@ def test_before_the_last_leg_a_worse_merge_says_to_go_on(adapters):
 def test_a_better_merge_has_no_notice_and_shows_spectrum_and_losses(adapters):
     result = judged(adapters, -0.1)
     assert result.notices == [] and "NOTICE" not in result.to_dict()
-    spectrum, losses = result.outputs()
+    words, losses, spectrum = result.outputs()
+    assert words.startswith("The merge is better than the best split, hb-best, by 0.1000 nats per token")
+    assert words.splitlines()[-1].startswith("Next: judge its designs")
     curve, rank = spectrum.axes[0].lines
     assert curve.get_ydata().tolist() == result.spectrum and list(rank.get_xdata()) == [result.rank] * 2
     widths = [bar.get_width() for bar in losses.axes[0].patches]
-    assert widths == pytest.approx([0.3, 0.4, 1.0])
-    assert losses.alt == "Validation loss in nats per token: base 1.0000, hb-best 0.4000, merged 0.3000."
+    assert widths == pytest.approx([1.0, 0.4, 0.3]), "the lowest on top"
+    assert losses.alt == "Validation loss in nats per token: merged 0.3000, hb-best 0.4000, base 1.0000."
 
 
 def test_a_merge_of_merges_hands_on_what_was_said_of_them(adapters):
