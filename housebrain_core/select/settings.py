@@ -21,7 +21,8 @@ class SelectConfig(DatasetSettings):
     output: Path = Path("housebrain_selected")
     """Folder to write; it must not exist yet."""
     where: list[str] = []
-    """Take only samples that have this value, such as metadata.region=Asia_India; of several conditions, all must hold."""
+    """Take only samples that have this value, such as metadata.region=Asia_India; of several conditions, all must
+    hold."""
     clean_rules: list[str] = []
     """Take only samples whose reference breaks none of these rules, such as parking,height; all for every rule."""
     difficulty: Part | Literal["hardest", "middle", "easiest"] | None = None
