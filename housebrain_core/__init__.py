@@ -5,6 +5,7 @@ is used.
 """
 
 import logging
+import os
 
 import lazy_loader
 
@@ -52,4 +53,6 @@ PUBLIC = {
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=PUBLIC)
 
+for variable in ("HF_HUB_DISABLE_TELEMETRY", "DISABLE_SAFETENSORS_CONVERSION"):
+    os.environ.setdefault(variable, "1")  # nothing is sent to the Hub but what is asked of it
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # while imported it suggests a kernel package nobody needs

@@ -4,6 +4,8 @@
 import argparse
 import difflib
 import importlib
+import io
+import json
 import os
 import sys
 from contextlib import redirect_stdout
@@ -12,27 +14,33 @@ from typing import Any
 from housebrain_core import __version__
 from housebrain_core.errors import ConfigError, HouseBrainError
 from housebrain_core.stages import ALIASES, POSITIONAL, STAGES, Stage
+from housebrain_core.texts import say
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 WITHOUT_STAGE = ("-h", "--help", "--version")
 JSON = "--json"
+FIELD_FLAGS = ("--input-field", "--output-field")
+"""Which fields of a dataset count; bundles have what was chosen."""
 
 
 def main() -> None:
     """Runs the command line; what a person can act on is one paragraph and exit code 2, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what others print must not end a run on Windows, or in a log file
+            stream.reconfigure(errors="backslashreplace")
     if "_ARGCOMPLETE" in os.environ:
         complete_words(os.environ["COMP_LINE"].split())
     try:
         run_command(sys.argv[1:])
     except HouseBrainError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        say(f"{type(error).__name__}: {error}", sys.stderr)
         sys.exit(2)
     except OSError as error:  # no space left, no permission, a folder where a file should be
-        print(f"{error.strerror or error}: {error.filename or 'see the lines above'}", file=sys.stderr)
+        say(f"{error.strerror or error}: {error.filename or 'see the lines above'}", sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("Interrupted. Nothing half-written counts: give the same command again.", file=sys.stderr)
+        say("Interrupted. Nothing half-written counts: give the same command again.", sys.stderr)
         sys.exit(INTERRUPTED)
 
 
@@ -58,7 +66,7 @@ def run_command(arguments: list[str]) -> None:
     if as_json:
         with redirect_stdout(sys.stderr):  # what it prints meanwhile is for people
             result = stage.run(settings)
-        print(to_json(result))
+        say(to_json(result))
     else:
         result = stage.run(settings)
         stage.show(result)
@@ -100,6 +108,11 @@ def suggest(word: str, words: list[str], where: str) -> str:
         words: that do.
         where: the command that names them all.
     """
+    if word in FIELD_FLAGS and word not in words:
+        return (
+            "fields are chosen when a dataset is split, for one person too: housebrain split --source DATA --splits 1 "
+            "--input-field NAME --output-field NAME; then give housebrain_splits/split_01.zip."
+        )
     nearest = difflib.get_close_matches(word, words, 1)
     return f"Did you mean {nearest[0]}?" if nearest else f"{where} names all that there are."
 
@@ -150,7 +163,7 @@ def to_json(result: Any) -> str:
     from pydantic import TypeAdapter
 
     contents = result.to_dict() if hasattr(result, "to_dict") else result
-    return TypeAdapter(Any).dump_json(contents, indent=1).decode()
+    return json.dumps(json.loads(TypeAdapter(Any).dump_json(contents)), indent=1)
 
 
 def find_settings(stage: Stage) -> type[Any]:

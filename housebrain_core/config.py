@@ -164,8 +164,7 @@ class MergeConfig(Settings):
     accept_mixed_data: bool = False
     """Accept adapters that were trained on different datasets."""
     accept_mixed_seeds: bool = False
-    """Accept adapters that started from different LoRA initialisations (lora_seed) or adapters; their mean is often
-    poor."""
+    """Accept adapters of different starts (lora_seed, or the adapter to go on from); their mean is often poor."""
     accept_other_base_name: bool = False
     """Accept base models of other names, such as the Hub's and a folder's, that you know to be the same model."""
     accept_outliers: bool = False
@@ -282,6 +281,8 @@ class GenerateConfig(Settings):
     """Designs generated at once."""
     max_new_tokens: Count = 1024
     """Tokens at most per design."""
+    overwrite: bool = False
+    """Replace designs, or any other file, at the output's name."""
 
 
 class DemoConfig(Settings):

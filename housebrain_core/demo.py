@@ -39,6 +39,7 @@ from housebrain_core.project import VARIABLE, find_adapters
 from housebrain_core.rounds.round import run_round
 from housebrain_core.splits.parts import read_splits
 from housebrain_core.splits.split import split_dataset
+from housebrain_core.texts import say
 from housebrain_core.train.tiny import tiny_base
 from housebrain_core.train.tuner import HouseBrainFineTuner
 
@@ -78,9 +79,9 @@ def run_demo(config: DemoConfig) -> DemoResult:
     name = Path(demo.base).name
     draw_houses(demo.root, name)
     result = read_result(demo.root, name)
-    print(f"\n{result}\n\n{describe_files(config.output)}", flush=True)
-    print(f"The demo took {time.time() - started:.0f} s.", flush=True)
-    print("Next, on your own data: source .venv/bin/activate; housebrain --help", flush=True)
+    say(f"\n{result}\n\n{describe_files(config.output)}")
+    say(f"The demo took {time.time() - started:.0f} s.")
+    say("Next, on your own data: source .venv/bin/activate; housebrain --help")
     return result
 
 
@@ -95,12 +96,12 @@ class Demo:
     def __init__(self, root: Path, config: DemoConfig) -> None:
         self.root = root
         self.config = config
-        self.base = str(tiny_base(report=lambda line: print(line, flush=True)))
+        self.base = str(tiny_base(report=say))
 
     def prepare(self) -> None:
         """Writes the dataset and cuts it twice alike: for three rounds in notebook 01, and for one merge."""
         write_dataset(self.root / "dataset", self.config.samples, VALIDATION)
-        print(f"{self.config.samples} generated samples in {self.config.output}/dataset", flush=True)
+        say(f"{self.config.samples} generated samples in {self.config.output}/dataset")
         splits: dict[str, Any] = {"splits": self.config.splits, "validation_samples": VALIDATION}
         rounds = {"source": "dataset", "rounds": LEGS, "common_start": 0}
         run_notebook(self.root, "01_split", "01_split", splits | rounds)
@@ -210,7 +211,7 @@ def run_notebook(root: Path, name: str, output: str, parameters: dict[str, Any])
         HouseBrainError: the notebook failed.
     """
     started = time.time()
-    print(f"{output} ...", flush=True)
+    say(f"{output} ...")
     settings = root / "notebooks" / f"{output}.json"
     settings.parent.mkdir(exist_ok=True)
     settings.write_text(json.dumps(parameters))
@@ -226,7 +227,7 @@ def run_notebook(root: Path, name: str, output: str, parameters: dict[str, Any])
         last = _show_progress(process.stdout, output)
     if process.returncode != 0:
         raise HouseBrainError(f"the notebook {name} failed: {last}\nIts output, with the whole error, is in {target}.")
-    print(f"{output} done in {time.time() - started:.0f} s", flush=True)
+    say(f"{output} done in {time.time() - started:.0f} s")
 
 
 def _show_progress(lines: Any, output: str) -> str:
@@ -236,7 +237,7 @@ def _show_progress(lines: Any, output: str) -> str:
     for line in lines:
         last = line.strip() or last
         if PROGRESS.match(line) and time.time() - shown > PROGRESS_SECONDS:
-            print(f"  {output}: {line.strip()}", flush=True)
+            say(f"  {output}: {line.strip()}")
             shown = time.time()
     return last
 
@@ -251,5 +252,5 @@ def _make_folder(config: DemoConfig) -> Path:
             )
         shutil.rmtree(config.output)
     config.output.mkdir(parents=True)
-    (config.output / MARK).write_text(config.model_dump_json())
+    (config.output / MARK).write_text(config.model_dump_json(), encoding="utf-8")
     return config.output

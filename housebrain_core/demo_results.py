@@ -123,7 +123,7 @@ def read_result(root: Path, base: str) -> DemoResult:
         root: the folder.
         base: name of the base model in evaluation.json.
     """
-    evaluation = Evaluation.model_validate_json((root / "evaluation.json").read_text())
+    evaluation = Evaluation.model_validate_json((root / "evaluation.json").read_bytes())
     steps = {path.parent.name: read_run(path.read_bytes()).steps for path in (root / APART).glob(f"models/*/{FILE}")}
     splits = {name: f"split {number} alone" for number, name in enumerate(_splits_of(evaluation), 1)}
     in_rounds = sum(read_run(path.read_bytes()).steps for path in root.glob(f"models/hb-*/{FILE}"))
@@ -153,7 +153,7 @@ def draw_houses(root: Path, base: str) -> None:
     houses = FirstHouse(brief, shown | {REFERENCE: codec.decode(brief, example.completion)})
     save(houses.draw(), root / HOUSES)
     if not isinstance(first[ROUNDS], DesignError):
-        (root / "design.json").write_text(codec.dumps(first[ROUNDS]))
+        (root / "design.json").write_text(codec.dumps(first[ROUNDS]), encoding="utf-8")
 
 
 def _splits_of(evaluation: Evaluation) -> list[str]:
@@ -170,7 +170,7 @@ def _row(model: ModelResult, steps: int) -> Row:
 def _first_answers(root: Path) -> Iterator[tuple[str, dict[str, Any] | DesignError]]:
     """What each model answered to the first brief."""
     seen = set()
-    for line in (root / "evaluation.jsonl").read_text().splitlines():
+    for line in (root / "evaluation.jsonl").read_text(encoding="utf-8").split("\n")[:-1]:
         row = json.loads(line)
         if row["model"] in seen:
             continue

@@ -2,6 +2,8 @@
 
 import re
 
+from housebrain_core.texts import visible
+
 FLAG = re.compile(r"--([a-z][a-z0-9-]*[a-z0-9])( \d+(?:\.\d+)?)?")
 NAMES = {"validate": "run_validation", "model": "models", "split": "dataset_path", "as": "format"}
 """Flags that are not their setting's own name."""
@@ -12,7 +14,13 @@ OFFERED: set[str] = set()
 
 
 class HouseBrainError(Exception):
-    """Anything that a person can act on: the command line prints it and exits 2. Bugs keep their traceback."""
+    """Anything that a person can act on: the command line prints it and exits 2. Bugs keep their traceback.
+
+    Its message names files and quotes data, so hidden characters in it are written out.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(visible(message))
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows of it: the message alone, so that a notebook's last output is what to do."""

@@ -2,15 +2,26 @@
 
 import hashlib
 import json
+import math
 import os
 import zipfile
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from housebrain_core import __version__
 from housebrain_core.errors import DataError
 
 MANIFEST = "manifest.json"
+KINDS: dict[str, type] = {
+    **dict.fromkeys(("name", "dataset", "code_sha256", "parent_sha256", "housebrain", "digest"), str),
+    **dict.fromkeys(("format", "split_id", "splits", "seed", "codec_version", "leg", "legs", "step"), int),
+    **dict.fromkeys(("entropy_nats_per_sample", "brief_nats_per_sample"), float),
+    **dict.fromkeys(("counts", "code", "fingerprint"), dict),
+    "merged_from": list,
+    "finished": bool,
+}
+"""What manifests say besides their files, and the kind of each value, where there is one."""
 FORMAT = 2
 """Version of manifests. 0.1.0 wrote them without one, which counts as format 1; bundles count their own."""
 
@@ -28,10 +39,13 @@ def describe_file(path: Path | zipfile.Path) -> dict[str, Any]:
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Writes a file so that a reader, or a machine after a power cut, sees all of it or none."""
+    """Writes a file so that a reader, or a machine after a power cut, sees all of it or none.
+
+    Half a character, which no file can hold, is written as JSON escapes it.
+    """
     staging = path.with_name(f".{path.name}.{os.getpid()}")
     with staging.open("wb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
+        file.write(data.encode(errors="backslashreplace") if isinstance(data, str) else data)
         file.flush()
         os.fsync(file.fileno())
     staging.replace(path)
@@ -87,7 +101,20 @@ def read_manifest(folder: Path | zipfile.Path, kind: str) -> dict:
     strange = [name for name, about in manifest["files"].items() if not isinstance(about, dict)]
     if strange:
         raise DataError(f"{folder / MANIFEST} says nothing of the sizes of {', '.join(strange[:5])}. Make it again.")
+    wrong = [f"{name} = {shorten(repr(value), 60)}" for name, value in manifest.items() if not _is_of_kind(name, value)]
+    if wrong:
+        raise DataError(f"{folder / MANIFEST} has values of the wrong kind: {', '.join(wrong[:5])}. Get it again.")
     return manifest
+
+
+def _is_of_kind(name: str, value: Any) -> bool:
+    """Whether a value of a manifest is what its name says, so that whoever reads it need not ask."""
+    kind = KINDS.get(name)
+    if kind is None or (value is None and name != "name"):
+        return True
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is kind and (kind is not str or len(value) <= 500)
 
 
 def check_files(folder: Path | zipfile.Path, manifest: dict) -> None:

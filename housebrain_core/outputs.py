@@ -19,22 +19,49 @@ from filelock import FileLock, Timeout
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.manifests import MANIFEST, read_manifest, sync_folder
 
+MARKS = (b"<title>HouseBrain ", b"Software\0HouseBrain")
+"""What is in a page and in a picture that HouseBrain wrote."""
 
-def check_file(path: Path, keys: set[str] | None = None) -> None:
-    """Refuses a file name that cannot be written to, or that has what no earlier run wrote.
+
+def check_file(
+    path: Path, keys: Iterable[str] = (), inputs: Iterable[Path] = (), overwrite: bool | None = None
+) -> None:
+    """Refuses a file name that cannot be written to, or at which something lies that HouseBrain did not write.
+
+    A report that an earlier run wrote (a page, a picture, JSON of the same keys) is replaced; any other file stays.
 
     Args:
         path: the file that will be written.
-        keys: what a JSON file of an earlier run has; such a file is replaced, any other stays. None replaces all.
+        keys: what the JSON of an earlier run has, at the top or in its first line.
+        inputs: what is read meanwhile, and must not be replaced.
+        overwrite: whether the person allows the replacement of any other file; None where no setting asks.
 
     Raises:
-        ConfigError: it is a folder, a file stands where its folder would be, or it holds something else.
+        ConfigError: it is a folder or device, an input, below a file, or holds something else.
     """
     if path.is_dir():
         raise ConfigError(f"output = {path}: that is a folder; name a file, such as {path / 'result'}{path.suffix}.")
     _check_folder_above(path)
-    if keys and path.is_file() and not keys <= _keys_of(path):
-        raise ConfigError(f"{path} holds something that no earlier run of this command wrote. Choose another --output.")
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise ConfigError(f"output = {path}: that is no file that can be written anew. Choose another --output.")
+    if any(source.exists() and path.samefile(source) for source in inputs):
+        raise ConfigError(f"output = {path}: that is what is read. Choose another --output.")
+    if path.stat().st_size and not overwrite and not _is_report(path, set(keys)):
+        raise ConfigError(
+            f"{path} holds something that no earlier run of this command wrote, so it stays. Choose another --output, "
+            f"or {'move it away' if overwrite is None else 'replace it with --overwrite'}."
+        )
+
+
+def _is_report(path: Path, keys: set[str]) -> bool:
+    """Whether a file is what an earlier run wrote, by the keys of its JSON, or by the mark of a page or picture."""
+    data = path.read_bytes()
+    if not keys:
+        return any(mark in data for mark in MARKS)
+    first = next((line for line in data.split(b"\n", 50) if line.strip()), b"")
+    return keys <= _keys_of(data) or keys <= _keys_of(first)
 
 
 def check_folder(path: Path) -> None:
@@ -159,10 +186,10 @@ def _check_folder_above(path: Path) -> None:
         raise ConfigError(f"output = {path}: {wrong} is a file, so that nothing can be written below it.")
 
 
-def _keys_of(path: Path) -> set[str]:
+def _keys_of(data: bytes) -> set[str]:
     try:
-        value = json.loads(path.read_bytes())
-    except ValueError:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
         return set()
     return set(value) if isinstance(value, dict) else set()
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import textwrap
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,16 +12,20 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator
 
+from housebrain_core.texts import visible
+
 BLUE, SKY, GREEN, YELLOW, WRONG, PURPLE = "#0072b2", "#56b4e9", "#009e73", "#e69f00", "#d55e00", "#cc79a7"
 """Colours that colour-blind people tell apart (Okabe and Ito 2008); WRONG is a red."""
 COLORS = (BLUE, WRONG, GREEN, PURPLE, YELLOW, SKY)
 """Of lines in one figure, in this order."""
 RATE_COLORS = (BLUE, SKY, GREEN, "#9fdcc8")
 RATES = ("strict_parse", "repaired_parse", "schema_valid", "schema_valid_repaired")
-PNG: dict[str, Any] = {"format": "png", "bbox_inches": "tight", "metadata": {"Software": None}}
-"""No version of matplotlib in the file: the same figure is the same bytes."""
+PNG: dict[str, Any] = {"format": "png", "bbox_inches": "tight", "metadata": {"Software": "HouseBrain"}}
+"""No version of matplotlib in the file: the same figure is the same bytes. The name says later that it is ours."""
 SCREEN_DPI = 100
 FILE_DPI = 110
+LABEL = 32
+"""Characters of a label at an axis, at most."""
 BESIDE_INCHES = 9.0
 """Width of pictures side by side, at most: a notebook shows them as they are."""
 
@@ -36,7 +41,7 @@ class Picture(Figure):
 
     def __init__(self, width: float, height: float, alt: str) -> None:
         super().__init__(figsize=(width, height), layout="constrained")
-        self.alt = alt
+        self.alt = visible(alt)
 
     def __repr__(self) -> str:
         return self.alt
@@ -51,15 +56,31 @@ class Picture(Figure):
 
     def _write(self, **settings: Any) -> bytes:
         buffer = io.BytesIO()
+        for axis in (axis for axes in self.axes for axis in (axes.xaxis, axes.yaxis)):
+            _make_safe(axis.get_major_formatter())
         for text in self.findobj(Text):
             if isinstance(text, Text) and r"\math" not in text.get_text():  # names from data are no mathematics
                 text.set_parse_math(False)
-        self.savefig(buffer, **settings)
+                text.set_text(visible(text.get_text()))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # a box is drawn for it
+            self.savefig(buffer, **settings)
         return buffer.getvalue()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         """What a notebook shows, by type of content, and the alternative text of the image."""
         return {"image/png": self.png(), "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+
+
+def _make_safe(formatter: Any) -> None:
+    """Makes an axis write short labels without hidden characters: it gets them anew whenever it is drawn."""
+    write = formatter.format_ticks
+    formatter.format_ticks = lambda values: [_label(text) for text in write(values)]
+
+
+def _label(text: str) -> str:
+    text = visible(text)
+    return text if len(text) <= LABEL else f"{text[: LABEL - 3]}..."
 
 
 def save(figure: Picture, path: Path) -> Path:
@@ -162,7 +183,7 @@ def cosine_map(names: list[str], cosines: list[list[float]]) -> Picture:
         names: of the adapters.
         cosines: (N, N), in [-1, 1].
     """
-    side = 0.7 * len(names) + 2.2
+    side = 0.7 * len(names) + 2.2 + 0.08 * max(0, max(map(len, map(_label, names))) - 14)
     figure = Picture(side + 0.8, side, f"Cosines between the updates of {', '.join(names)}, a row and a column each.")
     axes = figure.subplots()
     image = axes.imshow(cosines, vmin=-1, vmax=1, cmap="RdBu")

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from housebrain_core.manifests import write_atomically
 from housebrain_core.platforms import detect_platform, format_duration, is_watched
 from housebrain_core.results import in_notebook
+from housebrain_core.texts import say
 
 if TYPE_CHECKING:
     from housebrain_core.plots import Picture
@@ -194,7 +195,7 @@ class Watch:
         write: gets each line that is printed.
     """
 
-    def __init__(self, folder: Path, write: Callable[[str], None] = print) -> None:
+    def __init__(self, folder: Path, write: Callable[[str], None] = say) -> None:
         self.folder = folder
         self.write = write
         self.live = in_notebook()

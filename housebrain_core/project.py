@@ -7,6 +7,7 @@ from pathlib import Path
 
 from housebrain_core.errors import ConfigError
 from housebrain_core.settings import is_url
+from housebrain_core.texts import say
 
 VARIABLE = "HOUSEBRAIN_PROJECT"
 SPLITS_MANIFEST = Path("housebrain_splits") / "manifest.json"
@@ -52,15 +53,19 @@ def _is_project(folder: Path) -> bool:
 def enter_project() -> Path:
     """Makes the project's folder the current one, so that relative paths start there, and says so.
 
+    It says the way there from where it started: notebooks are sent with their outputs, and absolute paths name people.
+
     Returns:
         The folder.
 
     Raises:
         ConfigError: HOUSEBRAIN_PROJECT is no absolute path of a folder.
     """
+    start = Path.cwd()
     folder = find_project()
     os.chdir(folder)
-    print(f"project: {folder} (paths start here; set {VARIABLE} for another)")
+    way = os.path.relpath(folder, start) if folder.anchor == start.anchor else folder.name
+    say(f"project: {way} (paths start there; set {VARIABLE} for another)")
     return folder
 
 

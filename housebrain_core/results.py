@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from housebrain_core.errors import in_settings
+from housebrain_core.texts import in_line, visible
+from housebrain_core.texts import say as say_shown
 
 NUMBERS = frozenset("0123456789.,+-%/ ")
 """A column of nothing else is aligned to the right."""
@@ -20,7 +22,8 @@ class Table:
 
     Args:
         columns: the heading of each column.
-        rows: their cells, as many in a row as there are columns; texts, already formatted.
+        rows: their cells, as many in a row as there are columns; texts, already formatted. Hidden characters in them
+            are written out, and each stays on its line.
         notes: lines below the table that say what its columns mean.
         alarms: for each row how much it calls for a look, in [0, 1]; it is coloured accordingly in HTML.
     """
@@ -29,6 +32,11 @@ class Table:
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = field(default=())
     alarms: Sequence[float] = field(default=())
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", tuple(map(in_line, self.columns)))
+        object.__setattr__(self, "rows", [tuple(map(in_line, row)) for row in self.rows])
+        object.__setattr__(self, "notes", tuple(map(visible, self.notes)))
 
     def __str__(self) -> str:
         lines = [self.columns, *self.rows]
@@ -78,7 +86,7 @@ class Page(str):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """What a notebook shows, by type of content."""
-        return {"text/markdown": str(self), "text/plain": str(self)}
+        return {"text/markdown": visible(self), "text/plain": visible(self)}
 
 
 class Shown:
@@ -106,13 +114,13 @@ def show(*parts: Any) -> None:
     if not in_notebook():
         texts = [str(part) for part in parts if isinstance(part, str | Table | Shown)]
         if texts:
-            print("\n\n".join(texts), flush=True)
+            say_shown("\n\n".join(texts))
         return
     from IPython.display import display
 
     for part in parts:
         plain = isinstance(part, str) and not isinstance(part, Page)
-        display({"text/plain": part} if plain else part, raw=plain)
+        display({"text/plain": visible(part)} if plain else part, raw=plain)
 
 
 def say(line: str) -> None:
@@ -121,7 +129,7 @@ def say(line: str) -> None:
     Args:
         line: with flags of the command line where it names settings.
     """
-    print(in_settings(line) if in_notebook() else line, flush=True)
+    say_shown(in_settings(line) if in_notebook() else line)
 
 
 def link(path: Path, text: str) -> "Page":

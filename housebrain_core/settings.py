@@ -137,6 +137,18 @@ class FineTuningConfig(Settings):
         default=None, gt=0, description="Hours of a session; then training saves and ends."
     )
 
+    def to_record(self) -> dict[str, Any]:
+        """The settings as run.json has them, which is sent to others.
+
+        Returns:
+            Name -> value, as JSON has it; of a path, and of a base model that is one, the last name only.
+        """
+        values = self.model_dump(mode="json")
+        for name, value in self:
+            if isinstance(value, Path) or (name == "base_model" and Path(value).is_absolute()):
+                values[name] = Path(value).name
+        return values
+
     @property
     def rows_per_step(self) -> int:
         """Packed rows per optimizer step: the guide's tokens per step, in rows of `row_length`."""

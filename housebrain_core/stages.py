@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from housebrain_core.outputs import check_folder
+from housebrain_core.texts import say
 
 ALIASES = {
     "train": {"dataset_path": "--split", "output_dir": "--output"},
@@ -201,7 +202,7 @@ STAGES = {
         "config.PlanConfig",
         "plan --splits housebrain_splits --gpu t4 --price-per-hour 1.50",
         has_json=True,
-        show=print,
+        show=say,
     ),
     "train": Stage(
         run_train, "config.FineTuningConfig", "train --split housebrain_splits/split_01.zip --output models/hb-colab-01"

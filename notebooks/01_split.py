@@ -63,8 +63,7 @@ show(entropy_bars(audit), length_histogram(audit), link(audit_config.output, "Ev
 
 # %%
 example = encode(sample)
-print(example.prompt)
-print(example.completion)
+show(example.prompt, example.completion)
 
 # %% [markdown]
 # ## The splits

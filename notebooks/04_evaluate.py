@@ -62,7 +62,7 @@ try:
     design = read_answer(brief, llm.answer([brief])[0])
     show(floor_plan(design, llm.name) if isinstance(design, dict) else design)
 except DesignError as error:
-    print(f"the answer is no design ({error.kind}): {error}")
+    show(f"the answer is no design ({error.kind}): {error}")
 
 # %% [markdown]
 # ## Take home

@@ -307,3 +307,11 @@ def test_train_finds_its_leg_in_the_projects_rounds_unless_a_start_is_given(
     assert run(monkeypatch, capsys, *flags)[0] == 0
     assert run(monkeypatch, capsys, *flags, "--init-adapter", "models/merged")[0] == 0
     assert tried == [None, tmp_path / "rounds" / "leg_2.zip", Path("models/merged")]
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_where_fields_cannot_be_chosen_it_is_said_where_they_can(command):
+    with pytest.raises(
+        cli.ConfigError, match=r"--input-field: fields are chosen .*housebrain split --source DATA --splits 1"
+    ):
+        cli.read_flags(command, [command, "--input-field", "instruction"])

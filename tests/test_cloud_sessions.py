@@ -145,7 +145,7 @@ def test_a_run_that_ran_out_of_time_goes_on_in_the_next_session(session, splits)
 def test_two_rounds_with_one_small_file_between_them_and_a_round_cut_short_ends_as_the_undisturbed_one(
     session, compared, two_rounds, base, tmp_path
 ):
-    """The long form compares the bytes with those of an undisturbed session; in CI tests/train/test_start.py does."""
+    """The long form compares the bytes with those of an undisturbed session; in CI train/test_start.py does it."""
     platform = session.platform
     session.add_bundle(two_rounds / "split_02.zip")
     fine, printed, last = session.run(max_steps=8)

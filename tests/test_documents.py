@@ -18,7 +18,8 @@ TESTED_ELSEWHERE = {
 
 
 ACROSS = {
-    "train": {"test_distributed", "test_survival"},
+    "train": {"test_distributed", "test_survival", "test_untrusted_bases"},
+    "splits": {"test_untrusted_bundles"},
     "adapters": {"test_untrusted", "test_fuzzed_adapters"},
     "serve": {"test_page"},
     "export": {"test_full_weights"},

@@ -1,6 +1,7 @@
 """The notebooks on this computer: they find the project, refuse wrong settings early, and say what is missing."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def test_all_wrong_settings_are_named_at_once(kernel_folder):
 def test_what_is_missing_is_named_by_its_absolute_path_with_what_to_run_first(name, missing, first, kernel_folder):
     project, refused, loaded = run(first_cells(name), kernel_folder)
     root = kernel_folder.parents[2]
-    assert project.startswith(f"project: {root} ")
+    assert project.startswith(f"project: {os.path.relpath(root, kernel_folder)} ")
     assert str(root / missing) in refused and first in refused and "Traceback" not in refused
     assert loaded == "[]\n", "nothing heavy was imported to find that out"
 
@@ -113,7 +114,9 @@ def test_the_project_is_found_from_where_jupyter_starts_the_kernel(name, kernel_
     (root / "housebrain_dataset_v5_350k").symlink_to(dataset)
     (root / "evaluation.json").write_text("{}")
     texts = run(first_cells(name), kernel_folder)
-    assert texts[0].startswith(f"project: {root} ") and not any("does not" in text for text in texts)
+    assert texts[0].startswith(f"project: {os.path.relpath(root, kernel_folder)} ") and not any(
+        "does not" in text for text in texts
+    )
     assert len(texts) == 2, texts
 
 

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from housebrain_core import plots
 from housebrain_core.config import AuditConfig, FineTuningConfig, SplitConfig
 from housebrain_core.data.audit import audit_dataset
 from housebrain_core.errors import ConfigError
@@ -189,3 +191,43 @@ def test_the_lock_outlives_nothing_not_even_a_killed_process(tmp_path):
         pass
     with lock_output(tmp_path / "out"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [("report.html", b"<title>HouseBrain audit of x</title>"), ("a.png", b"\x89PNG\r\n\x1a\n tEXtSoftware\0HouseBrain"),
+     ("empty.html", b"")],
+)  # fmt: skip
+def test_a_page_or_picture_of_ours_is_replaced_and_nobody_elses(name, ours, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(b"<title>mine</title>")
+    with pytest.raises(ConfigError, match=r"so it stays. Choose another --output, or move it away\."):
+        check_file(path)
+    path.write_bytes(ours)
+    check_file(path)
+
+
+def test_lines_that_an_earlier_run_wrote_are_known_by_the_first(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('\n{"a": 1, "b": "x"}\n{"torn')
+    check_file(path, {"a", "b"})
+    with pytest.raises(ConfigError, match="so it stays"):
+        check_file(path, {"a", "c"})
+
+
+def test_what_is_read_is_never_replaced(tmp_path):
+    path = tmp_path / "briefs.jsonl"
+    path.write_text('{"a": 1}\n')
+    (tmp_path / "same.jsonl").hardlink_to(path)
+    for output in (path, tmp_path / "same.jsonl"):
+        with pytest.raises(ConfigError, match="that is what is read"):
+            check_file(output, {"a"}, [path, tmp_path / "missing"], overwrite=True)
+
+
+def test_a_device_is_no_output():
+    with pytest.raises(ConfigError, match="no file that can be written anew"):
+        check_file(Path(os.devnull))
+
+
+def test_a_picture_is_known_as_ours_later(tmp_path):
+    check_file(plots.save(plots.loss_bars({"x": 1.0}), tmp_path / "x.png"))

@@ -1,5 +1,7 @@
 """The project's folder is found from where a kernel starts, and what is missing is named by its absolute path."""
 
+import os
+
 import pytest
 
 from housebrain_core.errors import ConfigError
@@ -64,7 +66,7 @@ def test_entering_the_project_twice_stays_there_and_says_where(tmp_path, noteboo
     make_splits(tmp_path / "project")
     monkeypatch.chdir(notebooks)
     assert enter_project() == enter_project() == tmp_path / "project"
-    assert f"project: {tmp_path / 'project'} " in capsys.readouterr().out
+    assert f"project: {os.path.relpath(tmp_path / 'project', notebooks)} (" in capsys.readouterr().out
     check_inputs("splits_folder", "housebrain_splits", "Run notebook 1 first.")
 
 

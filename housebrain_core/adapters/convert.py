@@ -18,12 +18,13 @@ from housebrain_core.adapters.adapter import read_adapter
 from housebrain_core.adapters.archives import CONFIG, WEIGHTS
 from housebrain_core.config import ConvertConfig
 from housebrain_core.errors import AdapterError
+from housebrain_core.texts import say
 
 PICKLE = "adapter_model.bin"
 SCRIPT = Path(__file__).with_name("unpickle.py")
 
 
-def convert_adapters(config: ConvertConfig, report: Callable[[str], None] = print) -> None:
+def convert_adapters(config: ConvertConfig, report: Callable[[str], None] = say) -> None:
     """Writes adapter_model.safetensors beside adapter_model.bin, which stays and is never read again.
 
     Args:

@@ -28,7 +28,7 @@ from housebrain_core.adapters.updates import Spectrum, decompose, mean_spectrum,
 from housebrain_core.config import InspectConfig
 from housebrain_core.errors import AdapterError
 from housebrain_core.manifests import to_json, write_atomically
-from housebrain_core.outputs import check_folder
+from housebrain_core.outputs import check_file, check_folder
 from housebrain_core.results import Table, show
 
 NOTE = (
@@ -118,6 +118,9 @@ def inspect_adapters(config: InspectConfig, report: Callable[[Any], None] = show
     """
     if config.output:
         check_folder(config.output)
+        check_file(config.output / "inspection.json", {"rows", "missing", "cosines"})
+        for name in ("cosines", "spectrum"):
+            check_file(config.output / f"{name}.png")
     with unpacked(config.models) as folders:
         inspection = _inspect(folders)
     report(inspection.table())

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from housebrain_core.errors import DataError
-from housebrain_core.templates import render, to_yaml
+from housebrain_core.texts import render, to_yaml
 
 FILE = "run.json"
 STOPPED_BY_YOU = "stopped by you"

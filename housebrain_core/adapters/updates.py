@@ -171,12 +171,12 @@ def choose_rank(rank: int | str, spectra: list[Spectrum]) -> int:
 
 
 def mean_spectrum(spectra: list[Spectrum]) -> list[float]:
-    """Root of the summed squares of the k-th singular values over modules, relative to the first."""
+    """Root of the summed squares of the k-th singular values over modules, relative to the first; none of zeros."""
     totals = np.zeros(max(len(spectrum.values) for spectrum in spectra))
     for spectrum in spectra:
         totals[: len(spectrum.values)] += np.square(spectrum.values)
     roots = np.sqrt(totals)
-    return (roots / max(roots[0], 1e-300)).tolist()
+    return (roots / max(roots[:1].sum(), 1e-300)).tolist()
 
 
 class Rewritten(NamedTuple):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from housebrain_core.errors import MachineError
 from housebrain_core.platforms import WORKING, Gpu, Platform, detect_platform, list_gpus
+from housebrain_core.texts import say
 
 PYTHON = (3, 11)
 """Python needed: the oldest that transformers runs on."""
@@ -50,7 +51,7 @@ CLICKS = {
 """What to do, by platform and problem."""
 
 
-def check_machine(base_model: str, require_gpu: bool, report: Callable[[str], None] = print) -> Platform:
+def check_machine(base_model: str, require_gpu: bool, report: Callable[[str], None] = say) -> Platform:
     """Checks Python, GPU, disk and Internet, and names all problems at once.
 
     The base model's files will go to scratch disk.

@@ -11,6 +11,7 @@ from pathlib import Path
 from housebrain_core.cloud.doctor import CLICKS
 from housebrain_core.errors import MachineError
 from housebrain_core.platforms import Platform
+from housebrain_core.texts import say
 
 INSTALLED = (
     "accelerate", "bitsandbytes", "huggingface-hub", "peft", "safetensors", "tokenizers", "transformers",
@@ -33,7 +34,7 @@ KEPT = (
 """What pip may not move: much of it is loaded before the first cell runs."""
 
 
-def install_libraries(platform: Platform, report: Callable[[str], None] = print) -> None:
+def install_libraries(platform: Platform, report: Callable[[str], None] = say) -> None:
     """Installs the pins that differ, removes torchao, and checks that what is loaded is what lies on disk.
 
     peft refuses to work beside the old torchao that both platforms have, and nothing here needs it.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from housebrain_core.errors import ConfigError, MachineError
+from housebrain_core.texts import say
 
 READY_SECONDS = 900
 """Within which a dataset of a few MB has to be ready."""
@@ -55,7 +56,7 @@ class Account:
         report: gets each line that the client prints.
     """
 
-    def __init__(self, client: Any, report: Callable[[str], None] = print) -> None:
+    def __init__(self, client: Any, report: Callable[[str], None] = say) -> None:
         self.client = client
         self.report = report
 
@@ -225,7 +226,7 @@ def hours_left(answer: Any) -> float | None:
     return max(0.0, (quota.total_time_allowed - quota.time_used).total_seconds() / 3600)
 
 
-def open_account(report: Callable[[str], None] = print) -> Account:
+def open_account(report: Callable[[str], None] = say) -> Account:
     """Logs in with the credentials that the kaggle client finds by itself.
 
     Args:

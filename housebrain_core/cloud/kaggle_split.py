@@ -22,6 +22,7 @@ from housebrain_core.manifests import sha256_of, write_atomically
 from housebrain_core.outputs import staged_output
 from housebrain_core.splits.leg_file import find_inputs
 from housebrain_core.splits.parts import Inputs, adapter_in_leg
+from housebrain_core.texts import say
 
 Report = Callable[[str], None]
 BUSY = ("queued", "running", "cancel_requested")
@@ -64,7 +65,7 @@ class OwnersFolder:
         return json.loads((self.path / f"{name}-metadata.json").read_text(encoding="utf-8"))
 
 
-def run_kaggle(config: KaggleConfig, report: Report = print) -> None:
+def run_kaggle(config: KaggleConfig, report: Report = say) -> None:
     """Pushes a split to its person's Kaggle account, says how it is doing there, or fetches its adapter.
 
     Args:

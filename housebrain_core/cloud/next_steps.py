@@ -9,6 +9,7 @@ from housebrain_core.legs import Place
 from housebrain_core.manifests import MANIFEST, sha256_of
 from housebrain_core.outputs import write_zip
 from housebrain_core.platforms import Platform
+from housebrain_core.texts import say
 
 REAL_RUN: dict[Platform, str] = {
     "kaggle": "Now the real run: **Save Version > Save & Run All**. It needs no edit, and runs without the browser.",
@@ -28,7 +29,7 @@ run's output.
 """
 
 
-def zip_adapter(output: Path, report: Callable[[str], None] = print) -> Path:
+def zip_adapter(output: Path, report: Callable[[str], None] = say) -> Path:
     """Puts a finished adapter into NAME.zip beside its folder: its manifest and the files that it lists.
 
     Args:

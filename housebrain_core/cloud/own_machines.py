@@ -22,6 +22,7 @@ from housebrain_core.project import check_inputs, enter_project, find_adapters
 from housebrain_core.rounds.state import read_state
 from housebrain_core.splits.notebooks import RENDERED, TRAIN
 from housebrain_core.splits.parts import SplitPart, adapter_in_leg, read_plan, read_splits
+from housebrain_core.texts import say
 from housebrain_core.train.checkpoints import refuse_other_run
 
 RUNS, ROUNDS, MERGED = Path("runs"), Path("rounds"), "housebrain-merged"
@@ -123,7 +124,7 @@ class Runner:
             place = self._place()
             if self.plan and place is None:
                 last = f", up to {self.config.rounds}" if self.config.rounds else ""
-                print(f"The legs of the plan are done{last}.", flush=True)
+                say(f"The legs of the plan are done{last}.")
                 return
             self._train_leg(place)
             if not self.plan:
@@ -251,10 +252,10 @@ class Runner:
         target = self.config.models_folder / MERGED
         hashes = [sha256_of(path / WEIGHTS) for path in adapters if path.is_dir()]
         if missing:
-            print(f"Not merged yet: {', '.join(sorted(missing))} are missing. When they are in "
-                  f"{self.config.models_folder}, the same command merges all.", flush=True)  # fmt: skip
+            say(f"Not merged yet: {', '.join(sorted(missing))} are missing. When they are in "
+                f"{self.config.models_folder}, the same command merges all.")  # fmt: skip
         elif (target / MANIFEST).is_file() and read_manifest(target, "adapter").get("merged_from") == hashes:
-            print(f"{target} is the merge of these very adapters already.", flush=True)
+            say(f"{target} is the merge of these very adapters already.")
         else:
             names = [str(path) for path in adapters]
             validate = ["--validate", "--data", str(self.config.splits_folder), *self._base_model()]
@@ -279,7 +280,7 @@ def call(*arguments: str) -> None:
     Raises:
         HouseBrainError: it failed; what it said stands above.
     """
-    print(f"\n$ housebrain {' '.join(arguments)}", flush=True)
+    say(f"\n$ housebrain {' '.join(arguments)}")
     done = subprocess.run([sys.executable, "-m", "housebrain_core.cli", *arguments])
     if done.returncode:
         raise HouseBrainError(

@@ -13,6 +13,7 @@ from rich.table import Table
 from housebrain_core.cloud.notebook_run import Job, Outcome, Record, read_record
 from housebrain_core.platforms import format_duration
 from housebrain_core.progress import TrainingState, read_state
+from housebrain_core.texts import say
 
 COLUMNS = ("split", "leg", "machine", "step", "loss", "time left", "")
 LINE_SECONDS = 60.0
@@ -56,7 +57,7 @@ class RunTable:
         if self.live:
             self.live.console.print(line, markup=False, highlight=False)
         else:
-            print(line, flush=True)
+            say(line)
 
     def end(self, outcome: Outcome) -> None:
         """Takes in how a run ended."""

@@ -15,6 +15,7 @@ from housebrain_core.platforms import ROOT, WORKING, Platform, detect_platform
 from housebrain_core.splits.bundle import hash_source, read_bundle, read_bundle_manifest, read_source
 from housebrain_core.splits.leg_file import find_inputs
 from housebrain_core.splits.parts import Inputs
+from housebrain_core.texts import say
 from housebrain_core.train.checkpoints import KEEP, checkpoint_step, list_checkpoints
 
 DRIVE = ROOT / "content/drive/MyDrive"
@@ -30,7 +31,7 @@ ADD = {
 """How a bundle comes to be found."""
 
 
-def choose_bundle(split_id: int, paths: Iterable[Path], report: Callable[[str], None] = print) -> Path:
+def choose_bundle(split_id: int, paths: Iterable[Path], report: Callable[[str], None] = say) -> Path:
     """The bundle of a split among those within reach, once it is known to be whole.
 
     Of several, one that holds this very code counts before others, and then the newest.
@@ -69,7 +70,7 @@ def choose_bundle(split_id: int, paths: Iterable[Path], report: Callable[[str], 
 
 
 def choose_inputs(
-    split_id: int, paths: Iterable[Path], bundle: str = "", leg: int = 1, report: Callable[[str], None] = print
+    split_id: int, paths: Iterable[Path], bundle: str = "", leg: int = 1, report: Callable[[str], None] = say
 ) -> Inputs:
     """The bundle of a split and the leg file that its training starts from, among what is within reach.
 
@@ -113,7 +114,7 @@ def walk(place: Path, depth: int) -> Iterator[Path]:
         ]
 
 
-def bring_back(adapter: str, platform: Platform, drive: Path | None, report: Callable[[str], None] = print) -> Path:
+def bring_back(adapter: str, platform: Platform, drive: Path | None, report: Callable[[str], None] = say) -> Path:
     """Copies an earlier session's run to where training looks for it, unless this session has one.
 
     It is found in a Kaggle output that was attached as input, or on Drive. Whether it is whole and of the same
@@ -149,7 +150,7 @@ def progress_of(folder: Path) -> int:
     return max(sealed, default=0 if (folder / MANIFEST).is_file() else -1)
 
 
-def mount_drive(folder: str, platform: Platform, report: Callable[[str], None] = print) -> Path | None:
+def mount_drive(folder: str, platform: Platform, report: Callable[[str], None] = say) -> Path | None:
     """Mounts Google Drive for copies of checkpoints.
 
     Args:
@@ -173,7 +174,7 @@ def mount_drive(folder: str, platform: Platform, report: Callable[[str], None] =
     return DRIVE / folder
 
 
-def use_token(platform: Platform, report: Callable[[str], None] = print) -> None:
+def use_token(platform: Platform, report: Callable[[str], None] = say) -> None:
     """Lets this process fetch from the Hub with the secret HF_TOKEN, where a person has stored one.
 
     Only a gated base model needs it. It is never printed, written to a file, or made a setting: settings are saved
@@ -226,7 +227,7 @@ class DriveCopies:
     """
 
     def __init__(
-        self, output: Path, drive: Path | None, every: float = 20.0, report: Callable[[str], None] = print
+        self, output: Path, drive: Path | None, every: float = 20.0, report: Callable[[str], None] = say
     ) -> None:
         self.output = output
         self.every = every
@@ -277,7 +278,7 @@ def interrupt_at_checkpoint(line: str) -> None:
     Args:
         line: of training's progress.
     """
-    print(line)
+    say(line)
     if line.startswith("saved checkpoint-"):
-        print("the rehearsal stops training here on purpose; then it goes on from this checkpoint, as a real run would")
+        say("the rehearsal stops training here on purpose; then it goes on from this checkpoint, as a real run would")
         signal.raise_signal(signal.SIGTERM)

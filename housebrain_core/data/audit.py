@@ -24,7 +24,7 @@ from housebrain_core.data.files import find_dataset
 from housebrain_core.data.findings import entropy_floor, study_fields
 from housebrain_core.data.samples import Item, ReadLog, list_items, open_item
 from housebrain_core.data.token_counts import CountTokens, load_counter
-from housebrain_core.errors import DataError
+from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec
 from housebrain_core.house.rules import check_or_none, score_rules
 from housebrain_core.manifests import to_json, write_atomically
@@ -58,8 +58,10 @@ def audit_dataset(config: AuditConfig, report: Callable[[str], None] = say) -> A
     json_path = config.output.with_suffix(".json")
     if json_path.resolve() == config.source.resolve():
         json_path = config.output.with_suffix(".audit.json")
-    check_file(config.output)
-    check_file(json_path, {"entropy_nats_per_sample", "conclusions"})
+    if config.output == json_path:
+        raise ConfigError(f"output = {config.output}: the JSON file gets this name; name a page, such as audit.html.")
+    check_file(config.output, inputs=[config.source])
+    check_file(json_path, {"entropy_nats_per_sample", "conclusions"}, [config.source])
     result = _study(config, report)
     write_page(result, config.output)
     write_atomically(json_path, to_json(result.model_dump()))
@@ -87,7 +89,7 @@ def _study(config: AuditConfig, report: Callable[[str], None]) -> AuditResult:
         samples=dict(counts.parts),
         bad=len(counts.log.bad),
         bad_reasons=Counter(bad.reason for bad in counts.log.bad).most_common(10),
-        bad_examples=[bad._asdict() for bad in counts.log.bad[:10]],
+        bad_examples=[bad.to_record(config.source) for bad in counts.log.bad[:10]],
         notes=counts.log.describe_notes(),
         duplicates=counts.duplicates,
         leaks=counts.leaks,

@@ -5,7 +5,7 @@ from pathlib import Path
 from housebrain_core.data.audit_result import AuditResult, RuleCount, summarize
 from housebrain_core.plots import BLUE, SKY, YELLOW, Picture, embed
 from housebrain_core.results import Table
-from housebrain_core.templates import render
+from housebrain_core.texts import render
 
 SHOWN_NAMES = 3
 """Fields of a kind, notes, and broken rules that the short form names."""

@@ -1,9 +1,11 @@
 """What bytes really are: the value of JSON, or something else than their name says, with what to do then."""
 
 import codecs
+import io
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, NamedTuple
@@ -14,6 +16,10 @@ from housebrain_core.errors import DataError
 
 READ = 600
 """Bytes that are looked at."""
+UNPACKED, RATIO = 2**29, 100
+"""Bytes that a packed file may unpack to: the larger of so many, and so many for each of its own."""
+BATCH = 2**28
+"""Bytes that a batch of a Parquet file may have."""
 AGAIN = "the download or copy failed; get it again"
 UNPACK = "unpack it and give what is inside"
 
@@ -122,13 +128,20 @@ def parse_json(data: bytes) -> Any:
     """
     try:  # orjson is ten times faster than the standard library, but makes floats of integers beyond 64 bits
         value = orjson.loads(data)
-        if data.count(b":") != orjson.dumps(value).count(b":"):  # a key twice, or a colon that is escaped
+        if not _has_all_colons(data, value):  # a key twice, or a colon that is escaped
             json.loads(data, object_pairs_hook=_refuse_repeated)
         return json.loads(data) if _has_long_number(data) else value
     except (ValueError, RecursionError) as error:
         if data.startswith(codecs.BOM_UTF8):
             return parse_json(data.removeprefix(codecs.BOM_UTF8))
         raise DataError(_explain(data, error)) from None
+
+
+def _has_all_colons(data: bytes, value: Any) -> bool:
+    try:
+        return data.count(b":") == orjson.dumps(value).count(b":")
+    except orjson.JSONEncodeError:  # nested deeper than it writes, though not deeper than it reads
+        return False
 
 
 def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -174,3 +187,83 @@ def _is_json(data: bytes) -> bool:
     except ValueError:
         return False
     return True
+
+
+class Unpacked(io.RawIOBase):
+    """What a packed file holds, as long as that is not far more than its size."""
+
+    def __init__(self, stream: Any, packed: int) -> None:
+        self.stream = stream
+        self.packed = packed
+        self.size = 0
+
+    def readable(self) -> bool:
+        """As io asks."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """As io asks; DataError where it is too much."""
+        data = self.stream.read(len(buffer))
+        self.size += len(data)
+        check_unpacked(self.size, self.packed)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Closes the file, too."""
+        self.stream.close()
+        super().close()
+
+
+def check_unpacked(size: int, packed: int) -> None:
+    """Refuses what unpacks to far more than it looks.
+
+    Args:
+        size: bytes so far.
+        packed: bytes of the file that they come from.
+
+    Raises:
+        DataError: with the reason alone.
+    """
+    limit = max(UNPACKED, RATIO * packed)
+    if size > limit:
+        raise DataError(
+            f"has {packed:,} bytes and unpacks to more than {limit:,}: too much to be data, so it is not read"
+        )
+
+
+def read_batches(source: Path | io.BytesIO, packed: int) -> Iterator[Any]:
+    """The rows of a Parquet file, some at a time, in bounded memory whatever a small file unpacks to.
+
+    Args:
+        source: the file, or its bytes.
+        packed: bytes that it has.
+
+    Yields:
+        Record batches of pyarrow.
+
+    Raises:
+        DataError: with the reason alone; it is damaged, or unpacks to far more than it looks.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    size = 0
+    try:
+        with pq.ParquetFile(source) as file:
+            groups = [file.metadata.row_group(number).total_byte_size for number in range(file.metadata.num_row_groups)]
+            check_unpacked(sum(groups), packed)
+            rows = max(
+                1, min(1000, BATCH // max([1, *groups]))
+            )  # each may be a value that was stored once, in a dictionary
+            for batch in file.iter_batches(batch_size=rows):
+                size += sum(column.nbytes for column in map(_decode, batch.columns))
+                check_unpacked(size, packed)
+                yield batch
+    except (pa.ArrowException, ValueError, OSError, MemoryError, RecursionError) as error:
+        raise DataError(f"is no Parquet file that can be read ({error})") from None
+
+
+def _decode(column: Any) -> Any:
+    """A column with every value in its place, where a dictionary holds each once."""
+    return column.dictionary_decode() if hasattr(column, "dictionary_decode") else column

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from housebrain_core.data.contents import READ, explain_bytes
+from housebrain_core.data.contents import READ, Unpacked, explain_bytes, read_batches
 from housebrain_core.errors import DataError
 
 PART_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val")}
@@ -197,11 +197,11 @@ def _kind_of(path: Path) -> str:
 
 def _open_lines(path: Path) -> io.BufferedReader:
     if path.suffix.lower() == ".gz":
-        return io.BufferedReader(gzip.open(path))  # type: ignore[arg-type]
+        return io.BufferedReader(Unpacked(gzip.open(path), path.stat().st_size))
     if path.suffix.lower() == ".zst":
         import pyarrow as pa  # costs 0.3 s, and only .zst and Parquet need it
 
-        return io.BufferedReader(pa.input_stream(str(path), compression="zstd"))
+        return io.BufferedReader(Unpacked(pa.input_stream(str(path), compression="zstd"), path.stat().st_size))
     return path.open("rb")
 
 
@@ -224,10 +224,8 @@ def _read_table(lines: io.BufferedReader) -> Iterator[tuple[int, dict[str, Any] 
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    import pyarrow.parquet as pq
-
     number = 0
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=1000):
+    for batch in read_batches(path, path.stat().st_size):
         for row in batch.to_pylist():
             number += 1
             yield number, _without_nulls(row)

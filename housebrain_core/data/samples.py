@@ -6,6 +6,7 @@ of 20 to 500 samples a tenth, at least 2 and at most 10.
 """
 
 import hashlib
+import os
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -32,6 +33,11 @@ class BadSample(NamedTuple):
 
     origin: str
     reason: str
+
+    def to_record(self, source: Path) -> dict[str, str]:
+        """The sample as a report has it, with its place in the dataset alone."""
+        folder = source if source.is_dir() else source.parent
+        return {"origin": self.origin.removeprefix(str(folder)).lstrip(os.sep), "reason": self.reason}
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from housebrain_core.adapters.adapter import CONFIG, check_base_settings
 from housebrain_core.config import EvaluateConfig
 from housebrain_core.data.samples import read_samples
+from housebrain_core.errors import ConfigError
 from housebrain_core.evaluate.judging import (
     Evaluated,
     compare_models,
@@ -93,7 +94,7 @@ def evaluate_models(config: EvaluateConfig, report: Callable[[str], None] = say)
         DataError: the validation samples cannot be read.
         AdapterError: a model cannot be read.
     """
-    check_file(config.output, {"models", "reference", "pairs"})
+    check_outputs(config)
     check_base_settings(config.models, config.base_model, config.load_in_4bit)
     with lock_output(config.output):
         questions = read_questions(config)
@@ -106,6 +107,18 @@ def evaluate_models(config: EvaluateConfig, report: Callable[[str], None] = say)
         journal.path.unlink(missing_ok=True)
     report(f"results in {config.output}, with figures in {page}")
     return result
+
+
+def check_outputs(config: EvaluateConfig) -> None:
+    """Refuses names of files that cannot be written, or at which something lies that no evaluation wrote."""
+    output = config.output
+    answers, page, partial = output.with_suffix(".jsonl"), report_path(output), output.with_suffix(".partial.jsonl")
+    if len({output, answers, page}) < 3:
+        raise ConfigError(f"output = {output}: the page is a .html and the answers are a .jsonl; name a .json file.")
+    check_file(output, {"models", "reference", "pairs"}, [config.data])
+    check_file(answers, {"model", "brief", "text"}, [config.data])
+    check_file(page)
+    check_file(partial, {"key"})
 
 
 def report_path(output: Path) -> Path:
@@ -238,7 +251,7 @@ def _judge_answers(config: EvaluateConfig, questions: Questions, answers: dict[s
             tokens_per_second=sum(answer.tokens for answer in given.greedy) / given.seconds,
         )
     return Evaluation(
-        data=str(config.data),
+        data=config.data.resolve().name,
         loss_samples=len(questions.examples),
         samples=len(questions.briefs),
         constrained=config.constrained,

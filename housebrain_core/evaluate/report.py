@@ -17,7 +17,7 @@ from housebrain_core.house.json_text import REPAIR_LIMIT
 from housebrain_core.house.rules import RULES, check_or_none
 from housebrain_core.llm.decoding import Answered, read_answer
 from housebrain_core.results import Table
-from housebrain_core.templates import render
+from housebrain_core.texts import render
 
 SHOWN_FAILURES = 4
 """Kinds of failure that are shown with an example, the most frequent first."""
@@ -65,7 +65,7 @@ def write_report(result: Evaluation, answers: Path, path: Path) -> Path:
         The page's path.
     """
     rows: dict[str, list[dict]] = defaultdict(list)
-    for line in answers.read_text(encoding="utf-8").splitlines():
+    for line in answers.read_text(encoding="utf-8").split("\n")[:-1]:  # splitlines would cut a text at U+2028
         row = json.loads(line)
         rows[row["model"]].append(row)
     path.write_text(render("evaluate", "report.html", **_contents(result, rows)), encoding="utf-8")

@@ -16,8 +16,8 @@ from housebrain_core.house.codec import write_prompt
 from housebrain_core.llm.constrained import answer_schema
 from housebrain_core.llm.decoding import NEW_TOKENS
 from housebrain_core.manifests import to_json, write_atomically
-from housebrain_core.train.base_models import resolve_base, save_tokenizer
-from housebrain_core.train.model import load_tokenizer
+from housebrain_core.train.base_models import resolve_base
+from housebrain_core.train.model import load_tokenizer, save_tokenizer
 
 SCHEMA = "answer_schema.json"
 REQUEST = "request.json"

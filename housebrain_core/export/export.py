@@ -30,6 +30,7 @@ from housebrain_core.merge.merge import opened_adapters
 from housebrain_core.merge.merged_files import reference_adapter, write_adapter
 from housebrain_core.outputs import staged_output
 from housebrain_core.results import Shown, Table
+from housebrain_core.texts import say
 from housebrain_core.train.base_models import find_recorded_base, resolve_base
 
 Report = Callable[[str], None]
@@ -53,7 +54,7 @@ class Exported(Shown):
         return ["\n".join(map(str, self.checks)), Table(("file", "MB"), rows)]
 
 
-def export_model(config: ExportConfig, report: Report = print) -> Exported:
+def export_model(config: ExportConfig, report: Report = say) -> Exported:
     """Makes a folder that other programs load, verifies it, and uploads it where that is asked for.
 
     Args:

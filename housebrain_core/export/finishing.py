@@ -31,7 +31,7 @@ from housebrain_core.house.briefs import SANITY_BRIEF, check_brief
 from housebrain_core.house.codec import write_prompt
 from housebrain_core.manifests import MANIFEST, write_atomically
 from housebrain_core.splits.costs import UNKNOWN_LICENCE, find_facts
-from housebrain_core.templates import render
+from housebrain_core.texts import render
 
 HUB_LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "openrail", "gpl-3.0")
 """Names that the Hub has for licences, of those that are likely here; any other is "other" with its own name."""

@@ -19,6 +19,7 @@ from housebrain_core.merge.merge import merge_output, needs_choice, opened_adapt
 from housebrain_core.merge.merged_files import describe_recipe, reference_adapter
 from housebrain_core.merge.result import NEGLIGIBLE, MergeRecord, describe_inputs
 from housebrain_core.merge.strategies import STRATEGIES
+from housebrain_core.texts import say
 
 VIEWS = {"fp16": "the base as it is", "nf4-dequant": "the base as 4-bit training saw it (NF4, dequantised)"}
 Report = Callable[[str], None]
@@ -60,7 +61,7 @@ class FullModelResult(MergeRecord):
         )
 
 
-def merge_into_base(config: MergeConfig, report: Report = print) -> FullModelResult:
+def merge_into_base(config: MergeConfig, report: Report = say) -> FullModelResult:
     """Writes a full model: the base plus the merged update, in float16. `export_model` does it in any type.
 
     Args:

@@ -4,7 +4,6 @@ Each weight is W + s B A in float32, rounded once to the type that is kept. Ever
 refused: re-quantising keeps 0.2 to 6 % of a typical update (measured).
 """
 
-import json
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +20,8 @@ from housebrain_core.export.base_weights import StoredTensor, read_base, stores_
 from housebrain_core.export.nf4 import dequantised
 from housebrain_core.manifests import MANIFEST, to_json, write_atomically
 from housebrain_core.merge.compute import ComputedMerge, Pair
-from housebrain_core.train.base_models import INDEX, SINGLE
+from housebrain_core.texts import say
+from housebrain_core.train.base_models import INDEX, SINGLE, read_base_config
 
 SHARD_BYTES = 250_000_000
 """Of a file of weights, at most, unless one tensor is larger: small, so that an upload that breaks is soon repeated."""
@@ -35,7 +35,7 @@ Report = Callable[[str], None]
 
 
 def stream(
-    base: Path, merge: ComputedMerge, view: str, dtype: str, output: Path, report: Report = print
+    base: Path, merge: ComputedMerge, view: str, dtype: str, output: Path, report: Report = say
 ) -> dict[str, float]:
     """Copies a base model with the update in it.
 
@@ -54,7 +54,7 @@ def stream(
         AdapterError: the update does not fit the base.
         ConfigError: the base is quantised, has no safetensors, or does not fit into the type.
     """
-    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    config = read_base_config(base)
     tensors = read_base(base, config, merge.adapters[0])
     rounding: dict[str, float] = {}
     vanished: dict[str, int] = {}

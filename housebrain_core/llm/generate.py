@@ -21,6 +21,7 @@ from housebrain_core.llm.journal import Journal
 from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.manifests import sha256_of, write_atomically
 from housebrain_core.outputs import check_file, lock_output
+from housebrain_core.texts import as_shown, say
 
 Row = dict[str, Any]
 """A line of the file of designs: the fields of `ORIGIN`, and `design` or `error`."""
@@ -51,12 +52,11 @@ def generate_designs(config: GenerateConfig, report: Callable[[str], None] | Non
         DesignError: no brief's answer is a design; of several, the reasons are in the file.
         ConfigError: the settings do not go together, or the output holds something else or is being written.
     """
-    report = report or (lambda line: print(line, file=sys.stderr, flush=True))
+    report = report or (lambda line: say(line, sys.stderr))
     checked, many = read_briefs(config.brief)
     if many and config.output is None:
         raise ConfigError(f"{config.brief} holds {len(checked)} briefs: name a file for the designs with --output.")
-    if config.output:
-        check_file(config.output)
+    _check_outputs(config, len(checked), many)
     if not is_brief(checked[0].plain) and (config.plot or config.constrained):
         raise ConfigError(f"{config.brief} holds no house brief; --plot and --constrained are for designs of houses.")
     check_base_settings([config.model], config.base_model, config.load_in_4bit)
@@ -69,6 +69,22 @@ def generate_designs(config: GenerateConfig, report: Callable[[str], None] | Non
         if many:
             return _generate_many(llm, briefs, config, report)
         return [_generate_one(llm, briefs[0], config, report)]
+
+
+def _check_outputs(config: GenerateConfig, briefs: int, many: bool) -> None:
+    """Refuses names of files that cannot be written, or at which something lies that stays."""
+    inputs = [Path(config.brief)]
+    if config.output:
+        check_file(config.output, ORIGIN if many else (), inputs, config.overwrite)
+    if config.plot and config.plot == config.output:
+        raise ConfigError(f"output and plot are both {config.plot}: the design is JSON, the drawing a PNG.")
+    for path in drawing_paths(config.plot, briefs, many) if config.plot else ():
+        check_file(path, inputs=inputs)
+
+
+def drawing_paths(plot: Path, briefs: int, many: bool) -> list[Path]:
+    """The files that the designs of so many briefs are drawn in: one, or a folder with one for each."""
+    return [plot / f"design_{number:05d}.png" for number in range(1, briefs + 1)] if many else [plot]
 
 
 def read_briefs(source: str) -> tuple[list[CheckedBrief], bool]:
@@ -116,7 +132,7 @@ def _read_values(text: str, is_jsonl: bool) -> tuple[list[Any], list[str]]:
             return [json.loads(text)], []
     values = []
     problems = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         try:
             values += [json.loads(line)] if line.strip() else []
         except ValueError as error:
@@ -145,7 +161,7 @@ def _generate_one(llm: Designer, brief: dict, config: GenerateConfig, report: Ca
         write_atomically(config.output, text + "\n")
         report(f"design in {config.output}")
     else:
-        print(text)
+        say(text if as_shown(text, sys.stdout) == text or isinstance(design, str) else json.dumps(design, indent=2))
     if config.plot:
         report(f"drawn in {plots.save(drawing.floor_plan(design, llm.name), config.plot)}")
     return describe_origin(1, brief, llm, config) | {"design": design}
@@ -163,6 +179,8 @@ def _generate_many(
     """Writes a line per brief as it comes, sorted at the end; lines of the same origin are kept."""
     output = config.output
     assert output is not None, "checked by the caller"
+    if config.overwrite:
+        output.unlink(missing_ok=True)
     rows = _answer_all(llm, briefs, Journal(output, origin_of), config, report)
     write_atomically(output, "".join(codec.dumps(row) + "\n" for row in rows))
     designs = [row for row in rows if "design" in row]
@@ -170,7 +188,7 @@ def _generate_many(
     if config.plot:
         for row in designs:
             figure = drawing.floor_plan(row["design"], f"brief {row['brief']}")
-            plots.save(figure, config.plot / f"design_{row['brief']:05d}.png")
+            plots.save(figure, drawing_paths(config.plot, len(rows), many=True)[row["brief"] - 1])
         report(f"drawings in {config.plot}")
     if not designs:
         error = rows[0]["error"]
@@ -188,7 +206,7 @@ def _answer_all(
     if journal.rows.keys() - set(keys):
         raise ConfigError(
             f"{journal.path} holds designs of another model, other briefs or other settings. They stay: name another "
-            "--output, or delete that file."
+            "--output, or replace them with --overwrite."
         )
     done = {index for index, key in enumerate(keys) if key in journal.rows}
     if done:

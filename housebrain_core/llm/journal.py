@@ -18,7 +18,7 @@ class Journal:
         self.path = path
         self.key_of = key_of
         self.rows: dict[Any, Any] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else []:
             try:
                 row = json.loads(line)
                 self.rows[key_of(row)] = row
@@ -30,4 +30,4 @@ class Journal:
         self.rows[self.key_of(row)] = row
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
-            file.write("\n" + json.dumps(row, ensure_ascii=False))  # a new line first: the last one may be torn
+            file.write("\n" + json.dumps(row))  # a new line first: the last one may be torn

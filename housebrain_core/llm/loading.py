@@ -7,6 +7,7 @@ import numpy as np
 
 from housebrain_core.adapters.adapter import Adapter
 from housebrain_core.errors import AdapterError, ConfigError
+from housebrain_core.texts import visible
 from housebrain_core.train.base_models import Base, find_recorded_base, find_trained_base
 
 
@@ -52,4 +53,5 @@ def check_effect(model: Any, number: str, adapter: Adapter) -> None:
             "--accept-plain"
         )
     if not expected:
-        warnings.warn(f"{adapter.name} is untrained: every B is zero, so it answers as its base model.", stacklevel=3)
+        name = visible(adapter.name)
+        warnings.warn(f"{name} is untrained: every B is zero, so it answers as its base model.", stacklevel=3)

@@ -18,7 +18,7 @@ from housebrain_core.house.codec import write_prompt
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.merge.compute import Pair
 from housebrain_core.merge.result import MergeRecord, MergeResult, common_place, common_value
-from housebrain_core.templates import render
+from housebrain_core.texts import render
 from housebrain_core.train.base_models import with_known_class
 
 TOKENIZER_CONFIG = "tokenizer_config.json"

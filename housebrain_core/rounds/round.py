@@ -12,7 +12,7 @@ from housebrain_core.errors import ConfigError
 from housebrain_core.legs import TrainingPlan
 from housebrain_core.manifests import write_atomically
 from housebrain_core.merge.merge import choose_models
-from housebrain_core.outputs import lock_output
+from housebrain_core.outputs import check_file, lock_output
 from housebrain_core.results import say
 from housebrain_core.rounds.arrivals import Arrivals, sort_arrivals
 from housebrain_core.rounds.leg_end import end_leg, first_parent, write_next_leg
@@ -41,6 +41,7 @@ def run_round(config: RoundConfig, report: Report = say) -> RoundResult:
         DataError: the state or the splits folder is damaged.
     """
     plan = _plan_of(config)
+    check_file(config.output / PICTURE)
     models = choose_models(config.models, config.exclude)
     with lock_output(config.output / FILE), unpacked(models) as folders:
         before = _state_of(config, plan)

@@ -15,7 +15,7 @@ from housebrain_core.house import synthetic
 from housebrain_core.house.briefs import SANITY_BRIEF, CheckedBrief, check_briefs
 from housebrain_core.house.json_text import StrictJSONError, strict_json_parse
 from housebrain_core.serve.desk import Desk, Refused
-from housebrain_core.templates import render
+from housebrain_core.texts import render
 
 BODY_LIMIT = 20_000
 """Bytes of a request; a brief has one or two thousand."""

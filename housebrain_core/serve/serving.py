@@ -10,13 +10,14 @@ from housebrain_core.adapters.adapter import check_base_settings
 from housebrain_core.errors import ConfigError
 from housebrain_core.serve.settings import ServeConfig
 from housebrain_core.settings import is_url
+from housebrain_core.texts import say
 
 TOKEN = "HOUSEBRAIN_TOKEN"
 """Environment variable with what a request for a design has to bring."""
 SHORTEST_TOKEN = 16  # characters
 
 
-def serve(config: ServeConfig, report: Callable[[str], None] = lambda line: print(line, flush=True)) -> None:
+def serve(config: ServeConfig, report: Callable[[str], None] = say) -> None:
     """Answers briefs on a page, and to programs, until Ctrl-C or SIGTERM; what is running then is finished.
 
     Args:

@@ -19,27 +19,22 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from housebrain_core.adapters.archives import CONFIG, WEIGHTS
+from housebrain_core.adapters.archives import CONFIG, MEMBER_LIMIT, RATIO_LIMIT, WEIGHTS
+from housebrain_core.data.contents import UNPACKED, read_batches
 from housebrain_core.errors import DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, sha256_of
 from housebrain_core.outputs import write_zip
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "prompt", "completion", "metadata")])
-FORMAT = 2
-"""Version of the bundle. Format 1, of 0.1.0, has no code in it; its data are read all the same."""
+FORMAT = 2  # of bundles; format 1, of 0.1.0, has no code in it, and its data are read all the same
 READABLE = (1, FORMAT)
-CODEC = 1
-"""Version of prompts and completions (codec.VERSION) that this code trains on."""
-GROUP = 5_000
-"""Rows of a table that are compressed together."""
-MEMBER_LIMIT = 4 * 2**30  # bytes that one unpacked member may have: a guard against zip bombs
-NO_PLACE = {"plan": None, "leg": None, "legs": None, "parent_sha256": None}
-"""What manifests say where there is no plan, in the fields of `Place.about`."""
-INIT = "init"
-"""Folder of a bundle or leg file with the adapter that training starts from."""
+CODEC = 1  # version of prompts and completions (codec.VERSION) that this code trains on
+GROUP = 5_000  # rows of a table that are compressed together
+MANIFEST_LIMIT = 2**24  # bytes
+NO_PLACE = {"plan": None, "leg": None, "legs": None, "parent_sha256": None}  # `Place.about` where there is no plan
+INIT = "init"  # folder of a bundle or leg file with the adapter that training starts from
 PACKAGE = "housebrain_core"
-KINDS = (".py", ".jinja", ".html", ".txt")
-"""Endings of the files that belong to the package."""
+KINDS = (".py", ".jinja", ".html", ".txt")  # endings of the files that belong to the package
 AT_HOME = {
     f"{PACKAGE}/{name}"
     for name in (
@@ -68,7 +63,7 @@ class Bundle(NamedTuple):
 
 def is_bundle(path: Path) -> bool:
     """Whether a path is a bundle, packed or unpacked."""
-    return path.suffix == ".zip" or (path / "train.parquet").is_file()
+    return path.suffix.lower() == ".zip" or (path / "train.parquet").is_file()
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -119,24 +114,30 @@ def open_package(path: Path, file: str, name: str) -> Iterator[Path | zipfile.Pa
         DataError: there is no such file, or the zip is damaged or unsafe; also when that shows while it is read.
     """
     try:
-        if path.suffix == ".zip":
+        if path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
                 yield _inside(archive, path, file, name)
         else:
             yield path
     except FileNotFoundError:
         raise DataError(f"{path} does not exist. Give the {name} as it was sent to you.") from None
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
         raise DataError(f"{path} is damaged ({error}). Copy or upload it again.") from None
 
 
 def _inside(archive: zipfile.ZipFile, path: Path, file: str, name: str) -> zipfile.Path:
     """The folder of a zip that holds a file."""
+    if len(archive.infolist()) > MEMBER_LIMIT:
+        raise DataError(f"{path} has {len(archive.infolist()):,} members, a {name} about a hundred. Get it again.")
     for member in archive.infolist():
         if ".." in member.filename or member.filename.startswith("/"):
             raise DataError(f"{path} has an unsafe member {member.filename!r}; get the {name} again.")
-        if member.file_size > MEMBER_LIMIT:
-            raise DataError(f"{path}: {member.filename} would unpack to more than {MEMBER_LIMIT} bytes.")
+        is_manifest = member.filename.endswith(MANIFEST)
+        limit = MANIFEST_LIMIT if is_manifest else max(UNPACKED, RATIO_LIMIT * member.compress_size)
+        if member.file_size > limit:
+            raise DataError(
+                f"{path}: {member.filename} would unpack to {member.file_size:,} bytes. Get the {name} again."
+            )
         if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DataError(f"{path} is encrypted, or packed in a way that Python does not read. Give it unpacked.")
     names = [member for member in archive.namelist() if not member.startswith("__MACOSX")]  # macOS adds it when it zips
@@ -161,7 +162,7 @@ def _read(place: Path | zipfile.Path) -> Bundle:
         )
     names = ["train.parquet", "validation.parquet"]
     check_files(place, {"files": {name: {} for name in names} | manifest["files"]})
-    if not isinstance(manifest.get("name"), str):
+    if "name" not in manifest:
         raise DataError(f"{place / MANIFEST} does not say what the bundle is called. Get it again.")
     train, validation = (read_table(place / name) for name in names)
     return Bundle(manifest["name"], train, validation, manifest)
@@ -177,17 +178,16 @@ def read_table(path: Path | zipfile.Path) -> pa.Table:
         A table that has the columns of `SCHEMA`, all of them texts.
 
     Raises:
-        DataError: it is none, or would unpack to more than `MEMBER_LIMIT` bytes.
+        DataError: it is none, has no rows, or unpacks to far more than it looks.
     """
+    data = path.read_bytes()
     try:
-        file = pq.ParquetFile(io.BytesIO(path.read_bytes()))
-        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
-        size = sum(group.total_byte_size for group in groups)
-        if size > MEMBER_LIMIT:
-            raise DataError(f"{path} would unpack to {size:,} bytes. Get the bundle again.")
-        table = file.read()
-    except (ValueError, OSError, NotImplementedError) as error:  # pyarrow's are such, too
-        raise DataError(f"{path} is no Parquet file that can be read ({error}). Get the bundle again.") from None
+        batches = list(read_batches(io.BytesIO(data), len(data)))
+    except DataError as error:
+        raise DataError(f"{path} {error}. Get the bundle again.") from None
+    if not batches:
+        raise DataError(f"{path} has no samples. Split the dataset again.")
+    table = pa.Table.from_batches(batches).combine_chunks()
     for column in SCHEMA:
         if column.name not in table.column_names:
             raise DataError(f"{path} lacks one of the columns {', '.join(SCHEMA.names)}. Split the dataset again.")

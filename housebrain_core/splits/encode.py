@@ -1,7 +1,6 @@
 """Any dataset as prompts and completions: encoded whole, on all cores, as one bundle, or its validation part alone."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from housebrain_core.config import SplitConfig
+from housebrain_core.data.contents import parse_json
 from housebrain_core.data.fields import USUAL, Condition, Fields
 from housebrain_core.data.files import DatasetFiles, find_dataset, is_validation_part
 from housebrain_core.data.processes import map_chunks
@@ -240,12 +240,12 @@ def read_drawn_fields(data: Path) -> tuple[str, ...]:
     if (data / SUMMARY).is_file():
         data = data / read_splits(data)[0].bundle
     if is_bundle(data):
-        metadata = json.loads(read_bundle(data).validation.column("metadata")[0].as_py())
+        metadata = parse_json(read_bundle(data).validation.column("metadata")[0].as_py().encode())
     else:
         parts = ("train", "validation") if is_validation_part(data) else ("validation",)
         metadata = next(sample for _, sample, _ in read_parts(data, parts, ReadLog(strict=True)))["metadata"]
-    drawn = metadata.get("drawn", ())
-    return tuple(drawn) if isinstance(drawn, list) else ()
+    drawn = metadata.get("drawn") if isinstance(metadata, dict) else None
+    return tuple(filter(lambda name: isinstance(name, str), drawn)) if isinstance(drawn, list) else ()
 
 
 def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]:

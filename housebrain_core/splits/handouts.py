@@ -22,7 +22,7 @@ from housebrain_core.splits.parts import (
     legs_of_person,
     name_people,
 )
-from housebrain_core.templates import render
+from housebrain_core.texts import as_code, render
 
 GUIDE = ("base_model", "batch_size", "gradient_accumulation_steps", "max_length", "epochs", "lora_r", "save_steps")
 """Settings that training_configs.json always has; those that were chosen are added."""
@@ -209,7 +209,7 @@ def write_handout(
         splits=splits,
         size=describe_size(part.bundle_bytes),
         base_model=training.settings.base_model,
-        filled_in=", ".join(f"`{name} = {value!r}`" for name, value in filled_in.items()),
+        filled_in=", ".join(as_code(f"{name} = {value!r}") for name, value in filled_in.items()),
         adapter=first_adapter(part, legs),
         legs=legs,
         trained=trained,

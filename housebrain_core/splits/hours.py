@@ -17,6 +17,7 @@ from housebrain_core.splits import costs
 from housebrain_core.splits.bundle import Bundle, is_bundle, read_bundle
 from housebrain_core.splits.costs import BaseModelFacts, Range, describe
 from housebrain_core.splits.parts import read_splits
+from housebrain_core.texts import say
 
 BATCH = 2_000
 """Samples that are tokenised at once."""
@@ -102,7 +103,7 @@ class Estimate(Shown):
         return [exact if self.exact_tokens else estimated, *_rate_figures(self), *costs.FIXED_FIGURES]
 
 
-def estimate_hours(config: PlanConfig, report: Callable[[str], None] = print) -> Estimate:
+def estimate_hours(config: PlanConfig, report: Callable[[str], None] = say) -> Estimate:
     """Counts the tokens of every split and works out what they cost.
 
     Args:

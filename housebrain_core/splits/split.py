@@ -161,7 +161,7 @@ def _write_folder(
         where=config.where,
         sample=config.sample,
         drop_duplicates=config.drop_duplicates,
-        bad=[bad._asdict() for bad in dataset.log.bad],
+        bad=[bad.to_record(config.source) for bad in dataset.log.bad],
         parts=parts,
     )
     if summary.plan:

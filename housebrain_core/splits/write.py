@@ -25,6 +25,7 @@ from housebrain_core.splits.assignments import Assignment, Job
 from housebrain_core.splits.bundle import SCHEMA, write_bundle
 from housebrain_core.splits.encode import EncodedDataset, hash_table, read_selection
 from housebrain_core.splits.parts import SplitPart
+from housebrain_core.texts import fold_name, is_file_name
 
 FLOOR_SAMPLES = 5_000
 """Training samples that the entropy in the manifests is estimated from; at least a fifth must be there."""
@@ -166,7 +167,8 @@ def write_tree(folder: Path, samples: pa.Table) -> None:
     folder.mkdir(parents=True)
     names = _Names()
     for file in samples["file"].drop_null().to_pylist():
-        link_or_copy(file, f"{folder}/{names.take(os.path.basename(file))}")
+        stem = os.path.basename(file).removesuffix(".json")
+        link_or_copy(file, f"{folder}/{names.take(f'{_file_name(stem)}.json')}")
     for row in samples.filter(samples["file"].is_null()).to_pylist():
         brief, design = codec.restore(row["prompt"], row["completion"])
         sample = {"id": row["id"], "input": brief, "output": design, "metadata": json.loads(row["metadata"])}
@@ -195,14 +197,13 @@ class _Names:
         """The name, with a number where it was taken before."""
         result = name
         number = 1
-        while result.lower() in self._taken:
+        while fold_name(result) in self._taken:
             number += 1
             result = f"{name.removesuffix('.json')}-{number}.json"
-        self._taken.add(result.lower())
+        self._taken.add(fold_name(result))
         return result
 
 
 def _file_name(sample_id: str) -> str:
-    """An id as a file name: readable where it can be, its hash where it cannot."""
-    plain = sample_id.replace("-", "").replace("_", "").isalnum() and len(sample_id.encode()) <= 200
-    return sample_id if plain else sha256_of(sample_id.encode(errors="surrogatepass"))[:24]
+    """An id as a file name: itself where every system takes it, its hash where one does not."""
+    return sample_id if is_file_name(sample_id) else sha256_of(sample_id.encode(errors="surrogatepass"))[:24]

@@ -7,14 +7,31 @@ from textwrap import shorten
 from typing import Any, NamedTuple
 
 from housebrain_core.adapters.run import HASH_PREFIX
+from housebrain_core.adapters.tensors import read_header, read_json
+from housebrain_core.data.contents import explain_file
 from housebrain_core.errors import ConfigError
-from housebrain_core.manifests import sha256_of, to_json, write_atomically
+from housebrain_core.manifests import sha256_of
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 SAMPLED = 2**20
 """Bytes at both ends of a file that its hash is made of, beside its size: fast, and any other model differs there."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
+SIZES = {
+    **dict.fromkeys(("vocab_size", "max_position_embeddings", "n_positions", "n_ctx"), 2**27),
+    **dict.fromkeys(("hidden_size", "intermediate_size", "n_embd", "n_inner"), 2**20),
+    **dict.fromkeys(("num_attention_heads", "num_key_value_heads", "head_dim", "n_head"), 2**14),
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 2**14),
+    **dict.fromkeys(("num_hidden_layers", "n_layer"), 2**10),
+}
+"""Sizes in a config.json, and how large each can be: ten times those of the largest models, and more."""
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+"""Files that a tokenizer's vocabulary may be in."""
+PICKLED = "its weights are pickled, which could run code and is not read; it is needed in safetensors"
+TINY = re.compile(r"tiny-[0-9a-f]{12}")
+"""What the folder of a tiny base model is called, by its recipe."""
+NUMBERED = re.compile(r"\D*?\.(\d+)\.")
+"""The number of a layer in a tensor's name."""
 
 
 class Base(NamedTuple):
@@ -65,6 +82,8 @@ def resolve_base(name: str, revision: str | None = None) -> Base:
     if (folder := Path(name).expanduser()).is_dir():
         if revision or not (folder / "config.json").is_file():
             raise ConfigError(f"base_model = {name!r}: a folder needs config.json and no revision (given: {revision}).")
+        if any(folder.glob("*.bin")) and not (folder / SINGLE).is_file() and not (folder / INDEX).is_file():
+            raise ConfigError(f"base_model = {name!r}: {PICKLED}.")
         return Base(folder.name, hash_content(folder), str(folder))
     from huggingface_hub import hf_hub_download
 
@@ -77,13 +96,89 @@ def resolve_base(name: str, revision: str | None = None) -> Base:
         ) from None
 
 
-def find_recorded_base(name: str) -> str:
-    """Where a recorded base model is on this machine: the demo's tiny one by its recipe, any other by its name."""
-    if name.startswith("tiny-"):
-        from housebrain_core.train.tiny import cache_folder
+def check_base(base: Base) -> None:
+    """Refuses a base model that is not whole, or whose sizes cannot be, before anything of it is loaded.
 
-        return str(cache_folder() / name)
-    return name
+    Args:
+        base: of one on the Hub, only the sizes are looked at; what it lacks is downloaded.
+
+    Raises:
+        ConfigError: naming what is wrong.
+    """
+    folder = base.folder
+    if folder is None:
+        return
+    config = read_base_config(folder)
+    problems = check_sizes(config)
+    if not problems and base.commit is None:
+        problems = _check_tokenizer(folder) + _check_weights(folder, config)
+    if problems:
+        lines = "; ".join(problems[:5])
+        raise ConfigError(
+            f"base_model = {base.source!r}: {lines}. Download or copy it again, or take another base model."
+        )
+
+
+def read_base_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a base model's folder; ConfigError where it is none."""
+    path = folder / "config.json"
+    try:
+        return read_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        why = explain_file(path) or f"cannot be read ({error}): download it again"
+        raise ConfigError(f"{path} {why}.") from None
+
+
+def check_sizes(config: dict[str, Any]) -> list[str]:
+    """The sizes of a config.json, or of the language model in it, that no model has."""
+    inner = config.get("text_config")
+    values = {**(inner if isinstance(inner, dict) else {}), **config}
+    return [
+        f"its config.json has {name} = {shorten(repr(value), 40)}; expected a whole number up to {limit:,}"
+        for name, limit in SIZES.items()
+        if (value := values.get(name)) is not None and not (type(value) is int and 1 <= value <= limit)
+    ]
+
+
+def _check_tokenizer(folder: Path) -> list[str]:
+    """What a folder lacks of a tokenizer; of a tokenizer.json, its form."""
+    if (path := folder / TOKENIZERS[0]).is_file():
+        try:
+            parts = read_json(path.read_bytes())
+        except ValueError as error:
+            return [f"its tokenizer.json cannot be read ({shorten(str(error), 100)})"]
+        return [] if isinstance(parts.get("model"), dict) else ["its tokenizer.json holds no tokenizer"]
+    there = any((folder / name).is_file() for name in TOKENIZERS) or any(folder.glob("*.tiktoken"))
+    return [] if there else [f"it has no tokenizer (none of {', '.join(TOKENIZERS)})"]
+
+
+def _check_weights(folder: Path, config: dict[str, Any]) -> list[str]:
+    """What a folder lacks of its weights, and where they are not those of its config.json; from their headers."""
+    files = weight_files(folder)
+    missing = [path.name for path in files if not path.is_file()]
+    if missing:
+        return [f"it lacks {', '.join(missing[:5])}"]
+    shapes = {name: info.shape for path in files for name, info in read_header(path, ConfigError).items()}
+    problems = [f"it lacks {name}" for name in weight_map(folder) if name not in shapes]
+    layers = config.get("num_hidden_layers", config.get("n_layer"))
+    held = 1 + max((int(match[1]) for name in shapes if (match := NUMBERED.match(name))), default=-1)
+    if layers is not None and layers > held:
+        problems.append(f"its config.json has {layers} layers, its weights {held}")
+    lengths = {length for shape in shapes.values() for length in shape}
+    for name in ("vocab_size", "hidden_size", "n_embd"):
+        if config.get(name) is not None and config[name] not in lengths:
+            problems.append(f"its config.json has {name} = {config[name]}, which no tensor of its weights has")
+    return problems
+
+
+def find_recorded_base(name: str) -> str:
+    """Where a recorded base model is on this machine: one of the demo's where it was made, any other by its name."""
+    if not TINY.fullmatch(name):
+        return name
+    from housebrain_core.train.tiny import cache_folder
+
+    made = cache_folder() / name
+    return str(made) if made.is_dir() else name
 
 
 def find_trained_base(source: str, revision: str | None, content: str | None, trained_on: str) -> Base:
@@ -165,7 +260,14 @@ def weight_map(folder: Path) -> dict[str, str]:
     """
     if not (folder / INDEX).is_file():
         return {}
-    files = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+    try:
+        files = read_json((folder / INDEX).read_bytes()).get("weight_map")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{folder / INDEX} cannot be read ({error}). Download it again.") from None
+    if not isinstance(files, dict) or not all(
+        isinstance(name, str) and Path(name).name == name for name in files.values()
+    ):
+        raise ConfigError(f"{folder / INDEX} does not say which tensors are in which files. Download it again.")
     return {} if (folder / SINGLE).is_file() and SINGLE not in files.values() else files
 
 
@@ -182,22 +284,6 @@ def download_base(base: Base) -> Path:
         return Path(
             snapshot_download(base.name, revision=base.revision, allow_patterns=patterns, local_files_only=True)
         )
-
-
-def save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Writes a tokenizer so that other tools can load it.
-
-    transformers 5 names the class of any fast tokenizer "TokenizersBackend", which its older versions and other
-    readers do not know; the base's own class, or PreTrainedTokenizerFast, reads the same tokenizer.json.
-
-    Args:
-        tokenizer: of transformers.
-        folder: an existing one.
-    """
-    tokenizer.save_pretrained(folder)
-    path = folder / "tokenizer_config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    write_atomically(path, to_json(with_known_class(config)))
 
 
 def with_known_class(tokenizer_config: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from housebrain_core.errors import CheckpointError, DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, sha256_of, sync_folder, to_json
+from housebrain_core.texts import say
 
 KEEP = 2
 """Sealed checkpoints that are kept; the second is for when the newest is damaged."""
@@ -26,7 +27,7 @@ def seal_checkpoint(folder: Path, step: int, fingerprint: dict) -> None:
     sync_folder(folder.parent)
 
 
-def find_checkpoint(output: Path, fingerprint: dict, report: Callable[[str], None] = print) -> Path | None:
+def find_checkpoint(output: Path, fingerprint: dict, report: Callable[[str], None] = say) -> Path | None:
     """Finds the newest sealed, whole checkpoint; unsealed and damaged ones are moved to `invalid/`.
 
     Args:

@@ -1,10 +1,12 @@
 """The base model, its tokenizer, and LoRA on top: loaded the same way for training, evaluation and generation."""
 
+import json
 import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -12,15 +14,27 @@ import torch
 import transformers
 from bitsandbytes.nn.modules import Linear4bit
 from peft import LoraConfig, PeftModel, PeftModelForCausalLM, get_peft_model, set_peft_model_state_dict
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.integrations import sdpa_attention
 
 from housebrain_core.errors import AdapterError, ConfigError, TrainingError
+from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.settings import FineTuningConfig
-from housebrain_core.train.base_models import Base, resolve_base  # noqa: F401 - who loads one resolves it from here
+from housebrain_core.texts import say
+from housebrain_core.train.base_models import (
+    Base,
+    check_base,
+    read_base_config,
+    resolve_base,  # noqa: F401 - who loads one resolves it from here
+    with_known_class,
+)
 
 transformers.utils.logging.disable_progress_bar()  # our own lines say what is loaded
 warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # transformers 5.23 warns of itself
+
+DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError)
+"""What loading a base model raises where its files are not what they should be."""
 
 
 def training_device() -> tuple[torch.device, str, tuple[int, int] | None]:
@@ -42,30 +56,70 @@ def choose_dtype(device_name: str, capability: tuple[int, int] | None) -> tuple[
 
 
 def load_tokenizer(base: Base) -> Any:
-    """The base model's tokenizer; one without padding token pads with its EOS, which it must have (ConfigError)."""
-    with _refuse_its_code(base):
+    """The base model's tokenizer; one without padding token pads with its EOS.
+
+    Raises:
+        ConfigError: the base model is not whole, or its tokenizer has no EOS or more tokens than it.
+    """
+    check_base(base)
+    with _explain_failure(base, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(base.source, revision=base.commit, trust_remote_code=False)
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"the tokenizer of {base.name} has no end-of-sequence token; use another base model.")
+    _check_vocabulary(tokenizer, base)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer
 
 
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Writes a tokenizer so that other tools can load it.
+
+    transformers 5 names the class of any fast tokenizer "TokenizersBackend", which its older versions and other
+    readers do not know; the base's own class, or PreTrainedTokenizerFast, reads the same tokenizer.json.
+
+    Args:
+        tokenizer: of transformers.
+        folder: an existing one.
+    """
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    write_atomically(path, to_json(with_known_class(config)))
+
+
 @contextmanager
-def _refuse_its_code(base: Base) -> Iterator[None]:
-    """ConfigError for a base model that wants its own code run; transformers would ask a person on a terminal."""
+def _explain_failure(base: Base, part: str) -> Iterator[None]:
+    """ConfigError for a base model that transformers cannot load, or that wants its own code run."""
     try:
         yield
-    except ValueError as error:
-        if "trust_remote_code" not in str(error):
+    except BaseException as error:
+        damaged = isinstance(error, DAMAGED) or type(error) is Exception  # tokenizers has no kind of its own
+        if not damaged or isinstance(error, torch.OutOfMemoryError):
             raise
+        if "trust_remote_code" in str(error):  # transformers would ask a person on a terminal
+            raise ConfigError(
+                f"base_model = {base.name!r} brings code of its own, which is never run here. Take a base model whose "
+                "architecture transformers knows."
+            ) from None
+        why = shorten(" ".join(str(error).split()), 300)
         raise ConfigError(
-            f"base_model = {base.name!r} brings code of its own, which is never run here. Take a base model whose "
-            "architecture transformers knows."
+            f"base_model = {base.name!r}: its {part} cannot be loaded ({why}). Check the name and the Internet "
+            "connection, or download or copy it again."
         ) from None
 
 
-def load_base(base: Base, load_in_4bit: bool, report: Callable[[str], None] = print) -> PreTrainedModel:
+def _check_vocabulary(tokenizer: Any, base: Base) -> None:
+    """Refuses a tokenizer that has tokens for which the model has no embedding."""
+    config = read_base_config(base.folder) if base.folder else {}
+    size, highest = config.get("vocab_size"), max(tokenizer.get_vocab().values(), default=0)
+    if size is not None and highest >= size:
+        raise ConfigError(
+            f"base_model = {base.name!r}: its tokenizer has tokens up to {highest}, its weights {size}. Take the "
+            "tokenizer that belongs to the model."
+        )
+
+
+def load_base(base: Base, load_in_4bit: bool, report: Callable[[str], None] = say) -> PreTrainedModel:
     """Loads the whole base model onto this process's device, as NF4 or in the device's floating-point type."""
     device, device_name, capability = training_device()
     name, reason = choose_dtype(device_name, capability)
@@ -78,8 +132,8 @@ def load_base(base: Base, load_in_4bit: bool, report: Callable[[str], None] = pr
     quantization = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
-    with _refuse_its_code(base):
-        model = AutoModelForCausalLM.from_pretrained(
+    with _explain_failure(base, "weights"):
+        model, about = AutoModelForCausalLM.from_pretrained(
             base.source,
             revision=base.commit,
             dtype=dtype,
@@ -87,7 +141,12 @@ def load_base(base: Base, load_in_4bit: bool, report: Callable[[str], None] = pr
             attn_implementation="sdpa",
             device_map={"": device},
             trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
         )
+    if about["missing_keys"]:  # they would be random numbers
+        missing = ", ".join(sorted(about["missing_keys"])[:5])
+        raise ConfigError(f"base_model = {base.name!r} lacks the weights {missing}. Download or copy it again.")
     model.config.use_cache = False
     for module in model.modules():
         # On a CPU with AVX512-BF16, bitsandbytes 0.50 repacks 4-bit weights in place at the first forward pass in

@@ -19,6 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from housebrain_core.house import codec, synthetic
 from housebrain_core.house.codec import Example
+from housebrain_core.texts import say
 from housebrain_core.train.packing import IGNORED
 
 EOS = "<|endoftext|>"
@@ -69,7 +70,7 @@ QUICK = TinyRecipe(
 """A base model that is made in seconds and knows little more than the form, for tests and timings."""
 
 
-def tiny_base(recipe: TinyRecipe | None = None, report: Callable[[str], None] = print) -> Path:
+def tiny_base(recipe: TinyRecipe | None = None, report: Callable[[str], None] = say) -> Path:
     """The folder of the tiny base model; one that is not the default's is made now if it does not exist yet.
 
     Args:
@@ -99,7 +100,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("HOUSEBRAIN_CACHE") or Path.home() / ".cache" / "housebrain")
 
 
-def make_tiny_base(folder: Path, recipe: TinyRecipe, report: Callable[[str], None] = print) -> None:
+def make_tiny_base(folder: Path, recipe: TinyRecipe, report: Callable[[str], None] = say) -> None:
     """Trains tokenizer and model and writes them; recipe.json comes last."""
     samples = synthetic.make_mixture(TOKENIZER_SAMPLES, 0)
     tokenizer = train_tokenizer((text for sample in samples for text in codec.encode(sample)), VOCABULARY, FREQUENCY)
@@ -107,7 +108,7 @@ def make_tiny_base(folder: Path, recipe: TinyRecipe, report: Callable[[str], Non
     model = _pretrain(tokenizer, examples, recipe, report)
     model.to(getattr(torch, recipe.dtype)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / "recipe.json").write_text(recipe.model_dump_json(indent=1))
+    (folder / "recipe.json").write_text(recipe.model_dump_json(indent=1), encoding="utf-8")
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int, frequency: int = 1) -> PreTrainedTokenizerFast:

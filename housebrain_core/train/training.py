@@ -41,10 +41,11 @@ from housebrain_core.progress import TrainingState
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.splits.bundle import Bundle, is_bundle, read_bundle
 from housebrain_core.splits.encode import bundle_from_dataset
-from housebrain_core.train.base_models import Base, resolve_base, save_tokenizer
+from housebrain_core.texts import say, visible
+from housebrain_core.train.base_models import Base, resolve_base
 from housebrain_core.train.checkpoints import find_checkpoint, prune_checkpoints, refuse_other_run
 from housebrain_core.train.memory import ADVICE, decide_checkpointing
-from housebrain_core.train.model import add_lora, load_base, load_tokenizer, start_from, training_device
+from housebrain_core.train.model import add_lora, load_base, load_tokenizer, save_tokenizer, start_from, training_device
 from housebrain_core.train.packing import PackedRows, Tokenised, tokenise
 from housebrain_core.train.processes import gather, rank, rows_per_process, world_size
 from housebrain_core.train.start import RunStart, find_start
@@ -179,7 +180,7 @@ class Training:
         if not config.full_epochs and not config.max_steps:
             every = measuring_interval(len(self.validation), rows_per_step)
         measurement = FORWARD_SHARE * len(self.validation) / rows_per_step
-        state = TrainingState(name=config.output_dir.name, floor=self.floor)
+        state = TrainingState(name=visible(config.output_dir.name), floor=self.floor)
         hours = config.time_budget_hours
         self.progress = Progress(self.report, state, config.output_dir, hours, measurement, every)
         deadline = min(self.started, session_start()) + hours * 3600 if hours else None
@@ -214,7 +215,7 @@ class Training:
             split=self.bundle.name,
             samples=len(samples.samples),
             refused=samples.refused,
-            settings=SettingsRecord(**self.config.model_dump(mode="json")),
+            settings=SettingsRecord(**self.config.to_record()),
             base=BaseRecord(name=self.base.name, revision=self.base.revision, content=self.base.content),
             data=DataRecord(**{name: manifest.get(name) for name in DataRecord.model_fields}),
             hardware=HardwareRecord(device=training_device()[1], gpus=world_size(), machine=platform.machine()),
@@ -283,7 +284,7 @@ def main() -> None:
     if rank() == 0:
         write_atomically(folder / "pid", str(os.getpid()))
     try:
-        train_together(FineTuningConfig(**task["config"]), task["started"], partial(print, flush=True))
+        train_together(FineTuningConfig(**task["config"]), task["started"], say)
     except HouseBrainError as error:
         about = {"kind": type(error).__name__, "message": str(error)}
         write_atomically(folder / f"error-{rank()}.json", json.dumps(about))

@@ -228,3 +228,31 @@ def test_many_texts_give_a_line_each_and_a_brief_among_them_has_to_be_one(tmp_pa
     (tmp_path / "q.jsonl").write_text(json.dumps(samples[0]["input"]) + '\n"two"\n')
     with pytest.raises(DataError, match="brief 2"):
         generate.generate_designs(config, silent)
+
+
+def test_a_design_that_is_there_stays_until_its_replacement_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(generate, "HouseBrainLLM", TextModel)
+    (tmp_path / "q.txt").write_text("What is 2+2?")
+    (tmp_path / "out.txt").write_text("mine")
+    config = GenerateConfig(model=tmp_path, brief=str(tmp_path / "q.txt"), output=tmp_path / "out.txt")
+    with pytest.raises(ConfigError, match="so it stays.*--overwrite"):
+        generate.generate_designs(config, silent)
+    assert (tmp_path / "out.txt").read_text() == "mine"
+    generate.generate_designs(config.model_copy(update={"overwrite": True}), silent)
+    assert (tmp_path / "out.txt").read_text() == "It is 4.\n"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_briefs_and_drawings_of_a_person_are_never_replaced(overwrite, tmp_path, monkeypatch, samples):
+    monkeypatch.setattr(generate, "HouseBrainLLM", TextModel)
+    briefs = tmp_path / "briefs.jsonl"
+    briefs.write_text("".join(json.dumps(sample["input"]) + "\n" for sample in samples[:2]))
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "design_00002.png").write_bytes(b"mine")
+    config = GenerateConfig(model=tmp_path, brief=str(briefs), output=briefs, overwrite=overwrite)
+    with pytest.raises(ConfigError, match="that is what is read"):
+        generate.generate_designs(config, silent)
+    given = {"output": tmp_path / "out.jsonl", "plot": tmp_path / "plans"}
+    with pytest.raises(ConfigError, match=r"design_00002.png holds something .* so it stays"):
+        generate.generate_designs(config.model_copy(update=given), silent)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["briefs.jsonl", "plans"]

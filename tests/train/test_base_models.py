@@ -15,8 +15,8 @@ from housebrain_core.train.base_models import (
     hash_content,
     is_same_base,
     resolve_base,
-    save_tokenizer,
 )
+from housebrain_core.train.model import save_tokenizer
 
 COMMIT, OTHER = "df3ce67c0e24480f20468b6ef2894622d69eb73b", "0" * 40
 NAME = "some/base"
