@@ -1,10 +1,10 @@
 """On which samples a model fails: as an evaluation says, or as it answers now; and on which its loss is highest."""
 
-import json
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from housebrain_core.data.contents import parse_json
 from housebrain_core.data.fields import Fields, Sample
 from housebrain_core.errors import DataError
 from housebrain_core.evaluate.evaluate import ModelRun, Questions
@@ -83,8 +83,8 @@ def read_failed(config: SelectConfig, pool: Pool, fields: Fields) -> FailedBrief
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     """The lines of a file of answers."""
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-    except (OSError, ValueError) as error:
+        rows = [parse_json(line) for line in path.read_bytes().splitlines() if line.strip()]
+    except (OSError, DataError) as error:
         raise DataError(f"{path} cannot be read ({error}). Expected was {EXAMPLE_OF_ANSWERS}.") from None
     wanted = {"model", "brief", "text", "tokens", "complete"}
     if not rows or not all(isinstance(row, dict) and wanted <= row.keys() for row in rows):

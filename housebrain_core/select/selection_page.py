@@ -12,7 +12,7 @@ from housebrain_core.plots import Embedded, embed
 from housebrain_core.select.difficulty import difficulty_parts, read_brief
 from housebrain_core.select.selection import Selection, draw_rules, draw_steps, tabulate
 from housebrain_core.select.settings import SelectConfig
-from housebrain_core.templates import render
+from housebrain_core.texts import render
 
 PAGE = "selection.html"
 SHOWN = 1_000

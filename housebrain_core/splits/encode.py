@@ -219,8 +219,8 @@ def read_selection(source: Path) -> str | None:
         DataError: its files are not those that were written.
     """
     try:
-        manifest = json.loads((source / MANIFEST).read_bytes())
-    except (OSError, ValueError):  # there is none, or it is somebody else's
+        manifest = parse_json((source / MANIFEST).read_bytes())
+    except (OSError, DataError):  # there is none, or it is somebody else's
         return None
     if not isinstance(manifest, dict) or manifest.get("kind") != SELECTION:
         return None

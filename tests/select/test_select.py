@@ -15,6 +15,7 @@ from housebrain_core.select.select import select_samples
 from housebrain_core.select.settings import SelectConfig
 from housebrain_core.splits.bundle import read_bundle
 from housebrain_core.splits.split import split_dataset
+from housebrain_core.texts import in_markdown
 from housebrain_core.train.tuner import HouseBrainFineTuner
 
 pytestmark = pytest.mark.slow
@@ -99,9 +100,9 @@ def test_split_training_and_merge_go_on_from_an_adapter_and_name_the_selection(c
         )  # fmt: skip
         run = HouseBrainFineTuner(config, report=quiet).train()
         assert run.data.selection == selection.describe() and run.parent_sha256
-        assert selection.describe() in (model / "README.md").read_text()
+        assert in_markdown(selection.describe()) in (model / "README.md").read_text()
     merge_adapters(MergeConfig(models=models, output=tmp_path / "merged"), report=quiet)
-    assert f"Data: {selection.describe()}." in (tmp_path / "merged" / "README.md").read_text()
+    assert f"Data: {in_markdown(selection.describe())}." in (tmp_path / "merged" / "README.md").read_text()
     assert json.loads((tmp_path / "merged" / "merge.json").read_text())["selection"] == selection.describe()
     direct = config.model_copy(update={"dataset_path": folder, "output_dir": tmp_path / "direct"})
     assert HouseBrainFineTuner(direct, report=quiet).train().data.selection == selection.describe()
