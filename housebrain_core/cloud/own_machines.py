@@ -6,6 +6,7 @@ Every step of it is a command that a person could give; the same command goes on
 import subprocess
 import sys
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -67,13 +68,24 @@ def run_splits(config: RunConfig) -> None:
             "housebrain split --rounds."
         )
     RUNS.mkdir(exist_ok=True)
-    with lock_output(RUNS):
+    with ExitStack() as held:
+        _hold_runs(held, project)
         STOP.unlink(missing_ok=True)
         slots: Slots = RaySlots(config.attempts) if config.on == "ray" else LocalSlots(config.at_once)
         try:
             Runner(config, project, [part for part in parts if part.split_id in chosen], plan, slots).run()
         finally:
             slots.close()
+
+
+def _hold_runs(held: ExitStack, project: Path) -> None:
+    """Keeps all other commands from running this project's splits; ConfigError where one does already."""
+    try:
+        held.enter_context(lock_output(RUNS))
+    except ConfigError:
+        raise ConfigError(
+            f"another housebrain run is training the splits of {project}. Wait for it, or stop it."
+        ) from None
 
 
 def choose_splits(text: str, there: list[int]) -> set[int]:

@@ -145,8 +145,7 @@ def quantise(file: Path, target: Path, kind: str, report: Report) -> None:
     Raises:
         ExportError: llama.cpp fails.
     """
-    import llama_cpp
-
+    llama_cpp: Any = importlib.import_module("llama_cpp")
     report(f"quantising to {kind}")
     settings = llama_cpp.llama_model_quantize_default_params()
     settings.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind.upper()}")
@@ -167,10 +166,8 @@ def verify_gguf(file: Path, reference: Reference, exact: bool) -> list[Check]:
     """
     if importlib.util.find_spec("llama_cpp") is None:
         return [Check("llama.cpp", False, f"llama-cpp-python is not installed here. {INSTALL}")]
-    from llama_cpp import Llama
-
     consumer = f"{PACKAGE} {importlib.metadata.version(PACKAGE)} ({file.name})"
-    llama = Llama(str(file), n_ctx=CONTEXT, verbose=False)
+    llama = _load(file)
     prompt_ids = [llama.tokenize(prompt.encode(), add_bos=True, special=False) for prompt in reference.prompts]
     compare_prompts(reference, prompt_ids, consumer)
     answers = [_answer_greedily(llama, ids) for ids in prompt_ids]
@@ -193,9 +190,12 @@ def ask_gguf(file: Path, prompt: str) -> Answered:
     """
     if importlib.util.find_spec("llama_cpp") is None:
         raise ConfigError(f"asking {file.name} needs llama-cpp-python. {INSTALL}. Or serve it, as its README.md says.")
-    from llama_cpp import Llama
+    return ask_with_schema(_load(file), [prompt])[0]
 
-    return ask_with_schema(Llama(str(file), n_ctx=CONTEXT, verbose=False), [prompt])[0]
+
+def _load(file: Path) -> Any:
+    """A GGUF in llama.cpp, which not every installation has."""
+    return importlib.import_module("llama_cpp").Llama(str(file), n_ctx=CONTEXT, verbose=False)
 
 
 def _answer_greedily(llama: Any, ids: list[int]) -> list[int]:

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from housebrain_core.adapters.adapter import Adapter
 from housebrain_core.config import MergeConfig
@@ -140,7 +141,7 @@ def seal_model(folder: Path, result: FullModelResult, source: Source) -> None:
     seal(folder, "model", merged_from=merged_from, base=asdict(result.base), **result.place)
 
 
-def _shared(config: MergeConfig) -> dict[str, Path]:
+def _shared(config: MergeConfig) -> dict[str, Any]:
     """Settings of a merge that an export has too, where somebody gave them."""
     return {"data": config.data} if "data" in config.model_fields_set else {}
 

@@ -182,7 +182,10 @@ def test_an_adapter_of_other_settings_is_not_taken_for_this_runs(project, slots,
 
 
 def test_two_commands_never_run_the_same_splits(project, slots, commands):
-    with lock_output(Path("runs")), pytest.raises(ConfigError, match="another process is writing runs"):
+    with (
+        lock_output(Path("runs")),
+        pytest.raises(ConfigError, match="another housebrain run is training"),
+    ):
         run_splits(RunConfig())
     assert not slots.jobs
 

@@ -29,7 +29,7 @@ def test_only_broken_rules_are_named_the_worst_first(result):
     counts = {name: RuleCount(broken=broken, applicable=of) for name, (broken, of) in rules.items()}
     broken = result.model_copy(update={"rules": counts})
     assert list(rules_broken(broken)) == ["three", "two_words"]
-    assert "References break 2 rules, most often three 75.0%, two words 25.0%." in describe(broken)
+    assert "Rules that references break (2), most often: three 75.0%, two words 25.0%." in describe(broken)
 
 
 def test_figures_have_a_bar_for_each_free_field_and_a_histogram_for_each_form(result):
