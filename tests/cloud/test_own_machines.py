@@ -11,8 +11,8 @@ from plans import Project
 from housebrain_core import cli
 from housebrain_core.cloud import own_machines as cloud_run
 from housebrain_core.cloud.notebook_run import NOW, Outcome
-from housebrain_core.cloud.own_machines import choose_splits, run_splits
-from housebrain_core.cloud.settings import RunConfig
+from housebrain_core.cloud.own_machines import run_splits
+from housebrain_core.cloud.settings import RunConfig, choose_splits
 from housebrain_core.config import RoundConfig
 from housebrain_core.errors import CheckpointError, ConfigError, HouseBrainError
 from housebrain_core.manifests import read_manifest, seal
