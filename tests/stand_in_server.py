@@ -17,6 +17,7 @@ class StandIn:
     def __init__(self, url: str) -> None:
         self.url = url
         self.requests: list[dict[str, Any]] = []
+        self.paths: list[str] = []
         self.keys: list[str | None] = []
 
 
@@ -27,24 +28,29 @@ def completion(text: str, ended: str = "stop") -> Reply:
 
 
 @contextmanager
-def stand_in(answer: Callable[[dict[str, Any]], Reply], models: tuple[str, ...] = ("housebrain",)) -> Iterator[StandIn]:
+def stand_in(
+    answer: Callable[[dict[str, Any]], Reply], models: tuple[str, ...] = ("housebrain",), paths: tuple[str, ...] = ()
+) -> Iterator[StandIn]:
     """Serves as long as the context lasts.
 
     Args:
         answer: what is said to the body of a completion's request; it runs in the server's threads.
         models: names that the server lists.
+        paths: others that it answers with an empty object.
     """
     lock = Lock()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             listed = {"object": "list", "data": [{"id": name} for name in models]}
-            self.reply((200, listed, {}) if self.path == "/v1/models" else (404, {}, {}))
+            known = {"/v1/models": listed} | dict.fromkeys(paths, {})
+            self.reply((200, known[self.path], {}) if self.path in known else (404, {}, {}))
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             with lock:
                 server.requests.append(body)
+                server.paths.append(self.path)
                 server.keys.append(self.headers["Authorization"])
             self.reply(answer(body))
 

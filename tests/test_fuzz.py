@@ -185,19 +185,19 @@ def make_bundle(rng: random.Random) -> dict[str, bytes]:
     for name in ("train.parquet", "validation.parquet"):
         pairs = [
             codec.encode({"input": f"question {n}", "output": f"answer {n}"})
-            for n in range(rng.choice([1, 5, 5, 5, 0]))
+            for n in range(rng.choice([1, 5] * 8 + [0]))
         ]
         columns: dict[str, Any] = {"id": pa.array([str(n) for n in range(len(pairs))], pa.string())}
         columns |= {"prompt": pa.array([pair.prompt for pair in pairs], pa.string())}
         columns |= {"completion": pa.array([pair.completion for pair in pairs], pa.string())}
         columns |= {"metadata": pa.array(["{}"] * len(pairs), pa.string())}
-        if rng.random() < 0.2:
+        if rng.random() < 0.05:
             wrong = rng.choice([pa.int64(), pa.binary(), pa.large_string(), pa.list_(pa.string()), pa.null()])
             columns[rng.choice(SCHEMA.names)] = pa.nulls(len(pairs), wrong)
-        if rng.random() < 0.2 and pairs:
+        if rng.random() < 0.1 and pairs:
             text = json.dumps(some_value(rng))
             columns[rng.choice(SCHEMA.names)] = pa.array([visible(text)] * len(pairs), pa.string())
-        if rng.random() < 0.1:
+        if rng.random() < 0.03:
             del columns[rng.choice(list(columns))]
         sink = io.BytesIO()
         pq.write_table(pa.table(columns), sink)
@@ -207,14 +207,14 @@ def make_bundle(rng: random.Random) -> dict[str, bytes]:
         "dataset": "d" * 64, "plan": None, "leg": None, "legs": None, "parent_sha256": None, "code": {},
         "files": {name: {"sha256": sha256_of(data), "size": len(data)} for name, data in tables.items()},
     }  # fmt: skip
-    for _ in range(rng.choice([0, 0, 1, 2])):
+    for _ in range(rng.choice([0, 0, 0, 1, 2])):
         manifest[rng.choice(list(manifest))] = some_value(rng)
     return {**tables, "manifest.json": damage(write_json(manifest), rng)}
 
 
 def write_members(folder: Path, members: dict[str, bytes], rng: random.Random) -> Path:
     """Members as a folder, or as a zip in one of the forms in which they come."""
-    inside = rng.choice(["", "split_01/", "a/b/", f"{HOSTILE}/"] * 3 + ["__MACOSX/", "../", "a\\"])
+    inside = rng.choice(["", "split_01/", "a/b/", f"{HOSTILE}/"] * 8 + ["__MACOSX/", "../", "a\\"])
     if rng.random() < 0.3:
         path = write_name(folder, rng)
         path.mkdir()
@@ -227,7 +227,7 @@ def write_members(folder: Path, members: dict[str, bytes], rng: random.Random) -
     ) as archive:
         for name, data in members.items():
             archive.writestr(inside + name, data)
-        if rng.random() < 0.1:
+        if rng.random() < 0.05:
             archive.writestr("again/train.parquet", b"")
     path.write_bytes(damage(path.read_bytes(), rng))
     return path

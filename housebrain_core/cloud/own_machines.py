@@ -6,6 +6,7 @@ Every step of it is a command that a person could give; the same command goes on
 import subprocess
 import sys
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from housebrain_core.cloud.local_slots import LocalSlots
 from housebrain_core.cloud.notebook_run import NOW, Job, Outcome, is_finished
 from housebrain_core.cloud.ray_slots import RaySlots
 from housebrain_core.cloud.run_table import RunTable
-from housebrain_core.cloud.settings import RunConfig
+from housebrain_core.cloud.settings import RunConfig, choose_splits
 from housebrain_core.errors import ConfigError, HouseBrainError
 from housebrain_core.legs import Place, TrainingPlan
 from housebrain_core.manifests import MANIFEST, read_manifest, sha256_of
@@ -67,7 +68,8 @@ def run_splits(config: RunConfig) -> None:
             "housebrain split --rounds."
         )
     RUNS.mkdir(exist_ok=True)
-    with lock_output(RUNS):
+    with ExitStack() as held:
+        _hold_runs(held, project)
         STOP.unlink(missing_ok=True)
         slots: Slots = RaySlots(config.attempts) if config.on == "ray" else LocalSlots(config.at_once)
         try:
@@ -76,25 +78,14 @@ def run_splits(config: RunConfig) -> None:
             slots.close()
 
 
-def choose_splits(text: str, there: list[int]) -> set[int]:
-    """The splits that are named, such as {1, 4, 5, 6} for 1,4-6.
-
-    Raises:
-        ConfigError: there is no such split.
-    """
-    if text == "all":
-        return set(there)
-    chosen: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        chosen |= set(range(int(first), int(last or first) + 1))
-    missing = sorted(chosen - set(there))
-    if missing or not chosen:
+def _hold_runs(held: ExitStack, project: Path) -> None:
+    """Keeps all other commands from running this project's splits; ConfigError where one does already."""
+    try:
+        held.enter_context(lock_output(RUNS))
+    except ConfigError:
         raise ConfigError(
-            f"splits = {text}: there is no split {', '.join(map(str, missing)) or 'in it'}; there are "
-            f"{', '.join(map(str, there))}."
-        )
-    return chosen
+            f"another housebrain run is training the splits of {project}. Wait for it, or stop it."
+        ) from None
 
 
 class Runner:

@@ -2,11 +2,14 @@
 
 import importlib
 import os
+import socket
 from concurrent.futures import Future
 from typing import Any
 
 from housebrain_core.cloud.notebook_run import Job, Outcome, run_job
 from housebrain_core.errors import ConfigError, MachineError
+
+KNOCK_SECONDS = 10
 
 
 class RaySlots:
@@ -30,8 +33,9 @@ class RaySlots:
         self.ray = ray
         address = os.environ.get("RAY_ADDRESS")
         try:
+            _knock(address or "")
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             first = str(error).strip().partition("\n")[0]
             raise MachineError(f"no Ray cluster answers at RAY_ADDRESS = {address} ({first}). Start one.") from None
         self.dies: tuple[type[BaseException], ...] = (ray.exceptions.RayError,)
@@ -49,3 +53,10 @@ class RaySlots:
     def close(self) -> None:
         """Leaves the cluster, or ends the one that was started here."""
         self.ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Returns if something listens at host:port; Ray itself tries for minutes, and then ends the process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from housebrain_core.errors import ConfigError
 from housebrain_core.settings import Count, FineTuningConfig, Length, Settings, refuse_idle
 
 
@@ -70,3 +71,24 @@ class RunConfig(Settings):
         """The settings of training that were given, as the notebook takes them."""
         names = self.model_fields_set & set(FineTuningConfig.model_fields)
         return {name: getattr(self, name) for name in sorted(names)}
+
+
+def choose_splits(text: str, there: list[int]) -> set[int]:
+    """The splits that are named, such as {1, 4, 5, 6} for 1,4-6.
+
+    Raises:
+        ConfigError: there is no such split.
+    """
+    if text == "all":
+        return set(there)
+    chosen: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        chosen |= set(range(int(first), int(last or first) + 1))
+    missing = sorted(chosen - set(there))
+    if missing or not chosen:
+        raise ConfigError(
+            f"splits = {text}: there is no split {', '.join(map(str, missing)) or 'in it'}; there are "
+            f"{', '.join(map(str, there))}."
+        )
+    return chosen

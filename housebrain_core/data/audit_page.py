@@ -19,7 +19,7 @@ def describe(result: AuditResult) -> str:
     lines += [str(_tabulate_kinds(result)), "", str(_tabulate_lengths(result))]
     broken = [f"{name.replace('_', ' ')} {rule.share:.1%}" for name, rule in rules_broken(result).items()]
     if broken:
-        lines += ["", f"References break {len(broken)} rules, most often {', '.join(broken[:SHOWN_NAMES])}."]
+        lines += ["", f"Rules that references break ({len(broken)}), most often: {', '.join(broken[:SHOWN_NAMES])}."]
     return "\n".join([*lines, ""])
 
 

@@ -100,6 +100,7 @@ def evaluate_models(config: EvaluateConfig, report: Callable[[str], None] = say)
         questions = read_questions(config)
         journal = Journal(config.output.with_suffix(".partial.jsonl"), lambda row: row["key"])
         answers = _answer_questions(config, questions, journal, report)
+        report("judging the designs, drawing the best and the worst of each model")
         result = _judge_answers(config, questions, answers)
         _write_answers(config.output.with_suffix(".jsonl"), questions.briefs, answers)
         write_atomically(config.output, to_json(result.model_dump(mode="json")))
@@ -197,7 +198,10 @@ class ModelRun:
             limit = max(limit, safe_limit())
         decoding = Decoding(config.batch_size, limit, config.constrained, seed=config.seed)
         count = len(self.questions.briefs)
+        self.report(f"{self.llm.name}: {f'loss {losses.mean:.4f}; ' if losses else ''}writing {count} designs")
         greedy, seconds = self.answers(decoding, count)
+        if config.sampled:
+            self.report(f"{self.llm.name}: designs at temperature 1, to see how varied they are")
         sampled, _ = self.answers(decoding._replace(temperature=1.0), min(config.sampled, count))
         return Answers(losses, greedy, sampled, seconds)
 

@@ -11,7 +11,7 @@ from housebrain_core.evaluate.verdict import (
     list_rules,
     shorten_names,
 )
-from housebrain_core.results import Table, show
+from housebrain_core.results import Page, Table, show
 
 NOTES = (
     "nats/token: the loss, lower is better: minus the logarithm of the share that a model gives to the right token.",
@@ -35,7 +35,7 @@ def show_evaluation(result: Evaluation) -> None:
     Args:
         result: of `evaluate_models`.
     """
-    verdict = "\n".join(conclude(result))
+    verdict = Page("  \n".join(conclude(result)))  # Markdown: a notebook breaks its lines between words
     losses = [draw_losses(result)] if known_losses(result) else []
     show(verdict, tabulate_models(result), *losses, draw_rates(result), tabulate_rules(result))
 

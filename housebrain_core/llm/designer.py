@@ -167,4 +167,4 @@ class Designer(ABC):
             if time.monotonic() - reported > 10 and finished < total:
                 reported = time.monotonic()
                 left = (reported - started) / finished * (total - finished)
-                report(f"{self.name}: {finished} of {total} designs, {left:.0f} s left")
+                report(f"{self.name}: {finished} of {total} designs, {max(1, left):.0f} s left")

@@ -35,6 +35,9 @@ SHOWN = 300
 class ServedLLM(Designer):
     """A model on a server. It gets the very prompt of training; nothing is known of its weights or its losses.
 
+    Ollama is asked through its own interface: its completions put the Modelfile's template around every prompt, and
+    take no schema (https://docs.ollama.com/api/generate).
+
     Args:
         address: of the interface, such as http://localhost:11434/v1#housebrain; the model's name stands behind the #,
             and may be left out where the server has only one.
@@ -45,6 +48,8 @@ class ServedLLM(Designer):
         self.url = str(url.copy_with(fragment=None)).rstrip("/")
         key = os.environ.get(KEY)
         self.client = httpx.Client(headers={"Authorization": f"Bearer {key}"} if key else None)
+        self.root = str(url.copy_with(raw_path=b"/", fragment=None)).rstrip("/")
+        self.is_ollama = self._send(f"{self.root}/api/version", None, CONNECT_SECONDS).status_code == httpx.codes.OK
         self.model = url.fragment or self._find_model()
         self.name = self.model.rstrip("/").rpartition("/")[2]
         self._warned = False
@@ -69,28 +74,30 @@ class ServedLLM(Designer):
         return answers
 
     def _answer(self, decoding: Decoding, prompt: str, brief: dict, number: int) -> Answered:
-        body: dict[str, Any] = {
-            "model": self.model,
-            "prompt": prompt,
-            "max_tokens": decoding.max_new_tokens,
-            "temperature": decoding.temperature,
-        }
-        if decoding.temperature:
-            body |= UNALTERED | {"seed": decoding.seed * 1_000_003 + number}
-        if decoding.constrained:
-            schema = json.loads(answer_schema(lacks_budget(brief)))
-            body |= {"structured_outputs": {"json": schema}, "json_schema": schema}  # of vLLM, of llama.cpp's server
-        reply = self._ask("/completions", body, decoding.seconds or ANSWER_SECONDS)
+        schema = json.loads(answer_schema(lacks_budget(brief))) if decoding.constrained else None
+        drawn = UNALTERED | {"seed": decoding.seed * 1_000_003 + number} if decoding.temperature else {}
+        options = {"temperature": decoding.temperature, **drawn}
+        body: dict[str, Any] = {"model": self.model, "prompt": prompt}
+        if self.is_ollama:
+            url = f"{self.root}/api/generate"
+            body |= {"raw": True, "stream": False, "options": options | {"num_predict": decoding.max_new_tokens}}
+            body |= {"format": schema} if schema else {}
+        else:
+            url = f"{self.url}/completions"
+            body |= options | {"max_tokens": decoding.max_new_tokens}
+            body |= {"structured_outputs": {"json": schema}, "json_schema": schema} if schema else {}  # vLLM, llama.cpp
+        reply = self._ask(url, body, decoding.seconds or ANSWER_SECONDS)
         try:
+            if self.is_ollama:
+                return Answered(reply["response"], reply["eval_count"], reply["done_reason"] == "stop")
             choice = reply["choices"][0]
-            text, tokens, ended = choice["text"], reply["usage"]["completion_tokens"], choice["finish_reason"]
+            return Answered(choice["text"], reply["usage"]["completion_tokens"], choice["finish_reason"] == "stop")
         except (KeyError, IndexError, TypeError):
-            raise ServerError(f"{self.url}/completions answered with other JSON: {_shorten(str(reply))}") from None
-        return Answered(text, tokens, ended == "stop")
+            raise ServerError(f"{url} answered with other JSON: {_shorten(str(reply))}") from None
 
     def _find_model(self) -> str:
         """The name of the only model that the server has."""
-        reply = self._ask("/models", None, CONNECT_SECONDS)
+        reply = self._ask(f"{self.url}/models", None, CONNECT_SECONDS)
         entries = reply.get("data") if isinstance(reply, dict) else None
         names = [str(entry["id"]) for entry in entries or [] if isinstance(entry, dict) and "id" in entry]
         if len(names) != 1:
@@ -99,25 +106,25 @@ class ServedLLM(Designer):
             raise ConfigError(f"{self.url}: which model? {listed}. Name one behind a #, such as {example}")
         return names[0]
 
-    def _ask(self, path: str, body: dict[str, Any] | None, seconds: float) -> Any:
+    def _ask(self, url: str, body: dict[str, Any] | None, seconds: float) -> Any:
         """The JSON that the server answers with; a request that it was too busy for is sent again."""
         for wait in (*WAITS, None):
-            response = self._send(path, body, seconds)
+            response = self._send(url, body, seconds)
             if response.status_code not in BUSY or wait is None:
                 break
             asked = response.headers.get("Retry-After", "")
             time.sleep(min(float(asked), 60) if asked.isdigit() else wait)
         if response.status_code != httpx.codes.OK:
-            raise ServerError(f"{self.url}{path} answered {response.status_code}: {_reason(response)}")
+            raise ServerError(f"{url} answered {response.status_code}: {_reason(response)}")
         try:
             return response.json()
         except ValueError:
-            raise ServerError(f"{self.url}{path} answered with no JSON: {_shorten(response.text)}") from None
+            raise ServerError(f"{url} answered with no JSON: {_shorten(response.text)}") from None
 
-    def _send(self, path: str, body: dict[str, Any] | None, seconds: float) -> httpx.Response:
+    def _send(self, url: str, body: dict[str, Any] | None, seconds: float) -> httpx.Response:
         timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
         try:
-            return self.client.request("POST" if body else "GET", self.url + path, json=body, timeout=timeout)
+            return self.client.request("POST" if body else "GET", url, json=body, timeout=timeout)
         except httpx.ConnectTimeout:
             problem = f"no connection within {CONNECT_SECONDS:g} seconds"
         except httpx.TimeoutException:
@@ -126,7 +133,7 @@ class ServedLLM(Designer):
             problem = f"no connection ({error}). Is the server running there?"
         except httpx.TransportError as error:
             problem = f"the answer broke off ({error})"
-        raise ServerError(f"{self.url}{path}: {problem}")
+        raise ServerError(f"{url}: {problem}")
 
 
 def _read_address(address: str) -> httpx.URL:

@@ -11,8 +11,8 @@ from plans import Project
 from housebrain_core import cli
 from housebrain_core.cloud import own_machines as cloud_run
 from housebrain_core.cloud.notebook_run import NOW, Outcome
-from housebrain_core.cloud.own_machines import choose_splits, run_splits
-from housebrain_core.cloud.settings import RunConfig
+from housebrain_core.cloud.own_machines import run_splits
+from housebrain_core.cloud.settings import RunConfig, choose_splits
 from housebrain_core.config import RoundConfig
 from housebrain_core.errors import CheckpointError, ConfigError, HouseBrainError
 from housebrain_core.manifests import read_manifest, seal
@@ -182,7 +182,10 @@ def test_an_adapter_of_other_settings_is_not_taken_for_this_runs(project, slots,
 
 
 def test_two_commands_never_run_the_same_splits(project, slots, commands):
-    with lock_output(Path("runs")), pytest.raises(ConfigError, match="another process is writing runs"):
+    with (
+        lock_output(Path("runs")),
+        pytest.raises(ConfigError, match="another housebrain run is training"),
+    ):
         run_splits(RunConfig())
     assert not slots.jobs
 

@@ -55,15 +55,16 @@ def test_a_split_whose_worker_is_killed_goes_on_elsewhere_and_each_has_a_gpu_of_
     assert {gpu, sessions_of(jobs[1])[0][2]} == {"0", "1"}
 
 
-def test_where_no_cluster_answers_it_says_so(monkeypatch):
+@pytest.mark.parametrize(("address", "said"), [("127.0.0.1:1", "refused"), ("auto", "could not connect")])
+def test_where_no_cluster_answers_it_says_so(monkeypatch, address, said):
     ray = pytest.importorskip("ray", reason="ray is not installed (the extra cluster)")
 
     def init(**settings):
         raise ConnectionError("could not connect\nand a long text")
 
     monkeypatch.setattr(ray, "init", init)
-    monkeypatch.setenv("RAY_ADDRESS", "nowhere:1")
-    with pytest.raises(MachineError, match=r"no Ray cluster answers at RAY_ADDRESS = nowhere:1 \(could not connect\)"):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(MachineError, match=rf"no Ray cluster answers at RAY_ADDRESS = {address} \(.*{said}\)"):
         RaySlots(3)
 
 

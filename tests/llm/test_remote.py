@@ -76,6 +76,18 @@ def test_a_schema_is_sent_on_request_and_one_that_is_not_kept_is_said_once(hones
     assert len(said) == 1
 
 
+def test_ollama_gets_the_prompt_without_its_template_and_the_schema_as_it_takes_it(completions, brief):
+    def answer(body):
+        return 200, {"response": completions[body["prompt"]], "eval_count": 9, "done_reason": "stop"}, {}
+
+    with stand_in(answer, ("housebrain:latest",), ("/api/version",)) as server:
+        (answered,) = HouseBrainLLM(server.url).answer([brief], max_new_tokens=700, constrained=True)
+    assert answered == (completions[codec.write_prompt(brief)], 9, True) and server.paths == ["/api/generate"]
+    (body,) = server.requests
+    assert body["raw"] and body["options"] == {"temperature": 0.0, "num_predict": 700}
+    assert body["format"] == json.loads(answer_schema()) and "/v1" in server.url
+
+
 def test_drawn_answers_have_a_seed_of_their_own_and_nothing_cut_off(honest, samples):
     llm = HouseBrainLLM(honest.url)
     list(llm.answer_batches([sample["input"] for sample in samples[:2]], Decoding(temperature=1.0, seed=7)))
