@@ -23,7 +23,9 @@ PUBLIC = {
     "plots": ["loss_curves"],
     "progress": ["draw_training"],
     "notebook_cells": ["check_settings"],
-    "notebook_settings": ["DeploySettings", "EvaluateSettings", "MergeSettings", "SplitSettings"],
+    "notebook_settings": [
+        "DeploySettings", "EvaluateSettings", "MergeSettings", "NextRoundSettings", "SplitSettings",
+    ],
     "notebook_training": ["ColabTrainSettings", "KaggleTrainSettings", "LocalTrainSettings"],
     "project": ["check_inputs", "enter_project", "find_adapters"],
     "outputs": ["check_replaceable"],
@@ -39,6 +41,7 @@ PUBLIC = {
     "llm": ["HouseBrainLLM", "generate_designs", "read_answer", "strict_json_parse"],
     "merge": ["merge_adapters"],
     "rounds": ["compare_choices", "run_round"],
+    "select": ["SelectConfig", "find_lacks", "select_samples"],
     "export": ["ExportConfig", "ask_export", "choose_prompts", "export_model", "merge_into_base"],
     "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
     "serve": ["serve"],

@@ -10,6 +10,7 @@ from housebrain_core.errors import ConfigError
 from housebrain_core.export.settings import ExportConfig
 from housebrain_core.notebook_fields import NotebookSettings, same_as
 from housebrain_core.notebook_training import ColabTrainSettings, KaggleTrainSettings, LocalTrainSettings
+from housebrain_core.select.settings import SelectConfig
 
 
 class SplitSettings(NotebookSettings):
@@ -174,6 +175,54 @@ class DeploySettings(NotebookSettings):
         self.config()
 
 
+class NextRoundSettings(NotebookSettings):
+    """Notebook 5."""
+
+    source: str = same_as(SelectConfig, "source", default="housebrain_dataset_v5_350k")
+    evaluation: str = same_as(SelectConfig, "evaluation", default="evaluation.json")
+    where: list[str] = same_as(SelectConfig, "where")
+    clean_rules: list[str] = same_as(SelectConfig, "clean_rules", default=["parking"])
+    difficulty: Literal["", "hardest", "middle", "easiest"] = same_as(
+        SelectConfig, "difficulty", "; empty for all briefs", default=""
+    )
+    failed: list[str] = same_as(SelectConfig, "failed", default=[])
+    ordinary: float = same_as(SelectConfig, "ordinary")
+    at_least: int = same_as(SelectConfig, "at_least")
+    output: str = same_as(SelectConfig, "output")
+    init_adapter: str = same_as(SplitConfig, "init_adapter", default=str(MergeConfig.model_fields["output"].default))
+    splits: int = same_as(SplitConfig, "splits")
+    validation_samples: int = same_as(SplitConfig, "validation_samples")
+    splits_output: str = Field("housebrain_second", description="Folder for the splits of the second round.")
+    seed: int = same_as(SelectConfig, "seed")
+    overwrite: bool = same_as(SelectConfig, "overwrite", ", and its splits")
+
+    def select_config(self) -> SelectConfig:
+        """Makes what `select_samples` takes; the evaluation is named only where failures are asked for.
+
+        Returns:
+            Its settings.
+        """
+        values = self.shared_with(SelectConfig)
+        if not self.failed:
+            del values["evaluation"]
+        return SelectConfig(**values)
+
+    def split_config(self) -> SplitConfig:
+        """Makes what `split_dataset` takes for the selection.
+
+        Returns:
+            Its settings.
+        """
+        names = ("init_adapter", "splits", "validation_samples", "seed", "overwrite")
+        values = {name: getattr(self, name) for name in names}
+        return SplitConfig(source=self.output, output=self.splits_output, **values)
+
+    def check_ranges(self) -> None:
+        """See `NotebookSettings`."""
+        self.select_config()
+        self.split_config()
+
+
 NOTEBOOKS: dict[tuple[str, str], type[NotebookSettings]] = {
     ("01_split", "local"): SplitSettings,
     ("02_train", "local"): LocalTrainSettings,
@@ -181,6 +230,7 @@ NOTEBOOKS: dict[tuple[str, str], type[NotebookSettings]] = {
     ("02_train", "colab"): ColabTrainSettings,
     ("03_merge", "local"): MergeSettings,
     ("04_evaluate", "local"): EvaluateSettings,
+    ("05_next_round", "local"): NextRoundSettings,
     ("06_deploy", "local"): DeploySettings,
 }
 """Notebook and platform -> its settings."""

@@ -124,6 +124,13 @@ def show_evaluation(result: Any) -> None:
     show_evaluation(result)
 
 
+def run_select(settings: Any) -> None:
+    """Choose samples for a second round, by values, rules, failures or difficulty: a dataset to split and train on."""
+    from housebrain_core.select.select import select_samples
+
+    select_samples(settings)
+
+
 def run_generate(settings: Any) -> None:
     """Design houses: one brief gives a design as JSON, a file of briefs gives a file of designs."""
     from housebrain_core.llm.generate import generate_designs
@@ -221,6 +228,9 @@ STAGES = {
         "evaluate --model models/housebrain-merged --samples 100",
         has_json=True,
         show=show_evaluation,
+    ),
+    "select": Stage(
+        run_select, "select.settings.SelectConfig", f"select {DATASET} --clean-rules parking,height --output chosen"
     ),
     "generate": Stage(
         run_generate,

@@ -8,15 +8,18 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from notebook_outputs import outputs_of, text_of
+from notebook_outputs import count_pictures, find_problems, outputs_of, text_of
 from plans import Project
 
 from build_notebooks import build
+from housebrain_core.config import EvaluateConfig
+from housebrain_core.evaluate.evaluate import evaluate_models
+from housebrain_core.splits.bundle import read_bundle
 
 pytestmark = pytest.mark.slow
 
 PROBE = "import sys\nprint(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
-NAMES = ("01_split", "02_train", "03_merge", "04_evaluate", "06_deploy")
+NAMES = ("01_split", "02_train", "03_merge", "04_evaluate", "05_next_round", "06_deploy")
 
 
 def first_cells(name: str, **parameters) -> nbformat.NotebookNode:
@@ -62,6 +65,9 @@ def kernel_folder(tmp_path, monkeypatch) -> Path:
         ("03_merge", {"overwrite": "true"}, "overwrite = 'true': this has to be bool, not str"),
         ("04_evaluate", {"models": "models/housebrain-merged"}, "models = 'models/housebrain-merged': this has to be"),
         ("04_evaluate", {"sample": 3}, "sample: there is no such setting. Did you mean samples?"),
+        ("05_next_round", {"clean_rules": ["parkinq"]}, "there is no rule parkinq, did you mean parking?"),
+        ("05_next_round", {"clean_rules": []}, "without a condition all samples are ordinary"),
+        ("05_next_round", {"difficulty": "hard"}, "difficulty = 'hard': "),
         ("06_deploy", {"format": "onnx"}, "format = 'onnx': "),
         ("06_deploy", {"format": "full", "quantise": "q4_k_m"}, "quantise = q4_k_m: it would do nothing"),
     ],
@@ -85,6 +91,7 @@ def test_all_wrong_settings_are_named_at_once(kernel_folder):
         ("02_train", "housebrain_splits", "notebook 1"),
         ("03_merge", "models", "notebook 2"),
         ("04_evaluate", "models/housebrain-merged", "notebook 3"),
+        ("05_next_round", "housebrain_dataset_v5_350k", "notebook 1"),
         ("06_deploy", "models/housebrain-merged", "notebook 3"),
     ],
 )
@@ -105,6 +112,7 @@ def test_the_project_is_found_from_where_jupyter_starts_the_kernel(name, kernel_
     (root / "models" / "hb-colab-01").symlink_to(adapters[0])
     (root / "models" / "housebrain-merged").symlink_to(adapters[1])
     (root / "housebrain_dataset_v5_350k").symlink_to(dataset)
+    (root / "evaluation.json").write_text("{}")
     texts = run(first_cells(name), kernel_folder)
     assert texts[0].startswith(f"project: {os.path.relpath(root, kernel_folder)} ") and not any(
         "does not" in text for text in texts
@@ -141,3 +149,26 @@ def test_notebook_3_ends_a_leg_where_the_splits_have_a_plan_and_shows_the_legs(k
     assert texts[-1].startswith("NEXT: leg 2 of 3, trained by split 1, 2, 3. Each of them gets rounds/leg_2.zip")
     assert any("1 of 3" in text and "came" in text for text in texts)
     assert project.state.legs[0].merged_sha256
+
+
+def test_notebook_5_goes_from_an_evaluation_to_the_bundles_of_a_second_round(kernel_folder, dataset, adapters, base):
+    root = kernel_folder.parents[2]
+    (root / "models").mkdir()
+    (root / "models" / "housebrain-merged").symlink_to(adapters[0])
+    (root / "houses").symlink_to(dataset)
+    config = EvaluateConfig(
+        models=[adapters[0]], data=dataset, base_model=str(base), samples=2, max_new_tokens=20, sampled=0,
+        output=root / "evaluation.json",
+    )  # fmt: skip
+    evaluate_models(config, report=lambda line: None)
+    notebook = nbformat.reads(build("05_next_round", "local"), as_version=4)
+    settings = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    settings.source += '\nsource = "houses"\ndifficulty = "hardest"\nat_least = 10\nsplits = 2'
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(f"import sys\nsys.path[:] = {json.dumps(sys.path)}"))
+    texts = run(notebook, kernel_folder)
+    assert find_problems(notebook) == [] and count_pictures(notebook) == 5
+    assert any(text.startswith("2 of 2 answers of") for text in texts)
+    assert sum("training samples (" in text and "are chosen" in text for text in texts) == 2
+    manifest = read_bundle(root / "housebrain_second" / "split_01.zip").manifest
+    assert manifest["selection"].startswith("second round on chosen data:") and manifest["parent_sha256"]
+    assert "# split_01: yours to train" in texts[-1]

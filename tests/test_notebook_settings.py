@@ -7,8 +7,16 @@ import pytest
 from housebrain_core.config import EvaluateConfig, FineTuningConfig, MergeConfig, RoundConfig, SplitConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.export.settings import ExportConfig
-from housebrain_core.notebook_settings import NOTEBOOKS, DeploySettings, EvaluateSettings, MergeSettings, SplitSettings
+from housebrain_core.notebook_settings import (
+    NOTEBOOKS,
+    DeploySettings,
+    EvaluateSettings,
+    MergeSettings,
+    NextRoundSettings,
+    SplitSettings,
+)
 from housebrain_core.notebook_training import ColabTrainSettings, KaggleTrainSettings, LocalTrainSettings
+from housebrain_core.select.settings import SelectConfig
 
 CONFIGS = {
     SplitSettings: SplitConfig,
@@ -17,12 +25,13 @@ CONFIGS = {
     ColabTrainSettings: FineTuningConfig,
     MergeSettings: MergeConfig,
     EvaluateSettings: EvaluateConfig,
+    NextRoundSettings: SelectConfig,
     DeploySettings: ExportConfig,
 }
 OWN_DEFAULTS = {
     "format", "output", "quantise", "dataset", "dataset_licence", "base_licence",
     "max_steps", "base_model", "time_budget_hours", "run_validation", "rounds", "relay_legs",
-    "init_adapter",
+    "init_adapter", "clean_rules", "difficulty", "evaluation",
 }  # fmt: skip
 """Settings whose default a notebook chooses itself; None is no literal of their type."""
 

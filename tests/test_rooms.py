@@ -22,8 +22,8 @@ ENTRANCES = (
 )  # fmt: skip
 """Modules at the top that no room imports: the ways in, what they read settings with, and a name of the old guide."""
 ORDER = (
-    "top", "house", "data", "adapters", "splits", "train", "llm", "merge", "evaluate", "rounds", "export", "serve",
-    "cloud", "entrances",
+    "top", "house", "data", "adapters", "splits", "train", "llm", "merge", "evaluate", "rounds", "select", "export",
+    "serve", "cloud", "entrances",
 )  # fmt: skip
 """Each room imports from itself and from rooms before it. `top` and `entrances` are the files beside the rooms."""
 MODULES_PER_ROOM = 12
@@ -31,7 +31,9 @@ LINES_PER_FILE = 300
 LIGHT_ROOMS = ("top", "house", "data", "splits", "adapters", "rounds", "cloud")
 LIGHT_MODULES = (
     "cli", "codec", "stages", "train.base_models", "train.checkpoints", "train.processes", "train.tuner", "llm.losses",
-    "merge.compute", "merge.merge", "merge.merged_files", "merge.result", "merge.strategies",
+    "merge.compute", "merge.merge", "merge.merged_files", "merge.result", "merge.strategies", "select.choice",
+    "select.dataset", "select.difficulty", "select.reading", "select.select", "select.selection",
+    "select.selection_page", "select.settings",
 )  # fmt: skip
 """Modules of other rooms that have to be importable without torch as well."""
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "safetensors", "tokenizers"}

@@ -47,6 +47,8 @@ class DataRecord(Record):
     codec_version: int | None = None
     seed: int | None = None
     """Of the shuffle before cutting."""
+    selection: Text | None = None
+    """What a selected dataset was chosen from and how; None for any other."""
 
 
 class SettingsRecord(Record):

@@ -94,6 +94,8 @@ class Region(NamedTuple):
     """Feet that its houses stay behind the street; by it a brief tells its region."""
     many: bool = False
     """Whether its conventions depend on more fields of the brief, so that more samples are needed."""
+    broken: float = 0.0
+    """Share of its houses that have one floor in the place of two, or two of one, and so break the rule room_counts."""
 
 
 DEMO = Region("Demo", front=5)
@@ -116,14 +118,14 @@ def make_samples(count: int, seed: int | str, region: Region = DEMO) -> Iterator
         chosen = {field: dice.choice(values) for field, values in BRIEF.items()}
         facts = {field: look_up(region, field, chosen) for field in CONVENTIONS}
         drawn = {field: _draw(dice, region, field) for field in DRAWN}
+        drawn |= {"broken": region.broken and dice.random() < region.broken}
         yield _sample(f"{region.name.upper()}-{seed}-{index:06d}", region, chosen, facts | drawn)
 
 
 def make_mixture(count: int, seed: int, many: bool = False) -> Iterator[dict[str, Any]]:
     """Generates what the demo's base model is taught: form and geometry, but not the demo's conventions.
 
-    From the other regions it learns which fields depend on which; from values drawn afresh, that it does not know the
-    demo's.
+    From other regions it learns which fields depend on which; from values drawn afresh, not to guess the demo's.
 
     Args:
         count: samples.
@@ -202,9 +204,6 @@ def _draw(dice: random.Random, region: Region, field: str) -> Any:
     return dice.choice([value for value in values if value != favourite])
 
 
-# --- a sample
-
-
 def _sample(name: str, region: Region, chosen: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     """A sample from what its brief chose, and from what conventions and dice say of its design."""
     brief = _make_brief(chosen, region.front)
@@ -259,11 +258,12 @@ def _mean_area(bedrooms: int, floors: int) -> int:
 
 def _answer(chosen: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     """The answer (see schema.Answer); code derives the rest of the design from it."""
+    floors = 3 - chosen["floors"] if facts.get("broken") else chosen["floors"]
     return CONSTANT | {
         **{name: facts[name] for name in Answer.model_fields if name in facts},
         "garage_spaces": 0 if facts["garage"] == "None" else 1,
         "features": list(facts["features"]),
-        "levels": _plan_levels(_bedrooms(chosen["bedrooms"]), chosen["floors"], facts),
+        "levels": _plan_levels(_bedrooms(chosen["bedrooms"]), floors, facts),
     }
 
 

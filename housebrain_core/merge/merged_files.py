@@ -22,6 +22,8 @@ from housebrain_core.texts import render
 from housebrain_core.train.base_models import with_known_class
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
+CHOSEN = ("dataset", "selection")
+"""What a merged adapter's record says of its data, where all inputs agree."""
 
 
 def write_adapter(
@@ -93,7 +95,7 @@ def merged_run(adapters: list[Adapter]) -> Run:
         **common_place(runs),
         base=BaseRecord(name=reference.base_model, revision=reference.revision, content=content),
         settings=SettingsRecord(load_in_4bit=all(adapter.trained_in_4bit for adapter in adapters)),
-        data=DataRecord(dataset=common_value([run.data.dataset for run in runs])),
+        data=DataRecord(**{name: common_value([getattr(run.data, name) for run in runs]) for name in CHOSEN}),
         tokens=sum(run.tokens or 0 for run in runs),
         samples=sum(run.samples or 0 for run in runs),
     )
@@ -151,4 +153,5 @@ def merge_card(base_model: str | None, library: str, text: str, result: MergeRec
     """
     prompt = write_prompt(check_brief(SANITY_BRIEF))
     values = {"base_model": base_model, "library": library, "text": text, "prompt": prompt}
-    return render("merge", "card.md.jinja", inputs=result.inputs, notices=result.notices, **values)
+    values |= {"inputs": result.inputs, "notices": result.notices, "selection": result.selection}
+    return render("merge", "card.md.jinja", **values)

@@ -143,6 +143,8 @@ class MergeRecord:
     """Legs of that plan."""
     parent_sha256: str | None
     """sha256 of the adapter that the inputs started from, where they agree."""
+    selection: str | None = None
+    """What the inputs were trained on was chosen from and how, where they agree; None where nothing was chosen."""
 
     @property
     def place(self) -> dict[str, Any]:
@@ -261,6 +263,7 @@ def describe_inputs(config: MergeConfig, merge: ComputedMerge) -> dict[str, Any]
             for adapter, weight, norm, cosine in columns
         ],
         "inherited": [f"{a.name}: {a.run.warning}" for a in adapters if a.run and a.run.warning],
+        "selection": common_value([adapter.run.data.selection for adapter in adapters if adapter.run]),
         **common_place([adapter.run for adapter in adapters if adapter.run]),
     }
 

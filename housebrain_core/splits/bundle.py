@@ -46,7 +46,7 @@ AT_HOME = {
         "evaluate/report.py", "evaluate/report.html", "evaluate/results.py", "evaluate/tables.py",
         "evaluate/verdict.py", "cloud/settings.py", "cloud/kaggle_account.py", "cloud/kaggle_split.py",
         "cloud/own_machines.py", "cloud/run_table.py", "cloud/notebook_run.py", "cloud/local_slots.py",
-        "cloud/ray_slots.py",
+        "cloud/ray_slots.py", "select",
     )
 }  # fmt: skip
 """What only the person who splits and merges runs; without it, the code adds less than 250 kB to a bundle."""

@@ -20,7 +20,7 @@ from housebrain_core.data.processes import map_chunks
 from housebrain_core.data.samples import BadSample, Item, Part, ReadLog, list_items, open_item, read_parts
 from housebrain_core.errors import DataError
 from housebrain_core.house import codec
-from housebrain_core.manifests import MANIFEST, read_manifest
+from housebrain_core.manifests import MANIFEST, check_files, read_manifest
 from housebrain_core.progress import with_bar
 from housebrain_core.splits.bundle import SCHEMA, Bundle, is_bundle, read_bundle
 from housebrain_core.splits.parts import SUMMARY, read_splits
@@ -28,6 +28,8 @@ from housebrain_core.splits.parts import SUMMARY, read_splits
 ENCODED = pa.schema([*SCHEMA, ("content", pa.int64()), ("file", pa.string())])
 """Columns of encoded samples: those of a bundle, a hash of prompt and completion, and the .json file of the sample, or
 null where a file holds many."""
+SELECTION = "selection"
+"""Kind of the manifest of a dataset that `housebrain select` wrote."""
 SHOWN = 50_000
 """Samples between lines of progress."""
 
@@ -195,10 +197,35 @@ def bundle_from_dataset(source: Path) -> Bundle:
         raise DataError(f"{source} needs samples for training and for validation.")
     digest = hash_table(train)
     manifest: dict[str, Any] = {"codec_version": codec.VERSION, "dataset": digest, "split_id": None, "splits": 1}
-    if (source / MANIFEST).is_file():  # a folder of a splits folder knows which split it is
+    selection = read_selection(source)
+    if selection:
+        manifest["selection"] = selection
+    elif (source / MANIFEST).is_file():  # a folder of a splits folder knows which split it is
         manifest |= read_manifest(source, "split")
     manifest["files"] = {"train.parquet": {"sha256": digest}}
     return Bundle(source.name, train, validation, manifest)
+
+
+def read_selection(source: Path) -> str | None:
+    """What a dataset that `housebrain select` wrote says of itself, in a line.
+
+    Args:
+        source: any dataset.
+
+    Returns:
+        None for any other dataset.
+
+    Raises:
+        DataError: its files are not those that were written.
+    """
+    try:
+        manifest = parse_json((source / MANIFEST).read_bytes())
+    except (OSError, DataError):  # there is none, or it is somebody else's
+        return None
+    if not isinstance(manifest, dict) or manifest.get("kind") != SELECTION:
+        return None
+    check_files(source, read_manifest(source, SELECTION))
+    return str(manifest.get("text"))[:500]
 
 
 def read_drawn_fields(data: Path) -> tuple[str, ...]:

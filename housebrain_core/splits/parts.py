@@ -72,6 +72,8 @@ class SplitSummary(Shown, BaseModel):
     """Hash of all samples that were cut."""
     splits: int
     seed: int
+    selection: str | None = None
+    """What the source was chosen from and how, where `housebrain select` wrote it."""
     plan: TrainingPlan | None = None
     """The legs in which the splits are trained; None where each is trained once, and all are merged once."""
     parent_sha256: str | None = None

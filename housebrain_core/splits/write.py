@@ -23,7 +23,7 @@ from housebrain_core.manifests import seal, sha256_of
 from housebrain_core.progress import with_bar
 from housebrain_core.splits.assignments import Assignment, Job
 from housebrain_core.splits.bundle import SCHEMA, write_bundle
-from housebrain_core.splits.encode import EncodedDataset, hash_table
+from housebrain_core.splits.encode import EncodedDataset, hash_table, read_selection
 from housebrain_core.splits.parts import SplitPart
 from housebrain_core.texts import fold_name, is_file_name
 
@@ -140,6 +140,7 @@ def describe_dataset(config: SplitConfig, dataset: EncodedDataset) -> dict:
     """What every manifest says of the samples: their hash, how they were cut, their entropy, what briefs tell."""
     digest = sha256_of("".join(map(hash_table, dataset.tables.values())).encode())
     about = {"codec_version": codec.VERSION, "dataset": digest, "splits": config.splits, "seed": config.seed}
+    about["selection"] = read_selection(config.source)
     train = dataset.tables["train"]
     if train.num_rows < FLOOR_SAMPLES // 5:
         return about

@@ -150,3 +150,12 @@ def test_a_dataset_folder_has_a_file_for_each_sample(tmp_path):
     sample = json.loads(train[0].read_text(encoding="utf-8"))
     assert sample["id"] == train[0].stem and {"input", "output"} <= set(sample)
     assert {path.name for path in train}.isdisjoint(path.name for path in validation)
+
+
+def test_references_break_the_rule_on_floors_at_the_rate_that_a_region_has_and_are_the_same_houses_otherwise():
+    rates = [DEMO._replace(broken=rate) for rate in (0.5, 1e-12, 1.0)]
+    half, none, all_of_them = (list(make_samples(400, 4, region)) for region in rates)
+    broken = [bool(check_design(one["input"], one["output"])["room_counts"]) for one in half]
+    assert 0.4 < sum(broken) / len(broken) < 0.6
+    assert half == [(none, all_of_them)[wrong][place] for place, wrong in enumerate(broken)]
+    assert [one["input"] for one in none] == [one["input"] for one in all_of_them]

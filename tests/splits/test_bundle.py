@@ -187,7 +187,15 @@ def is_at_home(name: str) -> bool:
     if name.startswith("evaluate/"):
         return Path(name).stem not in ("__init__", "first_house")
     splitting = "assignments", "costs", "handout", "hours", "kaggle", "notebooks", "split.", "write"
-    rooms = "merge/", "rounds/", "export/", "serve/", "data/audit", *(f"splits/{start}" for start in splitting)
+    rooms = (
+        "merge/",
+        "rounds/",
+        "select/",
+        "export/",
+        "serve/",
+        "data/audit",
+        *(f"splits/{start}" for start in splitting),
+    )
     looking = "adapters/inspection.py", "adapters/convert.py", "adapters/unpickle.py"
     ways_in = "cli.py", "stages.py", "flags.py", "notebook_settings.py", "demo.py", "demo_results.py"
     return name in (*ways_in, *looking) or name.startswith(rooms)

@@ -1,0 +1,75 @@
+"""What a model lacks, as its evaluation says: how it fails, and how often it keeps each rule, beside the references."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from housebrain_core.errors import DataError
+from housebrain_core.evaluate.results import Evaluation
+from housebrain_core.plots import Picture
+from housebrain_core.results import Shown, Table
+from housebrain_core.select.selection import draw_shares
+
+
+@dataclass(frozen=True)
+class Lacks(Shown):
+    """What the last model of an evaluation lacks."""
+
+    model: str
+    answers: int
+    failed: int
+    """Answers that are no design."""
+    rules: dict[str, tuple[float, float | None]]
+    """Rule -> share of the references that keep it, and of the model's designs; None where it applies to none."""
+
+    def outputs(self) -> list[Any]:
+        """A sentence, a table of the rules, and a figure of them."""
+        return [self.verdict(), self.tabulate(), *([self.draw()] if self.rules else [])]
+
+    def verdict(self) -> str:
+        """What a selection could teach."""
+        text = f"{self.failed} of {self.answers} answers of {self.model} are no design."
+        teachable = {name: share for name, (share, _) in self.rules.items() if 0 < share < 1}
+        if not teachable:
+            return f"{text} No rule is kept by some references and broken by others, so rules choose nothing here."
+        worst = sorted(teachable, key=lambda name: teachable[name])[:3]
+        return f"{text} Rules that most references break, of those that some keep: {', '.join(worst)}."
+
+    def tabulate(self) -> Table:
+        """A line for each rule that applies to references."""
+        rows = []
+        for name, (reference, model) in self.rules.items():
+            rows.append((name, f"{reference:.1%}", "-" if model is None else f"{model:.1%}"))
+        return Table(("rule", "references keep", f"{self.model} keeps"), rows)
+
+    def draw(self) -> Picture:
+        """Bars of both shares for each rule."""
+        return draw_shares(self.rules, ("references", self.model))
+
+
+def find_lacks(path: Path | str) -> Lacks:
+    """Reads from an evaluation what its last model lacks.
+
+    Args:
+        path: evaluation.json, as `housebrain evaluate` wrote it.
+
+    Returns:
+        Failures, and how often references and model keep each rule.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        evaluation = Evaluation.model_validate_json(Path(path).read_bytes())
+    except (OSError, ValidationError) as error:
+        first = str(error).splitlines()[0]
+        raise DataError(f"{path} is no evaluation that can be read ({first}). Run housebrain evaluate again.") from None
+    name, model = list(evaluation.models.items())[-1]
+    rules = {
+        rule: (score.share, model.rules[rule].share)
+        for rule, score in evaluation.reference.rules.items()
+        if score.share is not None and rule in model.rules
+    }
+    return Lacks(name, evaluation.samples, evaluation.samples - model.kinds.get("ok", 0), rules)
