@@ -10,9 +10,10 @@ from housebrain_core.select.selection import Selection, tabulate
 from housebrain_core.select.selection_page import PAGE
 from housebrain_core.select.settings import SelectConfig
 from housebrain_core.splits.encode import SELECTION
+from housebrain_core.texts import say
 
 
-def select_samples(config: SelectConfig, report: Callable[[str], None] = print) -> Selection:
+def select_samples(config: SelectConfig, report: Callable[[str], None] = say) -> Selection:
     """Chooses training samples, mixes ordinary ones in, and writes them with the source's validation part as a dataset.
 
     Args:

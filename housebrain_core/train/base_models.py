@@ -11,6 +11,7 @@ from housebrain_core.adapters.tensors import read_header, read_json
 from housebrain_core.data.contents import explain_file
 from housebrain_core.errors import ConfigError
 from housebrain_core.manifests import sha256_of
+from housebrain_core.texts import is_file_name
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -264,9 +265,7 @@ def weight_map(folder: Path) -> dict[str, str]:
         files = read_json((folder / INDEX).read_bytes()).get("weight_map")
     except (OSError, ValueError) as error:
         raise ConfigError(f"{folder / INDEX} cannot be read ({error}). Download it again.") from None
-    if not isinstance(files, dict) or not all(
-        isinstance(name, str) and Path(name).name == name for name in files.values()
-    ):
+    if not isinstance(files, dict) or not all(isinstance(name, str) and is_file_name(name) for name in files.values()):
         raise ConfigError(f"{folder / INDEX} does not say which tensors are in which files. Download it again.")
     return {} if (folder / SINGLE).is_file() and SINGLE not in files.values() else files
 
