@@ -5,16 +5,21 @@
 # folder by the lines of its card and answers eight briefs as the model does, token by token. At the end the exported
 # model answers a brief, and its house is drawn.
 
+# %% [markdown]
+# ## Settings
+
 # %% tags=["parameters"]
 # Written by build_notebooks.py from housebrain_core/notebook_settings.py.
 
 # %% [markdown]
+# ## Check
+#
 # | format | for whom | needs |
 # |---|---|---|
 # | `adapter` | PEFT, or vLLM beside its base model; small | nothing more |
 # | `full` | transformers | the base model, and as much room on the disk again |
 # | `vllm` | vLLM: the same, with the command that serves it | the same |
-# | `gguf` | llama.cpp, LM Studio | `pip install 'housebrain[gguf]'`, and the Internet once |
+# | `gguf` | llama.cpp, LM Studio | the extra `gguf`, and the Internet once |
 # | `ollama` | Ollama: the same, with a Modelfile | the same |
 #
 # Relative paths start in the project's folder, which the next cell names.
@@ -62,5 +67,7 @@ except DesignError as error:
     print(f"the answer is no design ({error.kind}): {error}")
 
 # %% [markdown]
+# ## Take home
+#
 # **Next:** send the folder to who serves it, or upload it to the Hugging Face Hub, private unless you say otherwise:
 # `housebrain export --model models/housebrain-merged-full --push YOUR_NAME/housebrain`.

@@ -62,6 +62,12 @@ def test_the_readme_shows_the_rooms_as_they_are_and_what_each_says_of_itself():
     assert {name for indent, name, _ in tree if not indent} == top_folders()
 
 
+def test_the_readme_is_short():
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    prose = re.sub(r"```.*?```|<!--.*?-->|^ {4}.*?$", "", page, flags=re.DOTALL | re.MULTILINE)
+    assert 300 < len(prose.split()) <= 1200, "details belong into docs/"
+
+
 def top_folders() -> set[str]:
     """The repository's folders, without hidden ones and those that git ignores."""
     command = ["git", "-C", str(ROOT), "ls-files", "*/*"]
