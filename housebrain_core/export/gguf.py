@@ -11,6 +11,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -167,16 +168,16 @@ def verify_gguf(file: Path, reference: Reference, exact: bool) -> list[Check]:
     if importlib.util.find_spec("llama_cpp") is None:
         return [Check("llama.cpp", False, f"llama-cpp-python is not installed here. {INSTALL}")]
     consumer = f"{PACKAGE} {importlib.metadata.version(PACKAGE)} ({file.name})"
-    llama = _load(file)
-    prompt_ids = [llama.tokenize(prompt.encode(), add_bos=True, special=False) for prompt in reference.prompts]
-    compare_prompts(reference, prompt_ids, consumer)
-    answers = [_answer_greedily(llama, ids) for ids in prompt_ids]
+    with closing(_load(file)) as llama:  # left to the interpreter's end, it prints a traceback
+        prompt_ids = [llama.tokenize(prompt.encode(), add_bos=True, special=False) for prompt in reference.prompts]
+        compare_prompts(reference, prompt_ids, consumer)
+        answers = [_answer_greedily(llama, ids) for ids in prompt_ids]
+        constrained = ask_with_schema(llama, reference.prompts)
     if exact:
         text = compare_answers(reference, answers, consumer)
     else:
         same = sum(answer == expected for answer, expected in zip(answers, reference.answers, strict=True))
         text = f"it loads, and {same} of {len(answers)} greedy answers are the model's; quantising changes the others"
-    constrained = ask_with_schema(llama, reference.prompts)
     designs = sum(is_design(prompt, answer) for prompt, answer in zip(reference.prompts, constrained, strict=True))
     text += f"; with the schema as its grammar {designs} of {len(answers)} answers are designs"
     return [Check(consumer, True, text)]
@@ -190,7 +191,8 @@ def ask_gguf(file: Path, prompt: str) -> Answered:
     """
     if importlib.util.find_spec("llama_cpp") is None:
         raise ConfigError(f"asking {file.name} needs llama-cpp-python. {INSTALL}. Or serve it, as its README.md says.")
-    return ask_with_schema(_load(file), [prompt])[0]
+    with closing(_load(file)) as llama:
+        return ask_with_schema(llama, [prompt])[0]
 
 
 def _load(file: Path) -> Any:
