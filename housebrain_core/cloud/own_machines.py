@@ -27,8 +27,7 @@ from housebrain_core.texts import say
 from housebrain_core.train.checkpoints import refuse_other_run
 
 RUNS, ROUNDS, MERGED = Path("runs"), Path("rounds"), "housebrain-merged"
-STOP = RUNS / "stop"
-POLL_SECONDS = 0.5
+STOP, POLL_SECONDS = RUNS / "stop", 0.5
 WEIGHTS = "adapter_model.safetensors"
 
 

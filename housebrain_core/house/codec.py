@@ -80,9 +80,15 @@ def read_prompt(prompt: str) -> dict[str, Any]:
 
     Returns:
         The brief, equal to the one that was written.
+
+    Raises:
+        DataError: neither of them wrote it.
     """
-    short = json.loads(prompt)
-    return short["brief"] if list(short) == ["brief"] else expand_brief(short)
+    try:
+        short = json.loads(prompt)
+        return short["brief"] if list(short) == ["brief"] else expand_brief(short)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        raise DataError(f"a prompt is none of HouseBrain's: {prompt[:60]!r}. Split the dataset again.") from None
 
 
 def decode(brief: dict[str, Any], completion: str) -> dict[str, Any]:

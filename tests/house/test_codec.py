@@ -311,3 +311,13 @@ def test_a_zero_with_a_sign_is_not_taken_for_the_derived_one():
     sample["input"]["basicDetails"]["totalArea"] = 0.0
     sample["output"] |= {"input": sample["input"], "total_area": -0.0}
     assert "-0.0" in assert_lossless(sample).completion
+
+
+@pytest.mark.parametrize("prompt", ["", "x", "1.5", "[]", '"a"', '{"plot":1}', "[" * 100_000])
+def test_a_prompt_that_nobody_wrote_is_refused(prompt):
+    try:
+        codec.read_prompt(prompt)
+    except DataError as error:
+        assert "none of HouseBrain's" in str(error)
+    else:
+        assert prompt.startswith("{"), "an object may be a brief of other data"
