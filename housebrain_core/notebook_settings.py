@@ -215,7 +215,7 @@ class NextRoundSettings(NotebookSettings):
         """
         names = ("init_adapter", "splits", "validation_samples", "seed", "overwrite")
         values = {name: getattr(self, name) for name in names}
-        return SplitConfig(source=self.output, output=self.splits_output, **values)
+        return SplitConfig(source=Path(self.output), output=Path(self.splits_output), **values)
 
     def check_ranges(self) -> None:
         """See `NotebookSettings`."""

@@ -123,6 +123,7 @@ class Trial:
         losses: dict[str, float] = {}
         for start in range(0, len(self.samples), BLOCK):
             block = self._run(self.examples[start : start + BLOCK]).losses()
+            assert block, "the model is loaded here, so that its losses can be measured"
             ids = [sample["id"] for sample in self.samples[start : start + BLOCK]]
             for name, nats, tokens in zip(ids, block.nats, block.tokens, strict=True):
                 losses[name] = nats / tokens

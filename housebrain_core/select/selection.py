@@ -119,7 +119,9 @@ def draw_steps(selection: Selection) -> Picture:
 
 def draw_rules(selection: Selection) -> Picture:
     """Draws how often references keep each rule, in the source and in the result."""
-    shares = {name: (one.source, one.result) for name, one in selection.rules.items()}
+    shares: dict[str, tuple[float, float | None]] = {
+        name: (one.source, one.result) for name, one in selection.rules.items()
+    }
     return draw_shares(shares, ("references of the source", "references of the result"))
 
 
