@@ -113,8 +113,10 @@ def _is_of_kind(name: str, value: Any) -> bool:
     if kind is None or (value is None and name != "name"):
         return True
     if kind is float:
-        return type(value) in (int, float) and math.isfinite(value)
-    return type(value) is kind and (kind is not str or len(value) <= 500)
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if kind is str:
+        return isinstance(value, str) and len(value) <= 500
+    return type(value) is kind
 
 
 def check_files(folder: Path | zipfile.Path, manifest: dict) -> None:

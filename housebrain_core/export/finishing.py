@@ -125,7 +125,7 @@ def write_card(
         prompt=write_prompt(check_brief(SANITY_BRIEF)),
         schema=SCHEMA,
         checks=checks,
-        evaluation=[(name, f"{value:.4g}") for name, value in _measures(found)] if found else None,
+        evaluation=[(name, f"{value:.4g}") for _, name, value in _measures(found)] if found else None,
         licences=licences,
     )
 
@@ -198,23 +198,22 @@ def _is_of_model(path: Path, model: Path) -> bool:
     return path.is_file() and made.is_file() and path.stat().st_mtime >= made.stat().st_mtime
 
 
-def _measures(result: ModelResult) -> list[tuple[str, float]]:
-    """The figures of an evaluation that a card shows."""
-    return [
-        ("validation loss, nats per token", result.loss_nats_per_token),
-        ("invalid-JSON rate", result.rates.invalid_json),
-        ("strict parse rate", result.rates.strict_parse),
-        ("schema-valid rate", result.rates.schema_valid),
-        ("designs that keep every hard rule", result.all_hard),
-        ("answers that are the reference", result.same),
+def _measures(result: ModelResult) -> list[tuple[str, str, float]]:
+    """The figures of an evaluation that a card shows: kind, name, value; a served model has no loss."""
+    figures = [
+        ("loss", "validation loss, nats per token", result.loss_nats_per_token),
+        ("invalid_json_rate", "invalid-JSON rate", result.rates.invalid_json),
+        ("strict_parse_rate", "strict parse rate", result.rates.strict_parse),
+        ("schema_valid_rate", "schema-valid rate", result.rates.schema_valid),
+        ("all_hard_rules", "designs that keep every hard rule", result.all_hard),
+        ("exact", "answers that are the reference", result.same),
     ]
+    return [(kind, name, value) for kind, name, value in figures if value is not None]
 
 
 def _model_index(config: ExportConfig, result: ModelResult) -> list[dict[str, Any]]:
     """The same for the Hub, in its older form, which takes measures of one's own."""
-    kinds = ["loss", "invalid_json_rate", "strict_parse_rate", "schema_valid_rate", "all_hard_rules", "exact"]
-    pairs = zip(kinds, _measures(result), strict=True)
-    metrics = [{"type": kind, "name": name, "value": round(value, 6)} for kind, (name, value) in pairs]
+    metrics = [{"type": kind, "name": name, "value": round(value, 6)} for kind, name, value in _measures(result)]
     dataset = {"name": config.dataset or "validation sample", "type": config.dataset or "validation"}
     results = [{"task": {"type": "text-generation"}, "dataset": dataset, "metrics": metrics}]
     return [{"name": config.push or config.model.name, "results": results}]
