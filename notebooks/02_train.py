@@ -226,7 +226,7 @@ from housebrain_core.train import HouseBrainFineTuner
 config = settings.config(inputs, output)
 with DriveCopies(output, drive):
     if settings.rehearses:
-        HouseBrainFineTuner(config, interrupt_at_checkpoint).train()
+        HouseBrainFineTuner(config, interrupt_at_checkpoint()).train()
     result = HouseBrainFineTuner(config).train()
 
 # %% [markdown]

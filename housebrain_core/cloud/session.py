@@ -272,13 +272,19 @@ class DriveCopies:
                 self.report(f"copied {folder.name} to Drive")
 
 
-def interrupt_at_checkpoint(line: str) -> None:
-    """Prints a line of a rehearsal, and asks training to stop, as a platform would, at a checkpoint.
+def interrupt_at_checkpoint() -> Callable[[str], None]:
+    """Makes what a rehearsal reports to: it asks training once to stop, as a platform would, at the first checkpoint.
 
-    Args:
-        line: of training's progress.
+    Returns:
+        What takes the lines of training's progress, and prints them.
     """
-    say(line)
-    if line.startswith("saved checkpoint-"):
-        say("the rehearsal stops training here on purpose; then it goes on from this checkpoint, as a real run would")
-        signal.raise_signal(signal.SIGTERM)
+    asked: list[str] = []
+
+    def report(line: str) -> None:
+        say(line)
+        if line.startswith("saved checkpoint-") and not asked:
+            asked.append(line)
+            say("the rehearsal stops here on purpose; then it goes on from this checkpoint, as a real run would")
+            signal.raise_signal(signal.SIGTERM)
+
+    return report

@@ -209,3 +209,13 @@ def test_on_colab_each_way_of_having_no_secret_is_no_error(monkeypatch, error):
     monkeypatch.setenv("HF_TOKEN", "before")
     cloud.use_token("colab", report=lambda line: None)
     assert cloud.os.environ["HF_TOKEN"] == "before"
+
+
+def test_a_rehearsal_is_stopped_once_however_many_checkpoints_follow(monkeypatch, capsys):
+    raised: list[int] = []
+    monkeypatch.setattr(cloud.signal, "raise_signal", raised.append)
+    report = cloud.interrupt_at_checkpoint()
+    for line in ("step 10 of 20", "saved checkpoint-10", "saved checkpoint-11"):
+        report(line)
+    assert raised == [cloud.signal.SIGTERM]
+    assert capsys.readouterr().out.count("on purpose") == 1
