@@ -123,7 +123,7 @@ def build_parser(requested: str) -> argparse.ArgumentParser:
         prog="housebrain",
         usage="housebrain STAGE [flags]",
         description="Fine-tune a language model together, on free notebooks: split, train, merge, evaluate.",
-        epilog="Start with:  housebrain demo        A stage's flags:  housebrain split --help",
+        epilog="`housebrain demo` runs everything on generated data; `housebrain split --help` shows a stage's flags.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"housebrain {__version__}")

@@ -93,5 +93,5 @@ def in_flags(problems: str, aliases: dict[str, str]) -> str:
         return f"  {aliases.get(name, '--' + name.replace('_', '-'))}" + (f" {value}" if value else "")
 
     _, *lines = problems.splitlines()
-    lines = [re.sub(r"^  (\w+)(?: = '?(.*?)'?(?=: ))?", flag, line) for line in lines]
+    lines = [re.sub(r"^  (\w+)(?: = '?(.*?)'?)?(?=: )", flag, line) for line in lines]
     return "\n".join(["these flags cannot be used:", *lines])

@@ -56,10 +56,11 @@ def test_help_says_text_values_defaults_and_what_is_required(parser):
 
 
 def test_problems_are_told_in_flags():
-    problems = "Sample: these settings cannot be used:\n  source: needed\n  max_bad = '7': at most 1\n  a_b: no"
+    problems = "Sample: these settings cannot be used:\n  source: needed\n  max_bad = '7': at most 1\n  a_b: no\n  say which: a or b"
     assert in_flags(problems, {"source": "--from"}).splitlines() == [
         "these flags cannot be used:",
         "  --from: needed",
         "  --max-bad 7: at most 1",
         "  --a-b: no",
+        "  say which: a or b",
     ]

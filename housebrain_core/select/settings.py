@@ -79,9 +79,7 @@ class SelectConfig(DatasetSettings):
         conditions = (self.where, self.clean_rules, self.difficulty, self.failed, self.highest_loss)
         problems = []
         if not any(conditions):
-            problems.append(
-                "without a condition all samples are ordinary; give where, clean_rules, difficulty or failed"
-            )
+            problems.append("where: without a condition all samples are ordinary; give one, as metadata.region=Asia")
         if self.failed and (self.evaluation is None) == (self.model is None):
             problems.append("failed: say on what: either an evaluation, or a model that answers training briefs now")
         if self.highest_loss and self.model is None:
