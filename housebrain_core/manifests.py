@@ -112,6 +112,8 @@ def _is_of_kind(name: str, value: Any) -> bool:
     kind = KINDS.get(name)
     if kind is None or (value is None and name != "name"):
         return True
+    if value is None:
+        return False
     if kind is float:
         return type(value) in (int, float) and math.isfinite(value)
     return type(value) is kind and (kind is not str or len(value) <= 500)

@@ -133,7 +133,7 @@ def load_base(base: Base, load_in_4bit: bool, report: Callable[[str], None] = sa
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
     with _explain_failure(base, "weights"):
-        model, about = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             base.source,
             revision=base.commit,
             dtype=dtype,
@@ -144,6 +144,7 @@ def load_base(base: Base, load_in_4bit: bool, report: Callable[[str], None] = sa
             use_safetensors=True,
             output_loading_info=True,
         )
+    model, about = loaded
     if about["missing_keys"]:  # they would be random numbers
         missing = ", ".join(sorted(about["missing_keys"])[:5])
         raise ConfigError(f"base_model = {base.name!r} lacks the weights {missing}. Download or copy it again.")

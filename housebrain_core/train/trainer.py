@@ -109,7 +109,8 @@ class RowTrainer(Trainer):
         settings = self.model.peft_config["default"]
         settings.target_modules = sorted(settings.target_modules)  # a set, which has no order of its own
         self.model.save_pretrained(output_dir, save_embedding_layers=False)
-        (Path(output_dir) / "README.md").unlink(missing_ok=True)  # PEFT's own names the base model's path
+        card = Path(output_dir or self.args.output_dir or "") / "README.md"
+        card.unlink(missing_ok=True)  # it is PEFT's, and names the base model's path
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Saves, seals and prunes; a failed write is cleaned up and training goes on, but not three times in a row."""
