@@ -56,7 +56,8 @@ def test_help_says_text_values_defaults_and_what_is_required(parser):
 
 
 def test_problems_are_told_in_flags():
-    problems = "Sample: these settings cannot be used:\n  source: needed\n  max_bad = '7': at most 1\n  a_b: no\n  say which: a or b"
+    lines = ["source: needed", "max_bad = '7': at most 1", "a_b: no", "say which: a or b"]
+    problems = "\n  ".join(["Sample: these settings cannot be used:", *lines])
     assert in_flags(problems, {"source": "--from"}).splitlines() == [
         "these flags cannot be used:",
         "  --from: needed",

@@ -16,9 +16,9 @@ from housebrain_core.errors import DataError
 
 READ = 600
 """Bytes that are looked at."""
-UNPACKED, RATIO = 2**29, 100
+UNPACKED, RATIO = 2**28, 100
 """Bytes that a packed file may unpack to: the larger of so many, and so many for each of its own."""
-BATCH = 2**28
+BATCH = 2**27
 """Bytes that a batch of a Parquet file may have."""
 AGAIN = "the download or copy failed; get it again"
 UNPACK = "unpack it and give what is inside"
