@@ -44,7 +44,7 @@ PUBLIC = {
     "select": ["SelectConfig", "find_lacks", "select_samples"],
     "export": ["ExportConfig", "ask_export", "choose_prompts", "export_model", "merge_into_base"],
     "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
-    "serve": ["serve"],
+    "serve": ["serve_model"],
     "cloud": [
         "DriveCopies", "KaggleConfig", "RunConfig", "bring_back", "check_machine", "choose_inputs", "install_libraries",
         "interrupt_at_checkpoint", "mount_drive", "run_kaggle", "run_splits", "use_token", "what_next", "zip_adapter",

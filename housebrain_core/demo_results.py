@@ -170,7 +170,7 @@ def _row(model: ModelResult, steps: int) -> Row:
 def _first_answers(root: Path) -> Iterator[tuple[str, dict[str, Any] | DesignError]]:
     """What each model answered to the first brief."""
     seen = set()
-    for line in (root / "evaluation.jsonl").read_text(encoding="utf-8").split("\n")[:-1]:
+    for line in filter(None, (root / "evaluation.jsonl").read_text(encoding="utf-8").split("\n")):
         row = json.loads(line)
         if row["model"] in seen:
             continue

@@ -140,9 +140,9 @@ def run_generate(settings: Any) -> None:
 
 def run_serve(settings: Any) -> None:
     """Answer on a page: a person fills in plot, rooms and style, and gets a floor plan, rule checks and the JSON."""
-    from housebrain_core.serve.serving import serve
+    from housebrain_core.serve.serving import serve_model
 
-    serve(settings)
+    serve_model(settings)
 
 
 def run_run(settings: Any) -> None:

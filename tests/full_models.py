@@ -25,7 +25,7 @@ def merge(models, output, **more):
 def small_base(folder, width: int = 64, shards: str = "40KB", **more):
     """A Llama with random float16 weights, by default in several files, and the tiny base's tokenizer."""
     torch.manual_seed(1)
-    config = LlamaConfig(hidden_size=width, intermediate_size=96, num_hidden_layers=1, vocab_size=256,
+    config = LlamaConfig(hidden_size=width, intermediate_size=96, num_hidden_layers=1, vocab_size=1024,
                          num_attention_heads=4, **more)  # fmt: skip
     LlamaForCausalLM(config).half().save_pretrained(folder, max_shard_size=shards)
     for path in SHIPPED.glob("tokenizer*.json"):

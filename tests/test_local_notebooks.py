@@ -117,7 +117,7 @@ def test_the_project_is_found_from_where_jupyter_starts_the_kernel(name, kernel_
     assert texts[0].startswith(f"project: {os.path.relpath(root, kernel_folder)} ") and not any(
         "does not" in text for text in texts
     )
-    assert len(texts) == 2, texts
+    assert len(texts) == 2 or "housebrain_splits exists already" in texts[1], texts
 
 
 def test_notebook_2_trains_the_leg_whose_file_lies_in_rounds(kernel_folder, two_rounds, leg_file):

@@ -112,7 +112,7 @@ def test_a_keyword_that_was_removed_is_found(call, called):
 
 @pytest.mark.parametrize(("platform", "count"), [("kaggle", 6), ("colab", 5)])
 def test_the_way_to_a_running_notebook_has_at_most_six_actions_and_ends_with_run_all(platform, count):
-    page = train_notebook(platform).cells[1].source
+    page = train_notebook(platform).cells[0].source
     actions = re.findall(r"^\d\. .*", page, re.MULTILINE)
     assert len(actions) == count <= 6 and "run all" in actions[-1].lower()
     assert {5: "Five", 6: "Six"}[count] + " actions" in page and "One person, one account." in " ".join(page.split())

@@ -65,7 +65,8 @@ def write_report(result: Evaluation, answers: Path, path: Path) -> Path:
         The page's path.
     """
     rows: dict[str, list[dict]] = defaultdict(list)
-    for line in answers.read_text(encoding="utf-8").split("\n")[:-1]:  # splitlines would cut a text at U+2028
+    lines = answers.read_text(encoding="utf-8").split("\n")  # splitlines would cut a text at U+2028
+    for line in filter(None, lines):
         row = json.loads(line)
         rows[row["model"]].append(row)
     path.write_text(render("evaluate", "report.html", **_contents(result, rows)), encoding="utf-8")

@@ -17,7 +17,7 @@ TOKEN = "HOUSEBRAIN_TOKEN"
 SHORTEST_TOKEN = 16  # characters
 
 
-def serve(config: ServeConfig, report: Callable[[str], None] = say) -> None:
+def serve_model(config: ServeConfig, report: Callable[[str], None] = say) -> None:
     """Answers briefs on a page, and to programs, until Ctrl-C or SIGTERM; what is running then is finished.
 
     Args:

@@ -5,7 +5,7 @@ import json
 import pytest
 from outside import SHARED
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from housebrain_core.errors import ExportError
 from housebrain_core.export.consumer_files import chat_template, legacy_names, write_requests, write_tokenizer
@@ -31,7 +31,8 @@ def byte_tokenizer(template: str | None = None, **more) -> PreTrainedTokenizerFa
 
 def save_base(folder, tokenizer):
     tokenizer.save_pretrained(folder)
-    (folder / "config.json").write_text('{"model_type": "llama"}')
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(folder)
     return folder
 
 
@@ -82,8 +83,6 @@ def test_legacy_names_stand_beside_the_new_ones_and_mean_the_same():
     linear = {"rope_parameters": {"rope_theta": 1e5, "rope_type": "linear", "factor": 4.0}}
     scaling = {"rope_type": "linear", "type": "linear", "factor": 4.0}
     assert legacy_names(linear) == {"rope_theta": 1e5, "rope_scaling": scaling}
-    from transformers import LlamaConfig
-
     both = LlamaConfig(**linear, **legacy_names(linear))
     assert both.rope_parameters["rope_theta"] == 1e5 and both.rope_parameters["factor"] == 4.0
     assert legacy_names({"rope_theta": 1e6, "torch_dtype": "float16"}) == {}, "as the Hub has it: nothing is changed"

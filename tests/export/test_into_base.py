@@ -22,6 +22,7 @@ from housebrain_core.export import into_base, streaming
 from housebrain_core.llm.generate import check_sanity
 from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.manifests import check_files, read_manifest
+from housebrain_core.train.tiny import SHIPPED
 
 INDEX = "model.safetensors.index.json"
 
@@ -270,9 +271,11 @@ def test_finding_the_base_imports_no_transformers():
 def test_a_base_with_transposed_weights_gets_the_update_transposed(tmp_path):
     """GPT-2 stores (in_features, out_features); what is streamed is what PEFT merges."""
     torch.manual_seed(0)
-    config = GPT2Config(n_embd=16, n_layer=1, n_head=2, n_positions=32, vocab_size=50)
+    config = GPT2Config(n_embd=16, n_layer=1, n_head=2, n_positions=32, vocab_size=1024)
     model = GPT2LMHeadModel(config).half()
     model.save_pretrained(tmp_path / "base")
+    for path in SHIPPED.glob("tokenizer*.json"):
+        shutil.copyfile(path, tmp_path / "base" / path.name)
     lora = LoraConfig(r=2, target_modules=["c_attn", "attn.c_proj"], fan_in_fan_out=True, init_lora_weights=False)
     adapted = get_peft_model(model, lora)
     adapted.save_pretrained(tmp_path / "adapter")

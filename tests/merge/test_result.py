@@ -42,7 +42,7 @@ def test_the_record_has_a_format_the_plan_that_all_agree_on_and_the_keys_of_befo
     assert contents["format"] == 2
     place = {"plan": "abc", "leg": 2, "legs": 3, "parent_sha256": "f" * 64}
     assert {name: contents[name] for name in place} == place
-    assert set(contents) == KEYS | {"format", "NOTICE", "outer_rate", "warning", "inherited", *place}
+    assert set(contents) == KEYS | {"format", "NOTICE", "outer_rate", "warning", "inherited", "selection", *place}
     assert set(result_of([read_adapter(folder) for folder in adapters]).to_dict()) == set(contents) - {"NOTICE"}
     first = contents["inputs"][0]
     assert set(first) == {"name", "sha256", "weight", "split", "checked", "norm", "cosine_to_others"}

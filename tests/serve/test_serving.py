@@ -16,7 +16,7 @@ import pytest
 from housebrain_core.errors import ConfigError
 from housebrain_core.house.briefs import SANITY_BRIEF
 from housebrain_core.serve import serving
-from housebrain_core.serve.serving import bind, check_libraries, is_loopback, read_token, serve
+from housebrain_core.serve.serving import bind, check_libraries, is_loopback, read_token, serve_model
 from housebrain_core.serve.settings import ServeConfig
 
 
@@ -35,7 +35,7 @@ def test_others_may_reach_it_only_with_a_token(host, monkeypatch):
     monkeypatch.delenv("HOUSEBRAIN_TOKEN", raising=False)
     assert not is_loopback(host)
     with pytest.raises(ConfigError, match="set HOUSEBRAIN_TOKEN"):
-        serve(ServeConfig(model="models/hb", host=host))
+        serve_model(ServeConfig(model="models/hb", host=host))
     monkeypatch.setenv("HOUSEBRAIN_TOKEN", "long-enough-to-be-one")
     assert read_token(host) == "long-enough-to-be-one"
 
@@ -61,7 +61,7 @@ def test_a_limit_that_constrained_answers_do_not_fit_in_is_said_at_once(monkeypa
     pytest.importorskip("llguidance")
     monkeypatch.delenv("HOUSEBRAIN_TOKEN", raising=False)
     with pytest.raises(ConfigError, match="max_new_tokens = 50"):
-        serve(ServeConfig(model="models/hb", max_new_tokens=50, port=free_port()))
+        serve_model(ServeConfig(model="models/hb", max_new_tokens=50, port=free_port()))
 
 
 def free_port() -> int:
