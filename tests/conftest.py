@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from outside import SHARED
 
+from housebrain_core.errors import OFFERED
 from housebrain_core.house import synthetic
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -52,6 +53,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         texts = [path.read_text(encoding="utf-8") for path in (ROOT / "housebrain_core").rglob("*.py")]
         count = sum(text.count(PRAGMA) for text in texts)
         terminalreporter.write_line(f"{count} places need a GPU or a platform and are excluded from coverage")
+
+
+@pytest.fixture(autouse=True)
+def no_notebook():
+    """Forgets which settings a notebook offered whose check a test ran; messages depend on them."""
+    yield
+    OFFERED.clear()
 
 
 @pytest.fixture(scope="session")
