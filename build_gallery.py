@@ -36,6 +36,8 @@ NOTE = (
     "*Executed on the demo's generated houses with a base model of half a million parameters, on a computer without a "
     "GPU{where}. The code and the steps are those of a real run.*"
 )
+SETTINGS = {"05_next_round": {"source": "dataset", "splits": 3, "validation_samples": 50}}
+"""What a notebook that the demo leaves out is told of the demo's data."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,7 +67,7 @@ def find_executed(demo: Path, name: str) -> Path:
     """A local notebook as the demo has executed it, or as it is executed now where the demo leaves it out."""
     path = demo / "notebooks" / f"{EXECUTED.get(name, name)}.ipynb"
     if not path.exists():
-        run_notebook(demo, name, name, {})
+        run_notebook(demo, name, name, SETTINGS.get(name, {}))
     return path
 
 
