@@ -223,15 +223,16 @@ def read_record(record: dict[str, Any], fields: Fields) -> tuple[Sample, tuple[s
     number = record.get("id")
     sample: Sample = {"id": "" if number is None else str(number), "input": None, "output": None, "metadata": {}}
     notes = []
-    for side in ("input", "output"):
-        value = fields.take(record, side)
+    values = {side: fields.take(record, side) for side in ("input", "output")}
+    unread = fields.unread(record)  # first: an empty input beside an instruction is no empty input
+    for side, value in values.items():
         if not value and isinstance(value, dict | list | str):
             raise DataError(f"its {side} is empty")
         sample[side] = value
         if isinstance(value, str) and (read := _from_text(value)) is not value:
             sample[side] = read
             notes.append(f"{side} is JSON in a text, and read as that JSON")
-    notes += [f"{name} is not read" for name in fields.unread(record)]
+    notes += [f"{name} is not read" for name in unread]
     metadata = record.get("metadata")
     metadata = _from_text(metadata) if isinstance(metadata, str) else metadata
     if isinstance(metadata, dict):

@@ -179,3 +179,10 @@ def test_bad_samples_of_one_reason_are_one_line(tmp_path):
     assert list(read_samples(path, "train", log)) == []
     (line,) = log.describe().splitlines()[1:]
     assert "all.jsonl:1 and 29 more: has no input, but messages. It looks like chat messages" in line
+
+
+def test_an_empty_input_beside_an_instruction_is_told_as_alpaca(tmp_path):
+    path = write_jsonl(tmp_path / "all.jsonl", [{"instruction": "say hi", "input": "", "output": "hi"}] * 3)
+    log = ReadLog()
+    assert list(read_samples(path, "train", log)) == []
+    assert "It looks like Alpaca: --input-field instruction" in log.describe()
