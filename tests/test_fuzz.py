@@ -328,6 +328,7 @@ def fuzz(kind: str, seeds: Iterator[int], folder: Path) -> Counter[str]:
     return counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_comes_is_used_or_refused_in_a_paragraph(kind, tmp_path):
     counts = fuzz(kind, iter(range(CASES)), tmp_path)

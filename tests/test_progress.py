@@ -99,6 +99,7 @@ def test_on_a_terminal_every_line_is_printed(clock, tmp_path):
     assert len(lines) == 72 + 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variables", "most"),
     [

@@ -3,6 +3,7 @@
 Every step of it is a command that a person could give; the same command goes on where the last one stopped.
 """
 
+import signal
 import subprocess
 import sys
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -19,6 +20,7 @@ from housebrain_core.errors import ConfigError, HouseBrainError
 from housebrain_core.legs import Place, TrainingPlan
 from housebrain_core.manifests import MANIFEST, read_manifest, sha256_of
 from housebrain_core.outputs import lock_output
+from housebrain_core.platforms import catch_signals
 from housebrain_core.project import check_inputs, enter_project, find_adapters
 from housebrain_core.rounds.state import read_state
 from housebrain_core.splits.notebooks import RENDERED, TRAIN
@@ -54,7 +56,7 @@ def run_splits(config: RunConfig) -> None:
     Raises:
         ConfigError: there is no such split or notebook, or another command is running these splits.
         HouseBrainError: all runs of a leg failed, or a command between two legs did.
-        KeyboardInterrupt: it was stopped; all runs have saved.
+        KeyboardInterrupt: it was stopped by Ctrl-C or SIGTERM; all runs have saved.
     """
     project = enter_project()
     check_inputs("splits_folder", config.splits_folder, "Run housebrain split first.")
@@ -69,6 +71,7 @@ def run_splits(config: RunConfig) -> None:
     RUNS.mkdir(exist_ok=True)
     with ExitStack() as held:
         _hold_runs(held, project)
+        held.enter_context(catch_signals(signal.default_int_handler))
         STOP.unlink(missing_ok=True)
         slots: Slots = RaySlots(config.attempts) if config.on == "ray" else LocalSlots(config.at_once)
         try:

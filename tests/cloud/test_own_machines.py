@@ -1,5 +1,6 @@
 """housebrain run: leg after leg, with the merges between them; nothing is trained here."""
 
+import signal
 import sys
 from concurrent.futures import Future
 from pathlib import Path
@@ -154,21 +155,24 @@ def test_others_who_train_elsewhere_are_waited_for(project, slots, commands):
     assert len(slots.jobs) == 2 and project.state.current.number == 2
 
 
-def test_ctrl_c_asks_runs_to_stop_and_merges_nothing(project, slots, commands, monkeypatch):
-    waits = iter([KeyboardInterrupt, KeyboardInterrupt])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_asks_runs_to_stop_and_merges_nothing(sign, project, slots, commands, monkeypatch):
+    waits = iter([sign, sign])
+    before = signal.getsignal(sign)
     real = cloud_run.wait
     seen = []
 
     def wait(*arguments, **settings):
         seen.append(Path("runs/stop").read_text() if Path("runs/stop").exists() else None)
-        if error := next(waits, None):
-            raise error
+        if number := next(waits, None):
+            signal.raise_signal(number)
         return real(*arguments, **settings)
 
     monkeypatch.setattr(cloud_run, "wait", wait)
     with pytest.raises(KeyboardInterrupt):
         run_splits(RunConfig())
     assert seen == [None, "", NOW] and not commands and slots.closed
+    assert signal.getsignal(sign) is before
     run_splits(RunConfig(rounds=1))
     assert project.state.current.number == 2, "the same command goes on"
 

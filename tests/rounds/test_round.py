@@ -25,6 +25,7 @@ from housebrain_core.rounds.state import leg_file
 from housebrain_core.splits.split import split_dataset
 from housebrain_core.train.tuner import HouseBrainFineTuner
 
+pytestmark = pytest.mark.slow
 EVERYBODY = (1, 2, 3)
 
 
@@ -296,7 +297,6 @@ def kill_in(project: Project, models: list[Path], module, function: str) -> None
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize(
@@ -360,7 +360,6 @@ def test_the_command_shows_the_table_and_what_is_next(project, capsys):
     assert "NEXT: leg 2 of 3" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_two_rounds_are_really_trained_merged_and_judged(dataset, base, tmp_path, monkeypatch):
     monkeypatch.setattr(validation, "check_sanity", lambda llm: "ok")
     splits, rounds, models = tmp_path / "housebrain_splits", tmp_path / "rounds", []
