@@ -62,7 +62,7 @@ def run_command(arguments: list[str]) -> None:
     values = read_flags(name, arguments)
     stage = STAGES[values.pop("stage")]
     as_json = values.pop("as_json", False)
-    settings = _with_base_folder(_read_settings(name, stage, values))
+    settings = _read_settings(name, stage, values)
     if as_json:
         with redirect_stdout(sys.stderr):  # what it prints meanwhile is for people
             result = stage.run(settings)
@@ -180,16 +180,6 @@ def _read_settings(name: str, stage: Stage, values: dict[str, Any]) -> Any:
         from housebrain_core.flags import in_flags
 
         raise ConfigError(in_flags(str(error), ALIASES.get(name, {}))) from None
-
-
-def _with_base_folder(settings: Any) -> Any:
-    """The base model `tiny` is the demo's, made on first use."""
-    named = [name for name in ("base_model", "into_base") if getattr(settings, name, None) == "tiny"]
-    if not named:
-        return settings
-    from housebrain_core.train.tiny import tiny_base
-
-    return settings.model_copy(update=dict.fromkeys(named, str(tiny_base())))
 
 
 if __name__ == "__main__":

@@ -198,10 +198,6 @@ from housebrain_core.splits import adapter_in_leg, find_inputs, read_split
 part = read_split(Path(settings.splits_folder), settings.split_id)
 inputs = find_inputs(Path(settings.splits_folder, part.bundle), Path("rounds").glob("leg_*.zip"))
 config = settings.config(inputs, Path(settings.models_folder, adapter_in_leg(part.adapter, inputs.place)))
-if config.base_model == "tiny":  # the demo's own small model
-    from housebrain_core.train import tiny_base
-
-    config = config.model_copy(update={"base_model": str(tiny_base())})
 
 # %% [markdown] tags=["local"]
 # ## Train

@@ -31,7 +31,7 @@ from housebrain_core.merge.merged_files import reference_adapter, write_adapter
 from housebrain_core.outputs import staged_output
 from housebrain_core.results import Shown, Table
 from housebrain_core.texts import say
-from housebrain_core.train.base_models import find_recorded_base, resolve_base
+from housebrain_core.train.base_models import resolve_base
 
 Report = Callable[[str], None]
 KINDS = {"adapter": "adapter", "full": "model", "vllm": "model", "gguf": "gguf", "ollama": "gguf"}
@@ -220,11 +220,10 @@ def as_merge(config: ExportConfig) -> MergeConfig:
     if config.base_model is None and adapter.base_model is None:
         raise ConfigError(f"{config.model} does not say which base model it is for. Name it with --base-model.")
     given = config.model_fields_set & {"base_view", "run_validation", *(("data",) if config.run_validation else ())}
-    base = config.base_model or find_recorded_base(str(adapter.base_model))
     return MergeConfig(
         models=[config.model],
         output=config.folder,
-        into_base=base,
+        into_base=config.base_model or adapter.base_model,
         accept_plain=True,
         accept_unfinished=True,
         **config.model_dump(include=given),

@@ -8,7 +8,7 @@ import numpy as np
 from housebrain_core.adapters.adapter import Adapter
 from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.texts import visible
-from housebrain_core.train.base_models import Base, find_recorded_base, find_trained_base
+from housebrain_core.train.base_models import Base, find_trained_base
 
 
 def find_base(adapter: Adapter, given: str | None) -> Base:
@@ -23,9 +23,8 @@ def find_base(adapter: Adapter, given: str | None) -> Base:
     """
     if given is None and adapter.base_model is None:
         raise ConfigError(f"{adapter.name} does not say which base model it is for. Name it with --base-model.")
-    source = given or find_recorded_base(str(adapter.base_model))
     trained_on = f"{adapter.folder} was trained on {adapter.base}"
-    return find_trained_base(source, adapter.revision, adapter.base_content, trained_on)
+    return find_trained_base(given or str(adapter.base_model), adapter.revision, adapter.base_content, trained_on)
 
 
 def check_effect(model: Any, number: str, adapter: Adapter) -> None:

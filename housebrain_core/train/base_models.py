@@ -71,7 +71,7 @@ def resolve_base(name: str, revision: str | None = None) -> Base:
     """Finds out exactly which base model a folder or a Hugging Face id is.
 
     Args:
-        name: a folder with the model, or its id on the Hub.
+        name: a folder with the model, its id on the Hub, or tiny.
         revision: commit on the Hub; the newest when None. A folder has none.
 
     Returns:
@@ -80,6 +80,7 @@ def resolve_base(name: str, revision: str | None = None) -> Base:
     Raises:
         ConfigError: it cannot be had.
     """
+    name = locate_base(name)
     if (folder := Path(name).expanduser()).is_dir():
         if revision or not (folder / "config.json").is_file():
             raise ConfigError(f"base_model = {name!r}: a folder needs config.json and no revision (given: {revision}).")
@@ -172,13 +173,13 @@ def _check_weights(folder: Path, config: dict[str, Any]) -> list[str]:
     return problems
 
 
-def find_recorded_base(name: str) -> str:
-    """Where a recorded base model is on this machine: one of the demo's where it was made, any other by its name."""
-    if not TINY.fullmatch(name):
+def locate_base(name: str) -> str:
+    """Where a base model is on this machine: the folder of `tiny`, or of one that the demo made; else its name."""
+    if name != "tiny" and not TINY.fullmatch(name):
         return name
-    from housebrain_core.train.tiny import cache_folder
+    from housebrain_core.train.tiny import cache_folder, tiny_base
 
-    made = cache_folder() / name
+    made = tiny_base() if name == "tiny" else cache_folder() / name
     return str(made) if made.is_dir() else name
 
 
@@ -186,7 +187,7 @@ def find_trained_base(source: str, revision: str | None, content: str | None, tr
     """The base model that an adapter was trained on, wherever a person has it: contents decide, else the commit.
 
     Args:
-        source: a folder, or an id on the Hub.
+        source: a folder, an id on the Hub, or tiny.
         revision: what the adapter's configuration names: a commit, a folder's content hash, or None.
         content: the content hash that its run recorded, where it did.
         trained_on: who was trained on what, for the message.
@@ -194,6 +195,7 @@ def find_trained_base(source: str, revision: str | None, content: str | None, tr
     Raises:
         ConfigError: it cannot be had, or is another base model.
     """
+    source = locate_base(source)
     in_folder = Path(source).expanduser().is_dir()
     is_commit = revision is not None and not revision.startswith(HASH_PREFIX)
     base = resolve_base(source, revision if is_commit and not in_folder else None)

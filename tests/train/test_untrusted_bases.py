@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from housebrain_core.errors import ConfigError
 from housebrain_core.train import tiny
-from housebrain_core.train.base_models import INDEX, SINGLE, check_base, find_recorded_base, resolve_base
+from housebrain_core.train.base_models import INDEX, SINGLE, check_base, find_trained_base, locate_base, resolve_base
 
 SIZES = {"vocab_size": 32, "hidden_size": 8, "num_hidden_layers": 2, "model_type": "llama"}
 TENSORS = {
@@ -97,12 +97,15 @@ def test_weights_in_shards_are_whole_and_layers_of_another_tower_are_no_layers(f
 def test_only_what_the_demo_made_is_found_by_its_name(tmp_path, monkeypatch):
     monkeypatch.setenv("HOUSEBRAIN_CACHE", str(tmp_path))
     made = tmp_path / f"tiny-{tiny.QUICK.key}"
-    assert find_recorded_base(made.name) == made.name, "nothing was made"
+    assert locate_base(made.name) == made.name, "nothing was made"
     made.mkdir()
     (tmp_path / "tiny-random").mkdir()
-    assert find_recorded_base(made.name) == str(made)
-    for name in ("tiny-random", "tiny-random/llama", "tiny-", "tiny", "someone/tiny-03c11dcd66d1"):
-        assert find_recorded_base(name) == name
+    assert locate_base(made.name) == str(made)
+    for name in ("tiny-random", "tiny-random/llama", "tiny-", "someone/tiny-03c11dcd66d1"):
+        assert locate_base(name) == name
+    folder = resolve_base("tiny").folder
+    assert folder == tmp_path / f"tiny-{tiny.TinyRecipe().key}" and (folder / "config.json").is_file()
+    assert find_trained_base("tiny", None, None, "it was trained on something").folder == folder
 
 
 @pytest.mark.parametrize("kind", ["tokenizer", "weights", "vocabulary"])
