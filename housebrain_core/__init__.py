@@ -43,7 +43,7 @@ PUBLIC = {
     "rounds": ["compare_choices", "run_round"],
     "select": ["SelectConfig", "find_lacks", "select_samples"],
     "export": ["ExportConfig", "ask_export", "choose_prompts", "export_model", "merge_into_base"],
-    "evaluate": ["draw_first_house", "evaluate_models", "show_evaluation"],
+    "evaluate": ["draw_first_house", "evaluate_models", "report_path", "show_evaluation"],
     "serve": ["serve_model"],
     "cloud": [
         "DriveCopies", "KaggleConfig", "RunConfig", "bring_back", "check_machine", "choose_inputs", "install_libraries",

@@ -129,9 +129,9 @@ class MergeConfig(Settings):
     exclude: list[Path] = []
     """Those of the models to leave out."""
     output: Path = Path("models/housebrain-merged")
-    """Folder for the merged adapter, or with into_base for the full model."""
+    """Folder for the merged adapter, or the full model."""
     strategy: Literal["average", "weighted", "best", "greedy", "search", "ties", "ab-average"] = "average"
-    """average: equal weights; weighted: see weigh_by; best: lowest validation loss; greedy: those whose joining lowers
+    """average: equal weights; weighted: by tokens; best: lowest validation loss; greedy: those whose joining lowers
     the validation loss; search: weights and scale of the lowest validation loss; ties: for splits that are not alike;
     ab-average: the average of A and B apart, which is not the average of the adapters, for comparison only."""
     weigh_by: Literal["tokens", "samples", "validation_loss"] = "tokens"

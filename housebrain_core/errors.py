@@ -2,7 +2,7 @@
 
 import re
 
-from housebrain_core.texts import visible
+from housebrain_core.texts import visible, wrap
 
 FLAG = re.compile(r"--([a-z][a-z0-9-]*[a-z0-9])( \d+(?:\.\d+)?)?")
 NAMES = {"validate": "run_validation", "model": "models", "split": "dataset_path", "as": "format"}
@@ -24,7 +24,7 @@ class HouseBrainError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows of it: the message alone, so that a notebook's last output is what to do."""
-        return [in_settings(str(self))]
+        return [wrap(in_settings(str(self)))]
 
 
 def in_settings(message: str) -> str:

@@ -29,9 +29,8 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[BaseModel], aliase
             kind = {"action": argparse.BooleanOptionalAction}
         elif any(get_origin(member) is list for member in _members_of(field.annotation)):
             kind |= {"action": "extend", "nargs": "+"}
-        flag = parser.add_argument(
-            *names_of(name, aliases), dest=name, help=_help_of(field), default=argparse.SUPPRESS, **kind
-        )
+        text = _help_of(field, settings, aliases)
+        flag = parser.add_argument(*names_of(name, aliases), dest=name, help=text, default=argparse.SUPPRESS, **kind)
         if words := _words_of(field.annotation):
             flag.completer = ChoicesCompleter(dict.fromkeys(words, ""))  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -41,12 +40,15 @@ def names_of(field: str, aliases: dict[str, str]) -> list[str]:
     return [*([aliases[field]] if field in aliases else []), f"--{field.replace('_', '-')}"]
 
 
-def _help_of(field: FieldInfo) -> str:
-    """The field's text and its default, if it has one worth saying."""
+def _help_of(field: FieldInfo, settings: type[BaseModel], aliases: dict[str, str]) -> str:
+    """The field's text, where other settings are called by their flags, and its default, if it has one worth saying."""
     text = " ".join((field.description or "").split())
+    for name in settings.model_fields:
+        if "_" in name and name not in _words_of(field.annotation):
+            text = re.sub(rf"\b{name}\b", names_of(name, aliases)[0], text)
     if field.is_required():
         text += " [required]"
-    elif field.default not in (None, [], False):
+    elif field.default not in (None, []) and field.default is not False:
         text += f" [default: {field.default}]"
     return text.replace("%", "%%")  # argparse fills in what stands behind a single one
 

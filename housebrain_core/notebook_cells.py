@@ -35,7 +35,7 @@ def write_parameters_cell(settings: type[NotebookSettings], platform: str) -> st
         elif len(f"{line}  # {text}") <= WIDTH:
             lines.append(f"{line}  # {text}")
         else:
-            lines += [*(f"# {part}" for part in textwrap.wrap(text, WIDTH - 2)), line]
+            lines += [*(f"# {part}" for part in textwrap.wrap(text, WIDTH - 2, break_on_hyphens=False)), line]
     return "\n".join(lines)
 
 

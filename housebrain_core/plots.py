@@ -7,17 +7,19 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from matplotlib import cycler
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
-from housebrain_core.texts import visible
+from housebrain_core.texts import shorten_names, visible
 
 BLUE, SKY, GREEN, YELLOW, WRONG, PURPLE = "#0072b2", "#56b4e9", "#009e73", "#e69f00", "#d55e00", "#cc79a7"
 """Colours that colour-blind people tell apart (Okabe and Ito 2008); WRONG is a red."""
 COLORS = (BLUE, WRONG, GREEN, PURPLE, YELLOW, SKY)
 """Of lines in one figure, in this order."""
+LINES = cycler(linestyle=["-", "--", ":", "-."]) * cycler(color=COLORS)
 RATE_COLORS = (BLUE, SKY, GREEN, "#9fdcc8")
 RATES = ("strict_parse", "repaired_parse", "schema_valid", "schema_valid_repaired")
 PNG: dict[str, Any] = {"format": "png", "bbox_inches": "tight", "metadata": {"Software": "HouseBrain"}}
@@ -25,7 +27,7 @@ PNG: dict[str, Any] = {"format": "png", "bbox_inches": "tight", "metadata": {"So
 SCREEN_DPI = 100
 FILE_DPI = 110
 LABEL = 32
-"""Characters of a label at an axis, at most."""
+"""Characters in a line of a label at an axis, at most."""
 BESIDE_INCHES = 9.0
 """Width of pictures side by side, at most: a notebook shows them as they are."""
 
@@ -79,8 +81,9 @@ def _make_safe(formatter: Any) -> None:
 
 
 def _label(text: str) -> str:
-    text = visible(text)
-    return text if len(text) <= LABEL else f"{text[: LABEL - 3]}..."
+    """A label of two lines at most."""
+    lines = visible(text).split("\n")[:2]
+    return "\n".join(line if len(line) <= LABEL else f"{line[: LABEL - 3]}..." for line in lines)
 
 
 def save(figure: Picture, path: Path) -> Path:
@@ -104,6 +107,24 @@ def embed(figure: Picture) -> Embedded:
     return Embedded("data:image/png;base64," + base64.b64encode(figure.png()).decode(), figure.alt)
 
 
+def set_loss_scale(axes: Any) -> None:
+    """Makes the upright axis logarithmic, with a few numbers at it that do not run into each other."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6) if high > 5 * low else MaxNLocator(6))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
+
+
+def _name_lines(axes: Any) -> None:
+    """Adds the legend: in the figure while there are few lines, else beside it."""
+    lines = len(axes.get_lines())
+    if lines <= len(COLORS):
+        axes.legend(frameon=False)
+    else:
+        axes.get_figure().legend(frameon=False, fontsize=8, ncols=1 + lines // 25, loc="outside right upper")
+
+
 def loss_curves(curves: dict[str, list[tuple[int, float]]], floor: float | None = None) -> Picture:
     """Training loss over optimizer steps, one line per run.
 
@@ -117,15 +138,14 @@ def loss_curves(curves: dict[str, list[tuple[int, float]]], floor: float | None 
     ends = [f"{name} from {curve[0][1]:.3g} to {curve[-1][1]:.3g}" for name, curve in curves.items() if curve]
     figure = Picture(7, 4, f"Training loss in nats per token over optimizer steps: {'; '.join(ends)}.")
     axes = figure.subplots()
-    axes.set_prop_cycle(color=COLORS)
+    axes.set_prop_cycle(LINES)
     for name, curve in curves.items():
-        axes.plot(*zip(*curve, strict=True), label=name, linewidth=1.5)
+        axes.plot(*zip(*curve, strict=True), label=shorten_names(curves)[name], linewidth=1.5)
     if floor is not None:
         axes.axhline(floor, color="grey", linestyle=":", label="entropy of the data")
-    axes.set(xlabel="optimizer step", ylabel="training loss, nats per token", yscale="log")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
-    axes.legend(frameon=False)
+    axes.set(xlabel="optimizer step", ylabel="training loss, nats per token")
+    set_loss_scale(axes)
+    _name_lines(axes)
     axes.grid(alpha=0.3, which="both")
     return figure
 
@@ -140,9 +160,9 @@ def loss_bars(losses: dict[str, float], floor: float | None = None) -> Picture:
     values = [f"{name} {loss:.4f}" for name, loss in losses.items()]
     figure = Picture(7, 0.45 * len(losses) + 1.2, f"Validation loss in nats per token: {', '.join(values)}.")
     axes = figure.subplots()
-    names = list(losses)[::-1]
-    colors = [BLUE if losses[name] == min(losses.values()) else SKY for name in names]
-    bars = axes.barh(names, [losses[name] for name in names], color=colors)
+    values = list(losses.values())[::-1]
+    colors = [BLUE if loss == min(values) else SKY for loss in values]
+    bars = axes.barh(list(shorten_names(losses).values())[::-1], values, color=colors)
     axes.bar_label(bars, fmt="%.4f", padding=3)
     if floor is not None:
         axes.axvline(floor, color="grey", linestyle=":", label="entropy of the data")
@@ -169,7 +189,8 @@ def rate_bars(models: dict[str, dict]) -> Picture:
         spreads = [[abs(m[rate] - m["intervals"][rate][end]) for m in models.values()] for end in (0, 1)]
         axes.barh(places, shares, 0.18, xerr=spreads, label=rate.replace("_", " "), color=RATE_COLORS[number],
                   error_kw={"linewidth": 0.8, "ecolor": "#555555"})  # fmt: skip
-    axes.set(yticks=range(len(models)), yticklabels=models, xlim=(0, 1.02), xlabel="share of answers")
+    axes.set(yticks=range(len(models)), yticklabels=shorten_names(models).values())
+    axes.set(xlim=(0, 1.02), xlabel="share of answers")
     axes.invert_yaxis()
     axes.legend(frameon=False, ncols=4, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     axes.spines[["top", "right"]].set_visible(False)
@@ -183,8 +204,10 @@ def cosine_map(names: list[str], cosines: list[list[float]]) -> Picture:
         names: of the adapters.
         cosines: (N, N), in [-1, 1].
     """
-    side = 0.7 * len(names) + 2.2 + 0.08 * max(0, max(map(len, map(_label, names))) - 14)
-    figure = Picture(side + 0.8, side, f"Cosines between the updates of {', '.join(names)}, a row and a column each.")
+    alt = f"Cosines between the updates of {', '.join(names)}, a row and a column each."
+    names = list(shorten_names(names).values())
+    side = 0.7 * len(names) + 2.2 + 0.08 * max(0, max(map(len, names)) - 14)
+    figure = Picture(side + 0.8, side, alt)
     axes = figure.subplots()
     image = axes.imshow(cosines, vmin=-1, vmax=1, cmap="RdBu")
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
@@ -207,16 +230,14 @@ def spectrum(curves: dict[str, list[float]], rank: int | None = None) -> Picture
     """
     figure = Picture(7, 3.5, f"Singular values, largest first, relative to the largest: {', '.join(curves)}.")
     axes = figure.subplots()
-    axes.set_prop_cycle(color=COLORS)
+    axes.set_prop_cycle(LINES)
     for name, values in curves.items():
-        axes.plot(range(1, len(values) + 1), values, marker=".", label=name)
+        axes.plot(range(1, len(values) + 1), values, marker=".", label=shorten_names(curves)[name])
     if rank:
         axes.axvline(rank, color="grey", linestyle=":", label=f"rank {rank} of the merged adapter")
-    axes.set(xlabel="singular value, largest first", ylabel="relative size", yscale="log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("")
-    axes.legend(frameon=False)
+    axes.set(xlabel="singular value, largest first", ylabel="relative size")
+    set_loss_scale(axes)
+    _name_lines(axes)
     axes.grid(alpha=0.3, which="both")
     return figure
 

@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from housebrain_core.manifests import write_atomically
 from housebrain_core.platforms import detect_platform, format_duration, is_watched
-from housebrain_core.results import in_notebook
-from housebrain_core.texts import say
+from housebrain_core.texts import in_notebook, say, shorten_names
 
 if TYPE_CHECKING:
     from housebrain_core.plots import Picture
@@ -139,14 +138,15 @@ def draw_progress(state: TrainingState) -> "Picture":
     """
     from housebrain_core.plots import BLUE, Picture  # slow to import, and a terminal needs none
 
-    figure = Picture(7, 3.6, f"{state.describe()}. {state.details()}.")
+    figure = Picture(7, 3.8, f"{state.describe()}. {state.details()}.")
     top, below = figure.subplots(2, 1, height_ratios=(1, 8))
     done = state.step / state.planned if state.planned else 0.0
     top.barh([0], [1], color="#e6e6e6")
     top.barh([0], [done], color=BLUE)
     left = f"{format_duration(state.seconds_left)} left" if state.seconds_left else state.phase
-    top.set_title(f"{state.name}: {state.phase}", loc="left", fontsize=10)
-    top.set_title(f"step {state.step:,} of {state.planned:,} ({done:.0%}), {left}", loc="right", fontsize=9)
+    name = shorten_names([state.name])[state.name]
+    far = f"step {state.step:,} of {state.planned:,} ({done:.0%}), {left}"
+    top.set_title(f"{name}: {state.phase}\n{far}", loc="left", fontsize=10)
     top.set(xlim=(0, 1))
     top.axis("off")
     _draw_losses(below, state)
@@ -156,7 +156,7 @@ def draw_progress(state: TrainingState) -> "Picture":
 
 def _draw_losses(axes: Any, state: TrainingState) -> None:
     """Training loss as a line, validation loss as points, and the floor; a logarithmic axis."""
-    from housebrain_core.plots import BLUE, WRONG
+    from housebrain_core.plots import BLUE, WRONG, set_loss_scale
 
     curve = state.curve[:: 1 + len(state.curve) // POINTS]
     if curve:
@@ -174,9 +174,7 @@ def _draw_losses(axes: Any, state: TrainingState) -> None:
         axes.axhline(state.floor, color="grey", linestyle=":", label="entropy of the data")
     axes.set(xlim=(0, max(1, state.planned)), ylabel="nats per token")
     if curve or state.validation:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
+        set_loss_scale(axes)
         axes.legend(frameon=False, fontsize=8)
     axes.tick_params(labelsize=8)
     axes.tick_params(which="minor", labelsize=7)

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from housebrain_core.errors import in_settings
-from housebrain_core.texts import in_line, visible
+from housebrain_core.texts import in_line, in_notebook, visible, wrap
 from housebrain_core.texts import say as say_shown
 
 NUMBERS = frozenset("0123456789.,+-%/ ")
 """A column of nothing else is aligned to the right."""
+NOTE = 110
+"""Columns of a note below a table, in text."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Table:
         for line in lines:
             cells = [f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)]
             texts.append("  ".join(cells).rstrip())
-        return "\n".join([*texts, *self.notes])
+        return "\n".join([*texts, *(wrap(note, NOTE) for note in self.notes)])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """What a notebook shows, by type of content."""
@@ -56,7 +58,7 @@ class Table:
         """Writes the table as HTML.
 
         Returns:
-            A table element without styles of its own but the alignment of numbers, and a paragraph for each note.
+            A table element without styles of its own but the alignment of numbers, and the notes, a line each.
         """
         rows = [_html_row("th", self.columns, self._right_aligned())]
         colors = [f' style="background: rgba(213, 94, 0, {0.5 * alarm:.2f})"' for alarm in self.alarms]
@@ -64,7 +66,7 @@ class Table:
         rows += [
             _html_row("td", row, self._right_aligned(), color) for row, color in zip(self.rows, colors, strict=True)
         ]
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
+        notes = f"<p>{'<br>'.join(map(html.escape, self.notes))}</p>" * bool(self.notes)
         return f"<table>{''.join(rows)}</table>{notes}"
 
     def _right_aligned(self) -> list[bool]:
@@ -120,7 +122,7 @@ def show(*parts: Any) -> None:
 
     for part in parts:
         plain = isinstance(part, str) and not isinstance(part, Page)
-        display({"text/plain": visible(part)} if plain else part, raw=plain)
+        display({"text/plain": wrap(visible(part))} if plain else part, raw=plain)
 
 
 def say(line: str) -> None:
@@ -144,9 +146,3 @@ def link(path: Path, text: str) -> "Page":
     """
     start = getattr(sys.modules["IPython"].get_ipython(), "starting_dir", "") if in_notebook() else ""
     return Page(f"{text}: [{path.name}]({Path(os.path.relpath(path, start or None)).as_posix()})")
-
-
-def in_notebook() -> bool:
-    """Whether this is the kernel of a notebook, be it shown by Jupyter, VS Code, Colab, Kaggle or papermill."""
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")

@@ -7,7 +7,9 @@ character becomes visible as Python writes it: `\x1b`, `\u202e`, `\ud800`.
 import json
 import re
 import sys
+import textwrap
 import unicodedata
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 HIDDEN = re.compile(
@@ -21,6 +23,10 @@ MARKUP = re.compile(r"[\\`*\[\]<>|~#$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 """What can be markup inside a line of Markdown; an underscore inside a word is none."""
 RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])(\..*)?", re.IGNORECASE)
 """Names that Windows keeps for devices, whatever their ending."""
+SHORT = 24
+"""Characters of a name that need no shortening."""
+NOTEBOOK = 100
+"""Columns of a notebook's output. JupyterLab breaks a longer line anywhere, in the middle of words too."""
 FORBIDDEN = re.compile(r"""[<>:"/\\|?*]""")
 """Characters that Windows allows in no file name."""
 
@@ -55,9 +61,56 @@ def as_shown(text: str, stream: TextIO) -> str:
 
 
 def say(text: object, stream: TextIO | None = None) -> None:
-    """Prints a text `as_shown`, to standard output by default."""
+    """Prints a text `as_shown`, to standard output by default; in a notebook in lines that it shows whole."""
     target: Any = stream or sys.stdout
+    text = str(text) if stream or not in_notebook() else wrap(str(text))
     print(as_shown(str(text), target), file=target, flush=True)
+
+
+def in_notebook() -> bool:
+    """Whether this is the kernel of a notebook, be it shown by Jupyter, VS Code, Colab, Kaggle or papermill."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+def wrap(text: str, width: int = NOTEBOOK) -> str:
+    """A text whose long lines are broken between words; a command to copy and a table's row stay whole."""
+    lines = []
+    for line in text.split("\n"):
+        begin = line.lstrip()
+        if len(line) <= width or begin.startswith("housebrain ") or "  " in begin:
+            lines.append(line)
+            continue
+        indent = line[: len(line) - len(begin)]
+        kept: dict[str, Any] = {"replace_whitespace": False, "break_long_words": False, "break_on_hyphens": False}
+        lines += textwrap.wrap(line, width, subsequent_indent=indent, **kept)
+    return "\n".join(lines)
+
+
+def shorten_names(names: Iterable[str], length: int = SHORT) -> dict[str, str]:
+    """Short names for long ones: without what all have in common, and without their middle where that is not enough.
+
+    Args:
+        names: all different.
+        length: characters of a name that need no shortening.
+
+    Returns:
+        Name -> short name; all different, and as they are where none is long.
+    """
+    names = list(names)
+    if max(map(len, names), default=0) <= length:
+        return {name: name for name in names}
+    parts = {name: re.findall(r"[^-_/ ]+[-_/ ]*", name) for name in names}
+    places = enumerate(zip(*parts.values(), strict=False))
+    start = next((place for place, each in places if len(set(each)) > 1), 0)
+    short = {name: "".join(parts[name][start:]) or name for name in names}
+    half = length // 2
+    short = {
+        name: text if len(text) <= length else f"{text[: half - 1]}…{text[-half:]}" for name, text in short.items()
+    }
+    if len(set(short.values())) == len(names):
+        return short
+    return {name: f"{text[: length - 6]} #{number}" for number, (name, text) in enumerate(short.items(), 1)}
 
 
 def is_file_name(name: str) -> bool:

@@ -33,7 +33,8 @@ check_inputs("data", config.data, "Run notebook 1 first, or name a dataset.")
 # A figure and a page for every model; answers are kept as they come, so that an interrupted run goes on where it was.
 
 # %%
-from housebrain_core.evaluate import evaluate_models, show_evaluation
+from housebrain_core.evaluate import evaluate_models, report_path, show_evaluation
+from housebrain_core.results import link, show
 
 evaluation = evaluate_models(config)
 
@@ -42,10 +43,11 @@ evaluation = evaluate_models(config)
 #
 # What it comes to, in four sentences, and the figures behind them. The loss is in *nats* per token: minus the natural
 # logarithm of the share that a model gives to the right token. 0 is certainty; 0.1 less gives it a tenth more.
-# Rules that designs break are coloured, the worst first. `report.html` has all of it, and opens offline.
+# Rules that designs break are coloured, the worst first. The page has all of it, and opens offline.
 
 # %%
 show_evaluation(evaluation)
+show(link(report_path(config.output), "Every model, rule and design, to read and to forward"))
 
 # %% [markdown]
 # One design of the last model, drawn; what a model for other data than houses answers is shown as text.
@@ -53,7 +55,6 @@ show_evaluation(evaluation)
 # %%
 from housebrain_core.house import DesignError, floor_plan, read_prompt
 from housebrain_core.llm import HouseBrainLLM, read_answer
-from housebrain_core.results import show
 from housebrain_core.splits import read_validation
 
 llm = HouseBrainLLM(config.models[-1], config.base_model, config.load_in_4bit)

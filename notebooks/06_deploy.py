@@ -33,13 +33,20 @@ config = check_settings(DeploySettings, globals()).config()
 enter_project()
 check_inputs("model", [config.model], "Merge with notebook 3 first, or name another model.")
 
+# %% [markdown]
+# ## Export
+#
+# Expect a line for each thing that was verified; the folder is written only if its answers are the model's.
+
 # %%
 from housebrain_core.export import export_model
 
 exported = export_model(config)
 
 # %% [markdown]
-# What was verified, what could not be on this computer, and the files. A folder whose answers differ is not written.
+# ## Look
+#
+# What was verified, what could not be on this computer, and the files.
 
 # %%
 exported
@@ -64,7 +71,7 @@ try:
     design = ask_export(exported.folder, brief, config.base_model)
     show(floor_plan(design, exported.folder.name) if isinstance(design, dict) else design)
 except DesignError as error:
-    print(f"the answer is no design ({error.kind}): {error}")
+    show(f"the answer is no design ({error.kind}): {error}")
 
 # %% [markdown]
 # ## Take home

@@ -1,5 +1,7 @@
 """Figures show the numbers they were given."""
 
+import itertools
+
 import pytest
 
 from housebrain_core import plots
@@ -15,6 +17,17 @@ def test_loss_bars_are_as_long_as_the_losses_and_show_the_floor():
 def test_loss_curves_hold_every_point():
     axes = plots.loss_curves({"run": [(1, 2.0), (5, 1.0)]}, floor=0.5).axes[0]
     assert axes.lines[0].get_xydata().tolist() == [[1, 2.0], [5, 1.0]] and len(axes.lines) == 2
+
+
+def test_numbers_at_a_logarithmic_axis_do_not_run_into_each_other():
+    for low in (0.9, 0.1, 0.004):
+        figure = plots.loss_curves({"run": [(1, 1.0), (5, low)]})
+        figure.draw_without_rendering()
+        axes = figure.axes[0]
+        boxes = [label.get_window_extent() for label in axes.get_yticklabels(which="both") if label.get_text()]
+        shown = sorted((box for box in boxes if axes.bbox.y0 <= box.y0 <= axes.bbox.y1), key=lambda box: box.y0)
+        assert len(shown) >= 2
+        assert all(one.y1 <= other.y0 for one, other in itertools.pairwise(shown))
 
 
 def test_rate_bars_show_every_rate_with_its_interval():

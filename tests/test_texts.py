@@ -14,7 +14,7 @@ import pytest
 
 from housebrain_core import plots, results, texts
 from housebrain_core.errors import DataError
-from housebrain_core.texts import as_code, in_line, in_markdown, is_file_name, render, say, visible
+from housebrain_core.texts import as_code, in_line, in_markdown, is_file_name, render, say, shorten_names, visible, wrap
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = "\x1b[2J\x07\u202edesrever\u2066\u200b\ud800\x9b1m\rok"
@@ -167,3 +167,44 @@ def test_no_share_is_nothing():
 def test_a_name_that_is_missing_is_an_error():
     with pytest.raises(jinja2.UndefinedError, match="title"):
         render("data", "card.md.jinja")
+
+
+LONG = "housebrain-qwen2.5-coder-1.5b-instruct-r16-lr2e-4-split-{:02d}-of-20"
+
+
+def test_long_names_lose_what_all_have_in_common():
+    assert shorten_names([LONG.format(1), LONG.format(2)])[LONG.format(2)] == "02-of-20"
+    assert shorten_names(["hb-colab-01", "hb-colab-02"]) == {"hb-colab-01": "hb-colab-01", "hb-colab-02": "hb-colab-02"}
+    alike = [f"a{'b' * 30}{number:02d}{'c' * 30}" for number in range(3)]
+    for length in (24, 32):
+        short = shorten_names(alike, length)
+        assert len(set(short.values())) == 3 and max(map(len, short.values())) <= length
+    assert len(shorten_names(["x" * 50])["x" * 50]) <= 24
+
+
+def test_figures_call_twenty_models_by_short_names():
+    losses = {LONG.format(number): 1 / number for number in range(1, 21)}
+    curves = plots.loss_curves({name: [(1, 2.0), (9, loss)] for name, loss in losses.items()}, floor=0.01)
+    spectrum = plots.spectrum({name: [1.0, loss] for name, loss in losses.items()}, rank=2)
+    short = [f"{number:02d}-of-20" for number in range(1, 21)]
+    for figure in (curves, spectrum):
+        [legend] = figure.legends  # beside the lines, not over them
+        assert [text.get_text() for text in legend.get_texts()][:20] == short
+    bars, cosines = plots.loss_bars(losses).axes[0], plots.cosine_map(list(losses), [[0.5] * 20] * 20).axes[0]
+    assert [label.get_text() for label in bars.get_yticklabels()] == short[::-1]
+    assert [label.get_text() for label in cosines.get_yticklabels()] == short
+
+
+def test_a_notebook_gets_lines_that_are_broken_between_words(monkeypatch, capsys):
+    sentence = "  It says a word after another. " + "word " * 40
+    monkeypatch.setattr(texts, "in_notebook", lambda: True)
+    say(sentence)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and all(line.startswith("  ") and len(line) <= 100 for line in lines)
+    assert " ".join(lines).split() == sentence.split()
+    command, row = "  housebrain merge --models " + "models/hb-kaggle-01 " * 9, "a row  of a table  " + "word " * 30
+    for whole in ("x" * 200, command, f"{row}\n\n{row}\n"):
+        assert wrap(whole) == whole
+    monkeypatch.setattr(texts, "in_notebook", lambda: False)
+    say(sentence)
+    assert capsys.readouterr().out == sentence + "\n", "a terminal wraps by itself"

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from housebrain_core.data.audit_result import AuditResult, RuleCount, summarize
-from housebrain_core.plots import BLUE, SKY, YELLOW, Picture, embed
+from housebrain_core.plots import BLUE, LABEL, SKY, YELLOW, Picture, embed
 from housebrain_core.results import Table
-from housebrain_core.texts import render
+from housebrain_core.texts import render, shorten_names
 
 SHOWN_NAMES = 3
 """Fields of a kind, notes, and broken rules that the short form names."""
@@ -67,7 +67,11 @@ def entropy_bars(result: AuditResult) -> Picture:
     alt = f"Nats per sample that no model can know, for each of {len(free)} fields; together {total:.1f}."
     figure = Picture(8, 0.24 * len(free) + 1.2, alt)
     axes = figure.subplots()
-    axes.barh([field.short_name for field in free], [field.free or 0.0 for field in free], color=SKY)
+    axes.barh(
+        list(shorten_names([field.short_name for field in free], LABEL).values()),
+        [field.free or 0.0 for field in free],
+        color=SKY,
+    )
     axes.set_xlabel(f"nats per sample that no model can know; together {total:.1f}")
     axes.tick_params(axis="y", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "evaluate": ["evaluate_models"],
+        "evaluate": ["evaluate_models", "report_path"],
         "first_house": ["draw_first_house"],
         "tables": ["show_evaluation"],
     },

@@ -10,14 +10,14 @@ from housebrain_core import plots
 from housebrain_core.evaluate.judging import DERIVED, design_score
 from housebrain_core.evaluate.results import Evaluation
 from housebrain_core.evaluate.tables import ROOMS, describe_same, draw_losses, draw_rates, tabulate_rules
-from housebrain_core.evaluate.verdict import conclude, find_leads, known_losses, order_models, shorten_names
+from housebrain_core.evaluate.verdict import conclude, find_leads, known_losses, order_models
 from housebrain_core.house import drawing
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.json_text import REPAIR_LIMIT
 from housebrain_core.house.rules import RULES, check_or_none
 from housebrain_core.llm.decoding import Answered, read_answer
 from housebrain_core.results import Table
-from housebrain_core.texts import render
+from housebrain_core.texts import render, shorten_names
 
 SHOWN_FAILURES = 4
 """Kinds of failure that are shown with an example, the most frequent first."""

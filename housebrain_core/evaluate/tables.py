@@ -9,9 +9,9 @@ from housebrain_core.evaluate.verdict import (
     known_losses,
     list_columns,
     list_rules,
-    shorten_names,
 )
 from housebrain_core.results import Page, Table, show
+from housebrain_core.texts import shorten_names
 
 NOTES = (
     "nats/token: the loss, lower is better: minus the logarithm of the share that a model gives to the right token.",

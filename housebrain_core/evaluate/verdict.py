@@ -1,14 +1,11 @@
 """What an evaluation comes to: the best model, by how much, which rules to look at, and what to do next, in words."""
 
-import re
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from housebrain_core.evaluate.results import Evaluation, RuleResult
 from housebrain_core.house.rules import RULES
+from housebrain_core.texts import shorten_names
 
-SHORT = 24
-"""Characters of a name that need no shortening."""
 ENOUGH_PARSE = 0.95
 """Share of answers that are JSON, below which that is the first thing to mend."""
 FEW_COLUMNS = 6
@@ -198,25 +195,3 @@ def count_kept(result: Evaluation, rows: list[RuleRow]) -> str:
     """Says how many rules are not in the table because every design keeps them."""
     kept = len(result.reference.rules) - len(rows)
     return f"{kept} of {len(result.reference.rules)} rule checks are kept by every design that they apply to."
-
-
-def shorten_names(names: Iterable[str]) -> dict[str, str]:
-    """Short names for long ones: without what all have in common, and without their middle where that is not enough.
-
-    Args:
-        names: all different.
-
-    Returns:
-        Name -> short name; all different, and as they are where none is long.
-    """
-    names = list(names)
-    if max(map(len, names), default=0) <= SHORT:
-        return {name: name for name in names}
-    parts = {name: re.findall(r"[^-_/ ]+[-_/ ]*", name) for name in names}
-    places = enumerate(zip(*parts.values(), strict=False))
-    start = next((place for place, each in places if len(set(each)) > 1), 0)
-    short = {name: "".join(parts[name][start:]) or name for name in names}
-    short = {name: text if len(text) <= SHORT else f"{text[:11]}…{text[-12:]}" for name, text in short.items()}
-    if len(set(short.values())) == len(names):
-        return short
-    return {name: f"{text[:18]} #{number}" for number, (name, text) in enumerate(short.items(), 1)}

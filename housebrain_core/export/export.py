@@ -30,6 +30,7 @@ from housebrain_core.merge.merge import opened_adapters
 from housebrain_core.merge.merged_files import reference_adapter, write_adapter
 from housebrain_core.outputs import staged_output
 from housebrain_core.results import Shown, Table
+from housebrain_core.splits.handouts import describe_size
 from housebrain_core.texts import say
 from housebrain_core.train.base_models import resolve_base
 
@@ -50,8 +51,8 @@ class Exported(Shown):
 
     def outputs(self) -> Iterable[Any]:
         """The checks, and a table of the files."""
-        rows = [(name, f"{size / 1e6:,.2f}") for name, size in sorted(self.sizes.items())]
-        return ["\n".join(map(str, self.checks)), Table(("file", "MB"), rows)]
+        rows = [(name, describe_size(size)) for name, size in sorted(self.sizes.items())]
+        return ["\n".join(map(str, self.checks)), Table(("file", "size"), rows)]
 
 
 def export_model(config: ExportConfig, report: Report = say) -> Exported:

@@ -8,6 +8,7 @@ from housebrain_core.errors import ConfigError, DataError, ExportError
 from housebrain_core.export.settings import ExportConfig
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest
 from housebrain_core.results import Table
+from housebrain_core.splits.handouts import describe_size
 
 KINDS = ("adapter", "model", "gguf")
 """Of the manifests of folders that an export made."""
@@ -33,8 +34,8 @@ def push_folder(folder: Path, config: ExportConfig, report: Report, ask: Callabl
     files = _read_files(folder)
     repository = str(config.push)
     visible = "PUBLIC: everybody sees it" if config.public else "private, if it is new"
-    rows = [(name, f"{about['size'] / 1e6:,.2f}") for name, about in files.items()]
-    report(f"to upload to {repository} ({visible}):\n{Table(('file', 'MB'), rows)}")
+    rows = [(name, describe_size(about["size"])) for name, about in files.items()]
+    report(f"to upload to {repository} ({visible}):\n{Table(('file', 'size'), rows)}")
     if not config.yes and ask(f"Upload these {len(rows)} files to {repository}? [y/N] ").strip().lower() != "y":
         raise ConfigError(f"nothing was uploaded. {folder} is whole; upload it with {_again(folder, config)}")
     url = _upload(folder, repository, config, [*files])

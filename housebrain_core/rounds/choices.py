@@ -219,10 +219,10 @@ NOTES = (
     "A common start is as long as training a split once, by the person of split 1, before the others begin.",
     "A shorter relay takes two thirds of the legs: in the last ones two people train at the same time.",
     "Hours are those of the person who trains most.",
-    f"Days: sessions of Kaggle in a row, one a day and at most {costs.KAGGLE_QUOTA:.0f} hours a week; a leg takes at",
+    f"Days: sessions of Kaggle in a row, one a day and at most {costs.KAGGLE_QUOTA:.0f} hours a week; a leg takes at "
     "least a day, as people hand files over (assumed).",
     "Gap closed: share of the way from an average split to training on everything; below 0 %, worse than that split.",
-    f"Measured on tiny networks ({SOURCE}), small splits with two seeds, large ones with one: the order should carry",
+    f"Measured on tiny networks ({SOURCE}), small splits with two seeds, large ones with one: the order should carry "
     "over, the percentages may not.",
 )
 

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.ticker import LogLocator
-
-from housebrain_core.plots import COLORS, Picture
+from housebrain_core.plots import COLORS, Picture, set_loss_scale
 from housebrain_core.results import Shown, Table
 from housebrain_core.rounds.state import LegState, RoundsState, leg_file, leg_folder
 
@@ -157,10 +155,8 @@ def draw_legs(state: RoundsState) -> Picture | None:
         axes.plot(steps, curve, marker=marker, linestyle="--", linewidth=1, label=name)
     if state.floor is not None:
         axes.axhline(state.floor, color="grey", linestyle=":", label="entropy of the data")
-    axes.set(xlabel="optimizer steps, all people together", ylabel="validation loss, nats per token", yscale="log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7), numticks=12))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("")
+    axes.set(xlabel="optimizer steps, all people together", ylabel="validation loss, nats per token")
+    set_loss_scale(axes)
     axes.legend(frameon=False)
     axes.grid(alpha=0.3, which="both")
     return figure

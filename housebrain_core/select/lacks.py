@@ -10,7 +10,7 @@ from housebrain_core.errors import DataError
 from housebrain_core.evaluate.results import Evaluation
 from housebrain_core.plots import Picture
 from housebrain_core.results import Shown, Table
-from housebrain_core.select.selection import draw_shares
+from housebrain_core.select.selection import draw_shares, find_broken
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Lacks(Shown):
     """Rule -> share of the references that keep it, and of the model's designs; None where it applies to none."""
 
     def outputs(self) -> list[Any]:
-        """A sentence, a table of the rules, and a figure of them."""
-        return [self.verdict(), self.tabulate(), *([self.draw()] if self.rules else [])]
+        """A sentence, and a table and a figure of the rules that are broken."""
+        return [self.verdict(), *([self.tabulate(), self.draw()] if find_broken(self.rules) else [])]
 
     def verdict(self) -> str:
         """What a selection could teach."""
@@ -38,15 +38,16 @@ class Lacks(Shown):
         return f"{text} Rules that most references break, of those that some keep: {', '.join(worst)}."
 
     def tabulate(self) -> Table:
-        """A line for each rule that applies to references."""
+        """A line for each rule that some reference or some answer breaks."""
         rows = []
-        for name, (reference, model) in self.rules.items():
+        for name, (reference, model) in find_broken(self.rules).items():
             rows.append((name, f"{reference:.1%}", "-" if model is None else f"{model:.1%}"))
-        return Table(("rule", "references keep", f"{self.model} keeps"), rows)
+        note = f"{len(self.rules) - len(rows)} of {len(self.rules)} rules are kept by all of them."
+        return Table(("rule", "references keep", f"{self.model} keeps"), rows, [note])
 
     def draw(self) -> Picture:
         """Bars of both shares for each rule."""
-        return draw_shares(self.rules, ("references", self.model))
+        return draw_shares(find_broken(self.rules), ("references", self.model))
 
 
 def find_lacks(path: Path | str) -> Lacks:

@@ -1,10 +1,11 @@
 """What a selection is: how many samples each condition left, and what the result is made of."""
 
+import textwrap
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from housebrain_core.plots import Picture
+from housebrain_core.plots import LABEL, Picture
 from housebrain_core.results import Shown, Table
 
 
@@ -81,8 +82,11 @@ class Selection(Shown, BaseModel):
 
     def outputs(self) -> list[Any]:
         """The verdict, the table of conditions, notes, and figures."""
-        figures = [draw_steps(self), *([draw_rules(self)] if self.rules else [])]
-        return [self.verdict(), tabulate(self.steps), *self.notes, *figures]
+        return [self.verdict(), tabulate(self.steps), *self.notes, *self.draw()]
+
+    def draw(self) -> list[Picture]:
+        """The figures: what each condition left, and how often references keep rules, where some break them."""
+        return [figure for figure in (draw_steps(self), draw_rules(self)) if figure]
 
 
 def tabulate(steps: list[Step]) -> Table:
@@ -107,7 +111,7 @@ def draw_steps(selection: Selection) -> Picture:
     figure = Picture(8, 0.36 * len(parts) + 0.9, f"Training samples left after each condition: {alt}.")
     axes = figure.subplots()
     colors = ["#7a9cc6"] * (len(parts) - 1) + ["#5b9a8b"]
-    bars = axes.barh([text for text, _ in parts], [count for _, count in parts], color=colors)
+    bars = axes.barh([textwrap.fill(text, LABEL) for text, _ in parts], [count for _, count in parts], color=colors)
     axes.bar_label(bars, [f"{count:,}" for _, count in parts], padding=3, fontsize=8)
     axes.set_xlabel("training samples", fontsize=9)
     axes.margins(x=0.12)
@@ -117,12 +121,22 @@ def draw_steps(selection: Selection) -> Picture:
     return figure
 
 
-def draw_rules(selection: Selection) -> Picture:
-    """Draws how often references keep each rule, in the source and in the result."""
+def draw_rules(selection: Selection) -> Picture | None:
+    """Draws how often references keep the rules that some of them break, in the source and in the result."""
     shares: dict[str, tuple[float, float | None]] = {
         name: (one.source, one.result) for name, one in selection.rules.items()
     }
-    return draw_shares(shares, ("references of the source", "references of the result"))
+    broken = find_broken(shares)
+    return draw_shares(broken, ("references of the source", "references of the result")) if broken else None
+
+
+def find_broken(rules: dict[str, tuple[float, float | None]]) -> dict[str, tuple[float, float | None]]:
+    """The rules that something on either side breaks.
+
+    Args:
+        rules: rule -> share that keeps it on either side, in [0, 1]; None where it applies to nothing there.
+    """
+    return {name: pair for name, pair in rules.items() if min(share for share in pair if share is not None) < 1}
 
 
 def draw_shares(rules: dict[str, tuple[float, float | None]], names: tuple[str, str]) -> Picture:

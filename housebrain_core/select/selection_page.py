@@ -10,7 +10,7 @@ from housebrain_core.house.drawing import floor_plan
 from housebrain_core.house.schema import HouseBrief
 from housebrain_core.plots import Embedded, embed
 from housebrain_core.select.difficulty import difficulty_parts, read_brief
-from housebrain_core.select.selection import Selection, draw_rules, draw_steps, tabulate
+from housebrain_core.select.selection import Selection, tabulate
 from housebrain_core.select.settings import SelectConfig
 from housebrain_core.texts import render
 
@@ -60,13 +60,12 @@ def write_page(selection: Selection, drawn: list[Drawn], path: Path) -> None:
         drawn: some of the chosen samples.
         path: the page to write.
     """
-    figures = [draw_steps(selection), *([draw_rules(selection)] if selection.rules else [])]
     page = render(
         "select",
         PAGE,
         selection=selection,
         table=tabulate(selection.steps),
-        figures=[embed(figure) for figure in figures],
+        figures=[embed(figure) for figure in selection.draw()],
         drawn=drawn,
     )
     path.write_text(page, encoding="utf-8")

@@ -113,7 +113,7 @@ def choose_samples(config: SplitConfig, report: Callable[[str], None]) -> Encode
         report(f"NOTE: {line}")
     unrepeated = dataset.find_repeats()
     if dataset.repeats or dataset.leaks:
-        counts = f"{dataset.repeats:,} samples repeat another, {dataset.leaks:,} validation samples are in train too"
+        counts = f"samples that repeat another: {dataset.repeats:,}; of validation in train too: {dataset.leaks:,}"
         advice = "they are left out" if config.drop_duplicates else "--drop-duplicates leaves them out"
         report(f"{counts}: {advice}")
     if config.drop_duplicates:

@@ -41,7 +41,7 @@ from housebrain_core.progress import TrainingState
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.splits.bundle import Bundle, is_bundle, read_bundle
 from housebrain_core.splits.encode import bundle_from_dataset
-from housebrain_core.texts import say, visible
+from housebrain_core.texts import in_notebook, say, visible
 from housebrain_core.train.base_models import Base, resolve_base
 from housebrain_core.train.checkpoints import find_checkpoint, prune_checkpoints, refuse_other_run
 from housebrain_core.train.memory import ADVICE, decide_checkpointing
@@ -74,7 +74,8 @@ def train_here(config: FineTuningConfig, report: Callable[[str], None], started:
     with lock_output(config.output_dir) if rank() == 0 else nullcontext():
         run = Training(config, speak, started, bundle, base, start).run()
     if not run.finished:
-        speak("To go on, start it again with the same settings: it resumes from the last checkpoint.")
+        how = "run this cell again" if in_notebook() else "start it again"
+        speak(f"To go on, {how} with the same settings: it resumes from the last checkpoint.")
     return run
 
 

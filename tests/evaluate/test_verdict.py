@@ -12,7 +12,6 @@ from housebrain_core.evaluate.verdict import (
     list_columns,
     list_rules,
     order_models,
-    shorten_names,
 )
 
 result = make_result
@@ -92,15 +91,6 @@ def test_of_many_models_the_best_and_the_lowest_have_a_column(result):
     assert list_columns(wide) == [LONG.format(20)] and list_columns(result) == ["first", "second"]
     (row,) = list_rules(wide, list_columns(wide))
     assert row.cells == ["4 of 4", "0 of 4", "0 of 4, 05-of-20"]
-
-
-def test_long_names_lose_what_all_have_in_common():
-    assert shorten_names([LONG.format(1), LONG.format(2)])[LONG.format(2)] == "02-of-20"
-    assert shorten_names(["hb-colab-01", "hb-colab-02"]) == {"hb-colab-01": "hb-colab-01", "hb-colab-02": "hb-colab-02"}
-    alike = [f"a{'b' * 30}{number:02d}{'c' * 30}" for number in range(3)]
-    short = shorten_names(alike)
-    assert len(set(short.values())) == 3 and max(map(len, short.values())) <= 24
-    assert len(shorten_names(["x" * 50])["x" * 50]) <= 24
 
 
 def test_served_models_have_no_loss_and_come_after_those_that_have_one_by_their_exact_answers(result):

@@ -18,7 +18,11 @@ def test_rules_that_some_references_keep_and_most_break_come_first():
     assert lacks.tabulate().rows[2] == ("parking", "38.0%", "-")
     assert "height_limit 64% and 50%" in repr(lacks.draw()) and len(lacks.outputs()) == 3
     assert "rules choose nothing here" in Lacks("merged", 40, 0, {"stairs": (1.0, 1.0)}).verdict()
-    assert len(Lacks("merged", 40, 0, {}).outputs()) == 2
+    assert lacks.tabulate().notes == ("0 of 4 rules are kept by all of them.",)
+    kept = Lacks("merged", 40, 0, {"stairs": (1.0, 1.0), "parking": (1.0, None), "exits": (1.0, 0.9)})
+    assert [row[0] for row in kept.tabulate().rows] == ["exits"] and "stairs" not in repr(kept.draw())
+    for rules in ({}, {"exits": (1.0, 1.0)}):
+        assert len(Lacks("merged", 40, 0, rules).outputs()) == 1
 
 
 def test_an_evaluation_is_read_and_anything_else_refused(adapters, splits, base, tmp_path):
