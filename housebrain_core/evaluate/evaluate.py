@@ -123,7 +123,14 @@ def check_outputs(config: EvaluateConfig) -> None:
 
 
 def report_path(output: Path) -> Path:
-    """report.html beside evaluation.json; results of another name get a page of that name."""
+    """Where the page of an evaluation lies.
+
+    Args:
+        output: the file of the results.
+
+    Returns:
+        report.html beside evaluation.json; results of another name have a page of that name.
+    """
     return output.with_name("report.html") if output.stem == "evaluation" else output.with_suffix(".html")
 
 
