@@ -5,8 +5,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "evaluate": ["evaluate_models", "report_path"],
+        "evaluate": ["evaluate_models"],
         "first_house": ["draw_first_house"],
+        "report": ["report_path"],
         "tables": ["show_evaluation"],
     },
 )

@@ -23,7 +23,7 @@ from housebrain_core.evaluate.judging import (
     describe_same,
     judge,
 )
-from housebrain_core.evaluate.report import write_report
+from housebrain_core.evaluate.report import report_path, write_report
 from housebrain_core.evaluate.results import Evaluation, LimitResult, ModelResult, ReferenceResult
 from housebrain_core.house import codec
 from housebrain_core.house.measures import Limit, read_limits, values_of
@@ -120,18 +120,6 @@ def check_outputs(config: EvaluateConfig) -> None:
     check_file(answers, {"model", "brief", "text"}, [config.data])
     check_file(page)
     check_file(partial, {"key"})
-
-
-def report_path(output: Path) -> Path:
-    """Where the page of an evaluation lies.
-
-    Args:
-        output: the file of the results.
-
-    Returns:
-        report.html beside evaluation.json; results of another name have a page of that name.
-    """
-    return output.with_name("report.html") if output.stem == "evaluation" else output.with_suffix(".html")
 
 
 def read_questions(config: EvaluateConfig) -> Questions:

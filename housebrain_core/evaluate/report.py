@@ -73,6 +73,18 @@ def write_report(result: Evaluation, answers: Path, path: Path) -> Path:
     return path
 
 
+def report_path(output: Path) -> Path:
+    """Where the page of an evaluation lies.
+
+    Args:
+        output: the file of the results.
+
+    Returns:
+        report.html beside evaluation.json; results of another name have a page of that name.
+    """
+    return output.with_name("report.html") if output.stem == "evaluation" else output.with_suffix(".html")
+
+
 def _contents(result: Evaluation, rows: dict[str, list[dict]]) -> dict[str, Any]:
     """What the page's template uses."""
     limits = {name: limit.value for name, limit in result.limits.items()}
