@@ -107,11 +107,15 @@ def _count_samples(result: AuditResult) -> str:
 
 def _count_fields(result: AuditResult) -> str:
     open_fields = [field for field in result.fields if field.free != 0]
+    decided = len(result.fields) - len(open_fields)
+    if _is_few(result):
+        fields = f"{decided} of the designs' {len(result.fields)} fields"
+        return f"In these samples {fields} follow from others or never change."
     unknown = sum(field.free is None for field in open_fields)
     learnable = sum(field.depends_on_brief for field in open_fields if field.free)
     blind = len(open_fields) - unknown - learnable
     return (
-        f"Of {len(result.fields)} fields of the designs code can write {len(result.fields) - len(open_fields)}; "
+        f"Of {len(result.fields)} fields of the designs code can write {decided}; "
         f"{learnable} depend on the brief, which a model can learn; of {blind} it can only learn how often each value "
         f"occurs; free text or structure, such as rooms: {unknown}."
     )
@@ -119,9 +123,8 @@ def _count_fields(result: AuditResult) -> str:
 
 def _describe_floor(result: AuditResult) -> str:
     """What no honest loss is below; of few samples that nothing can be said."""
-    samples = sum(result.samples.values())
-    if samples < ENOUGH:
-        return f"{samples} samples are too few to say what a model can learn; it takes {ENOUGH}."
+    if _is_few(result):
+        return f"{sum(result.samples.values())} samples are too few to say what a model can learn; it takes {ENOUGH}."
     bound = "at least " if result.floor_is_lower_bound else ""
     per_token = f", {result.floor_nats_per_token:.4f} nats per token" if result.floor_nats_per_token else ""
     floor = f"{bound}{result.entropy_nats_per_sample:.1f} nats per sample{per_token}"
@@ -130,12 +133,17 @@ def _describe_floor(result: AuditResult) -> str:
     )
 
 
+def _is_few(result: AuditResult) -> bool:
+    """Whether there are too few samples to say that code can write a field, or that no model can learn it."""
+    return sum(result.samples.values()) < ENOUGH
+
+
 def _advise(result: AuditResult) -> str:
     if result.bad:
         return "mend or remove the samples that cannot be used; the page names them."
     if result.leaks or result.duplicates:
         return "leave those that repeat another out when you split (drop_duplicates): else validation flatters."
-    if result.entropy_nats_per_sample == 0 and not result.floor_is_lower_bound:
+    if result.entropy_nats_per_sample == 0 and not result.floor_is_lower_bound and not _is_few(result):
         return "train nothing: code can write these designs."
     return "split the dataset."
 

@@ -133,10 +133,8 @@ def _advise(result: Evaluation) -> str:
     best = find_best(result)
     model = result.models[best]
     if model.rates.strict_parse < ENOUGH_PARSE:
-        return (
-            f"{1 - model.rates.strict_parse:.0%} of its answers are no JSON. Train longer, or let only designs of the "
-            "schema come out (the setting constrained)."
-        )
+        only = ", or let only designs of the schema come out (the setting constrained)" if has_designs(result) else ""
+        return f"{1 - model.rates.strict_parse:.0%} of its answers are no JSON. Train longer{only}."
     worse = [row for row in list_rules(result, [best]) if _is_behind(row)]
     if worse:
         worst = min(worse, key=lambda row: row.shares[1] or 0)
@@ -191,7 +189,14 @@ def _count(rule: RuleResult) -> str:
     return f"{rule.passed} of {rule.applicable}" if rule.applicable else ""
 
 
+def has_designs(result: Evaluation) -> bool:
+    """Whether the references are house designs; other data have no rules."""
+    return result.reference.checked > 0
+
+
 def count_kept(result: Evaluation, rows: list[RuleRow]) -> str:
     """Says how many rules are not in the table because every design keeps them."""
+    if not has_designs(result):
+        return "The references are no house designs, so no rule applies to them."
     kept = len(result.reference.rules) - len(rows)
     return f"{kept} of {len(result.reference.rules)} rule checks are kept by every design that they apply to."

@@ -12,7 +12,7 @@ from housebrain_core.adapters.adapter import check_base_settings
 from housebrain_core.config import GenerateConfig
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec, drawing
-from housebrain_core.house.briefs import BRIEF_FIELDS, SANITY_BRIEF, CheckedBrief, check_briefs, is_brief
+from housebrain_core.house.briefs import BRIEF_FIELDS, CheckedBrief, check_briefs, is_brief
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.rules import check_or_none
 from housebrain_core.llm.decoding import Answered, Decoding, read_answer
@@ -240,12 +240,3 @@ def _design_or_error(brief: dict, answer: Answered) -> Row:
 
 def _advice(config: GenerateConfig) -> str:
     return "" if config.constrained else ADVICE
-
-
-def check_sanity(llm: Designer) -> str:
-    """Generates a design for the guide's own brief and says how its answer parsed: "ok", or the kind of failure."""
-    try:
-        llm.generate_design(SANITY_BRIEF)
-    except DesignError as error:
-        return error.kind
-    return "ok"

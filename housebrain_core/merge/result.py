@@ -72,8 +72,6 @@ class Validation:
     """Merge minus best split."""
     verdict: str
     """In words."""
-    answer: str
-    """How a generated design parsed: "ok", or the kind of failure."""
     samples: int
     """Samples that judge."""
     chosen_on: int

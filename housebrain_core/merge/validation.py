@@ -18,7 +18,6 @@ from housebrain_core.adapters.adapter import Adapter
 from housebrain_core.config import MergeConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.house.codec import Example
-from housebrain_core.llm.generate import check_sanity
 from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.llm.losses import Difference, Losses, compare_losses
 from housebrain_core.manifests import seal
@@ -119,9 +118,6 @@ class Bench:
             recipe: how it was made.
         """
         measured = self._measure_all(merged, recipe)
-        answer = check_sanity(self.llm)
-        parses = "parses" if answer == "ok" else f"does not parse ({answer}); the evaluation counts how many do"
-        self.report(f"a trial design of the merged model {parses}")
         losses = {name: loss.mean for name, loss in measured.items()}
         best = min((adapter.name for adapter in self.adapters), key=lambda name: losses[name])
         difference = compare_losses(measured["merged"], measured[best])
@@ -136,7 +132,6 @@ class Bench:
             best_split=best,
             difference=difference,
             verdict=verdict,
-            answer=answer,
             samples=len(self.judging),
             chosen_on=len(self.choosing),
             evaluations=self.evaluations,

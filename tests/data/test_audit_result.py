@@ -74,6 +74,12 @@ def test_what_stands_in_the_way_is_said(changes, said):
     assert said in " ".join(summarize(audited(**changes)))
 
 
+def test_of_few_samples_it_is_not_said_that_code_or_no_model_can_write_anything():
+    text = " ".join(summarize(audited(samples=60, entropy_nats_per_sample=0.0)))
+    assert "In these samples 3 of the designs' 5 fields follow from others or never change." in text
+    assert "code can write" not in text and "train nothing" not in text and "can only learn" not in text
+
+
 def test_a_result_cannot_be_changed():
     count = RuleCount(broken=1, applicable=4)
     assert count.share == 0.25

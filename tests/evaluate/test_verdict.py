@@ -7,6 +7,7 @@ from test_tables import result as make_result
 from housebrain_core.evaluate.results import Evaluation, PairResult
 from housebrain_core.evaluate.verdict import (
     conclude,
+    count_kept,
     find_best,
     find_leads,
     list_columns,
@@ -54,6 +55,12 @@ def test_the_verdict_names_winner_lead_designs_and_what_to_do(result):
     assert "+0.1500 to +0.3500" in lead
     assert "50% are JSON" in designs and "keep 80% of the rule checks, the references 90%" in designs
     assert todo.startswith("Next: 50% of its answers are no JSON. Train longer")
+
+
+def test_where_the_references_are_no_houses_no_schema_and_no_rule_is_spoken_of(result):
+    texts = result.model_copy(update={"reference": result.reference.model_copy(update={"checked": 0})})
+    assert conclude(texts)[3] == "Next: 50% of its answers are no JSON. Train longer."
+    assert "no rule applies" in count_kept(texts, [])
 
 
 def test_a_lead_whose_interval_has_zero_in_it_may_be_chance(result):

@@ -65,7 +65,6 @@ def loads(monkeypatch) -> list:
         load(self, *args, **kwargs)
 
     monkeypatch.setattr(validation.HouseBrainLLM, "__init__", counted)
-    monkeypatch.setattr(validation, "check_sanity", lambda llm: "ok")
     monkeypatch.setattr(validation, "EVALUATIONS", 6)
     return count
 

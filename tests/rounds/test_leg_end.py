@@ -83,7 +83,6 @@ def judge(of_a_plan, base, tmp_path, **settings):
 
 
 def test_a_leg_is_judged_on_the_validation_sample_that_all_share(of_a_plan, base, tmp_path, monkeypatch):
-    monkeypatch.setattr(validation, "check_sanity", lambda llm: "ok")
     result = judge(of_a_plan, base, tmp_path)
     losses = result.state.legs[0].losses
     assert set(losses.splits) == {path.name for path in of_a_plan[1]}
@@ -99,7 +98,6 @@ def test_a_leg_is_judged_on_the_validation_sample_that_all_share(of_a_plan, base
 
 
 def test_a_worse_merge_says_so_in_the_first_line_of_the_round_and_of_its_page(of_a_plan, base, tmp_path, monkeypatch):
-    monkeypatch.setattr(validation, "check_sanity", lambda llm: "ok")
     measured = validation.Bench._measure_folder
 
     def worse(self, name, folder):

@@ -17,7 +17,6 @@ from housebrain_core.config import FineTuningConfig, InspectConfig, RoundConfig,
 from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.legs import Leg, plan_relay, plan_rounds
 from housebrain_core.manifests import sha256_of
-from housebrain_core.merge import validation
 from housebrain_core.rounds import leg_end
 from housebrain_core.rounds import round as round_module
 from housebrain_core.rounds.round import run_round
@@ -361,7 +360,6 @@ def test_the_command_shows_the_table_and_what_is_next(project, capsys):
 
 
 def test_two_rounds_are_really_trained_merged_and_judged(dataset, base, tmp_path, monkeypatch):
-    monkeypatch.setattr(validation, "check_sanity", lambda llm: "ok")
     splits, rounds, models = tmp_path / "housebrain_splits", tmp_path / "rounds", []
     split_dataset(SplitConfig(source=dataset, output=splits, splits=2, validation_samples=12, rounds=2, common_start=0))
     places = {"splits": splits, "output": rounds, "merged": tmp_path / "merged", "base_model": str(base)}
