@@ -64,7 +64,6 @@ def test_a_validation_is_written_with_its_difference_by_name(adapters):
         opened[0].name,
         Difference(-0.1, -0.2, 0.0),
         "better",
-        "ok",
         samples=3,
         chosen_on=0,
         evaluations=[],
@@ -84,7 +83,7 @@ def judged(adapters, low: float, **run):
     losses = {"base": 1.0, "hb-best": 0.4, "merged": 0.4 + low}
     difference = Difference(low, low, low)
     words = describe_difference("hb-best", difference, 0.6)
-    validation = Validation(losses, "hb-best", difference, words, "ok", samples=9, chosen_on=0, evaluations=[])
+    validation = Validation(losses, "hb-best", difference, words, samples=9, chosen_on=0, evaluations=[])
     opened = [read_adapter(folder) for folder in adapters]
     changed = [replace(adapter, run=adapter.run.model_copy(update=run)) for adapter in opened]
     return result_of(changed, validation)
