@@ -30,6 +30,8 @@ from housebrain_core.splits.split import split_dataset
 GALLERY = ROOT / "docs" / "gallery"
 EXECUTED = {"02_train": "02_train_apart"}
 """Notebook -> how the demo calls the run of it that is shown, where that is another name."""
+KEPT = ("tags", "jupyter", "cellView", "_kg_hide-input")
+"""What a cell says of itself: what it is, and whether it is collapsed."""
 LARGEST = 1_000_000
 """Bytes of a notebook; the largest that GitHub shows well."""
 NOTE = (
@@ -148,7 +150,7 @@ def clean_outputs(notebook: NotebookNode, folders: dict[str, str]) -> None:
         folders: folder of this machine -> what stands for it.
     """
     for cell in notebook.cells:
-        cell.metadata = {name: value for name, value in cell.metadata.items() if name == "tags" and value}
+        cell.metadata = {name: value for name, value in cell.metadata.items() if name in KEPT and value}
         cell.source = hide(cell.source, folders)
         if cell.cell_type != "code":
             continue

@@ -2,6 +2,7 @@
 
 import html
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from housebrain_core.texts import say as say_shown
 
 NUMBERS = frozenset("0123456789.,+-%/ ")
 """A column of nothing else is aligned to the right."""
+HEADING = re.compile(r"^#+ ", re.MULTILINE)
 NOTE = 110
 """Columns of a note below a table, in text."""
 
@@ -84,11 +86,13 @@ def _html_row(tag: str, cells: Sequence[str], right: list[bool], color: str = ""
 
 
 class Page(str):
-    """A text in Markdown: rendered in a notebook, as it is written in a terminal."""
+    """A text in Markdown: rendered in a notebook, with its headings below the notebook's; in a terminal as it is."""
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """What a notebook shows, by type of content."""
-        return {"text/markdown": visible(self), "text/plain": visible(self)}
+        parts = visible(self).split("```")  # in code, # begins a comment
+        parts[::2] = [HEADING.sub(r"##\g<0>", part) for part in parts[::2]]
+        return {"text/markdown": "```".join(parts), "text/plain": visible(self)}
 
 
 class Shown:

@@ -125,7 +125,7 @@ def test_a_run_that_ran_out_of_time_goes_on_in_the_next_session(session, splits)
     session.next_session()
     fine, printed, last = session.run()
     assert fine, last
-    assert "resuming from checkpoint-1" in printed and "max_steps done at step 4 of 4" in printed
+    assert "resuming from checkpoint-1" in printed and "all steps done at step 4 of 4" in printed
     archive = session.home / f"hb-{session.platform}-02.zip"
     assert f"Download `{archive.name}`" in last and sha256_of(archive) in printed
     with zipfile.ZipFile(archive) as adapter:
@@ -258,7 +258,7 @@ def test_two_processes_train_stop_and_resume_from_the_bundle_where_the_package_i
     fine, printed, last = session.run(gpus=2, rehearsal=True)
     assert fine, last
     assert "stopped from outside (SIGTERM) at step 11 of 20" in printed and "resuming from checkpoint-11" in printed
-    assert "max_steps done at step 20 of 20" in printed and "rehearsal went well" in last
+    assert "all steps done at step 20 of 20" in printed and "rehearsal went well" in last
     run = json.loads((session.home / "hb-kaggle-02-rehearsal" / "run.json").read_text())
     assert run["hardware"]["gpus"] == 2
 

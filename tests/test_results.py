@@ -34,7 +34,10 @@ def test_a_table_is_html_that_says_the_same():
 
 
 def test_a_page_is_markdown_that_reads_as_text_too():
-    assert Page("# Title")._repr_mimebundle_() == {"text/markdown": "# Title", "text/plain": "# Title"}
+    text = "# Title\n\n## Use\n\n```python\n# a comment\n```\n## More\n"
+    shown = Page(text)._repr_mimebundle_()
+    assert shown["text/plain"] == text, "headings below the notebook's own, so that its table of contents stays"
+    assert shown["text/markdown"] == "### Title\n\n#### Use\n\n```python\n# a comment\n```\n#### More\n"
 
 
 def test_a_terminal_gets_texts_and_tables(capsys):

@@ -281,6 +281,8 @@ def interrupt_at_checkpoint() -> Callable[[str], None]:
     asked: list[str] = []
 
     def report(line: str) -> None:
+        if line.startswith("To go on,"):  # it does so at once
+            return
         say(line)
         if line.startswith("saved checkpoint-") and not asked:
             asked.append(line)

@@ -126,7 +126,7 @@ def _holds_middle(outer: Bounds, inner: Bounds) -> bool:
 
 
 def no_overlap_connected(case: Case) -> Findings:
-    """Rooms of a level do not overlap, doors join them, and their areas sum to total_area."""
+    """Rooms of a level do not overlap, doors join them, and their areas sum to the total area."""
     if not case.design.has_geometry:
         return None
     findings = []

@@ -50,7 +50,7 @@ def ground_coverage(case: Case) -> Findings:
 
 
 def height_limit(case: Case) -> Findings:
-    """The storeys together stay under max_height_ft."""
+    """The storeys together stay under the height allowed."""
     limit = case.codes.get("max_height_ft")
     if not is_number(limit):
         return None
@@ -89,7 +89,7 @@ def cost_in_budget(case: Case) -> Findings:
 
 
 def brief_area_fit(case: Case) -> Findings:
-    """The rooms that the brief asks for fit into total_area."""
+    """The rooms that the brief asks for fit into the total area."""
     areas = [room.count * room.minArea for room in case.brief.roomBreakdown if room.minArea is not None]
     if not areas or case.total_area is None:
         return None

@@ -234,7 +234,7 @@ class Training:
             return learned[0]
         if self.start.place:
             return f"{self.start.place.describe()} done"
-        return "max_steps done" if self.config.max_steps else "all epochs done"
+        return "all steps done" if self.config.max_steps else "all epochs done"
 
     def _write_folder(self, tokenizer: Any, trainer: RowTrainer, run: Run) -> None:
         """Writes the adapter folder; the manifest comes last."""
