@@ -6,6 +6,8 @@
 #
 # You need: a folder with `train/*.json` (and `validation/*.json`), or JSONL, CSV or Parquet files.
 # You get: `housebrain_splits/`. It takes seconds for thousands of samples, minutes for hundreds of thousands.
+#
+# No data yet? `make demo` makes 360 houses: `source = "housebrain_demo/dataset"`, `splits = 3`.
 
 # %% [markdown]
 # ## Settings
@@ -27,7 +29,7 @@ from housebrain_core.project import check_inputs, enter_project
 
 config = check_settings(SplitSettings, globals()).config()
 enter_project()
-check_inputs("source", config.source, "Give the path of your dataset, or put it there.")
+check_inputs("source", config.source, "Give its path; housebrain_demo/dataset has the houses of make demo.")
 check_replaceable(config.output, "splits", config.overwrite)
 
 # %% [markdown]

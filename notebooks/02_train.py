@@ -4,6 +4,8 @@
 # Trains a LoRA adapter on one split: a small set of weights beside a base model that is loaded in 4 bits.
 # It saves as it goes. When it is interrupted, run the notebook again with the same settings: it goes on
 # where it was. In a plan of several legs it trains the leg whose turn it is, from `rounds/leg_N.zip`.
+#
+# Only trying, without a GPU? `base_model = "tiny"`, `learning_rate = 8e-3`, `epochs = 20`: a minute.
 
 # %% [markdown] tags=["kaggle"]
 # # HouseBrain: train one split on Kaggle
