@@ -29,7 +29,7 @@ from housebrain_core.project import check_inputs, enter_project
 
 config = check_settings(SplitSettings, globals()).config()
 enter_project()
-check_inputs("source", config.source, "Give its path; housebrain_demo/dataset has the houses of make demo.")
+check_inputs("source", config.source, "Give the path of your dataset, or of the demo's: housebrain_demo/dataset.")
 check_replaceable(config.output, "splits", config.overwrite)
 
 # %% [markdown]

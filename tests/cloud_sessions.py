@@ -224,5 +224,5 @@ def read_output(output) -> str:
     if output.output_type == "stream":
         return output.text
     if output.output_type == "error":
-        return "\n".join(output.traceback)
+        return " ".join(" ".join(output.traceback).split())  # wherever its lines were broken
     return output.data.get("text/markdown", output.data.get("text/plain", ""))
