@@ -8,7 +8,7 @@ import pytest
 from notebook_outputs import count_pictures, find_problems
 
 import build_gallery
-from build_gallery import GALLERY, LARGEST, clean_outputs, code_of, hide, move_values, page_path
+from build_gallery import GALLERY, KEPT, LARGEST, clean_outputs, code_of, hide, move_values, page_path
 
 PAGES = sorted(GALLERY.glob("*.ipynb"))
 TRACES = r"/home/|/root|/tmp|/Users|/private/|[A-Z]:\\|/work\b|0x[0-9a-f]{6}|pytest-of"
@@ -24,13 +24,16 @@ def test_a_page_shows_its_pictures_and_nothing_of_a_machine(page):
     texts = json.dumps([{**output, "data": dict(output.get("data", {}), **{"image/png": ""})} for output in outputs])
     assert re.findall(TRACES, texts + json.dumps([cell.source for cell in notebook.cells])) == []
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
-    assert not [cell for cell in notebook.cells if set(cell.metadata) - {"tags"}]
+    assert not [cell for cell in notebook.cells if set(cell.metadata) - set(KEPT)]
     assert notebook.cells[1].source.startswith("*Executed on the demo's generated houses")
     assert len([cell for cell in notebook.cells if "parameters" in "".join(cell.metadata.get("tags", []))]) == 1
 
 
 def test_the_gallery_has_the_train_notebook_as_a_session_on_kaggle_shows_it():
     assert page_path("02_train", "kaggle") in PAGES
+    session = nbformat.reads(page_path("02_train", "kaggle").read_text(encoding="utf-8"), as_version=4)
+    collapsed = [cell.source for cell in session.cells if cell.metadata.get("jupyter", {}).get("source_hidden")]
+    assert len(collapsed) == 1 and "Find the bundle" in collapsed[0]
     assert set(PAGES) <= {page_path(*key) for key in build_gallery.NOTEBOOKS}, "pages of notebooks that exist"
 
 
