@@ -35,7 +35,7 @@ from housebrain_core.llm.journal import Journal
 from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.llm.losses import Losses
 from housebrain_core.llm.remote import ServedLLM
-from housebrain_core.manifests import sha256_of, to_json, write_atomically
+from housebrain_core.manifests import sha256_of, write_atomically
 from housebrain_core.outputs import check_file, lock_output
 from housebrain_core.results import say
 from housebrain_core.settings import is_url
@@ -103,7 +103,8 @@ def evaluate_models(config: EvaluateConfig, report: Callable[[str], None] = say)
         report("judging the designs, drawing the best and the worst of each model")
         result = _judge_answers(config, questions, answers)
         _write_answers(config.output.with_suffix(".jsonl"), questions.briefs, answers)
-        write_atomically(config.output, to_json(result.model_dump(mode="json")))
+        text = json.dumps(result.model_dump(mode="json"), indent=1)  # the models as given: the last one counts elsewhere
+        write_atomically(config.output, text + "\n")
         page = write_report(result, config.output.with_suffix(".jsonl"), report_path(config.output))
         journal.path.unlink(missing_ok=True)
     report(f"results in {config.output}, with figures in {page}")

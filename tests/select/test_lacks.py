@@ -27,10 +27,11 @@ def test_rules_that_some_references_keep_and_most_break_come_first():
 
 def test_an_evaluation_is_read_and_anything_else_refused(adapters, splits, base, tmp_path):
     config = EvaluateConfig(
-        models=[adapters[0]], data=splits, base_model=str(base), samples=2, max_new_tokens=20, sampled=0,
+        models=[adapters[1], adapters[0]], data=splits, base_model=str(base), samples=2, max_new_tokens=20, sampled=0,
         output=tmp_path / "evaluation.json",
     )  # fmt: skip
     evaluate_models(config, report=lambda line: None)
+    assert adapters[0].name < adapters[1].name, "it is the last one given, not the last one by its name"
     lacks = find_lacks(config.output)
     assert (lacks.model, lacks.answers, lacks.failed) == (adapters[0].name, 2, 2)
     assert lacks.rules["parking"] == (1.0, None)
