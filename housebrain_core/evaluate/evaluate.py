@@ -103,7 +103,7 @@ def evaluate_models(config: EvaluateConfig, report: Callable[[str], None] = say)
         report("judging the designs, drawing the best and the worst of each model")
         result = _judge_answers(config, questions, answers)
         _write_answers(config.output.with_suffix(".jsonl"), questions.briefs, answers)
-        text = json.dumps(result.model_dump(mode="json"), indent=1)  # the models as given: the last one counts elsewhere
+        text = json.dumps(result.model_dump(mode="json"), indent=1)  # models as given: the last counts elsewhere
         write_atomically(config.output, text + "\n")
         page = write_report(result, config.output.with_suffix(".jsonl"), report_path(config.output))
         journal.path.unlink(missing_ok=True)
