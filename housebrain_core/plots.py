@@ -7,9 +7,9 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from matplotlib import cycler
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.rcsetup import cycler
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator
 
