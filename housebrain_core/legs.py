@@ -62,6 +62,11 @@ class TrainingPlan(BaseModel):
         return sum(len(leg.people) > 1 for leg in self.legs)
 
     @property
+    def ends(self) -> list[int]:
+        """The legs that end a round: those that end in a merge, or all of them where nothing is merged."""
+        return [number for number, leg in enumerate(self.legs, 1) if len(leg.people) > 1 or not self.merges]
+
+    @property
     def falls_from(self) -> int:
         """The leg in which the learning rate begins to fall: the last, or the first where nothing is merged.
 

@@ -127,7 +127,7 @@ def check_files(folder: Path | zipfile.Path, manifest: dict) -> None:
             problems.append(f"{name} is missing")
         elif (present := describe_file(folder / name)) != expected:
             problems.append(
-                f"{name} has changed ({present['size']} bytes for {expected.get('size')}, or other content)"
+                f"{name} has changed ({present['size']} bytes for {expected.get('size', 'no size')}, or other content)"
             )
     if problems:
         raise DataError(f"{folder} is damaged: {'; '.join(problems)}. Upload, copy or make it again.")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from housebrain_core.errors import SWITCHES, ConfigError
+from housebrain_core.texts import as_given
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -47,13 +48,13 @@ class Settings(BaseModel):
         lines: dict[str, str] = {}
         for problem in problems:
             name = str(next(iter(problem["loc"]), cls.__name__))
-            text = problem["msg"].removeprefix("Value error, ")
+            text = problem["msg"].removeprefix("Value error, ").partition(" for <class")[0]
             if problem["type"] == "extra_forbidden":
                 text = f"there is no such setting; there are {', '.join(cls.model_fields)}"
             elif problem["type"] == "missing":
                 text = "this setting is needed"
             else:
-                name, text = f"{name} = {problem['input']!r}", text[0].lower() + text[1:]
+                name, text = f"{name} = {as_given(problem['input'])}", text[0].lower() + text[1:]
             lines[name] = f"{lines[name]}, or {text}" if name in lines else f"{name}: {text}"
         raise ConfigError("\n  ".join([f"{cls.__name__}: these settings cannot be used:", *lines.values()]))
 
@@ -70,7 +71,7 @@ def refuse_idle(settings: Settings, needs: dict[str, tuple[bool, str]], problems
     for name, (used, purpose) in needs.items():
         value = getattr(settings, name)
         if name in settings.model_fields_set and not used and value not in (None, False):
-            lines.append(f"{name if value is True else f'{name} = {value}'}: it would do nothing; {purpose}")
+            lines.append(f"{name if value is True else f'{name} = {as_given(value)}'}: it would do nothing; {purpose}")
     if lines := [*problems, *lines]:  # the base class explains only what is wrong with single settings
         raise ConfigError("\n  ".join([f"{type(settings).__name__}: these settings cannot be used:", *lines]))
 

@@ -87,6 +87,15 @@ def wrap(text: str, width: int = NOTEBOOK) -> str:
     return "\n".join(lines)
 
 
+def as_given(value: Any) -> str:
+    """A setting's value in a message, as a person gives it: text in quotes, a list by its words, and never a repr."""
+    if isinstance(value, list | tuple | set):
+        return ", ".join(map(str, value)) or "nothing"
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return "nothing" if value is None else repr(value) if isinstance(value, str) else str(value)
+
+
 def shorten_names(names: Iterable[str], length: int = SHORT) -> dict[str, str]:
     """Short names for long ones: without what all have in common, and without their middle where that is not enough.
 

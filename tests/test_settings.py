@@ -8,7 +8,9 @@ from pydantic import ValidationError
 
 from housebrain_core.config import GenerateConfig
 from housebrain_core.errors import ConfigError
+from housebrain_core.select.settings import SelectConfig
 from housebrain_core.settings import FineTuningConfig
+from housebrain_core.texts import as_given
 
 
 def make(**values):
@@ -57,5 +59,19 @@ def read_json(values):
 def test_a_model_is_a_folder_or_an_address_whose_slashes_stay(read):
     assert read({"model": "models/hb", "brief": "-"}).model == Path("models/hb")
     assert read({"model": "https://host:8000/v1#hb", "brief": "-"}).model == "https://host:8000/v1#hb"
-    with pytest.raises(ConfigError, match="model = 5"):
+    with pytest.raises(ConfigError, match=r"model = 5: input should be a valid string, or input is not a valid path$"):
         read({"model": 5, "brief": "-"})
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("a b", "'a b'"), (["parkng", "x"], "parkng, x"), ([], "nothing"), (None, "nothing"), ({"a": None}, '{"a": null}'),
+     (Path("a"), "a"), (True, "True"), (0.5, "0.5")],
+)  # fmt: skip
+def test_a_value_in_a_message_is_as_a_person_gives_it(value, shown):
+    assert as_given(value) == shown
+
+
+def test_the_values_of_a_list_are_told_as_words():
+    with pytest.raises(ConfigError, match="clean_rules = parkng, exits: there is no rule parkng, did you mean parking"):
+        SelectConfig(source=Path("x"), clean_rules=["parkng", "exits"])

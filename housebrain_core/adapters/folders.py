@@ -9,6 +9,7 @@ from housebrain_core.adapters.tensors import read_json
 from housebrain_core.data.contents import explain_file
 from housebrain_core.errors import AdapterError, DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest
+from housebrain_core.texts import as_given
 
 
 def check_folder(folder: Path) -> None:
@@ -85,7 +86,7 @@ def read_record(folder: Path, accept_plain: bool) -> tuple[Run | None, str | Non
         files = read_manifest(folder, "adapter")["files"]
         strange = [name for name in files if not re.fullmatch(r"[\w.-]{1,100}", name) or (folder / name).is_symlink()]
         if strange or not {WEIGHTS, CONFIG, RUN} <= set(files):
-            raise DataError(f"{folder / MANIFEST} lists {strange or sorted(files)!r}; expected plain files")
+            raise DataError(f"{folder / MANIFEST} lists {as_given(strange or sorted(files))}; expected plain files")
         opened = {name: expected for name, expected in files.items() if name in SIZE_LIMITS}
         check_files(folder, {"files": opened})  # what is never opened need not be there: a zip is unpacked without it
         return read_run((folder / RUN).read_bytes()), files[WEIGHTS]["sha256"]

@@ -63,9 +63,9 @@ def run_splits(config: RunConfig) -> None:
     parts = read_splits(config.splits_folder)
     plan = read_plan(config.splits_folder)
     chosen = choose_splits(config.splits, [part.split_id for part in parts])
-    if config.rounds and config.rounds > (legs := len(plan.legs) if plan else 1):
+    if config.rounds and config.rounds > (rounds := len(plan.ends) if plan else 1):
         raise ConfigError(
-            f"rounds = {config.rounds}, but {config.splits_folder} was cut for {legs}. Another number is planned by "
+            f"rounds = {config.rounds}, but {config.splits_folder} was cut for {rounds}. Another number is planned by "
             "housebrain split --rounds."
         )
     RUNS.mkdir(exist_ok=True)
@@ -116,8 +116,8 @@ class Runner:
         while True:
             place = self._place()
             if self.plan and place is None:
-                last = f", up to {self.config.rounds}" if self.config.rounds else ""
-                say(f"The legs of the plan are done{last}.")
+                rounds = f" up to round {self.config.rounds}" if self.config.rounds else ""
+                say(f"The legs of the plan{rounds} are done.")
                 return
             self._train_leg(place)
             if not self.plan:
@@ -146,8 +146,8 @@ class Runner:
                 f"{ROUNDS} is of the plan {state.plan.id}, {self.config.splits_folder} of the plan {self.plan.id}. "
                 f"Move {ROUNDS.absolute()} away, or work in another folder."
             )
-        wanted = self.config.rounds or len(state.plan.legs)
-        return None if state.is_finished or state.current.number > wanted else state.place
+        ends = state.plan.ends[: self.config.rounds]
+        return None if state.is_finished or state.current.number > ends[-1] else state.place
 
     def _jobs(self, place: Place | None) -> list[Job]:
         """The runs of a leg."""

@@ -37,7 +37,7 @@ class RunConfig(Settings):
     splits: Annotated[str, Field(pattern=r"^(all|\d{1,2}(-\d{1,2})?(,\d{1,2}(-\d{1,2})?)*)$")] = "all"
     """Splits to train, such as 1-6 or 1,4-6; in a plan of several legs those of them whose turn it is."""
     rounds: Count | None = None
-    """Stop when so many legs of the plan have ended; all of them when not given."""
+    """Stop after so many rounds of the plan, a common start not counted; after all of them when not given."""
     on: Literal["local", "ray"] = "local"
     """local is this computer; ray is the cluster that RAY_ADDRESS names, or Ray on this computer (needs ray)."""
     at_once: Count | None = None

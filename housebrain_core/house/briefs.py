@@ -9,6 +9,7 @@ from housebrain_core.errors import DataError
 from housebrain_core.house.brief_text import BEDROOMS
 from housebrain_core.house.measures import FT_PER_M, SQFT_PER_SQM, sides_of
 from housebrain_core.house.schema import BasicDetails, HouseBrief, Plot, RoomNeed, Setbacks
+from housebrain_core.texts import as_given
 
 WHOLE = {"totalArea", "bathrooms", "budget", "minArea", "front", "rear", "left", "right", "is_corner_plot"}
 """Fields that are whole numbers in the dataset, so that 1200.0 and 1200 give the same prompt."""
@@ -142,8 +143,10 @@ def _describe(brief: Any, problem: Mapping[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{path} is missing"
     text = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    if problem["type"] in ("model_type", "dict_type"):
+        text = "should be a JSON object"
     unit = _unit_of(brief, str(problem["loc"][-1]) if problem["loc"] else "")
-    return f"{path} = {problem['input']!r}{f' {unit}' if unit else ''}: {text}"
+    return f"{path} = {as_given(problem['input'])}{f' {unit}' if unit else ''}: {text}"
 
 
 def _unit_of(brief: Any, field: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 from housebrain_core.errors import ConfigError
 from housebrain_core.house.json_text import is_number
 from housebrain_core.house.schema import Bounds, Door, HouseBrief, HouseDesign, Level, Plot, Room, Window
+from housebrain_core.texts import as_given
 
 MM_PER_FT = 304.8
 FT_PER_M = 1000 / MM_PER_FT
@@ -131,7 +132,7 @@ def _find_problem(name: str, row: list) -> str | None:
     if name not in NBC:
         return f"{name}: there is no such limit"
     if len(row) != 3 or not is_number(row[0]) or row[0] < 0:
-        return f"{name}: expected a number, or a number with unit and source, got {row!r}"
+        return f"{name}: expected a number, or a number with unit and source, got {as_given(row[:1])}"
     return None
 
 

@@ -93,7 +93,7 @@ class ServedLLM(Designer):
             choice = reply["choices"][0]
             return Answered(choice["text"], reply["usage"]["completion_tokens"], choice["finish_reason"] == "stop")
         except (KeyError, IndexError, TypeError):
-            raise ServerError(f"{url} answered with other JSON: {_shorten(str(reply))}") from None
+            raise ServerError(f"{url} answered with other JSON: {_shorten(json.dumps(reply))}") from None
 
     def _find_model(self) -> str:
         """The name of the only model that the server has."""

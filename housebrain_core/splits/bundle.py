@@ -152,7 +152,7 @@ def _inside(archive: zipfile.ZipFile, path: Path, file: str, name: str) -> zipfi
 def _read(place: Path | zipfile.Path) -> Bundle:
     """A bundle from its folder, on disk or in a zip."""
     manifest = read_manifest(place, "bundle")
-    version = manifest.get("format")
+    version = manifest.get("format", "none")
     prompts = manifest.get("codec_version", CODEC)
     if version not in READABLE or prompts != CODEC:
         raise DataError(

@@ -16,6 +16,7 @@ from housebrain_core.cloud.own_machines import run_splits
 from housebrain_core.cloud.settings import RunConfig, choose_splits
 from housebrain_core.config import RoundConfig
 from housebrain_core.errors import CheckpointError, ConfigError, HouseBrainError
+from housebrain_core.legs import Leg, TrainingPlan
 from housebrain_core.manifests import read_manifest, seal
 from housebrain_core.outputs import lock_output
 from housebrain_core.rounds.round import run_round
@@ -120,6 +121,13 @@ def test_the_same_command_goes_on_and_a_third_one_does_nothing(project, slots, c
     run_splits(RunConfig())
     assert len(slots.jobs) == 9 and len(commands) == before
     assert "The legs of the plan are done." in capsys.readouterr().out
+
+
+def test_rounds_do_not_count_a_common_start_and_legs_do_where_nothing_is_merged():
+    one, all_three = Leg(people=(1,), share=0.25), Leg(people=(1, 2, 3), share=0.375)
+    assert TrainingPlan(splits=3, legs=(one, all_three, all_three)).ends == [2, 3]
+    relay = (one, Leg(people=(2,), share=0.25), Leg(people=(3,), share=0.5))
+    assert TrainingPlan(splits=3, legs=relay).ends == [1, 2, 3]
 
 
 def test_a_split_that_failed_for_good_is_named_and_left_out_of_its_leg_only(project, slots, commands, capsys):
