@@ -133,6 +133,7 @@ def write_requests(folder: Path, name: str = SERVED) -> None:
         "model": name,
         "messages": [{"role": "user", "content": brief}],
         "temperature": 0,
+        "repeat_penalty": 1.0,  # some servers have 1.1, and JSON repeats its keys; others do not know it
         "max_tokens": NEW_TOKENS,
         "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
     }

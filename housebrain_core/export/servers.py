@@ -25,6 +25,7 @@ MODELFILE = '''FROM ./{file}
 TEMPLATE """{{{{ .Prompt }}}}
 """
 PARAMETER temperature 0
+PARAMETER repeat_penalty 1
 PARAMETER num_ctx {context}
 PARAMETER num_predict {tokens}
 PARAMETER stop {stop}

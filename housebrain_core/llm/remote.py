@@ -28,6 +28,9 @@ WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
 BUSY = (429, 503)
 UNALTERED = {"top_p": 1.0, "top_k": 0, "min_p": 0.0}
 """For answers at temperature 1: the model's own distribution, nothing cut off (top_k and min_p are not OpenAI's)."""
+NO_PENALTY = {"repeat_penalty": 1.0}
+"""Ollama and the server of llama-cpp-python make repeated tokens less probable (by 1.1) unless told not to, and JSON
+repeats its keys."""
 SHOWN = 300
 """Characters of a server's own message that are shown."""
 
@@ -76,7 +79,7 @@ class ServedLLM(Designer):
     def _answer(self, decoding: Decoding, prompt: str, brief: dict, number: int) -> Answered:
         schema = json.loads(answer_schema(lacks_budget(brief))) if decoding.constrained else None
         drawn = UNALTERED | {"seed": decoding.seed * 1_000_003 + number} if decoding.temperature else {}
-        options = {"temperature": decoding.temperature, **drawn}
+        options = {"temperature": decoding.temperature, **NO_PENALTY, **drawn}
         body: dict[str, Any] = {"model": self.model, "prompt": prompt}
         if self.is_ollama:
             url = f"{self.root}/api/generate"

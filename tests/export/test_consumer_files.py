@@ -96,6 +96,7 @@ def test_the_request_sends_the_training_line_and_the_schema_in_the_order_of_trai
     request = json.loads((tmp_path / "request.json").read_text())
     assert request["messages"] == [{"role": "user", "content": PROMPT.rstrip("\n")}] and request["model"] == "hb"
     assert request["response_format"]["json_schema"]["schema"] == schema and request["temperature"] == 0
+    assert request["repeat_penalty"] == 1, "servers that have another by themselves answer otherwise"
 
 
 def test_the_shipped_tokenizer_is_written_as_it_was_read(tmp_path):

@@ -40,7 +40,8 @@ def test_the_modelfile_renders_the_training_prompt_byte_for_byte_and_stops_at_th
         prompt = write_prompt(sample["input"])
         assert render_go(read["TEMPLATE"][0], prompt.rstrip("\n")).encode() == prompt.encode()
     assert [value.replace('\\"', '"') for value in read["PARAMETER stop"]] == [stop]
-    assert read["PARAMETER temperature"] == ["0"] and int(read["PARAMETER num_ctx"][0]) == 4096
+    assert read["PARAMETER temperature"] == ["0"] and read["PARAMETER repeat_penalty"] == ["1"]
+    assert int(read["PARAMETER num_ctx"][0]) == 4096
 
 
 def test_ollama_gets_a_gguf_and_never_safetensors_or_an_adapter(tmp_path):

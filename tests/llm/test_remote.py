@@ -48,7 +48,7 @@ def test_an_address_gives_designs_from_the_very_prompt_of_training(honest, sampl
     assert [design.model_dump(exclude_unset=True) for design in designs] == [one["output"] for one in samples[:5]]
     sent = {body["prompt"]: body for body in honest.requests}
     assert set(sent) == {codec.encode(sample).prompt for sample in samples[:5]}
-    expected = {"model": "housebrain", "max_tokens": 700, "temperature": 0.0}
+    expected = {"model": "housebrain", "max_tokens": 700, "temperature": 0.0, "repeat_penalty": 1.0}
     assert all(body == expected | {"prompt": prompt} for prompt, body in sent.items())
 
 
@@ -84,7 +84,7 @@ def test_ollama_gets_the_prompt_without_its_template_and_the_schema_as_it_takes_
         (answered,) = HouseBrainLLM(server.url).answer([brief], max_new_tokens=700, constrained=True)
     assert answered == (completions[codec.write_prompt(brief)], 9, True) and server.paths == ["/api/generate"]
     (body,) = server.requests
-    assert body["raw"] and body["options"] == {"temperature": 0.0, "num_predict": 700}
+    assert body["raw"] and body["options"] == {"temperature": 0.0, "num_predict": 700, "repeat_penalty": 1.0}
     assert body["format"] == json.loads(answer_schema()) and "/v1" in server.url
 
 
