@@ -91,18 +91,17 @@ class TrainingPlan(BaseModel):
             The steps that the split has done before this leg, and after it, counted over all its legs. Positions in the
             split's data order follow from them; a person who trains more than the others begins another pass.
         """
-        before = self._load(split_id, number - 1) * steps_of_split
-        after = self._load(split_id, number) * steps_of_split
+        before = sum(self.loads(split_id, number - 1)) * steps_of_split
+        after = sum(self.loads(split_id, number)) * steps_of_split
         return round(before), max(round(before) + 1, round(after))
 
-    def loads(self, split_id: int) -> list[float]:
-        """What a split trains in each of its legs, as multiples of training it once."""
-        return [leg.share * self.splits / len(leg.people) for leg in self.legs if split_id in leg.people]
+    def load(self, leg: Leg) -> float:
+        """What each of a leg's people trains in it, as a multiple of training a split once."""
+        return leg.share * self.splits / len(leg.people)
 
-    def _load(self, split_id: int, legs: int) -> float:
-        """What a split has trained after so many legs, as a multiple of training it once."""
-        done = [leg for leg in self.legs[:legs] if split_id in leg.people]
-        return sum(leg.share * self.splits / len(leg.people) for leg in done)
+    def loads(self, split_id: int, legs: int | None = None) -> list[float]:
+        """What a split trains in each of its legs, of all or of the first few, as multiples of training it once."""
+        return [self.load(leg) for leg in self.legs[:legs] if split_id in leg.people]
 
     def ended_early(self, done: int) -> Self:
         """The plan with one short last leg after the legs that are done, in which everybody's rate decays.
@@ -137,8 +136,8 @@ class Place(BaseModel):
 
     def load_of(self, split_id: int) -> float:
         """What a split is trained in this leg, as a multiple of training it once; 0 where it takes no part."""
-        people = self.plan.leg(self.leg).people
-        return self.plan.leg(self.leg).share * self.plan.splits / len(people) if split_id in people else 0.0
+        leg = self.plan.leg(self.leg)
+        return self.plan.load(leg) if split_id in leg.people else 0.0
 
     def next_leg(self, split_id: int | None) -> int | None:
         """The number of the next leg in which a split is trained; None where there is none."""

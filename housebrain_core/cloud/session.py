@@ -12,7 +12,7 @@ from typing import Self
 from housebrain_core.errors import DataError
 from housebrain_core.manifests import MANIFEST
 from housebrain_core.platforms import ROOT, WORKING, Platform, detect_platform
-from housebrain_core.splits.bundle import hash_source, read_bundle, read_bundle_manifest, read_source
+from housebrain_core.splits.bundle import hash_source, read_bundle, read_package_manifest, read_source
 from housebrain_core.splits.leg_file import find_inputs
 from housebrain_core.splits.parts import Inputs
 from housebrain_core.texts import say
@@ -52,7 +52,7 @@ def choose_bundle(split_id: int, paths: Iterable[Path], report: Callable[[str], 
     others: list[str] = []
     for path in paths:
         try:
-            manifest = read_bundle_manifest(path)
+            manifest = read_package_manifest(path)
         except DataError:  # another zip; the cell that looked for bundles has named it if it was damaged
             continue
         if manifest.get("split_id") == split_id:

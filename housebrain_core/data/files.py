@@ -84,15 +84,10 @@ def find_dataset(source: Path) -> DatasetFiles:
     return DatasetFiles({part: files for part, files in sorted(dataset.parts.items()) if files}, dataset.aside)
 
 
-def find_parts(source: Path) -> dict[str, list[str]]:
-    """The files of each part of a dataset; see `find_dataset`."""
-    return find_dataset(source).parts
-
-
 def is_validation_part(source: Path) -> bool:
     """Whether a folder or file is the validation part of a dataset, as dataset/validation is: by name, and whole."""
     name = source.resolve().name.lower().split(".")[0].split("-")[0]
-    return name in PART_NAMES["validation"] and "validation" not in find_parts(source)
+    return name in PART_NAMES["validation"] and "validation" not in find_dataset(source).parts
 
 
 def name_below(source: str, path: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from housebrain_core.house.json_text import dumps, is_number, same
 
-_BRIEF = ("basicDetails", "plot", "roomBreakdown")
+BRIEF_FIELDS = ("basicDetails", "plot", "roomBreakdown")
 _DETAILS = ("totalArea", "unit", "bedrooms", "bathrooms", "floors", "budget", "style")
 _PLOT = ("length", "width", "unit", "shape", "orientation", "slope_degrees", "is_corner_plot", "setbacks_ft")
 _SETBACKS = ("front", "rear", "left", "right")
@@ -20,7 +20,7 @@ BEDROOMS = ("master_bedroom", "bedroom")
 
 def shorten_brief(brief: Any) -> dict | None:
     """The short form of a brief where `expand_brief` makes the very same brief of it, else None."""
-    if type(brief) is not dict or tuple(brief) != _BRIEF:
+    if type(brief) is not dict or tuple(brief) != BRIEF_FIELDS:
         return None
     details, plot, rows = brief.values()
     if not (type(details) is type(plot) is dict and type(rows) is list):

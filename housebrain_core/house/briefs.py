@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from housebrain_core.errors import DataError
-from housebrain_core.house.brief_text import BEDROOMS
+from housebrain_core.house.brief_text import BEDROOMS, BRIEF_FIELDS
 from housebrain_core.house.measures import FT_PER_M, SQFT_PER_SQM, sides_of
 from housebrain_core.house.schema import BasicDetails, HouseBrief, Plot, RoomNeed, Setbacks
 from housebrain_core.texts import as_given
@@ -24,9 +24,6 @@ SANITY_BRIEF = {
     "roomBreakdown": [],
 }  # fmt: skip
 """The brief of the guide's sanity check."""
-
-
-BRIEF_FIELDS = ("basicDetails", "plot", "roomBreakdown")
 
 
 def is_brief(value: Any) -> bool:

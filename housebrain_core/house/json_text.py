@@ -116,8 +116,6 @@ def repaired_parse(text: str) -> tuple[dict | None, str]:
         verdict = error.kind
     if verdict in ("empty", "no_json", "too_deep") or len(text) > REPAIR_LIMIT:
         return None, verdict
-    from json_repair import repair_json  # which neither Kaggle nor Colab has, and training does not need
-
     try:
         from json_repair import repair_json  # which the cloud images lack; training repairs nothing
 

@@ -182,13 +182,11 @@ def find_site(brief: object, levels: list[Level]) -> Site | None:
         return None
     high, wide = lengths
     sides = {"bottom": "front", "top": "rear", "left": "left", "right": "right"}
-    house = extent_of(boxes)
-    if (house[0] >= house[1]) != (wide >= high):  # the house lies across
+    x, y, house_wide, house_high = extent_of(boxes)
+    if (house_wide >= house_high) != (wide >= high):  # the house lies across
         high, wide = wide, high
         sides = {"left": "front", "right": "rear", "top": "left", "bottom": "right"}
     setback = {edge: getattr(plot.setbacks_ft, side, 0) for edge, side in sides.items()}
-    x = min(box.x for box in boxes)
-    y = min(box.y for box in boxes)
     if x >= setback["left"] - TOUCH and y >= setback["bottom"] - TOUCH:  # coordinates are the plot's own
         x = setback["left"]
         y = setback["bottom"]
@@ -257,13 +255,9 @@ def arrange_levels(count: int, extent: Box, width: float) -> Sheet:
 
 
 def find_extent(levels: list[Level]) -> Box:
-    """What all rooms and stairs of a house lie in."""
-    boxes = [as_box(room.bounds) for level in levels for room in level.rooms] or [(0, 0, 10, 10)]
-    left = min(x for x, _, _, _ in boxes)
-    bottom = min(y for _, y, _, _ in boxes)
-    right = max(x + width for x, _, width, _ in boxes)
-    top = max(y + height for _, y, _, height in boxes)
-    return left, bottom, right - left, top - bottom
+    """What all rooms of a house lie in; ten feet each way where there are none."""
+    boxes = [room.bounds for level in levels for room in level.rooms]
+    return extent_of(boxes) if boxes else (0, 0, 10, 10)
 
 
 def as_box(bounds: Bounds) -> Box:

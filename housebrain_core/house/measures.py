@@ -154,12 +154,11 @@ def area_of(box: Bounds) -> float:
     return box.width * box.height
 
 
-def extent_of(boxes: list[Bounds]) -> tuple[float, float]:
-    """Width and height of everything together."""
-    return (
-        max(box.x + box.width for box in boxes) - min(box.x for box in boxes),
-        max(box.y + box.height for box in boxes) - min(box.y for box in boxes),
-    )
+def extent_of(boxes: list[Bounds]) -> tuple[float, float, float, float]:
+    """x, y, width and height of everything together."""
+    x = min(box.x for box in boxes)
+    y = min(box.y for box in boxes)
+    return x, y, max(box.x + box.width for box in boxes) - x, max(box.y + box.height for box in boxes) - y
 
 
 class Overlap(NamedTuple):

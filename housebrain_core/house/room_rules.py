@@ -154,9 +154,7 @@ def beyond_envelope(case: Case, length: float, width: float) -> list[str]:
         boxes = [room.bounds for room in level.rooms]
         if not boxes:
             continue
-        left = min(box.x for box in boxes)
-        bottom = min(box.y for box in boxes)
-        wide, high = extent_of(boxes)
+        left, bottom, wide, high = extent_of(boxes)
         limit_x, limit_y = (width, length) if (wide >= high) == (width >= length) else (length, width)
         sizes = f"the setbacks leave {limit_x:g} x {limit_y:g} ft, the level is {wide:g} x {high:g} ft"
         for room in level.rooms:

@@ -167,10 +167,9 @@ def plan_choice(name: str, plan: TrainingPlan, hours: Range) -> Choice:
         hours: that training the largest split once takes.
     """
     loads = [plan.loads(person) for person in range(1, plan.splits + 1)]
-    most = max(sum(load) for load in loads)
     files = [len(load) for load in loads]
-    each = hours.times(most)
-    legs = [leg_days(hours.times(leg.share * plan.splits / len(leg.people))) for leg in plan.legs]
+    each = hours.times(max(map(sum, loads)))
+    legs = [leg_days(hours.times(plan.load(leg))) for leg in plan.legs]
     quota = each.times(7 / costs.KAGGLE_QUOTA)
     days = [
         max(sum(leg[end] for leg in legs), math.ceil(quota[end]) if each[end] > costs.KAGGLE_QUOTA else 0)

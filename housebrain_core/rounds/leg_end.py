@@ -15,8 +15,8 @@ from housebrain_core.merge.merge import merge_output, write_merge
 from housebrain_core.merge.merged_files import write_adapter
 from housebrain_core.merge.result import MergeResult
 from housebrain_core.rounds.state import LegLosses, RoundsState, leg_file, leg_folder
-from housebrain_core.splits.bundle import read_bundle_manifest
-from housebrain_core.splits.leg_file import read_leg_manifest, read_place, read_start, write_leg_file
+from housebrain_core.splits.bundle import read_package_manifest
+from housebrain_core.splits.leg_file import KIND, read_place, read_start, write_leg_file
 from housebrain_core.splits.parts import read_splits
 
 Report = Callable[[str], None]
@@ -28,7 +28,7 @@ def first_parent(splits: Path) -> str | None:
     Raises:
         DataError: the splits folder or its first bundle is damaged.
     """
-    return read_bundle_manifest(_first_bundle(splits)).get("parent_sha256")
+    return read_package_manifest(_first_bundle(splits)).get("parent_sha256")
 
 
 def end_leg(
@@ -71,7 +71,7 @@ def write_next_leg(rounds: Path, place: Place, report: Report) -> str:
         DataError: the leg started from other weights than those that can be made.
     """
     path = leg_file(rounds, place.leg)
-    if place.parent_sha256 and path.is_file() and read_place(read_leg_manifest(path), path) == place:
+    if place.parent_sha256 and path.is_file() and read_place(read_package_manifest(path, KIND), path) == place:
         return place.parent_sha256
     before = read_adapter(leg_folder(rounds, place.leg - 1))
     scratch = rounds / f".leg_{place.leg}.partial"

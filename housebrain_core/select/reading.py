@@ -1,7 +1,6 @@
 """Every sample of a dataset looked at once: its part, which conditions it meets, and what its brief says."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,15 +9,14 @@ from typing import Any, NamedTuple
 
 from housebrain_core.data.fields import USUAL, Condition, Fields, Sample
 from housebrain_core.data.files import find_dataset
-from housebrain_core.data.processes import map_chunks
-from housebrain_core.data.samples import BadSample, Item, Part, ReadLog, list_items, open_item, read_parts
-from housebrain_core.errors import DataError
+from housebrain_core.data.processes import Chunk, map_chunks, note_chunk, read_chunk
+from housebrain_core.data.samples import Item, Part, ReadLog, list_items, read_parts
 from housebrain_core.house import codec
 from housebrain_core.house.rules import check_or_none
 from housebrain_core.manifests import sha256_of
 from housebrain_core.progress import with_bar
 from housebrain_core.select.difficulty import Brief, read_brief
-from housebrain_core.splits.encode import Chunk, count_files, note_chunk
+from housebrain_core.splits.encode import count_files
 
 PARTS: tuple[Part, ...] = ("train", "validation")
 
@@ -115,16 +113,8 @@ def read_pool(
 
 def look_at_chunk(items: list[Item], conditions: Conditions, fields: Fields) -> tuple[Chunk, set[str]]:
     """Looks at some items; runs in another process when there are many."""
-    chunk = Chunk([], Counter())
     applying: set[str] = set()
-    for position, item in enumerate(items):
-        for one in open_item(item):
-            try:
-                part, sample, notes = one.read(fields)
-                chunk.notes.update(notes)
-                chunk.results.append((position, look_at(part, sample, conditions, applying)))
-            except DataError as error:
-                chunk.results.append((position, BadSample(one.origin, str(error))))
+    chunk = read_chunk(items, fields, lambda part, sample, _: look_at(part, sample, conditions, applying))
     return chunk, applying
 
 

@@ -126,11 +126,11 @@ def check_lengths(plan: TrainingPlan, parts: list[SplitPart], settings: FineTuni
     part = min(parts, key=lambda part: sum(part.characters))
     tokens = estimate_tokens(sum(part.characters)).most
     steps = settings.max_steps or math.ceil(tokens * settings.epochs / (settings.rows_per_step * settings.row_length))
-    shares = [leg.share * plan.splits / len(leg.people) for leg in plan.legs]
-    if steps * min(shares) < 1:
+    shortest = steps * min(map(plan.load, plan.legs))
+    if shortest < 1:
         raise ConfigError(
             f"{part.name} takes about {steps} optimizer steps in all, which are too few for {len(plan.legs)} legs: the "
-            f"shortest would take {steps * min(shares):.2f} of a step. Take fewer rounds, or train longer "
+            f"shortest would take {shortest:.2f} of a step. Take fewer rounds, or train longer "
             "(--training epochs=4)."
         )
 

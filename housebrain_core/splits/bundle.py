@@ -33,6 +33,8 @@ GROUP = 5_000  # rows of a table that are compressed together
 MANIFEST_LIMIT = 2**24  # bytes
 NO_PLACE = {"plan": None, "leg": None, "legs": None, "parent_sha256": None}  # `Place.about` where there is no plan
 INIT = "init"  # folder of a bundle or leg file with the adapter that training starts from
+PACKAGES = {"bundle": ("train.parquet", "bundle"), "leg": (f"{INIT}/{WEIGHTS}", "leg file")}
+"""Kind of a manifest -> the file by which its folder is recognised in a zip, and what it is called in messages."""
 PACKAGE = "housebrain_core"
 KINDS = (".py", ".jinja", ".html", ".txt")  # endings of the files that belong to the package
 AT_HOME = {
@@ -78,41 +80,56 @@ def read_bundle(path: Path) -> Bundle:
     Raises:
         DataError: it is damaged, or of another format.
     """
-    with open_package(path, "train.parquet", "bundle") as place:
-        return _read(place)
+    with open_package(path, "bundle") as place:
+        manifest = read_manifest(place, "bundle")
+        version = manifest.get("format", "none")
+        prompts = manifest.get("codec_version", CODEC)
+        if version not in READABLE or prompts != CODEC:
+            raise DataError(
+                f"{place} is a bundle of format {version} with prompts of version {prompts}; this code reads bundles "
+                f"of format {' and '.join(map(str, READABLE))} with prompts of version {CODEC}. "
+                "Use the notebook that came with the bundle, or split the dataset again."
+            )
+        names = ["train.parquet", "validation.parquet"]
+        check_files(place, {"files": {name: {} for name in names} | manifest["files"]})
+        if "name" not in manifest:
+            raise DataError(f"{place / MANIFEST} does not say what the bundle is called. Get it again.")
+        train, validation = (read_table(place / name) for name in names)
+        return Bundle(manifest["name"], train, validation, manifest)
 
 
-def read_bundle_manifest(path: Path) -> dict[str, Any]:
-    """Reads the manifest of a bundle, packed or unpacked; nothing else of it is checked.
+def read_package_manifest(path: Path, kind: str = "bundle") -> dict[str, Any]:
+    """Reads the manifest of a bundle or leg file, packed or unpacked; nothing else of it is checked.
 
     Args:
         path: a zip or a folder.
+        kind: bundle or leg.
 
     Returns:
         The manifest.
 
     Raises:
-        DataError: this is no bundle, or its zip is damaged.
+        DataError: this is none, or its zip is damaged.
     """
-    with open_package(path, "train.parquet", "bundle") as place:
-        return read_manifest(place, "bundle")
+    with open_package(path, kind) as place:
+        return read_manifest(place, kind)
 
 
 @contextmanager
-def open_package(path: Path, file: str, name: str) -> Iterator[Path | zipfile.Path]:
+def open_package(path: Path, kind: str) -> Iterator[Path | zipfile.Path]:
     """Opens a bundle or leg file, packed or unpacked.
 
     Args:
         path: a zip or a folder.
-        file: of the package, by which its folder in a zip is recognised, however deep it lies.
-        name: what it is called, in messages, such as "bundle".
+        kind: bundle or leg; a bundle that has an adapter to start from can be opened as either.
 
     Yields:
-        The folder that holds its files, on disk or in the zip.
+        The folder that holds its files, on disk or in the zip, however deep it lies there.
 
     Raises:
         DataError: there is no such file, or the zip is damaged or unsafe; also when that shows while it is read.
     """
+    file, name = PACKAGES[kind]
     try:
         if path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
@@ -147,25 +164,6 @@ def _inside(archive: zipfile.ZipFile, path: Path, file: str, name: str) -> zipfi
     if len(folders) > 1:
         raise DataError(f"{path} holds {len(folders)} of them: {', '.join(folders[:5])}. Unpack it, and name one.")
     return zipfile.Path(archive, folders[0])
-
-
-def _read(place: Path | zipfile.Path) -> Bundle:
-    """A bundle from its folder, on disk or in a zip."""
-    manifest = read_manifest(place, "bundle")
-    version = manifest.get("format", "none")
-    prompts = manifest.get("codec_version", CODEC)
-    if version not in READABLE or prompts != CODEC:
-        raise DataError(
-            f"{place} is a bundle of format {version} with prompts of version {prompts}; this code reads bundles of "
-            f"format {' and '.join(map(str, READABLE))} with prompts of version {CODEC}. "
-            "Use the notebook that came with the bundle, or split the dataset again."
-        )
-    names = ["train.parquet", "validation.parquet"]
-    check_files(place, {"files": {name: {} for name in names} | manifest["files"]})
-    if "name" not in manifest:
-        raise DataError(f"{place / MANIFEST} does not say what the bundle is called. Get it again.")
-    train, validation = (read_table(place / name) for name in names)
-    return Bundle(manifest["name"], train, validation, manifest)
 
 
 def read_table(path: Path | zipfile.Path) -> pa.Table:

@@ -1,23 +1,22 @@
 """Any dataset as prompts and completions: encoded whole, on all cores, as one bundle, or its validation part alone."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from housebrain_core.config import SplitConfig
 from housebrain_core.data.contents import parse_json
-from housebrain_core.data.fields import USUAL, Condition, Fields
+from housebrain_core.data.fields import USUAL, Condition, Fields, Sample
 from housebrain_core.data.files import DatasetFiles, find_dataset, is_validation_part
-from housebrain_core.data.processes import map_chunks
-from housebrain_core.data.samples import BadSample, Item, Part, ReadLog, list_items, open_item, read_parts
+from housebrain_core.data.processes import Chunk, map_chunks, note_chunk, read_chunk
+from housebrain_core.data.samples import Item, Part, ReadLog, list_items, read_parts
 from housebrain_core.errors import DataError
 from housebrain_core.house import codec
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest
@@ -69,16 +68,6 @@ class EncodedDataset:
         return {part: np.sort(rows) for part, rows in first.items()}
 
 
-class Chunk(NamedTuple):
-    """What a process makes of some items."""
-
-    results: list[tuple[int, tuple[Any, ...] | BadSample]]
-    """In order, position among the items, and a sample (its part, and then a row with the columns of `ENCODED`) or why
-    it is bad; a file with an array of samples is one item with many results."""
-    notes: Counter[str]
-    """What was left aside or changed in samples -> in how many."""
-
-
 def encode_dataset(
     source: Path,
     log: ReadLog,
@@ -125,19 +114,13 @@ def count_files(dataset: DatasetFiles) -> int | None:
 
 def encode_chunk(items: list[Item], where: Sequence[Condition] = (), fields: Fields = USUAL) -> Chunk:
     """Reads, checks and encodes some items; runs in another process when there are many."""
-    chunk = Chunk([], Counter())
-    for position, item in enumerate(items):
-        for one in open_item(item):
-            try:
-                part, sample, notes = one.read(fields)
-                if notes:
-                    chunk.notes.update(notes)
-                if all(condition.holds(sample) for condition in where):
-                    row = (part, *encode_row(sample), one.own_file(fields))
-                    chunk.results.append((position, row))
-            except DataError as error:
-                chunk.results.append((position, BadSample(one.origin, str(error))))
-    return chunk
+
+    def encode_one(part: Part, sample: Sample, item: Item) -> tuple[Any, ...] | None:
+        if not all(condition.holds(sample) for condition in where):
+            return None
+        return (part, *encode_row(sample), item.own_file(fields))
+
+    return read_chunk(items, fields, encode_one)
 
 
 def encode_row(sample: dict[str, Any]) -> tuple[str, str, str, str, int]:
@@ -146,22 +129,6 @@ def encode_row(sample: dict[str, Any]) -> tuple[str, str, str, str, int]:
     digest = hashlib.sha256((prompt + completion).encode()).digest()
     content = int.from_bytes(digest[:8], "little", signed=True)
     return sample["id"], prompt, completion, codec.dumps(sample["metadata"]), content
-
-
-def note_chunk(items: list[Item], chunk: Chunk, log: ReadLog) -> list[tuple[Any, ...]]:
-    """Takes note of bad items and repeated ids, in order; returns the good samples."""
-    good = []
-    log.notes.update(chunk.notes)
-    for position, result in chunk.results:
-        if isinstance(result, BadSample):
-            log.refuse(*result)
-            continue
-        try:
-            log.add(result[1])
-            good.append(result)
-        except DataError as error:
-            log.refuse(items[position].origin, str(error))
-    return good
 
 
 def to_batch(rows: list[list[Any]]) -> pa.RecordBatch:
@@ -237,13 +204,11 @@ def read_drawn_fields(data: Path) -> tuple[str, ...]:
     Returns:
         Names of fields of an `Answer`; none where the metadata say nothing, as in real data.
     """
-    if (data / SUMMARY).is_file():
-        data = data / read_splits(data)[0].bundle
+    data = _first_bundle(data)
     if is_bundle(data):
         metadata = parse_json(read_bundle(data).validation.column("metadata")[0].as_py().encode())
     else:
-        parts = ("train", "validation") if is_validation_part(data) else ("validation",)
-        metadata = next(sample for _, sample, _ in read_parts(data, parts, ReadLog(strict=True)))["metadata"]
+        metadata = next(_read_validation_part(data))["metadata"]
     drawn = metadata.get("drawn") if isinstance(metadata, dict) else None
     return tuple(filter(lambda name: isinstance(name, str), drawn)) if isinstance(drawn, list) else ()
 
@@ -263,17 +228,25 @@ def read_validation(data: Path, limit: int | None = None) -> list[codec.Example]
     """
     if not data.exists():
         raise DataError(f"{data} does not exist. Say with --data where validation samples are: splits, or a dataset.")
-    if (data / SUMMARY).is_file():
-        data = data / read_splits(data)[0].bundle
+    data = _first_bundle(data)
     if is_bundle(data):
         bundle = read_bundle(data)
         codec.check_version(bundle.manifest.get("codec_version"), str(data))
         columns = [bundle.validation.column(name).to_pylist() for name in ("prompt", "completion")]
         examples = [codec.Example(*row) for row in zip(*columns, strict=True)][:limit]
     else:
-        parts = ("train", "validation") if is_validation_part(data) else ("validation",)
-        samples = (sample for _, sample, _ in read_parts(data, parts, ReadLog(strict=True)))
-        examples = [codec.encode(sample) for sample in islice(samples, limit)]
+        examples = [codec.encode(sample) for sample in islice(_read_validation_part(data), limit)]
     if not examples:
         raise DataError(f"{data} has no validation samples.")
     return examples
+
+
+def _first_bundle(data: Path) -> Path:
+    """Of a splits folder its first bundle, as all have the same validation samples; any other data as they are."""
+    return data / read_splits(data)[0].bundle if (data / SUMMARY).is_file() else data
+
+
+def _read_validation_part(data: Path) -> Iterator[Sample]:
+    """The validation samples of a dataset, or all of what is a validation part by itself."""
+    parts: tuple[Part, ...] = ("train", "validation") if is_validation_part(data) else ("validation",)
+    yield from (sample for _, sample, _ in read_parts(data, parts, ReadLog(strict=True)))

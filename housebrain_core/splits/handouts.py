@@ -12,7 +12,14 @@ from housebrain_core.manifests import to_json
 from housebrain_core.platforms import TIME_BUDGET_HOURS
 from housebrain_core.splits import costs
 from housebrain_core.splits.assignments import Assignment, Training, notebook_parameters
-from housebrain_core.splits.kaggle import CLIENT, leg_commands, push_commands, references, resume_command, write_folders
+from housebrain_core.splits.kaggle import (
+    CLIENT,
+    leg_commands,
+    name_on_kaggle,
+    push_commands,
+    resume_command,
+    write_folders,
+)
 from housebrain_core.splits.notebooks import default_settings, fill_in, read_rendered
 from housebrain_core.splits.parts import (
     SplitPart,
@@ -218,7 +225,7 @@ def write_handout(
         time=describe_time(part, training, plan),
         flags="".join(f" {write_flag(name, getattr(training.settings, name))}" for name in training.chosen),
         client=CLIENT,
-        notebook_reference=references(part)[1],
+        notebook_reference=name_on_kaggle(part, "train")[1],
         push_commands=push_commands(part, ".", trained),
         resume_command=resume_command("."),
         leg_commands=leg_commands(".", trained),

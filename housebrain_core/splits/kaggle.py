@@ -51,50 +51,37 @@ def write_folders(folder: Path, part: SplitPart, legs: Sequence[LegOfPerson] = (
     return sorted(path.relative_to(folder).as_posix() for path in place.rglob("*") if path.is_file())
 
 
-def titles(part: SplitPart) -> tuple[str, str]:
-    """Titles of a split's dataset and notebook."""
-    ending = f"{part.split_id:02d} {part.bundle_sha256[:6]}"
-    return f"HouseBrain split {ending}", f"HouseBrain train {ending}"
+def name_on_kaggle(part: SplitPart, what: str) -> tuple[str, str]:
+    """Title and OWNER/SLUG of a split's dataset ("split"), notebook ("train"), or dataset of leg files ("legs").
 
-
-def references(part: SplitPart) -> tuple[str, str]:
-    """OWNER/SLUG of a split's dataset and notebook; the slugs are what the client makes of the titles."""
-    dataset, notebook = (f"{part.owner}/{title.lower().replace(' ', '-')}" for title in titles(part))
-    return dataset, notebook
+    The slug is what the client makes of the title.
+    """
+    title = f"HouseBrain {what} {part.split_id:02d} {part.bundle_sha256[:6]}"
+    return title, f"{part.owner}/{title.lower().replace(' ', '-')}"
 
 
 def dataset_metadata(part: SplitPart) -> dict[str, Any]:
     """dataset-metadata.json: a private dataset with the bundle."""
-    return {
-        "title": titles(part)[0],
-        "id": references(part)[0],
-        "licenses": [{"name": "other"}],
+    return _describe_dataset(part, "split") | {
         "subtitle": f"One split of a house-design dataset, number {part.split_id}",
         "description": f"{part.train} samples to train an adapter on, in {part.bundle}, made by HouseBrain. "
         "For use as the dataset they were taken from allows.",
-        "keywords": [],
         "resources": [{"path": part.bundle, "description": "prompts and completions, with a manifest"}],
     }
 
 
-def leg_reference(part: SplitPart) -> tuple[str, str]:
-    """Title and OWNER/SLUG of the dataset with the leg files of a split's person."""
-    title = f"HouseBrain legs {part.split_id:02d} {part.bundle_sha256[:6]}"
-    return title, f"{part.owner}/{title.lower().replace(' ', '-')}"
-
-
 def leg_metadata(part: SplitPart) -> dict[str, Any]:
     """dataset-metadata.json: a private dataset with the newest leg file."""
-    title, reference = leg_reference(part)
-    return {
-        "title": title,
-        "id": reference,
-        "licenses": [{"name": "other"}],
+    return _describe_dataset(part, "legs") | {
         "subtitle": f"What split {part.split_id} of a house-design dataset goes on from",
         "description": "The adapter that the next leg of training starts from, made by HouseBrain.",
-        "keywords": [],
-        "resources": [],
     }
+
+
+def _describe_dataset(part: SplitPart, what: str) -> dict[str, Any]:
+    """What the client wants to know of any dataset."""
+    title, reference = name_on_kaggle(part, what)
+    return {"title": title, "id": reference, "licenses": [{"name": "other"}], "keywords": [], "resources": []}
 
 
 def kernel_metadata(part: SplitPart, resume: bool, leg_files: bool = False) -> dict[str, Any]:
@@ -105,11 +92,11 @@ def kernel_metadata(part: SplitPart, resume: bool, leg_files: bool = False) -> d
         resume: attach the output of the notebook's earlier version, to go on from its last checkpoint.
         leg_files: attach the dataset with the leg files.
     """
-    dataset, notebook = references(part)
-    datasets = [dataset, leg_reference(part)[1]] if leg_files else [dataset]
+    title, notebook = name_on_kaggle(part, "train")
+    datasets = ["split", "legs"] if leg_files else ["split"]
     return {
         "id": notebook,
-        "title": titles(part)[1],
+        "title": title,
         "code_file": part.notebook,
         "language": "python",
         "kernel_type": "notebook",
@@ -118,7 +105,7 @@ def kernel_metadata(part: SplitPart, resume: bool, leg_files: bool = False) -> d
         "enable_tpu": False,
         "enable_internet": True,
         "machine_shape": "NvidiaTeslaT4",
-        "dataset_sources": datasets,
+        "dataset_sources": [name_on_kaggle(part, what)[1] for what in datasets],
         "competition_sources": [],
         "kernel_sources": [notebook] if resume else [],
         "model_sources": [],
@@ -135,12 +122,11 @@ def push_commands(part: SplitPart, place: str, legs: Sequence[LegOfPerson] = ())
         place: path of its folder, kaggle/split_NN, from where the commands are typed.
         legs: in which the owner trains it; none without a plan.
     """
-    dataset, _ = references(part)
     waits = legs and legs[0].leg_file
     return [
         f"kaggle datasets create -p {shlex.quote(f'{place}/dataset')}",
         *([f"kaggle datasets create -p {shlex.quote(f'{place}/leg')}"] if waits else []),
-        f"kaggle datasets status {leg_reference(part)[1] if waits else dataset}",
+        f"kaggle datasets status {name_on_kaggle(part, 'legs' if waits else 'split')[1]}",
         f"kaggle kernels push -p {shlex.quote(f'{place}/kernel')} --no-run",
     ]
 

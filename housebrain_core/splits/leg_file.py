@@ -21,7 +21,7 @@ from housebrain_core.splits.bundle import (
     hash_source,
     is_bundle,
     open_package,
-    read_bundle_manifest,
+    read_package_manifest,
     read_source,
     write_package,
 )
@@ -87,7 +87,7 @@ def read_start(path: Path) -> Start:
     """
     if path.suffix.lower() != ".zip" and (path / CONFIG).is_file():
         return _read_adapter(path)
-    with open_package(path, f"{INIT}/{WEIGHTS}", "leg file") as inside:
+    with open_package(path, KIND) as inside:
         kind = "bundle" if (inside / "train.parquet").is_file() else KIND
         manifest = read_manifest(inside, kind)
         if kind == KIND and manifest.get("format") != FORMAT:
@@ -103,22 +103,6 @@ def read_start(path: Path) -> Start:
     if place and place.parent_sha256 != digest:
         raise DataError(f"{path} names another adapter to start from than it holds. Ask for it again.")
     return Start(place, weights, config, digest)
-
-
-def read_leg_manifest(path: Path) -> dict[str, Any]:
-    """Reads the manifest of a leg file, packed or unpacked; nothing else of it is checked.
-
-    Args:
-        path: a zip or a folder.
-
-    Returns:
-        The manifest.
-
-    Raises:
-        DataError: this is no leg file, or its zip is damaged.
-    """
-    with open_package(path, f"{INIT}/{WEIGHTS}", "leg file") as inside:
-        return read_manifest(inside, KIND)
 
 
 def read_place(manifest: dict[str, Any], path: Path) -> Place | None:
@@ -176,7 +160,7 @@ def find_inputs(data: Path, paths: Iterable[Path]) -> Inputs:
     files = []
     for path in paths:
         try:
-            manifest = read_leg_manifest(path)
+            manifest = read_package_manifest(path, KIND)
             leg = read_place(manifest, path)
         except DataError:
             if path.name.startswith("leg_"):
@@ -192,7 +176,7 @@ def find_inputs(data: Path, paths: Iterable[Path]) -> Inputs:
 def _read_data_manifest(data: Path) -> dict[str, Any]:
     """The manifest of a bundle or of a split's folder; an empty one of other data."""
     if is_bundle(data):
-        return read_bundle_manifest(data)
+        return read_package_manifest(data)
     is_split = (data / MANIFEST).is_file() and not (data / SUMMARY).is_file()
     return read_manifest(data, "split") if is_split else {}
 

@@ -44,8 +44,13 @@ def read_rendered(platform: str) -> dict:
 def default_settings(notebook: dict) -> dict[str, Any]:
     """Names and values of the cell tagged `parameters`, which holds literals only."""
     cell = next(cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", []))
-    lines = [node for node in ast.parse("".join(cell["source"])).body if isinstance(node, ast.Assign)]
-    return {ast.unparse(line.targets[0]): ast.literal_eval(line.value) for line in lines}
+    return {name: ast.literal_eval(value) for name, value in _values_in("".join(cell["source"])).items()}
+
+
+def _values_in(source: str) -> dict[str, ast.expr]:
+    """The settings of a parameters cell, and where their values stand in it."""
+    lines = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+    return {ast.unparse(line.targets[0]): line.value for line in lines}
 
 
 def name_code(notebook: dict) -> None:
@@ -87,9 +92,7 @@ def set_values(source: str, parameters: dict[str, Any]) -> str:
     Raises:
         ConfigError: there is no such setting in it.
     """
-    values = {
-        ast.unparse(node.targets[0]): node.value for node in ast.parse(source).body if isinstance(node, ast.Assign)
-    }
+    values = _values_in(source)
     if strange := sorted(set(parameters) - set(values)):
         raise ConfigError(f"the train notebook has no {', '.join(strange)}; its settings are {', '.join(values)}.")
     lines = source.splitlines()

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from housebrain_core.data.files import find_dataset, find_parts, is_validation_part, name_below, read_lines
+from housebrain_core.data.files import find_dataset, is_validation_part, name_below, read_lines
 from housebrain_core.errors import DataError
 
 
@@ -20,7 +20,10 @@ def touch(folder, *names):
 
 
 def parts(folder) -> dict[str, list[str]]:
-    return {part: [str(file)[len(str(folder)) + 1 :] for file in files] for part, files in find_parts(folder).items()}
+    return {
+        part: [str(file)[len(str(folder)) + 1 :] for file in files]
+        for part, files in find_dataset(folder).parts.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -40,16 +43,16 @@ def test_parts_are_found_by_their_names(names, expected, tmp_path):
 
 
 def test_a_single_file_is_the_training_part(tmp_path):
-    assert find_parts(touch(tmp_path, "x.jsonl") / "x.jsonl") == {"train": [str(tmp_path / "x.jsonl")]}
+    assert find_dataset(touch(tmp_path, "x.jsonl") / "x.jsonl").parts == {"train": [str(tmp_path / "x.jsonl")]}
 
 
 @pytest.mark.parametrize(("name", "problem"), [("x.pdf", "is none of .json"), ("gone", "does not exist")])
 def test_what_cannot_be_read_is_refused(name, problem, tmp_path):
     touch(tmp_path, "x.pdf")
     with pytest.raises(DataError, match=problem):
-        find_parts(tmp_path / name)
+        find_dataset(tmp_path / name)
     with pytest.raises(DataError, match="holds no training samples"):
-        find_parts(touch(tmp_path, "validation/a.json") / "validation" / "..")
+        find_dataset(touch(tmp_path, "validation/a.json") / "validation" / "..")
 
 
 def test_a_validation_part_is_known_by_name_unless_it_has_one_itself(tmp_path):

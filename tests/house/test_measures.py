@@ -50,5 +50,5 @@ def test_rooms_that_touch_do_not_overlap_and_those_that_share_area_do():
 
 def test_extent_and_area_are_in_feet():
     rooms = level_of(HALL, BEDROOM).rooms
-    assert extent_of([room.bounds for room in rooms]) == (10, 16)
+    assert extent_of([room.bounds for room in rooms])[2:] == (10, 16)
     assert [area_of(room.bounds) for room in rooms] == [40, 120]

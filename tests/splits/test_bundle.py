@@ -24,7 +24,7 @@ from housebrain_core.splits.bundle import (
     hash_source,
     is_bundle,
     read_bundle,
-    read_bundle_manifest,
+    read_package_manifest,
     read_source,
     write_bundle,
 )
@@ -53,20 +53,20 @@ def test_a_zip_its_folder_and_one_zipped_again_on_a_mac_hold_the_same(splits, tm
         other = read_bundle(path)
         assert is_bundle(path) and other.name == "split_02" and other.manifest == first.manifest
         assert other.train.equals(first.train) and other.validation.equals(first.validation)
-        assert read_bundle_manifest(path) == first.manifest
+        assert read_package_manifest(path) == first.manifest
 
 
 def test_what_is_no_bundle_is_named(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         read_bundle(tmp_path / "split_09.zip")
     (tmp_path / "photo.zip").write_bytes(b"no zip")
-    for read in (read_bundle, read_bundle_manifest):
+    for read in (read_bundle, read_package_manifest):
         with pytest.raises(DataError, match="photo.zip is damaged .*again"):
             read(tmp_path / "photo.zip")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("notes.txt", "")
     with pytest.raises(DataError, match="holds no train.parquet"):
-        read_bundle_manifest(tmp_path / "other.zip")
+        read_package_manifest(tmp_path / "other.zip")
 
 
 @pytest.mark.parametrize("name", ["train.parquet", "validation.parquet"])
@@ -123,7 +123,7 @@ def test_a_bundle_holds_samples_manifest_and_exactly_the_packages_source_files(s
 
 
 def test_its_manifest_lists_the_code_and_has_the_fields_of_a_plan(splits):
-    manifest = read_bundle_manifest(splits / "split_02.zip")
+    manifest = read_package_manifest(splits / "split_02.zip")
     assert manifest["code_sha256"] == hash_source(SOURCE)
     assert manifest["code"] == {name: sha256_of(text.encode()) for name, text in SOURCE.items()}
     assert set(manifest["files"]) == {"train.parquet", "validation.parquet"}

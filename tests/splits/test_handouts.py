@@ -17,7 +17,7 @@ from housebrain_core.manifests import check_files, read_manifest
 from housebrain_core.splits import costs, handouts, hours
 from housebrain_core.splits import notebooks as notebook_copies
 from housebrain_core.splits.assignments import account_mapping, assign
-from housebrain_core.splits.bundle import read_bundle_manifest
+from housebrain_core.splits.bundle import read_package_manifest
 from housebrain_core.splits.encode import bundle_from_dataset
 from housebrain_core.splits.notebooks import default_settings
 from housebrain_core.splits.parts import SplitSummary, read_plan, read_splits
@@ -346,7 +346,7 @@ def test_the_plan_stands_in_manifest_summary_and_every_bundle(in_rounds):
     written = json.loads((in_rounds / "split_summary.json").read_text())
     assert written["plan"] == plan.model_dump(mode="json") and plan.dataset == written["dataset"]
     for number in (1, 4):
-        manifest = read_bundle_manifest(in_rounds / f"split_0{number}.zip")
+        manifest = read_package_manifest(in_rounds / f"split_0{number}.zip")
         assert manifest.items() >= Place(plan=plan, leg=1).about().items()
         assert bundle_from_dataset(in_rounds / f"split_0{number}").manifest.items() >= {"leg": 1, "legs": 3}.items()
     configs = json.loads((in_rounds / "training_configs.json").read_text())

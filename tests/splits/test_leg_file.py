@@ -11,8 +11,8 @@ import pytest
 from housebrain_core.errors import AdapterError, DataError
 from housebrain_core.legs import Place, TrainingPlan, plan_rounds
 from housebrain_core.manifests import seal, sha256_of
-from housebrain_core.splits.bundle import NO_PLACE, hash_source, read_source
-from housebrain_core.splits.leg_file import find_inputs, read_leg_manifest, read_place, read_start, write_leg_file
+from housebrain_core.splits.bundle import NO_PLACE, hash_source, read_package_manifest, read_source
+from housebrain_core.splits.leg_file import KIND, find_inputs, read_place, read_start, write_leg_file
 
 PLAN = TrainingPlan(dataset="ab" * 32, splits=3, legs=plan_rounds(3, 3))
 WEIGHTS = b"weights of a merged adapter"
@@ -78,7 +78,7 @@ def test_a_zip_its_folder_and_one_zipped_again_on_a_mac_start_the_same_leg(leg_f
         start = read_start(path)
         assert start.place == Place(plan=PLAN, leg=2, parent_sha256=sha256_of(WEIGHTS))
         assert (start.weights, start.config, start.parent_sha256) == (WEIGHTS, b'{"r": 8}', sha256_of(WEIGHTS))
-        assert read_leg_manifest(path)["name"] == "leg_2"
+        assert read_package_manifest(path, KIND)["name"] == "leg_2"
 
 
 def test_any_adapter_folder_is_a_start_without_a_leg(adapter, tmp_path):
