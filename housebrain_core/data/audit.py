@@ -101,7 +101,7 @@ def _study(config: AuditConfig, report: Callable[[str], None]) -> AuditResult:
         lengths=lengths,
         rules=measure_rules(examples),
         rule_samples=len(examples),
-        conclusions=conclude(fields, sum(counts.parts.values())),
+        conclusions=list(conclude(fields, sum(counts.parts.values()))),
         seconds=time.monotonic() - start,
     )
 

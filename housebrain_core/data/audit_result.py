@@ -148,18 +148,13 @@ def _advise(result: AuditResult) -> str:
     return "split the dataset."
 
 
-def conclude(fields: list[Finding], samples: int) -> list[str]:
+def conclude(fields: list[Finding], samples: int) -> Iterator[str]:
     """Says of each field in plain words whether a model can and has to learn it; of few samples only what is certain.
 
     Args:
         fields: the finding of each field.
         samples: how many the findings are made from.
     """
-    return list(_conclude_fields(fields, samples))
-
-
-def _conclude_fields(fields: list[Finding], samples: int) -> Iterator[str]:
-    """What follows from the fields; of few samples only what is so in all of them."""
     for field in fields:
         if field.text == "always empty":
             yield f"{field.short_name} is always empty, in {samples:,} samples: a model learns to leave it empty."

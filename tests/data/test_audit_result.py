@@ -21,7 +21,7 @@ FIELDS = [
 
 
 def test_every_kind_of_field_has_its_sentence():
-    said = conclude(FIELDS, 5000)
+    said = list(conclude(FIELDS, 5000))
     assert said == [
         "levels is always empty, in 5,000 samples: a model learns to leave it empty.",
         "Designs repeat the whole brief: tokens spent on an echo that code can write.",
@@ -33,7 +33,7 @@ def test_every_kind_of_field_has_its_sentence():
 
 
 def test_of_few_samples_nothing_strong_is_said():
-    assert conclude(FIELDS, 60) == [
+    assert list(conclude(FIELDS, 60)) == [
         "levels is always empty, in 60 samples: a model learns to leave it empty.",
         "Designs repeat the whole brief: tokens spent on an echo that code can write.",
         "In all 60 of them these follow from other fields or never change: input, size, levels.",
@@ -41,7 +41,7 @@ def test_of_few_samples_nothing_strong_is_said():
 
 
 def test_free_text_is_named():
-    assert conclude([*FIELDS, finding("story", "free text", None)], 5000)[-1].endswith("do not know: story.")
+    assert list(conclude([*FIELDS, finding("story", "free text", None)], 5000))[-1].endswith("do not know: story.")
 
 
 def audited(samples: int = 5000, **changes) -> AuditResult:
