@@ -71,7 +71,7 @@ def refuse_idle(settings: Settings, needs: dict[str, tuple[bool, str]], problems
     for name, (used, purpose) in needs.items():
         value = getattr(settings, name)
         if name in settings.model_fields_set and not used and value not in (None, False):
-            lines.append(f"{name if value is True else f'{name} = {as_given(value)}'}: it would do nothing; {purpose}")
+            lines.append(f"{name if value is True else f'{name} = {value}'}: it would do nothing; {purpose}")
     if lines := [*problems, *lines]:  # the base class explains only what is wrong with single settings
         raise ConfigError("\n  ".join([f"{type(settings).__name__}: these settings cannot be used:", *lines]))
 
