@@ -112,7 +112,7 @@ for path in paths:
         files = {name: (manifest.parent / name).open().read(10**6) for name in json.loads(manifest.read_text())["code"]}
         candidates[f"{path}: code {hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()}"] = files
     except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.error, zipfile.zlib.error) as bad:
-        candidates[f"{path}: no whole bundle of this version ({bad!r})"] = {}
+        candidates[f"{path}: no whole bundle of this version; upload it as it was sent ({bad!r})"] = {}
 code = next((files for name, files in candidates.items() if name.endswith(f": code {code_sha256}")), {})
 if not code:
     raise BundleError("\n".join([f"{click} Here is:", *candidates, *map(str, place.glob("*"))]))

@@ -189,8 +189,9 @@ def test_an_upload_that_stopped_long_ago_is_not_waited_for_but_named(bundle, tmp
     place = tmp_path / "content/split_02.zip"
     place.write_bytes(bundle.read_bytes()[:1000])
     os.utime(place, (0, 0))
-    assert f"{place}: no whole bundle of this version (BadZipFile('File is not a zip file'))" in refused(
-        "colab", monkeypatch, tmp_path
+    assert (
+        f"{place}: no whole bundle of this version; upload it as it was sent (BadZipFile('File is not a zip file'))"
+        in refused("colab", monkeypatch, tmp_path)
     )
 
 
@@ -240,7 +241,9 @@ def test_a_bundle_of_version_0_1_0_is_named_as_one_without_code(tmp_path, monkey
     sample = Path(__file__).parent / "samples_0_1_0" / "split_01.zip"
     (tmp_path / "content").mkdir()
     shutil.copy(sample, tmp_path / "content")
-    assert "split_01.zip: no whole bundle of this version (KeyError('code'))" in refused("colab", monkeypatch, tmp_path)
+    assert "split_01.zip: no whole bundle of this version; upload it as it was sent (KeyError('code'))" in refused(
+        "colab", monkeypatch, tmp_path
+    )
 
 
 def add_module(members):

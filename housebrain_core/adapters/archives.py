@@ -99,7 +99,7 @@ def unpack_adapter(path: Path, folder: Path) -> Path:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = _choose_members(path, archive.infolist())
+            members = _choose_members(path, use_slashes(archive))
             folder.mkdir(parents=True)
             for name, member in members.items():
                 with archive.open(member) as source, (folder / name).open("xb") as target:
@@ -109,6 +109,14 @@ def unpack_adapter(path: Path, folder: Path) -> Path:
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise AdapterError(f"{path} {_explain_damage(path, error)}.") from None
     return folder
+
+
+def use_slashes(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """Reads a zip's backslashes, which tools on Windows write between folders, as the slashes that zips should have."""
+    for member in archive.infolist():
+        member.filename = member.filename.replace("\\", "/")
+        archive.NameToInfo[member.filename] = member
+    return archive.infolist()
 
 
 def _explain_damage(path: Path, error: Exception) -> str:
@@ -126,7 +134,7 @@ def _choose_members(path: Path, members: list[zipfile.ZipInfo]) -> dict[str, zip
     """The adapter's own files by name; nothing is unpacked before every member was looked at."""
     if len(members) > MEMBER_LIMIT:
         raise AdapterError(f"{path} has {len(members):,} members; an adapter has about ten. Pack its folder alone.")
-    names = {member: member.filename.replace("\\", "/") for member in members}  # as PowerShell writes them
+    names = {member: member.filename for member in members}
     problems = [f"{name!r} would leave its folder" for name in names.values() if not _is_inside(name)]
     problems += [f"{name!r} is in it twice" for name, count in Counter(names.values()).items() if count > 1]
     if problems:

@@ -10,6 +10,7 @@ from typing import Any
 from housebrain_core import plots
 from housebrain_core.adapters.adapter import check_base_settings
 from housebrain_core.config import GenerateConfig
+from housebrain_core.data.fields import NAMES, PROMPT_NAMES
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec, drawing
 from housebrain_core.house.briefs import BRIEF_FIELDS, CheckedBrief, check_briefs, is_brief
@@ -109,7 +110,7 @@ def read_briefs(source: str) -> tuple[list[CheckedBrief], bool]:
         ([text.strip()], []) if source.endswith(".txt") else _read_values(text, source.endswith(".jsonl"))
     )
     many = len(values) != 1 or source.endswith(".jsonl")
-    values = [value["input"] if isinstance(value, dict) and "input" in value else value for value in values]
+    values = list(map(_input_of, values))
     if values and all(_is_other_input(value) for value in values):
         briefs, more = [CheckedBrief(value, [OTHER]) for value in values], []
     else:
@@ -118,6 +119,15 @@ def read_briefs(source: str) -> tuple[list[CheckedBrief], bool]:
     if problems or not values:
         raise DataError(f"{source} cannot be used:\n  " + "\n  ".join(problems or ["there is no brief in it"]))
     return briefs, many
+
+
+def _input_of(value: Any) -> Any:
+    """The input of a sample: all of its fields where one, such as Alpaca's instruction, is a part of the prompt."""
+    if not isinstance(value, dict) or "input" not in value:
+        return value
+    if any(value.get(name) for name in PROMPT_NAMES):
+        return {name: part for name, part in value.items() if name not in NAMES - {"input"}}
+    return value["input"]
 
 
 def _is_other_input(value: Any) -> bool:

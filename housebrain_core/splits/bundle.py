@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from housebrain_core.adapters.archives import CONFIG, MEMBER_LIMIT, RATIO_LIMIT, WEIGHTS
+from housebrain_core.adapters.archives import CONFIG, MEMBER_LIMIT, RATIO_LIMIT, WEIGHTS, use_slashes
 from housebrain_core.data.contents import UNPACKED, read_batches
 from housebrain_core.errors import DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, sha256_of
@@ -146,7 +146,7 @@ def _inside(archive: zipfile.ZipFile, path: Path, file: str, name: str) -> zipfi
     """The folder of a zip that holds a file."""
     if len(archive.infolist()) > MEMBER_LIMIT:
         raise DataError(f"{path} has {len(archive.infolist()):,} members, a {name} about a hundred. Get it again.")
-    for member in archive.infolist():
+    for member in use_slashes(archive):
         if ".." in member.filename or member.filename.startswith("/"):
             raise DataError(f"{path} has an unsafe member {member.filename!r}; get the {name} again.")
         is_manifest = member.filename.endswith(MANIFEST)

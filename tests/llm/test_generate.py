@@ -59,6 +59,15 @@ def test_the_command_reads_a_brief_from_standard_input(adapters, base, samples, 
     assert json.loads(capsys.readouterr().out)["input"] == samples[1]["input"]
 
 
+@pytest.mark.parametrize("text", ["", "some text"])
+def test_an_instruction_beside_an_input_is_a_part_of_what_the_model_gets(text, tmp_path):
+    asked = {"instruction": "Translate to French", "input": text}
+    for beside in ({}, {"output": "un texte", "id": "7", "metadata": {}}):
+        (tmp_path / "q.json").write_text(json.dumps(asked | beside))
+        [brief], _ = generate.read_briefs(str(tmp_path / "q.json"))
+        assert brief.plain == asked and brief.doubts == [generate.OTHER]
+
+
 def test_standard_input_takes_a_brief_a_sample_or_lines(samples, monkeypatch):
     for text, count, several in (
         (json.dumps(samples[0]["input"], indent=1), 1, False),

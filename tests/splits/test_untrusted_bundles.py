@@ -116,6 +116,16 @@ def test_a_bundle_that_cannot_be_used_is_refused_in_a_paragraph(kind, members, t
     assert "split_01.zip" in str(refused.value) and len(str(refused.value)) < 1000
 
 
+def test_folders_with_backslashes_are_read_and_cannot_leave(members, tmp_path):
+    turned = {name.replace("/", "\\"): data for name, data in members.items()}
+    path = write(tmp_path / "split_01.zip", turned)
+    assert read_bundle(path) == read_bundle(write(tmp_path / "as_sent.zip", members))
+    with pytest.raises(DataError, match="unsafe member"):
+        read_bundle(write(path, turned | {"split_01\\..\\..\\x": b""}))
+    with pytest.raises(DataError, match="unsafe member"):
+        read_bundle(write(path, turned | {"\\x": b""}))
+
+
 @pytest.mark.parametrize(("flag", "method"), [(1, 8), (0, 9), (0, 93), (0, 99)])
 def test_a_zip_that_python_does_not_read_is_refused(flag, method, members, tmp_path):
     path = write(tmp_path / "split_01.zip", members)

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -188,6 +189,17 @@ def test_names_with_spaces_and_unicode_and_names_that_differ_in_case_all_arrive(
     assert sorted(tree) == sorted(f"id/{number} é" for number in range(20))
     assert contents(source) == before
     assert read_bundle(tmp_path / "out dir" / "split_01.zip").train.num_rows == 20
+
+
+def test_ids_that_no_file_of_windows_may_have_are_files_of_another_name(tmp_path):
+    names = ["CON", "nul", "com1", "LPT9.x", "aux.", "a ", "a:b", "x?", "..", "x" * 300, "com10", "console"]
+    rows = [{"id": name, "input": {"n": n}, "output": {"n": n}} for n, name in enumerate(names)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    quiet(source=tmp_path / "rows.jsonl", output=tmp_path / "out", splits=1)
+    files = list((tmp_path / "out").glob("split_01/*/*.json"))
+    assert sorted(json.loads(file.read_text())["id"] for file in files) == sorted(names)
+    kept = {"com10.json", "console.json"}
+    assert {file.name for file in files if re.fullmatch("[0-9a-f]{24}.json", file.name) is None} == kept
 
 
 def test_where_and_sample_choose_and_the_summary_says_so(tmp_path):
