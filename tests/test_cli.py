@@ -27,6 +27,13 @@ def run(monkeypatch, capsys, *arguments) -> tuple[int, str]:
     return code, printed.out + printed.err
 
 
+@pytest.mark.parametrize("command", [("audit", "--source", "."), ("evaluate", "--model", "m")])
+@pytest.mark.parametrize("output", ["", "/", ".."])
+def test_a_file_to_write_that_has_no_name_is_told_to_be_a_folder(command, output, monkeypatch, capsys):
+    code, said = run(monkeypatch, capsys, *command, "--output", output)
+    assert code == 2 and "that is a folder; name a file" in said
+
+
 def test_help_loads_neither_torch_nor_settings():
     code = (
         "import sys; sys.argv = ['housebrain', '--help']\n"

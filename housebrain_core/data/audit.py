@@ -55,12 +55,12 @@ def audit_dataset(config: AuditConfig, report: Callable[[str], None] = say) -> A
         DataError: there is no dataset, or none of its samples can be read.
         ConfigError: the tokenizer cannot be loaded, or the report would replace somebody's file.
     """
+    check_file(config.output, inputs=[config.source])
     json_path = config.output.with_suffix(".json")
     if json_path.resolve() == config.source.resolve():
         json_path = config.output.with_suffix(".audit.json")
     if config.output == json_path:
         raise ConfigError(f"output = {config.output}: the JSON file gets this name; name a page, such as audit.html.")
-    check_file(config.output, inputs=[config.source])
     check_file(json_path, {"entropy_nats_per_sample", "conclusions"}, [config.source])
     result = _study(config, report)
     write_page(result, config.output)

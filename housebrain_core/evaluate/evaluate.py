@@ -114,10 +114,10 @@ def evaluate_models(config: EvaluateConfig, report: Callable[[str], None] = say)
 def check_outputs(config: EvaluateConfig) -> None:
     """Refuses names of files that cannot be written, or at which something lies that no evaluation wrote."""
     output = config.output
+    check_file(output, {"models", "reference", "pairs"}, [config.data])
     answers, page, partial = output.with_suffix(".jsonl"), report_path(output), output.with_suffix(".partial.jsonl")
     if len({output, answers, page}) < 3:
         raise ConfigError(f"output = {output}: the page is a .html and the answers are a .jsonl; name a .json file.")
-    check_file(output, {"models", "reference", "pairs"}, [config.data])
     check_file(answers, {"model", "brief", "text"}, [config.data])
     check_file(page)
     check_file(partial, {"key"})

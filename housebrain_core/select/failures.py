@@ -61,6 +61,8 @@ def read_failed(config: SelectConfig, pool: Pool, fields: Fields) -> FailedBrief
         DataError: it cannot be read, or none of its briefs is in the dataset.
     """
     assert config.evaluation, "checked by the settings"
+    if config.evaluation.is_dir():
+        raise DataError(f"{config.evaluation} is a folder; name the file {EXAMPLE_OF_ANSWERS}.")
     path = config.evaluation.with_suffix(".jsonl")
     rows = _read_rows(path)
     last = rows[-1]["model"]

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +78,7 @@ def test_neighbours_of_failed_validation_briefs_are_training_samples(half_broken
         ("not JSON", "cannot be read"),
         ('{"a": 1}', "no file of answers"),
         ("other", "none of the"),
+        ("no name", "is a folder; name the file"),
     ],
 )
 def test_an_evaluation_that_cannot_be_used_is_refused(text, said, half_broken, tmp_path, samples):
@@ -84,6 +86,8 @@ def test_an_evaluation_that_cannot_be_used_is_refused(text, said, half_broken, t
     if text == "other":
         strange = [one | {"input": one["input"] | {"note": "elsewhere"}} for one in samples[:2]]
         write_evaluation(path, strange, text=lambda one: "{")
+    elif text == "no name":
+        path = Path("")
     elif text:
         path.write_text(text)
     settings = SelectConfig(source=half_broken, evaluation=path, failed=["parse"])
