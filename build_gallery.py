@@ -21,9 +21,9 @@ import nbformat
 from nbformat import NotebookNode
 
 from build_notebooks import METADATA, ROOT, build
+from housebrain_core.commands.demo import run_demo, run_notebook
 from housebrain_core.config import DemoConfig, SplitConfig
-from housebrain_core.demo import run_demo, run_notebook
-from housebrain_core.notebook_settings import NOTEBOOKS
+from housebrain_core.parameters.settings import NOTEBOOKS
 from housebrain_core.splits.notebooks import set_ids, set_values, to_text
 from housebrain_core.splits.split import split_dataset
 

@@ -21,8 +21,8 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from housebrain_core.notebook_cells import write_parameters_cell
-from housebrain_core.notebook_settings import NOTEBOOKS
+from housebrain_core.parameters.cells import write_parameters_cell
+from housebrain_core.parameters.settings import NOTEBOOKS
 from housebrain_core.splits.notebooks import fill_in, name_code, set_ids, to_text
 
 ROOT = Path(__file__).resolve().parent

@@ -21,8 +21,8 @@ from housebrain_core.cloud.notebook_run import Job, run_job
 from housebrain_core.cloud.own_machines import Slots
 from housebrain_core.cloud.ray_slots import RaySlots
 from housebrain_core.config import SplitConfig
+from housebrain_core.display.results import Table
 from housebrain_core.house import synthetic
-from housebrain_core.results import Table
 from housebrain_core.splits.notebooks import RENDERED, TRAIN
 from housebrain_core.splits.parts import SplitPart, read_splits
 from housebrain_core.splits.split import split_dataset

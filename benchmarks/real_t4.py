@@ -56,7 +56,7 @@ install.run_pip(platform, "install", "-q", "-c", str(kept), "--upgrade", *instal
 install.PINS = {name: install.installed_versions()[name] for name in install.INSTALLED}
 install_libraries(platform)"""
 MEASURE = f"""\
-from housebrain_core.progress import read_state
+from housebrain_core.display.progress import read_state
 from housebrain_core.train import HouseBrainFineTuner
 
 speed = []

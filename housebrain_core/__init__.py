@@ -20,16 +20,9 @@ PUBLIC = {
         "AuditConfig", "ConvertConfig", "EvaluateConfig", "FineTuningConfig", "GenerateConfig", "InspectConfig",
         "MergeConfig", "PlanConfig", "RoundConfig", "SplitConfig",
     ],
-    "plots": ["loss_curves"],
-    "progress": ["draw_training"],
-    "notebook_cells": ["check_settings"],
-    "notebook_settings": [
-        "DeploySettings", "EvaluateSettings", "MergeSettings", "NextRoundSettings", "SplitSettings",
-    ],
-    "notebook_training": ["ColabTrainSettings", "KaggleTrainSettings", "LocalTrainSettings"],
     "project": ["check_inputs", "enter_project", "find_adapters"],
     "outputs": ["check_replaceable"],
-    "results": ["Page", "Table", "link", "show"],
+    "display": ["Page", "Table", "draw_training", "link", "loss_curves", "show"],
     "house": ["DesignError", "check_brief", "decode", "encode", "floor_plan", "read_prompt", "write_dataset"],
     "data": ["audit_dataset", "choose_fields", "entropy_bars", "length_histogram", "read_samples"],
     "splits": [
@@ -48,6 +41,10 @@ PUBLIC = {
     "cloud": [
         "DriveCopies", "KaggleConfig", "RunConfig", "bring_back", "check_machine", "choose_inputs", "install_libraries",
         "interrupt_at_checkpoint", "mount_drive", "run_kaggle", "run_splits", "use_token", "what_next", "zip_adapter",
+    ],
+    "parameters": [
+        "ColabTrainSettings", "DeploySettings", "EvaluateSettings", "KaggleTrainSettings", "LocalTrainSettings",
+        "MergeSettings", "NextRoundSettings", "SplitSettings", "check_settings",
     ],
 }  # fmt: skip
 

@@ -12,8 +12,8 @@ from contextlib import redirect_stdout
 from typing import Any
 
 from housebrain_core import __version__
+from housebrain_core.commands.stages import ALIASES, POSITIONAL, STAGES, Stage
 from housebrain_core.errors import ConfigError, HouseBrainError
-from housebrain_core.stages import ALIASES, POSITIONAL, STAGES, Stage
 from housebrain_core.texts import say
 
 INTERRUPTED = 130
@@ -88,7 +88,7 @@ def read_flags(name: str, arguments: list[str]) -> dict[str, Any]:
         raise ConfigError(f"housebrain has no {name}. {suggest(name, [*STAGES, *WITHOUT_STAGE], 'housebrain --help')}")
     values, unknown = build_parser(name).parse_known_args(arguments)
     if unknown:
-        from housebrain_core.flags import names_of
+        from housebrain_core.commands.flags import names_of
 
         stage = STAGES[name]
         aliases = ALIASES.get(name, {})
@@ -138,7 +138,7 @@ def build_parser(requested: str) -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         if name == requested:
-            from housebrain_core.flags import add_flags
+            from housebrain_core.commands.flags import add_flags
 
             add_flags(command, find_settings(stage), ALIASES.get(name, {}))
             if stage.has_json:
@@ -177,7 +177,7 @@ def _read_settings(name: str, stage: Stage, values: dict[str, Any]) -> Any:
     try:
         return find_settings(stage)(**values)
     except ConfigError as error:
-        from housebrain_core.flags import in_flags
+        from housebrain_core.commands.flags import in_flags
 
         raise ConfigError(in_flags(str(error), ALIASES.get(name, {}))) from None
 

@@ -13,7 +13,7 @@
 # ## Settings
 
 # %% tags=["parameters"]
-# Written by build_notebooks.py from housebrain_core/notebook_settings.py.
+# Written by build_notebooks.py from housebrain_core/parameters/settings.py.
 
 # %% [markdown]
 # ## Check
@@ -22,9 +22,8 @@
 # project's folder, which the next cell names.
 
 # %%
-from housebrain_core.notebook_cells import check_settings
-from housebrain_core.notebook_settings import SplitSettings
 from housebrain_core.outputs import check_replaceable
+from housebrain_core.parameters import SplitSettings, check_settings
 from housebrain_core.project import check_inputs, enter_project
 
 config = check_settings(SplitSettings, globals()).config()
@@ -39,8 +38,8 @@ check_replaceable(config.output, "splits", config.overwrite)
 
 # %%
 from housebrain_core.data import choose_fields, read_samples
+from housebrain_core.display import show
 from housebrain_core.house import encode, floor_plan
-from housebrain_core.results import show
 
 fields = choose_fields(config.input_field, config.output_field)
 sample = next(read_samples(config.source, "train", fields=fields))
@@ -53,7 +52,7 @@ show(floor_plan(sample["output"], sample["id"]) if isinstance(sample["output"], 
 # %%
 from housebrain_core import AuditConfig
 from housebrain_core.data import audit_dataset, entropy_bars, length_histogram
-from housebrain_core.results import link
+from housebrain_core.display import link
 
 audit_config = AuditConfig(source=config.source, input_field=config.input_field, output_field=config.output_field)
 audit = audit_dataset(audit_config)
@@ -96,6 +95,6 @@ compare_choices(PlanConfig(splits=config.output, gpu="t4"))
 # client uploads. This is the first page:
 
 # %%
-from housebrain_core.results import Page
+from housebrain_core.display import Page
 
 Page((config.output / "handouts" / "split_01.md").read_text(encoding="utf-8"))

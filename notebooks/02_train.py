@@ -45,7 +45,7 @@
 # ## Settings
 
 # %% tags=["parameters"]
-# Written by build_notebooks.py from housebrain_core/notebook_settings.py.
+# Written by build_notebooks.py from housebrain_core/parameters/settings.py.
 
 # %% [markdown] tags=["kaggle"]
 # `time_budget_hours = 0` means 8.5 hours: Kaggle ends a session after 12 at most. `gpus = 1` leaves a second GPU idle.
@@ -131,8 +131,7 @@ sys.path.insert(0, str(folder))
 # names.
 
 # %% tags=["local"]
-from housebrain_core.notebook_cells import check_settings
-from housebrain_core.notebook_training import LocalTrainSettings
+from housebrain_core.parameters import LocalTrainSettings, check_settings
 from housebrain_core.project import check_inputs, enter_project
 
 settings = check_settings(LocalTrainSettings, globals())
@@ -142,8 +141,7 @@ check_inputs("splits_folder", settings.splits_folder, "Run notebook 1 first.")
 # %% tags=["kaggle"]
 # @title 3. Check the settings
 from housebrain_core.cloud import choose_inputs
-from housebrain_core.notebook_cells import check_settings
-from housebrain_core.notebook_training import KaggleTrainSettings
+from housebrain_core.parameters import KaggleTrainSettings, check_settings
 
 settings = check_settings(KaggleTrainSettings, globals())
 inputs = choose_inputs(settings.split_id, paths, settings.bundle, settings.leg)
@@ -151,8 +149,7 @@ inputs = choose_inputs(settings.split_id, paths, settings.bundle, settings.leg)
 # %% tags=["colab"]
 # @title 3. Check the settings
 from housebrain_core.cloud import choose_inputs
-from housebrain_core.notebook_cells import check_settings
-from housebrain_core.notebook_training import ColabTrainSettings
+from housebrain_core.parameters import ColabTrainSettings, check_settings
 
 settings = check_settings(ColabTrainSettings, globals())
 inputs = choose_inputs(settings.split_id, paths, settings.bundle, settings.leg)
@@ -234,7 +231,7 @@ with DriveCopies(output, drive):
 # is the unit of loss: 0.7 nats per token are one guess between two equally likely tokens.
 
 # %%
-from housebrain_core.progress import draw_training
+from housebrain_core.display import draw_training
 
 draw_training(config.output_dir)
 
@@ -249,7 +246,7 @@ draw_first_house(config.output_dir, config.dataset_path, config.base_model)
 
 # %%
 from housebrain_core.adapters import describe_run
-from housebrain_core.results import Page
+from housebrain_core.display import Page
 
 Page(describe_run(result))
 

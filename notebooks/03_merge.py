@@ -9,7 +9,7 @@
 # ## Settings
 
 # %% tags=["parameters"]
-# Written by build_notebooks.py from housebrain_core/notebook_settings.py.
+# Written by build_notebooks.py from housebrain_core/parameters/settings.py.
 
 # %% [markdown]
 # ## Check
@@ -17,8 +17,7 @@
 # The settings are checked first. Relative paths start in the project's folder, which the next cell names.
 
 # %%
-from housebrain_core.notebook_cells import check_settings
-from housebrain_core.notebook_settings import MergeSettings
+from housebrain_core.parameters import MergeSettings, check_settings
 from housebrain_core.project import check_inputs, enter_project, find_adapters
 
 settings = check_settings(MergeSettings, globals())
@@ -48,7 +47,7 @@ inspection = inspect_adapters(InspectConfig(models=models))
 # %%
 from pathlib import Path
 
-from housebrain_core.results import show
+from housebrain_core.display import show
 
 show(*draw_inspection(inspection).values())
 

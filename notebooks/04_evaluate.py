@@ -8,7 +8,7 @@
 # ## Settings
 
 # %% tags=["parameters"]
-# Written by build_notebooks.py from housebrain_core/notebook_settings.py.
+# Written by build_notebooks.py from housebrain_core/parameters/settings.py.
 
 # %% [markdown]
 # ## Check
@@ -18,8 +18,7 @@
 # Relative paths start in the project's folder, which the next cell names.
 
 # %%
-from housebrain_core.notebook_cells import check_settings
-from housebrain_core.notebook_settings import EvaluateSettings
+from housebrain_core.parameters import EvaluateSettings, check_settings
 from housebrain_core.project import check_inputs, enter_project
 
 config = check_settings(EvaluateSettings, globals()).config()
@@ -33,8 +32,8 @@ check_inputs("data", config.data, "Run notebook 1 first, or name a dataset.")
 # A figure and a page for every model; answers are kept as they come, so that an interrupted run goes on where it was.
 
 # %%
+from housebrain_core.display import link, show
 from housebrain_core.evaluate import evaluate_models, report_path, show_evaluation
-from housebrain_core.results import link, show
 
 evaluation = evaluate_models(config)
 

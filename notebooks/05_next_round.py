@@ -8,7 +8,7 @@
 # ## Settings
 
 # %% tags=["parameters"]
-# Written by build_notebooks.py from housebrain_core/notebook_settings.py.
+# Written by build_notebooks.py from housebrain_core/parameters/settings.py.
 
 # %% [markdown]
 # ## Check
@@ -17,8 +17,7 @@
 # project's folder, which the next cell names.
 
 # %%
-from housebrain_core.notebook_cells import check_settings
-from housebrain_core.notebook_settings import NextRoundSettings
+from housebrain_core.parameters import NextRoundSettings, check_settings
 from housebrain_core.project import check_inputs, enter_project
 
 settings = check_settings(NextRoundSettings, globals())
@@ -94,6 +93,6 @@ split_dataset(settings.split_config())
 # %%
 from pathlib import Path
 
-from housebrain_core.results import Page
+from housebrain_core.display import Page
 
 Page((Path(settings.splits_output) / "handouts" / "split_01.md").read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@
 # ## Settings
 
 # %% tags=["parameters"]
-# Written by build_notebooks.py from housebrain_core/notebook_settings.py.
+# Written by build_notebooks.py from housebrain_core/parameters/settings.py.
 
 # %% [markdown]
 # ## Check
@@ -25,8 +25,7 @@
 # Relative paths start in the project's folder, which the next cell names.
 
 # %%
-from housebrain_core.notebook_cells import check_settings
-from housebrain_core.notebook_settings import DeploySettings
+from housebrain_core.parameters import DeploySettings, check_settings
 from housebrain_core.project import check_inputs, enter_project
 
 config = check_settings(DeploySettings, globals()).config()
@@ -55,7 +54,7 @@ exported
 # Its card, `README.md` in the folder: how it is used, the prompt, and what base model and dataset allow.
 
 # %%
-from housebrain_core.results import Page, show
+from housebrain_core.display import Page, show
 
 show(Page((exported.folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2]))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from housebrain_core.manifests import seal
 from housebrain_core.outputs import lock_output
-from housebrain_core.progress import TrainingState, write_state
+from housebrain_core.display.progress import TrainingState, write_state
 
 output = Path(models_folder, name)
 output.mkdir(parents=True, exist_ok=True)

@@ -15,8 +15,8 @@ import nbformat
 from outside import read_pins
 
 from build_notebooks import build
-from housebrain_core.notebook_cells import write_parameters_cell
-from housebrain_core.notebook_settings import NOTEBOOKS
+from housebrain_core.parameters.cells import write_parameters_cell
+from housebrain_core.parameters.settings import NOTEBOOKS
 from housebrain_core.splits.bundle import hash_source, read_source
 
 ROOT = Path(__file__).parents[1]

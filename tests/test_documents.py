@@ -12,7 +12,7 @@ from housebrain_core import __version__
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "benchmarks").glob("*.md"), *(ROOT / "docs").glob("*.md")])
 TESTED_ELSEWHERE = {
     "codec": "test_public_names.py: it only re-exports",
-    "stages": "test_cli.py: the table that the command line reads",
+    "commands.stages": "test_cli.py: the table that the command line reads",
 }
 """Modules without a test file of their name -> where their tests are."""
 

@@ -27,8 +27,8 @@ def test_flags_become_settings(flags, settings):
 
 
 def test_every_flag_of_another_name_is_that_of_a_setting():
+    from housebrain_core.commands.stages import ALIASES
     from housebrain_core.export.settings import ExportConfig
-    from housebrain_core.stages import ALIASES
 
     stages = [ExportConfig, *(value for value in vars(config).values() if isinstance(value, type))]
     fields = {name for stage in stages for name in getattr(stage, "model_fields", {})}

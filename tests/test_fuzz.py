@@ -32,10 +32,10 @@ from housebrain_core.adapters.inspection import inspect_adapters
 from housebrain_core.adapters.run import DataRecord
 from housebrain_core.config import InspectConfig
 from housebrain_core.data.samples import ReadLog
+from housebrain_core.display.results import Table
 from housebrain_core.errors import HouseBrainError
 from housebrain_core.house import codec
 from housebrain_core.manifests import sha256_of
-from housebrain_core.results import Table
 from housebrain_core.splits.bundle import SCHEMA, read_bundle
 from housebrain_core.splits.encode import encode_dataset, read_drawn_fields, read_validation
 from housebrain_core.splits.leg_file import find_inputs, read_start

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from housebrain_core import plots
+from housebrain_core.commands.stages import run_train
 from housebrain_core.config import AuditConfig, FineTuningConfig, SplitConfig
 from housebrain_core.data.audit import audit_dataset
+from housebrain_core.display import plots
 from housebrain_core.errors import ConfigError
 from housebrain_core.manifests import check_files, read_manifest, seal
 from housebrain_core.outputs import check_file, check_folder, lock_output, staged_output
 from housebrain_core.splits.split import split_dataset
-from housebrain_core.stages import run_train
 
 
 def test_a_folder_is_no_file_and_a_file_no_folder(tmp_path):

@@ -102,8 +102,8 @@ def test_the_notebooks_differ_from_the_shipped_one_in_what_they_say_and_nothing_
 
 
 def test_the_measuring_cell_trains_with_one_gpu_and_with_two_and_keeps_what_it_has(real_t4, tmp_path, monkeypatch):
-    from housebrain_core import progress
     from housebrain_core.config import FineTuningConfig
+    from housebrain_core.display import progress
     from housebrain_core.train import tuner
 
     configs = []

@@ -16,23 +16,20 @@ from outside import read_pins, skip_without_index
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "housebrain_core"
-ENTRANCES = (
-    "cli", "codec", "demo", "demo_results", "flags", "notebook_cells", "notebook_fields", "notebook_settings",
-    "notebook_training", "stages",
-)  # fmt: skip
-"""Modules at the top that no room imports: the ways in, what they read settings with, and a name of the old guide."""
+ENTRANCES = ("cli", "codec")
+"""Modules at the top that no room imports: the way in, and a name of the old guide."""
 ORDER = (
-    "top", "house", "data", "adapters", "splits", "train", "llm", "merge", "evaluate", "rounds", "select", "export",
-    "serve", "cloud", "entrances",
+    "top", "display", "house", "data", "adapters", "splits", "train", "llm", "merge", "evaluate", "rounds", "select",
+    "export", "serve", "cloud", "parameters", "commands", "entrances",
 )  # fmt: skip
 """Each room imports from itself and from rooms before it. `top` and `entrances` are the files beside the rooms."""
 MODULES_PER_ROOM = 12
 LINES_PER_FILE = 300
-LIGHT_ROOMS = ("top", "house", "data", "splits", "adapters", "rounds", "cloud")
+LIGHT_ROOMS = ("top", "display", "house", "data", "splits", "adapters", "rounds", "cloud")
 LIGHT_MODULES = (
-    "cli", "codec", "stages", "train.base_models", "train.checkpoints", "train.processes", "train.tuner", "llm.losses",
-    "merge.compute", "merge.merge", "merge.merged_files", "merge.result", "merge.strategies", "select.choice",
-    "select.dataset", "select.difficulty", "select.reading", "select.select", "select.selection",
+    "cli", "codec", "commands.stages", "train.base_models", "train.checkpoints", "train.processes", "train.tuner",
+    "llm.losses", "merge.compute", "merge.merge", "merge.merged_files", "merge.result", "merge.strategies",
+    "select.choice", "select.dataset", "select.difficulty", "select.reading", "select.select", "select.selection",
     "select.selection_page", "select.settings",
 )  # fmt: skip
 """Modules of other rooms that have to be importable without torch as well."""
@@ -124,6 +121,7 @@ def test_no_modules_import_each_other_in_a_circle():
 @pytest.mark.parametrize("room", ORDER)
 def test_a_room_has_at_most_a_dozen_modules(room):
     inside = [module for module in modules() if room_of(module) == room]
+    inside += [module for module in ENTRANCES if room == "top"]
     assert 1 <= len(inside) <= MODULES_PER_ROOM, f"{len(inside)} modules in {room}: {', '.join(inside)}"
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from housebrain_core import plots, results, texts
+from housebrain_core import texts
+from housebrain_core.display import plots, results
 from housebrain_core.errors import DataError
 from housebrain_core.texts import as_code, in_line, in_markdown, is_file_name, render, say, shorten_names, visible, wrap
 

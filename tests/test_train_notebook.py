@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from housebrain_core.cloud.install import KEPT, PINS
-from housebrain_core.notebook_settings import NOTEBOOKS
+from housebrain_core.parameters.settings import NOTEBOOKS
 
 BESIDE = ("diffusers", "sentence-transformers", "gradio", "timm", "torchvision", "kagglehub")
 """Packages of the images that need some of what we install, in versions of their own."""
@@ -141,7 +141,7 @@ def test_the_session_imports_only_what_the_image_has_or_what_is_installed(platfo
     available |= {"google", "kaggle-secrets", "housebrain-core"}
     available |= {"llguidance"}  # llm/constrained.py does without it, and a session asks for no constrained answer
     modules = session_modules(platform)
-    assert {"train.training", "cloud.session", "cloud.install", "plots", "notebook_cells", "splits.bundle"} <= modules
+    assert {"train.training", "cloud.session", "cloud.install", "display.plots", "parameters.cells"} <= modules
     names = {item.name for module in modules for item in read_imports(path_of(module)) if item.at_once}
     for cell in code_cells(train_notebook(platform)):
         for node in ast.walk(ast.parse(cell.source)):

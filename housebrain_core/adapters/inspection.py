@@ -26,10 +26,10 @@ from housebrain_core.adapters.compatibility import (
 )
 from housebrain_core.adapters.updates import Spectrum, decompose, mean_spectrum, read_updates
 from housebrain_core.config import InspectConfig
+from housebrain_core.display.results import Table, show
 from housebrain_core.errors import AdapterError
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.outputs import check_file, check_folder
-from housebrain_core.results import Table, show
 
 NOTE = (
     "norm: the length of the whole update; cosine: its direction against the mean of the others' (1 the same, "
@@ -125,7 +125,7 @@ def inspect_adapters(config: InspectConfig, report: Callable[[Any], None] = show
         inspection = _inspect(folders)
     report(inspection.table())
     if config.output:
-        from housebrain_core import plots
+        from housebrain_core.display import plots
 
         config.output.mkdir(parents=True, exist_ok=True)
         write_atomically(config.output / "inspection.json", to_json(asdict(inspection)))
@@ -146,7 +146,7 @@ def draw_inspection(inspection: Inspection) -> dict[str, Any]:
     """
     if not inspection.names:
         return {}
-    from housebrain_core import plots
+    from housebrain_core.display import plots
 
     return {
         "cosines": plots.cosine_map(list(inspection.names), [list(row) for row in inspection.cosines]),

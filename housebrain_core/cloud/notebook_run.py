@@ -26,10 +26,10 @@ from pydantic import BaseModel, ConfigDict
 
 from housebrain_core import errors
 from housebrain_core.adapters.run import STOPPED_BY_YOU
+from housebrain_core.display.progress import LINES, read_state
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.manifests import read_manifest, to_json, write_atomically
 from housebrain_core.outputs import lock_output
-from housebrain_core.progress import LINES, read_state
 from housebrain_core.project import VARIABLE
 
 MARK = "HOUSEBRAIN_RUN"

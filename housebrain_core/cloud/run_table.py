@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.table import Table
 
 from housebrain_core.cloud.notebook_run import Job, Outcome, Record, read_record
+from housebrain_core.display.progress import TrainingState, read_state
 from housebrain_core.platforms import format_duration
-from housebrain_core.progress import TrainingState, read_state
 from housebrain_core.texts import say
 
 COLUMNS = ("split", "leg", "machine", "step", "loss", "time left", "")

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from housebrain_core.data.audit_result import AuditResult, RuleCount, summarize
-from housebrain_core.plots import BLUE, LABEL, SKY, YELLOW, Picture, embed
-from housebrain_core.results import Table
+from housebrain_core.display.plots import BLUE, LABEL, SKY, YELLOW, Picture, embed
+from housebrain_core.display.results import Table
 from housebrain_core.texts import render, shorten_names
 
 SHOWN_NAMES = 3

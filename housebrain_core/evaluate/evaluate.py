@@ -10,6 +10,7 @@ from typing import NamedTuple
 from housebrain_core.adapters.adapter import CONFIG, check_base_settings
 from housebrain_core.config import EvaluateConfig
 from housebrain_core.data.samples import read_samples
+from housebrain_core.display.results import say
 from housebrain_core.errors import ConfigError
 from housebrain_core.evaluate.judging import (
     Evaluated,
@@ -37,7 +38,6 @@ from housebrain_core.llm.losses import Losses
 from housebrain_core.llm.remote import ServedLLM
 from housebrain_core.manifests import sha256_of, write_atomically
 from housebrain_core.outputs import check_file, lock_output
-from housebrain_core.results import say
 from housebrain_core.settings import is_url
 from housebrain_core.splits.bundle import is_bundle, read_bundle
 from housebrain_core.splits.encode import read_drawn_fields, read_validation

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from housebrain_core.display.plots import BESIDE_INCHES, Picture, beside, text_picture
+from housebrain_core.display.results import Shown
 from housebrain_core.errors import DataError
 from housebrain_core.house import codec
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.drawing import floor_plan
 from housebrain_core.llm.decoding import read_answer
 from housebrain_core.llm.llm import HouseBrainLLM
-from housebrain_core.plots import BESIDE_INCHES, Picture, beside, text_picture
-from housebrain_core.results import Shown
 from housebrain_core.splits.bundle import is_bundle, read_bundle
 from housebrain_core.splits.parts import read_splits
 

@@ -6,7 +6,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from housebrain_core import plots
+from housebrain_core.display import plots
+from housebrain_core.display.results import Table
 from housebrain_core.evaluate.judging import DERIVED, design_score
 from housebrain_core.evaluate.results import Evaluation
 from housebrain_core.evaluate.tables import ROOMS, describe_same, draw_losses, draw_rates, tabulate_rules
@@ -16,7 +17,6 @@ from housebrain_core.house.codec import DesignError
 from housebrain_core.house.json_text import REPAIR_LIMIT
 from housebrain_core.house.rules import RULES, check_or_none
 from housebrain_core.llm.decoding import Answered, read_answer
-from housebrain_core.results import Table
 from housebrain_core.texts import render, shorten_names
 
 SHOWN_FAILURES = 4

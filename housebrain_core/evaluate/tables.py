@@ -1,6 +1,7 @@
 """An evaluation's results as tables and figures."""
 
-from housebrain_core import plots
+from housebrain_core.display import plots
+from housebrain_core.display.results import Page, Table, show
 from housebrain_core.evaluate.results import Evaluation
 from housebrain_core.evaluate.verdict import (
     conclude,
@@ -10,7 +11,6 @@ from housebrain_core.evaluate.verdict import (
     list_columns,
     list_rules,
 )
-from housebrain_core.results import Page, Table, show
 from housebrain_core.texts import shorten_names
 
 NOTES = (

@@ -12,6 +12,7 @@ from typing import Any
 
 from housebrain_core.adapters.archives import CONFIG
 from housebrain_core.config import MergeConfig
+from housebrain_core.display.results import Shown, Table
 from housebrain_core.errors import ConfigError
 from housebrain_core.export.base_weights import find_base_folder
 from housebrain_core.export.consumer_files import write_model_config, write_tokenizer
@@ -29,7 +30,6 @@ from housebrain_core.merge.compute import Recipe, compute_merge
 from housebrain_core.merge.merge import opened_adapters
 from housebrain_core.merge.merged_files import reference_adapter, write_adapter
 from housebrain_core.outputs import staged_output
-from housebrain_core.results import Shown, Table
 from housebrain_core.splits.handouts import describe_size
 from housebrain_core.texts import say
 from housebrain_core.train.base_models import resolve_base

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from housebrain_core.display.results import Table
 from housebrain_core.errors import ConfigError, DataError, ExportError
 from housebrain_core.export.settings import ExportConfig
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest
-from housebrain_core.results import Table
 from housebrain_core.splits.handouts import describe_size
 
 KINDS = ("adapter", "model", "gguf")

@@ -11,10 +11,10 @@ from matplotlib.patches import Arc, Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
+from housebrain_core.display.plots import WRONG, Picture
 from housebrain_core.house.layout import Box, Site, arrange_levels, as_box, find_extent, find_site, read_layout
 from housebrain_core.house.measures import NBC, TOUCH, Placed, find_overlaps, place_opening
 from housebrain_core.house.schema import Bounds, HouseDesign, Level, Room
-from housebrain_core.plots import WRONG, Picture
 
 Json = dict[str, Any]
 ROOM_COLORS = {

@@ -4,6 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 
+from housebrain_core.display.progress import with_bar
 from housebrain_core.errors import DataError
 from housebrain_core.house import codec
 from housebrain_core.house.briefs import check_brief, check_briefs
@@ -19,7 +20,6 @@ from housebrain_core.llm.decoding import (
     read_answer,
 )
 from housebrain_core.llm.losses import Losses
-from housebrain_core.progress import with_bar
 
 
 class Designer(ABC):

@@ -7,10 +7,10 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from housebrain_core import plots
 from housebrain_core.adapters.adapter import check_base_settings
 from housebrain_core.config import GenerateConfig
 from housebrain_core.data.fields import NAMES, PROMPT_NAMES
+from housebrain_core.display import plots
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec, drawing
 from housebrain_core.house.briefs import BRIEF_FIELDS, CheckedBrief, check_briefs, is_brief

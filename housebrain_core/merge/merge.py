@@ -12,6 +12,7 @@ from housebrain_core.adapters.adapter import Adapter, try_adapters
 from housebrain_core.adapters.archives import RUN, name_all, unpacked
 from housebrain_core.adapters.compatibility import check_mergeable
 from housebrain_core.config import MergeConfig
+from housebrain_core.display.results import say
 from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.manifests import MANIFEST, seal, to_json, write_atomically
 from housebrain_core.merge.compute import ComputedMerge, Recipe, compute_merge
@@ -24,7 +25,6 @@ from housebrain_core.merge.merged_files import (
 from housebrain_core.merge.result import MergeResult, describe_merge
 from housebrain_core.merge.strategies import STRATEGIES
 from housebrain_core.outputs import check_replaceable, staged_output
-from housebrain_core.results import say
 
 Report = Callable[[str], None]
 

@@ -10,9 +10,9 @@ from housebrain_core.adapters.compatibility import describe_doubts, describe_mix
 from housebrain_core.adapters.run import Run
 from housebrain_core.adapters.updates import mean_spectrum
 from housebrain_core.config import MergeConfig
+from housebrain_core.display.results import Shown
 from housebrain_core.llm.losses import Difference
 from housebrain_core.merge.compute import ComputedMerge
-from housebrain_core.results import Shown
 
 FORMAT = 2
 """Version of merge.json. 0.1.0 wrote files without one, which count as format 1."""
@@ -198,7 +198,7 @@ class MergeResult(Shown, MergeRecord):
 
     def outputs(self) -> list[Any]:
         """The notices, what the validation comes to where there was one, and the merged update's singular values."""
-        from housebrain_core import plots
+        from housebrain_core.display import plots
 
         spectrum = plots.spectrum({"merged": self.spectrum}, rank=self.rank)
         if self.validation is None:

@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from housebrain_core.config import PlanConfig
+from housebrain_core.display.results import Shown, Table, say
 from housebrain_core.legs import TrainingPlan, plan_relay, plan_rounds
-from housebrain_core.results import Shown, Table, say
 from housebrain_core.splits import costs
 from housebrain_core.splits.costs import Range, describe
 from housebrain_core.splits.handouts import advise

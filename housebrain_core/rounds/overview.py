@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from housebrain_core.plots import COLORS, Picture, set_loss_scale
-from housebrain_core.results import Shown, Table
+from housebrain_core.display.plots import COLORS, Picture, set_loss_scale
+from housebrain_core.display.results import Shown, Table
 from housebrain_core.rounds.state import LegState, RoundsState, leg_file, leg_folder
 
 

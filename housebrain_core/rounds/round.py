@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 from housebrain_core.adapters.archives import unpacked
 from housebrain_core.config import RoundConfig
+from housebrain_core.display.results import say
 from housebrain_core.errors import ConfigError
 from housebrain_core.legs import TrainingPlan
 from housebrain_core.manifests import write_atomically
 from housebrain_core.merge.merge import choose_models
 from housebrain_core.outputs import check_file, lock_output
-from housebrain_core.results import say
 from housebrain_core.rounds.arrivals import Arrivals, sort_arrivals
 from housebrain_core.rounds.leg_end import end_leg, first_parent, write_next_leg
 from housebrain_core.rounds.overview import RoundResult, draw_legs

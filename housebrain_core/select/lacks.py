@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from housebrain_core.display.plots import Picture
+from housebrain_core.display.results import Shown, Table
 from housebrain_core.errors import DataError
 from housebrain_core.evaluate.results import Evaluation
-from housebrain_core.plots import Picture
-from housebrain_core.results import Shown, Table
 from housebrain_core.select.selection import draw_shares, find_broken
 
 

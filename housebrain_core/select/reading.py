@@ -11,10 +11,10 @@ from housebrain_core.data.fields import USUAL, Condition, Fields, Sample
 from housebrain_core.data.files import find_dataset
 from housebrain_core.data.processes import Chunk, map_chunks, note_chunk, read_chunk
 from housebrain_core.data.samples import Item, Part, ReadLog, list_items, read_parts
+from housebrain_core.display.progress import with_bar
 from housebrain_core.house import codec
 from housebrain_core.house.rules import check_or_none
 from housebrain_core.manifests import sha256_of
-from housebrain_core.progress import with_bar
 from housebrain_core.select.difficulty import Brief, read_brief
 from housebrain_core.splits.encode import count_files
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from housebrain_core.plots import LABEL, Picture
-from housebrain_core.results import Shown, Table
+from housebrain_core.display.plots import LABEL, Picture
+from housebrain_core.display.results import Shown, Table
 
 
 class Step(BaseModel):

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from housebrain_core.data.fields import Sample, parse_condition
+from housebrain_core.display.plots import Embedded, embed
 from housebrain_core.house.briefs import is_brief
 from housebrain_core.house.drawing import floor_plan
 from housebrain_core.house.schema import HouseBrief
-from housebrain_core.plots import Embedded, embed
 from housebrain_core.select.difficulty import difficulty_parts, read_brief
 from housebrain_core.select.selection import Selection, tabulate
 from housebrain_core.select.settings import SelectConfig

@@ -17,10 +17,10 @@ from housebrain_core.data.fields import USUAL, Condition, Fields, Sample
 from housebrain_core.data.files import DatasetFiles, find_dataset, is_validation_part
 from housebrain_core.data.processes import Chunk, map_chunks, note_chunk, read_chunk
 from housebrain_core.data.samples import Item, Part, ReadLog, list_items, read_parts
+from housebrain_core.display.progress import with_bar
 from housebrain_core.errors import DataError
 from housebrain_core.house import codec
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest
-from housebrain_core.progress import with_bar
 from housebrain_core.splits.bundle import SCHEMA, Bundle, is_bundle, read_bundle
 from housebrain_core.splits.parts import SUMMARY, read_splits
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from housebrain_core.config import PlanConfig
 from housebrain_core.data.token_counts import CountTokens, load_counter, read_counter
+from housebrain_core.display.results import Shown, Table
 from housebrain_core.errors import ConfigError, DataError
-from housebrain_core.results import Shown, Table
 from housebrain_core.splits import costs
 from housebrain_core.splits.bundle import Bundle, is_bundle, read_bundle
 from housebrain_core.splits.costs import BaseModelFacts, Range, describe

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
+from housebrain_core.display.results import Shown, Table
 from housebrain_core.errors import ConfigError
 from housebrain_core.legs import Place, TrainingPlan
 from housebrain_core.manifests import read_manifest
-from housebrain_core.results import Shown, Table
 
 SUMMARY = "split_summary.json"
 

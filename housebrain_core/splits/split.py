@@ -14,10 +14,10 @@ from housebrain_core.adapters.updates import rewrite_update
 from housebrain_core.config import FineTuningConfig, SplitConfig
 from housebrain_core.data.fields import choose_fields, parse_condition
 from housebrain_core.data.samples import ReadLog, read_samples
+from housebrain_core.display.results import say
 from housebrain_core.errors import DataError
 from housebrain_core.manifests import seal, to_json
 from housebrain_core.outputs import check_replaceable, staged_output
-from housebrain_core.results import say
 from housebrain_core.splits.assignments import Assignment, assign, check_lengths
 from housebrain_core.splits.encode import EncodedDataset, encode_dataset
 from housebrain_core.splits.handouts import advise, describe_folder, describe_part, hand_out

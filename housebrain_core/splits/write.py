@@ -16,11 +16,11 @@ from housebrain_core.adapters.archives import WEIGHTS
 from housebrain_core.config import SplitConfig
 from housebrain_core.data.columns import make_columns
 from housebrain_core.data.findings import entropy_floor, learnable_from_brief, study_fields
+from housebrain_core.display.progress import with_bar
 from housebrain_core.errors import ConfigError
 from housebrain_core.house import codec
 from housebrain_core.legs import Place
 from housebrain_core.manifests import seal, sha256_of
-from housebrain_core.progress import with_bar
 from housebrain_core.splits.assignments import Assignment, Job
 from housebrain_core.splits.bundle import SCHEMA, write_bundle
 from housebrain_core.splits.encode import EncodedDataset, hash_table, read_selection

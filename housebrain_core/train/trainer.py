@@ -14,9 +14,9 @@ import torch
 from safetensors import SafetensorError
 from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
+from housebrain_core.display.progress import TrainingState, gpu_memory, write_state
 from housebrain_core.errors import CheckpointError, TrainingError
 from housebrain_core.platforms import estimate_finish, format_duration
-from housebrain_core.progress import TrainingState, gpu_memory, write_state
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.train.checkpoints import prune_checkpoints, seal_checkpoint
 from housebrain_core.train.model import refuse_lost_keys, training_device

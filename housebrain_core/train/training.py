@@ -33,11 +33,11 @@ from housebrain_core.adapters.run import (
     adapter_card,
     read_run,
 )
+from housebrain_core.display.progress import TrainingState
 from housebrain_core.errors import HouseBrainError, TrainingError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, to_json, write_atomically
 from housebrain_core.outputs import lock_output
 from housebrain_core.platforms import catch_signals, session_start
-from housebrain_core.progress import TrainingState
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.splits.bundle import Bundle, is_bundle, read_bundle
 from housebrain_core.splits.encode import bundle_from_dataset

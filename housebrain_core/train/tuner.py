@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from housebrain_core.adapters.run import FILE, Run, read_run
-from housebrain_core.progress import Watch
+from housebrain_core.display.progress import Watch
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.train.processes import count_processes, train_in_processes, world_size
 

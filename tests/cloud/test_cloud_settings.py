@@ -4,7 +4,7 @@ import pytest
 
 from housebrain_core.cloud.settings import KaggleConfig, RunConfig
 from housebrain_core.errors import ConfigError
-from housebrain_core.notebook_training import LocalTrainSettings
+from housebrain_core.parameters.training import LocalTrainSettings
 from housebrain_core.settings import FineTuningConfig
 
 

@@ -6,8 +6,8 @@ from fake_training import make_job
 from housebrain_core.cloud import run_table
 from housebrain_core.cloud.notebook_run import RECORD, Outcome, Record
 from housebrain_core.cloud.run_table import RunTable
+from housebrain_core.display.progress import TrainingState, write_state
 from housebrain_core.manifests import write_atomically
-from housebrain_core.progress import TrainingState, write_state
 
 
 @pytest.fixture

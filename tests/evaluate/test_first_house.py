@@ -4,6 +4,7 @@ import copy
 
 import pytest
 
+from housebrain_core.display.plots import Picture
 from housebrain_core.evaluate.first_house import (
     BASE,
     MODEL,
@@ -16,7 +17,6 @@ from housebrain_core.evaluate.first_house import (
 from housebrain_core.house import codec
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.synthetic import make_samples
-from housebrain_core.plots import Picture
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from designs import one_room
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
 
-from housebrain_core import plots
+from housebrain_core.display import plots
 from housebrain_core.errors import DataError
 from housebrain_core.house.drawing import floor_plan
 from housebrain_core.house.measures import place_opening

@@ -9,12 +9,12 @@ from adapter_files import reseal
 
 from housebrain_core.adapters.adapter import read_adapter
 from housebrain_core.config import MergeConfig
+from housebrain_core.display.results import show
 from housebrain_core.llm.losses import Difference
 from housebrain_core.merge.compute import Recipe, compute_merge
 from housebrain_core.merge.merged_files import describe_merged_adapter
 from housebrain_core.merge.result import Validation, common_value, describe_merge
 from housebrain_core.merge.validation import describe_difference
-from housebrain_core.results import show
 
 KEYS = {"strategy", "rank", "rank_setting", "scale", "inputs", "cosines", "warnings", "retained_energy",
         "relative_error", "error_of_strategy", "density", "spectrum", "modules"}  # fmt: skip

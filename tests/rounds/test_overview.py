@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from housebrain_core.display.plots import Picture
+from housebrain_core.display.results import Table
 from housebrain_core.legs import TrainingPlan, plan_rounds
-from housebrain_core.plots import Picture
-from housebrain_core.results import Table
 from housebrain_core.rounds.overview import RoundResult, draw_legs
 from housebrain_core.rounds.state import LegLosses, RoundsState, SentAdapter, first_state
 

@@ -193,12 +193,12 @@ def is_at_home(name: str) -> bool:
         "select/",
         "export/",
         "serve/",
+        "commands/",
         "data/audit",
         *(f"splits/{start}" for start in splitting),
     )
     looking = "adapters/inspection.py", "adapters/convert.py", "adapters/unpickle.py"
-    ways_in = "cli.py", "stages.py", "flags.py", "notebook_settings.py", "demo.py", "demo_results.py"
-    return name in (*ways_in, *looking) or name.startswith(rooms)
+    return name in ("cli.py", "parameters/settings.py", *looking) or name.startswith(rooms)
 
 
 def test_every_file_that_a_session_can_run_is_there_and_no_test_cache_or_editors_copy(monkeypatch, tmp_path):

@@ -162,7 +162,7 @@ def test_the_steps_left_count_the_measurements_that_are_still_to_come():
 def test_the_first_estimate_leaves_out_the_warm_up_and_a_step_that_was_held_up(monkeypatch, tmp_path):
     from types import SimpleNamespace
 
-    from housebrain_core.progress import TrainingState
+    from housebrain_core.display.progress import TrainingState
     from housebrain_core.train import trainer
 
     clock = SimpleNamespace(now=0.0)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from housebrain_core.config import FineTuningConfig
-from housebrain_core.progress import TrainingState, read_state
+from housebrain_core.display.progress import TrainingState, read_state
 from housebrain_core.train import trainer
 from housebrain_core.train.trainer import FIRST_STEPS, Progress, failed_write, steps_left, training_arguments
 

@@ -4,8 +4,8 @@ import pytest
 
 from housebrain_core.config import MergeConfig, SplitConfig
 from housebrain_core.errors import ConfigError
-from housebrain_core.notebook_fields import NotebookSettings, same_as
-from housebrain_core.notebook_settings import NOTEBOOKS
+from housebrain_core.parameters.fields import NotebookSettings, same_as
+from housebrain_core.parameters.settings import NOTEBOOKS
 
 
 class Some(NotebookSettings):

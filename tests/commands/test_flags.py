@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from housebrain_core.flags import add_flags, in_flags
+from housebrain_core.commands.flags import add_flags, in_flags
 
 
 class Sample(BaseModel):

@@ -10,9 +10,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from housebrain_core import results
-from housebrain_core.plots import loss_bars
-from housebrain_core.results import Page, Shown, Table, link, say, show
+from housebrain_core.display import results
+from housebrain_core.display.plots import loss_bars
+from housebrain_core.display.results import Page, Shown, Table, link, say, show
 
 TABLE = Table(("name", "loss"), [("one & two", "0.5"), ("three", "10.25")], ("loss: in nats",))
 
@@ -53,7 +53,7 @@ def test_nothing_to_say_prints_nothing(capsys):
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory) -> dict[str, list]:
     """Outputs of cells that end with a table, a figure, a result, and a call of `show`, run by a kernel."""
-    first = f"import sys\nsys.path[:] = {json.dumps(sys.path)}\nfrom test_results import *"
+    first = f"import sys\nsys.path[:] = {json.dumps(sys.path)}\nfrom test_display_results import *"
     ends = {
         "table": "TABLE",
         "figure": "loss_bars({'one': 0.5})",
@@ -93,7 +93,7 @@ def test_each_part_is_an_output_of_its_own(outputs, cell):
 
 
 def test_tables_need_neither_matplotlib_nor_ipython():
-    code = "import sys, housebrain_core.results; print(sorted({'matplotlib', 'IPython'} & set(sys.modules)))"
+    code = "import sys, housebrain_core.display.results; print(sorted({'matplotlib', 'IPython'} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from housebrain_core.config import SplitConfig
 from housebrain_core.legs import Place
-from housebrain_core.notebook_fields import NotebookSettings, same_as
+from housebrain_core.parameters.fields import NotebookSettings, same_as
 from housebrain_core.platforms import TIME_BUDGET_HOURS, Platform, is_watched
 from housebrain_core.settings import FineTuningConfig
 from housebrain_core.splits.parts import Inputs, adapter_in_leg

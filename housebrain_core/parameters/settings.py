@@ -8,8 +8,8 @@ from pydantic import Field
 from housebrain_core.config import EvaluateConfig, MergeConfig, RoundConfig, SplitConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.export.settings import ExportConfig
-from housebrain_core.notebook_fields import NotebookSettings, same_as
-from housebrain_core.notebook_training import ColabTrainSettings, KaggleTrainSettings, LocalTrainSettings
+from housebrain_core.parameters.fields import NotebookSettings, same_as
+from housebrain_core.parameters.training import ColabTrainSettings, KaggleTrainSettings, LocalTrainSettings
 from housebrain_core.select.settings import SelectConfig
 
 

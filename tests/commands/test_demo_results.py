@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from housebrain_core.demo_results import (
+from housebrain_core.commands.demo_results import (
     AB_AVERAGE,
     EVERYTHING,
     NAMES,
@@ -105,7 +105,7 @@ def folder(tmp_path):
 
 def test_what_a_demo_leaves_becomes_rows_with_the_steps_of_all_people(folder, monkeypatch):
     steps = type("Steps", (), {"steps": 40})
-    monkeypatch.setattr("housebrain_core.demo_results.read_run", lambda text: steps)
+    monkeypatch.setattr("housebrain_core.commands.demo_results.read_run", lambda text: steps)
     found = read_result(folder, "tiny-0")
     assert {name: row.steps for name, row in found.rows.items()} == {
         BASE: 0, SPLITS[0]: 40, SPLITS[1]: 40, "A and B averaged apart": 80, "one merge": 80, "three rounds": 80,

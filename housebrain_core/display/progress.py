@@ -18,7 +18,7 @@ from housebrain_core.platforms import detect_platform, format_duration, is_watch
 from housebrain_core.texts import in_notebook, say, shorten_names
 
 if TYPE_CHECKING:
-    from housebrain_core.plots import Picture
+    from housebrain_core.display.plots import Picture
 
 T = TypeVar("T")
 FILE = ".progress.json"
@@ -136,7 +136,7 @@ def draw_progress(state: TrainingState) -> "Picture":
     Returns:
         A picture; its alternative text says the same in words.
     """
-    from housebrain_core.plots import BLUE, Picture  # slow to import, and a terminal needs none
+    from housebrain_core.display.plots import BLUE, Picture  # slow to import, and a terminal needs none
 
     figure = Picture(7, 3.8, f"{state.describe()}. {state.details()}.")
     top, below = figure.subplots(2, 1, height_ratios=(1, 8))
@@ -156,7 +156,7 @@ def draw_progress(state: TrainingState) -> "Picture":
 
 def _draw_losses(axes: Any, state: TrainingState) -> None:
     """Training loss as a line, validation loss as points, and the floor; a logarithmic axis."""
-    from housebrain_core.plots import BLUE, WRONG, set_loss_scale
+    from housebrain_core.display.plots import BLUE, WRONG, set_loss_scale
 
     curve = state.curve[:: 1 + len(state.curve) // POINTS]
     if curve:

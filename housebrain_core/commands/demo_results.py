@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from housebrain_core.adapters.run import FILE, read_run
+from housebrain_core.display.plots import save
+from housebrain_core.display.results import Table
 from housebrain_core.evaluate.first_house import BASE, REFERENCE, FirstHouse
 from housebrain_core.evaluate.results import Evaluation, ModelResult
 from housebrain_core.evaluate.tables import percent
@@ -15,8 +17,6 @@ from housebrain_core.house import codec
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.synthetic import entropy_nats
 from housebrain_core.llm.decoding import Answered, read_answer
-from housebrain_core.plots import save
-from housebrain_core.results import Table
 from housebrain_core.splits.encode import read_validation
 
 APART = "apart"

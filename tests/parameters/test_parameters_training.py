@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from housebrain_core import notebook_training
 from housebrain_core.config import FineTuningConfig
 from housebrain_core.legs import Place, TrainingPlan, plan_rounds
-from housebrain_core.notebook_training import ColabTrainSettings, KaggleTrainSettings, LocalTrainSettings
+from housebrain_core.parameters import training
+from housebrain_core.parameters.training import ColabTrainSettings, KaggleTrainSettings, LocalTrainSettings
 from housebrain_core.splits.parts import Inputs
 
 
@@ -33,7 +33,7 @@ def test_a_rehearsal_takes_20_steps_in_a_folder_of_its_own_whatever_else_is_set(
 
 @pytest.mark.parametrize("watched", [True, False])
 def test_by_default_it_rehearses_where_a_person_watches_and_trains_for_real_elsewhere(watched, monkeypatch):
-    monkeypatch.setattr(notebook_training, "is_watched", lambda: watched)
+    monkeypatch.setattr(training, "is_watched", lambda: watched)
     assert KaggleTrainSettings(split_id=4).rehearses is watched
     assert not KaggleTrainSettings(split_id=4, rehearsal=False).rehearses
 

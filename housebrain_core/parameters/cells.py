@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from housebrain_core.errors import OFFERED, ConfigError
-from housebrain_core.notebook_fields import NotebookSettings
+from housebrain_core.parameters.fields import NotebookSettings
 from housebrain_core.settings import write_literal
 
 FORM_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}

@@ -7,14 +7,14 @@ import sys
 import pytest
 
 from housebrain_core.errors import ConfigError
-from housebrain_core.notebook_cells import (
+from housebrain_core.parameters.cells import (
     check_settings,
     find_unknown,
     form_hint,
     read_assignments,
     write_parameters_cell,
 )
-from housebrain_core.notebook_settings import (
+from housebrain_core.parameters.settings import (
     NOTEBOOKS,
     ColabTrainSettings,
     KaggleTrainSettings,
@@ -133,8 +133,8 @@ def test_only_cells_of_literals_are_parameters():
 def test_a_wrong_value_is_refused_in_every_notebook_before_torch_is_imported():
     code = (
         "import sys\n"
-        "from housebrain_core.notebook_cells import check_settings\n"
-        "from housebrain_core.notebook_settings import NOTEBOOKS\n"
+        "from housebrain_core.parameters.cells import check_settings\n"
+        "from housebrain_core.parameters.settings import NOTEBOOKS\n"
         "for settings in NOTEBOOKS.values():\n"
         "    try:\n"
         "        check_settings(settings, {'base_model': 1, 'output': 1})\n"

@@ -19,8 +19,7 @@ from typing import Any
 import torch
 
 from housebrain_core.adapters.run import FILE, read_run
-from housebrain_core.config import DemoConfig, FineTuningConfig, MergeConfig, RoundConfig, SplitConfig
-from housebrain_core.demo_results import (
+from housebrain_core.commands.demo_results import (
     AB_AVERAGE,
     APART,
     EVERYTHING,
@@ -31,10 +30,11 @@ from housebrain_core.demo_results import (
     draw_houses,
     read_result,
 )
+from housebrain_core.config import DemoConfig, FineTuningConfig, MergeConfig, RoundConfig, SplitConfig
+from housebrain_core.display.progress import LINES
 from housebrain_core.errors import ConfigError, HouseBrainError
 from housebrain_core.house.synthetic import write_dataset
 from housebrain_core.merge.merge import merge_adapters
-from housebrain_core.progress import LINES
 from housebrain_core.project import VARIABLE, find_adapters
 from housebrain_core.rounds.round import run_round
 from housebrain_core.splits.parts import read_splits

@@ -7,7 +7,7 @@ import pytest
 from housebrain_core.config import EvaluateConfig, FineTuningConfig, MergeConfig, RoundConfig, SplitConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.export.settings import ExportConfig
-from housebrain_core.notebook_settings import (
+from housebrain_core.parameters.settings import (
     NOTEBOOKS,
     DeploySettings,
     EvaluateSettings,
@@ -15,7 +15,7 @@ from housebrain_core.notebook_settings import (
     NextRoundSettings,
     SplitSettings,
 )
-from housebrain_core.notebook_training import ColabTrainSettings, KaggleTrainSettings, LocalTrainSettings
+from housebrain_core.parameters.training import ColabTrainSettings, KaggleTrainSettings, LocalTrainSettings
 from housebrain_core.select.settings import SelectConfig
 
 CONFIGS = {

@@ -7,9 +7,9 @@ import nbformat
 import pytest
 from notebook_outputs import count_pictures, find_problems, outputs_of
 
+from housebrain_core.commands.demo import describe_files, run_demo, run_notebook
+from housebrain_core.commands.demo_results import ROUNDS, DemoResult
 from housebrain_core.config import DemoConfig
-from housebrain_core.demo import describe_files, run_demo, run_notebook
-from housebrain_core.demo_results import ROUNDS, DemoResult
 from housebrain_core.errors import ConfigError
 from housebrain_core.evaluate.first_house import BASE
 from housebrain_core.evaluate.results import Evaluation

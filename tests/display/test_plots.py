@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from housebrain_core import plots
+from housebrain_core.display import plots
 
 
 def test_loss_bars_are_as_long_as_the_losses_and_show_the_floor():

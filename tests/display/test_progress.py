@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from housebrain_core import platforms, progress
-from housebrain_core.progress import with_bar
+from housebrain_core import platforms
+from housebrain_core.display import progress
+from housebrain_core.display.progress import with_bar
 
 
 def test_without_a_terminal_the_steps_pass_and_the_total_is_not_asked_for(capsys):

@@ -104,7 +104,7 @@ def run_merge(settings: Any) -> Any:
 
 def run_round(settings: Any) -> None:
     """End a leg of a plan when all of its adapters are there: merge, judge, and write what everybody trains on next."""
-    from housebrain_core.results import show
+    from housebrain_core.display.results import show
     from housebrain_core.rounds.round import run_round
 
     show(run_round(settings))
@@ -168,7 +168,7 @@ def run_kaggle(settings: Any) -> None:
 
 def run_demo(settings: Any) -> None:
     """Run everything on this computer, on generated data and a tiny base model: no GPU, network or account."""
-    from housebrain_core.demo import run_demo
+    from housebrain_core.commands.demo import run_demo
 
     run_demo(settings)
 
