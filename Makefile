@@ -1,6 +1,6 @@
 # make demo    the whole chain on this computer, on generated data
 # make lab     JupyterLab in this folder, with notebook 1 open
-# make quick   the tests that take no more than a few seconds each: 50 seconds
+# make quick   the tests that take no more than a few seconds each: half a minute
 # make lint    style, types, and whether the built notebooks are as their sources say
 # make test    lint, all tests with the branches that they cover, and the notebooks built and executed
 # make gallery  docs/gallery: every notebook executed on the demo's data; ten minutes

@@ -3,7 +3,6 @@
 # PYTHON_ARGCOMPLETE_OK
 import argparse
 import difflib
-import importlib
 import io
 import json
 import os
@@ -12,7 +11,7 @@ from contextlib import redirect_stdout
 from typing import Any
 
 from housebrain_core import __version__
-from housebrain_core.commands.stages import ALIASES, POSITIONAL, STAGES, Stage
+from housebrain_core.commands.stages import ALIASES, POSITIONAL, STAGES, Stage, find
 from housebrain_core.errors import ConfigError, HouseBrainError
 from housebrain_core.texts import say
 
@@ -65,11 +64,12 @@ def run_command(arguments: list[str]) -> None:
     settings = _read_settings(name, stage, values)
     if as_json:
         with redirect_stdout(sys.stderr):  # what it prints meanwhile is for people
-            result = stage.run(settings)
+            result = find(stage.run)(settings)
         say(to_json(result))
     else:
-        result = stage.run(settings)
-        stage.show(result)
+        result = find(stage.run)(settings)
+        if stage.show:
+            find(stage.show)(result)
     if not stage.is_usable(result):
         sys.exit(1)
 
@@ -92,7 +92,7 @@ def read_flags(name: str, arguments: list[str]) -> dict[str, Any]:
 
         stage = STAGES[name]
         aliases = ALIASES.get(name, {})
-        flags = [flag for field in find_settings(stage).model_fields for flag in names_of(field, aliases)]
+        flags = [flag for field in find(stage.settings).model_fields for flag in names_of(field, aliases)]
         flags += [JSON] if stage.has_json else []
         wrong = [word.partition("=")[0] for word in unknown if word.startswith("-")] or unknown
         lines = [f"  {word}: {suggest(word, flags, f'housebrain {name} --help')}" for word in wrong]
@@ -140,7 +140,7 @@ def build_parser(requested: str) -> argparse.ArgumentParser:
         if name == requested:
             from housebrain_core.commands.flags import add_flags
 
-            add_flags(command, find_settings(stage), ALIASES.get(name, {}))
+            add_flags(command, find(stage.settings), ALIASES.get(name, {}))
             if stage.has_json:
                 text = "print the result as JSON for programs; all else goes to standard error"
                 command.add_argument(JSON, dest="as_json", action="store_true", default=argparse.SUPPRESS, help=text)
@@ -166,16 +166,10 @@ def to_json(result: Any) -> str:
     return json.dumps(json.loads(TypeAdapter(Any).dump_json(contents)), indent=1)
 
 
-def find_settings(stage: Stage) -> type[Any]:
-    """The class of a stage's settings."""
-    module, _, name = stage.settings.rpartition(".")
-    return getattr(importlib.import_module(f"housebrain_core.{module}"), name)
-
-
 def _read_settings(name: str, stage: Stage, values: dict[str, Any]) -> Any:
     """The settings of a stage; ConfigError names all problems in the words of flags."""
     try:
-        return find_settings(stage)(**values)
+        return find(stage.settings)(**values)
     except ConfigError as error:
         from housebrain_core.commands.flags import in_flags
 

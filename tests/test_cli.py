@@ -52,7 +52,8 @@ def test_every_command_shows_an_example_and_a_text_for_each_flag(stage, monkeypa
     code, text = run(monkeypatch, capsys, stage, "--help")
     assert code == 0
     assert f"housebrain {stage}" in " ".join(text.split()).split("Example:")[1]
-    fields = cli.find_settings(cli.STAGES[stage]).model_fields
+    assert callable(cli.find(cli.STAGES[stage].run)) and callable(cli.find(cli.STAGES[stage].show or "texts.say"))
+    fields = cli.find(cli.STAGES[stage].settings).model_fields
     assert all(field.description for field in fields.values())
     flags = [f"--{name.replace('_', '-')}" for name in fields]
     assert all(re.search(f"{flag}[ ,\n]", text) for flag in flags), "no flag is cut off"
@@ -231,7 +232,7 @@ def test_an_interruption_is_said_and_is_no_success(monkeypatch, capsys, tmp_path
     def interrupted(settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli.STAGES, "split", cli.STAGES["split"]._replace(run=interrupted))
+    monkeypatch.setattr("housebrain_core.splits.split.split_dataset", interrupted)
     code, text = run(monkeypatch, capsys, "split", "--source", tmp_path)
     assert code == 130 and "Interrupted" in text
 
@@ -250,8 +251,9 @@ def test_training_on_several_gpus_that_was_interrupted_is_no_success(why, code, 
 def read(monkeypatch, *arguments):
     """The settings that a command line gives to its stage."""
     seen = []
-    name = arguments[0]
-    monkeypatch.setitem(cli.STAGES, name, cli.STAGES[name]._replace(run=seen.append, show=str, is_usable=str))
+    find, stage = cli.find, cli.STAGES[arguments[0]]
+    monkeypatch.setitem(cli.STAGES, arguments[0], stage._replace(show="", is_usable=str))
+    monkeypatch.setattr(cli, "find", lambda name: seen.append if name == stage.run else find(name))
     cli.run_command([str(argument) for argument in arguments])
     return seen[0]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from housebrain_core.commands.stages import run_train
+from housebrain_core.commands.stages import train_split
 from housebrain_core.config import AuditConfig, FineTuningConfig, SplitConfig
 from housebrain_core.data.audit import audit_dataset
 from housebrain_core.display import plots
@@ -43,7 +43,7 @@ def test_splits_and_adapters_are_not_written_where_a_file_is(dataset, tmp_path):
     with pytest.raises(ConfigError, match="nothing can be written below it"):
         split_dataset(SplitConfig(source=dataset, output=path / "out"), lambda line: None)
     with pytest.raises(ConfigError, match="is a file; name a folder"):
-        run_train(FineTuningConfig(dataset_path=dataset, output_dir=path))
+        train_split(FineTuningConfig(dataset_path=dataset, output_dir=path))
     assert path.read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
 
 

@@ -1,10 +1,10 @@
-"""The stages of the command line: each command's function, settings, example and short flags."""
+"""The stages of the command line: for each command what it calls, its settings, an example and its short flags."""
 
+import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from housebrain_core.outputs import check_folder
-from housebrain_core.texts import say
 
 ALIASES = {
     "train": {"dataset_path": "--split", "output_dir": "--output"},
@@ -19,50 +19,32 @@ POSITIONAL = {"inspect": "--models", "convert": "--models", "kaggle": "--action"
 
 
 class Stage(NamedTuple):
-    """A command; the first line of `run` is its help."""
+    """A command. Functions are named by module and name in the package, so that `housebrain --help` loads none."""
 
-    run: Callable[[Any], Any]
+    help: str
+    """What it does, in a sentence."""
+    run: str
+    """What it calls with its settings."""
     settings: str
-    """Module and name of its settings, such as config.SplitConfig; text, so that `housebrain --help` loads none."""
     example: str
     more: str = ""
     """What its help says below the example."""
+    show: str = ""
+    """What prints its result for people, where there is one; what `run` itself prints is progress."""
     has_json: bool = False
     """Whether `--json` prints its result for programs."""
-    show: Callable[[Any], None] = lambda result: None
-    """Prints its result for people; what `run` itself prints is progress."""
     is_usable: Callable[[Any], bool] = lambda result: True
     """Whether there is something to go on with; a script stops where there is not."""
 
-    @property
-    def help(self) -> str:
-        """What the command does, in a sentence."""
-        return " ".join((self.run.__doc__ or "").split())
+
+def find(name: str) -> Any:
+    """What a name such as config.SplitConfig stands for in the package."""
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(f"housebrain_core.{module}"), attribute)
 
 
-def run_audit(settings: Any) -> Any:
-    """Look at a dataset before spending a GPU hour: what is in it, and what a model can learn from it."""
-    from housebrain_core.data.audit import audit_dataset
-
-    return audit_dataset(settings)
-
-
-def run_split(settings: Any) -> None:
-    """Cut a dataset into one split per person: for each a bundle and notebook to upload, and a page that says how."""
-    from housebrain_core.splits.split import split_dataset
-
-    split_dataset(settings)
-
-
-def run_plan(settings: Any) -> Any:
-    """Say how long training takes, and put one merge, rounds, a relay and a rented GPU side by side."""
-    from housebrain_core.rounds.choices import compare_choices
-
-    return compare_choices(settings)
-
-
-def run_train(settings: Any) -> None:
-    """Train one split into one LoRA adapter; start it again to go on where it was."""
+def train_split(settings: Any) -> None:
+    """Trains from the leg file that has come into rounds/, where none is named."""
     from housebrain_core.adapters.run import STOPPED_BY_YOU
     from housebrain_core.project import find_project
     from housebrain_core.splits.leg_file import find_inputs
@@ -77,100 +59,9 @@ def run_train(settings: Any) -> None:
         raise KeyboardInterrupt
 
 
-def run_inspect(settings: Any) -> Any:
-    """Look at the adapters that came back, as folders or zips: a table with a verdict for each, and two figures."""
-    from housebrain_core.adapters.inspection import inspect_adapters
-
-    return inspect_adapters(settings)
-
-
-def run_convert(settings: Any) -> None:
-    """Make an adapter_model.bin (a pickle) of somebody you trust into safetensors, in a process with limits."""
-    from housebrain_core.adapters.convert import convert_adapters
-
-    convert_adapters(settings)
-
-
-def run_merge(settings: Any) -> Any:
-    """Merge adapters into one, exactly, straight from their files."""
-    if settings.into_base:
-        from housebrain_core.export.into_base import merge_into_base
-
-        return merge_into_base(settings)
-    from housebrain_core.merge.merge import merge_adapters
-
-    return merge_adapters(settings)
-
-
-def run_round(settings: Any) -> None:
-    """End a leg of a plan when all of its adapters are there: merge, judge, and write what everybody trains on next."""
-    from housebrain_core.display.results import show
-    from housebrain_core.rounds.round import run_round
-
-    show(run_round(settings))
-
-
-def run_evaluate(settings: Any) -> Any:
-    """Judge models on validation samples: loss, parse rates, rule checks."""
-    from housebrain_core.evaluate.evaluate import evaluate_models
-
-    return evaluate_models(settings)
-
-
-def show_evaluation(result: Any) -> None:
-    """Prints the tables of an evaluation."""
-    from housebrain_core.evaluate.tables import show_evaluation
-
-    show_evaluation(result)
-
-
-def run_select(settings: Any) -> None:
-    """Choose samples for a second round, by values, rules, failures or difficulty: a dataset to split and train on."""
-    from housebrain_core.select.select import select_samples
-
-    select_samples(settings)
-
-
-def run_generate(settings: Any) -> None:
-    """Design houses: one brief gives a design as JSON, a file of briefs gives a file of designs."""
-    from housebrain_core.llm.generate import generate_designs
-
-    generate_designs(settings)
-
-
-def run_serve(settings: Any) -> None:
-    """Answer on a page: a person fills in plot, rooms and style, and gets a floor plan, rule checks and the JSON."""
-    from housebrain_core.serve.serving import serve_model
-
-    serve_model(settings)
-
-
-def run_run(settings: Any) -> None:
-    """Train all splits on your own GPUs or a Ray cluster, leg after leg, and merge and judge what comes of it."""
-    from housebrain_core.cloud.own_machines import run_splits
-
-    run_splits(settings)
-
-
-def run_export(settings: Any) -> None:
-    """Make a folder of a model that other programs load and that is verified: for PEFT, transformers, llama.cpp."""
-    from housebrain_core.export.export import export_model
-
-    export_model(settings)
-
-
-def run_kaggle(settings: Any) -> None:
-    """Push a split to your own Kaggle account, say how it is doing there, or fetch its adapter."""
-    from housebrain_core.cloud.kaggle_split import run_kaggle
-
-    run_kaggle(settings)
-
-
-def run_demo(settings: Any) -> None:
-    """Run everything on this computer, on generated data and a tiny base model: no GPU, network or account."""
-    from housebrain_core.commands.demo import run_demo
-
-    run_demo(settings)
+def merge(settings: Any) -> Any:
+    """Merges adapters into one, or into their base model."""
+    return find("export.into_base.merge_into_base" if settings.into_base else "merge.merge.merge_adapters")(settings)
 
 
 DATASET = "--source housebrain_dataset_v5_350k"
@@ -192,58 +83,111 @@ RUN = """
 Ctrl-C lets every run save; the same command goes on. Logs and executed notebooks are in runs/."""
 STAGES = {
     "audit": Stage(
-        run_audit, "config.AuditConfig", f"audit {DATASET} --tokenizer Qwen/Qwen2.5-Coder-1.5B", has_json=True
+        "Look at a dataset before spending a GPU hour: what is in it, and what a model can learn from it.",
+        "data.audit.audit_dataset",
+        "config.AuditConfig",
+        f"audit {DATASET} --tokenizer Qwen/Qwen2.5-Coder-1.5B",
+        has_json=True,
     ),
     "split": Stage(
-        run_split, "config.SplitConfig", f"split {DATASET} --output housebrain_splits --splits 6 --owner 4=alice"
+        "Cut a dataset into one split per person: for each a bundle and notebook to upload, and a page that says how.",
+        "splits.split.split_dataset",
+        "config.SplitConfig",
+        f"split {DATASET} --output housebrain_splits --splits 6 --owner 4=alice",
     ),
     "plan": Stage(
-        run_plan,
+        "Say how long training takes, and put one merge, rounds, a relay and a rented GPU side by side.",
+        "rounds.choices.compare_choices",
         "config.PlanConfig",
         "plan --splits housebrain_splits --gpu t4 --price-per-hour 1.50",
+        show="texts.say",
         has_json=True,
-        show=say,
     ),
     "train": Stage(
-        run_train, "config.FineTuningConfig", "train --split housebrain_splits/split_01.zip --output models/hb-colab-01"
+        "Train one split into one LoRA adapter; start it again to go on where it was.",
+        "commands.stages.train_split",
+        "config.FineTuningConfig",
+        "train --split housebrain_splits/split_01.zip --output models/hb-colab-01",
     ),
     "inspect": Stage(
-        run_inspect,
+        "Look at the adapters that came back, as folders or zips: a table with a verdict for each, and two figures.",
+        "adapters.inspection.inspect_adapters",
         "config.InspectConfig",
         "inspect models/hb-* --output inspection",
         has_json=True,
         is_usable=lambda inspection: bool(inspection.names),
     ),
-    "convert": Stage(run_convert, "config.ConvertConfig", "convert models/hb-colab-01"),
+    "convert": Stage(
+        "Make an adapter_model.bin (a pickle) of somebody you trust into safetensors, in a process with limits.",
+        "adapters.convert.convert_adapters",
+        "config.ConvertConfig",
+        "convert models/hb-colab-01",
+    ),
     "merge": Stage(
-        run_merge,
+        "Merge adapters into one, exactly, straight from their files.",
+        "commands.stages.merge",
         "config.MergeConfig",
         "merge --models models/hb-* --output models/housebrain-merged --validate",
         has_json=True,
     ),
-    "round": Stage(run_round, "config.RoundConfig", "round --models models/hb-*", ROUND),
+    "round": Stage(
+        "End a leg of a plan when all its adapters are there: merge, judge, and write what everybody trains on next.",
+        "rounds.round.run_round",
+        "config.RoundConfig",
+        "round --models models/hb-*",
+        ROUND,
+        show="display.results.show",
+    ),
     "evaluate": Stage(
-        run_evaluate,
+        "Judge models on validation samples: loss, parse rates, rule checks.",
+        "evaluate.evaluate.evaluate_models",
         "config.EvaluateConfig",
         "evaluate --model models/housebrain-merged --samples 100",
+        show="evaluate.tables.show_evaluation",
         has_json=True,
-        show=show_evaluation,
     ),
     "select": Stage(
-        run_select, "select.settings.SelectConfig", f"select {DATASET} --clean-rules parking,height --output chosen"
+        "Choose samples for a second round, by values, rules, failures or difficulty: a dataset to split and train on.",
+        "select.select.select_samples",
+        "select.settings.SelectConfig",
+        f"select {DATASET} --clean-rules parking,height --output chosen",
     ),
     "generate": Stage(
-        run_generate,
+        "Design houses: one brief gives a design as JSON, a file of briefs gives a file of designs.",
+        "llm.generate.generate_designs",
         "config.GenerateConfig",
         "generate --model models/housebrain-merged --brief brief.json --plot design.png",
     ),
-    "serve": Stage(run_serve, "serve.settings.ServeConfig", "serve --model models/housebrain-merged --port 8000"),
-    "run": Stage(run_run, "cloud.settings.RunConfig", "run --splits 1-6 --base-model Qwen/Qwen2.5-Coder-1.5B", RUN),
+    "serve": Stage(
+        "Answer on a page: a person fills in plot, rooms and style, and gets a floor plan, rule checks and the JSON.",
+        "serve.serving.serve_model",
+        "serve.settings.ServeConfig",
+        "serve --model models/housebrain-merged --port 8000",
+    ),
+    "run": Stage(
+        "Train all splits on your own GPUs or a Ray cluster, leg after leg, and merge and judge what comes of it.",
+        "cloud.own_machines.run_splits",
+        "cloud.settings.RunConfig",
+        "run --splits 1-6 --base-model Qwen/Qwen2.5-Coder-1.5B",
+        RUN,
+    ),
     "export": Stage(
-        run_export,
+        "Make a folder of a model that other programs load and that is verified: for PEFT, transformers, llama.cpp.",
+        "export.export.export_model",
         "export.settings.ExportConfig",
         "export --model models/housebrain-merged --as full --output models/hb-full",
     ),
-    "kaggle": Stage(run_kaggle, "cloud.settings.KaggleConfig", "kaggle push --split 4", KAGGLE),
-    "demo": Stage(run_demo, "config.DemoConfig", "demo --output housebrain_demo"),
+    "kaggle": Stage(
+        "Push a split to your own Kaggle account, say how it is doing there, or fetch its adapter.",
+        "cloud.kaggle_split.run_kaggle",
+        "cloud.settings.KaggleConfig",
+        "kaggle push --split 4",
+        KAGGLE,
+    ),
+    "demo": Stage(
+        "Run everything on this computer, on generated data and a tiny base model: no GPU, network or account.",
+        "commands.demo.run_demo",
+        "config.DemoConfig",
+        "demo --output housebrain_demo",
+    ),
 }
