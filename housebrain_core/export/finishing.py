@@ -18,7 +18,7 @@ from housebrain_core.export.consumer_files import (
     write_requests,
     write_tokenizer,
 )
-from housebrain_core.export.servers import describe_use, load_lines
+from housebrain_core.export.servers import describe_use, is_on_hub, load_lines
 from housebrain_core.export.settings import ExportConfig
 from housebrain_core.export.verification import (
     Check,
@@ -110,7 +110,7 @@ def write_card(
     return render(
         "export",
         "card.md.jinja",
-        base_model=source.base_name if "/" in (source.base_name or "") else None,
+        base_model=source.base_name if is_on_hub(source) else None,
         relation=RELATIONS[str(config.format)],
         library=LIBRARIES[str(config.format)],
         licence_id=known if known in HUB_LICENCES else "other",
@@ -160,11 +160,12 @@ def describe_licences(source: Source, config: ExportConfig) -> list[str]:
     lines = [f"Base model {name}: {base}. What is made of it, as this is, falls under it too."]
     if base == UNKNOWN_LICENCE:
         lines = [
-            f"Base model {name}: its licence is not known here. Read it before you give this to anybody, and name it: "
-            "base_licence."
+            f"Base model {name}: its licence is not known here. Read it before you give this to anybody, and name it "
+            "with --base-licence."
         ]
     dataset = f"Dataset {config.dataset}" if config.dataset else "The dataset that it was trained on"
-    lines.append(f"{dataset}: {config.dataset_licence or 'its licence is not known here. Name it: dataset_licence'}.")
+    unknown = "its licence is not known here. Name it with --dataset-licence"
+    lines.append(f"{dataset}: {config.dataset_licence or unknown}.")
     return lines
 
 

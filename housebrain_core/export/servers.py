@@ -4,11 +4,12 @@ from pathlib import Path
 
 from housebrain_core.adapters.run import HASH_PREFIX
 from housebrain_core.export.consumer_files import REQUEST, SERVED
-from housebrain_core.export.settings import ExportConfig
+from housebrain_core.export.settings import REPOSITORY, ExportConfig
 from housebrain_core.export.verification import Source
 from housebrain_core.llm.decoding import NEW_TOKENS
 
-PLACE = "Run this in the folder, or name the folder instead of '.'.\n\n"
+PLACE = "Run this in the folder, or name the folder instead of '.'."
+BASE_PLACE = "`{base}` is no model of the Hub: name the folder that holds it instead."
 ENDS = ("lm_head", "embed_tokens", "wte")
 """Modules whose adapters vLLM and llama.cpp's adapter files do not take."""
 CONTEXT = 4096
@@ -49,8 +50,7 @@ def load_lines(config: ExportConfig, source: Source, folder: str, base: str | No
             f"model = AutoModelForCausalLM.from_pretrained({folder!r})\n{tokenizer}\n"
         )
     named = base or source.base_name or "THE BASE MODEL"
-    is_commit = base is None and not source.base_revision.startswith((HASH_PREFIX, "unknown"))
-    revision = f", revision={source.base_revision!r}" if is_commit else ""
+    revision = f", revision={source.base_revision!r}" if base is None and _is_commit(source) else ""
     return (
         "from peft import PeftModel\n"
         "from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig\n\n"
@@ -64,13 +64,25 @@ def describe_use(config: ExportConfig, source: Source) -> str:
     name = config.push or "."
     if config.format in ("gguf", "ollama"):
         return _describe_gguf(config, name)
-    place = "" if config.push else PLACE
+    places = [] if config.push else [PLACE]
+    if config.format == "adapter" and source.base_name and not is_on_hub(source):
+        places.append(BASE_PLACE.format(base=source.base_name))
+    place = " ".join(places) + "\n\n" * bool(places)
     parts = [f"{place}```python\n{load_lines(config, source, name)}\n{ANSWER.replace('FOLDER', repr(name))}\n```"]
     if config.format == "adapter":
         parts.append(_describe_lora(config, source, name))
     if config.format == "vllm":
         parts = [serve_with_vllm(name), *parts]
     return "\n\n".join(parts)
+
+
+def is_on_hub(source: Source) -> bool:
+    """Whether the base model's name is an id on the Hub, and not that of a folder, or its path."""
+    return _is_commit(source) or REPOSITORY.fullmatch(source.base_name or "") is not None
+
+
+def _is_commit(source: Source) -> bool:
+    return not source.base_revision.startswith((HASH_PREFIX, "unknown"))
 
 
 def serve_with_vllm(name: str) -> str:

@@ -10,15 +10,15 @@ from housebrain_core.settings import Settings, refuse_idle
 
 FORMATS = ("adapter", "full", "gguf", "ollama", "vllm")
 """Names of the formats, as `--as` takes them."""
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 class ExportConfig(Settings):
     """How a model becomes a folder that other programs load."""
 
     model: Path
-    """Adapter folder, such as models/housebrain-merged; for gguf, ollama and vllm also a whole model. Without a format,
-    the exported folder to push."""
+    """Adapter folder, such as models/housebrain-merged; for gguf and ollama also a whole model. Without a format, the
+    exported folder to push."""
     format: Literal["adapter", "full", "gguf", "ollama", "vllm"] | None = None
     """adapter: for PEFT; full: base and update in one, for transformers; vllm: the same with the command that serves
     it; gguf: one file for llama.cpp; ollama: that and a Modelfile."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from housebrain_core.house import synthetic
 from housebrain_core.house.briefs import SANITY_BRIEF, CheckedBrief, check_briefs
@@ -51,6 +52,11 @@ def make_app(desk: Desk, hosts: Sequence[str], token: str | None) -> FastAPI:
     @app.exception_handler(Refused)
     async def _refuse(request: Request, refused: Refused) -> JSONResponse:
         return JSONResponse(refused.values, refused.status, HEADERS | refused.headers)
+
+    @app.exception_handler(HTTPException)
+    async def _refuse_other(request: Request, error: HTTPException) -> JSONResponse:
+        message = f"there is no {request.method} {request.url.path} here; see docs/deploy.md"
+        return JSONResponse({"error": message}, error.status_code, HEADERS)
 
     @app.get("/")
     async def _page() -> Response:

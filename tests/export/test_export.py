@@ -133,7 +133,8 @@ def test_what_cannot_be_exported_is_refused_before_any_work(merged, base, tmp_pa
         return text
 
     assert "does not exist" in refused("--model", tmp_path / "nothing", "--as", "full")
-    assert "is no adapter, so --as full has nothing to do" in refused("--model", base, "--as", "full")
+    for name in ("adapter", "full", "vllm"):  # as the help of --model says
+        assert f"is no adapter, so --as {name} has nothing to do" in refused("--model", base, "--as", name)
     (tmp_path / "out").mkdir()
     assert "exists already" in refused("--model", merged, "--as", "full", "--output", tmp_path / "out")
     assert "is the model itself" in refused("--model", merged, "--as", "full", "--output", merged, "--overwrite")

@@ -1,12 +1,13 @@
 """How an export is used: lines and commands that really work, and a Modelfile that renders the training prompt."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from housebrain_core.export.servers import describe_use, load_lines, write_modelfile
+from housebrain_core.export.servers import describe_use, is_on_hub, load_lines, write_modelfile
 from housebrain_core.export.settings import ExportConfig
 from housebrain_core.export.verification import Source
 from housebrain_core.house.codec import write_prompt
@@ -60,6 +61,17 @@ def test_an_adapter_is_loaded_in_three_lines_with_base_and_commit():
     ]
     hashed = Source(None, Path("cache"), "base", "sha256:12")
     assert "revision" not in load_lines(ExportConfig(model="m", format="adapter"), hashed, "."), "no commit to ask for"
+
+
+@pytest.mark.parametrize("name", ["tiny-03c11dcd66d1", "/home/alice/base", "./base"])
+def test_a_base_that_is_a_folder_is_said_to_be_one_where_its_name_stands_in_commands(name):
+    """As an id of the Hub the card's own three lines would not find it."""
+    source = Source(None, Path("cache"), name, "sha256:12")
+    config = ExportConfig(model="m", format="adapter")
+    assert f"`{name}` is no model of the Hub: name the folder that holds it instead" in describe_use(config, source)
+    assert "no model of the Hub" in describe_use(config.model_copy(update={"push": "alice/hb"}), source)
+    assert "no model of the Hub" not in describe_use(config, SOURCE)
+    assert not is_on_hub(source) and is_on_hub(SOURCE) and is_on_hub(replace(SOURCE, base_name="gpt2"))
 
 
 def test_an_adapter_of_the_output_layer_is_not_offered_to_vllm_apart():

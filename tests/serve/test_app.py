@@ -103,6 +103,13 @@ def test_a_bad_brief_gives_every_field_and_what_is_expected(model):
     assert {"plot.length", "roomBreakdown.0.count", "roomBreakdown.0.type"} <= set(problems)
 
 
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("GET", "/design", 405)])
+def test_what_is_not_there_has_an_error_like_every_other_refusal(method, path, status, model):
+    answer = ask(model, method, path)
+    assert answer.status_code == status and f"no {method} {path} here" in answer.json()["error"]
+    assert answer.headers["cache-control"] == "no-store"
+
+
 @pytest.mark.parametrize("brief", [None, 5, [], "a house", {}])
 def test_what_is_no_brief_at_all_is_named(brief, model):
     answer = design(model, brief)

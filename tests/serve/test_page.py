@@ -178,6 +178,16 @@ def test_a_token_is_typed_into_the_page_and_stays_out_of_its_address(browser, si
     assert browser.current_url == site.url
 
 
+@pytest.mark.parametrize("width", [PHONE, 1100])
+def test_the_words_in_the_fields_are_not_cut_off(browser, site, width):
+    person = Person(browser, site, width)
+    inputs = "[...document.querySelectorAll('input')]"
+    cut = f"return {inputs}.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.value)"
+    for number in range(1, EXAMPLES + 2):
+        person.choose("#example", number)
+        assert browser.execute_script(cut) == []
+
+
 def test_on_a_phone_nothing_is_wider_than_the_screen(browser, site):
     person = Person(browser, site, PHONE)
     person.choose("#example", 2)
