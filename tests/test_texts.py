@@ -121,6 +121,7 @@ def test_figures_draw_any_name_as_text(name):
         assert not texts.HIDDEN.search(data["text/plain"] + about["image/png"]["alt"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_no_command_ends_for_a_character_that_its_output_cannot_show(encoding, tmp_path):
     named = HOSTILE.replace("\ud800", "")  # which is no JSON

@@ -186,6 +186,7 @@ def test_generate_goes_on_where_it_was_with_a_server(honest, samples, tmp_path):
     assert generate_designs(config, report=lambda line: None) == rows and len(honest.requests) == asked
 
 
+@pytest.mark.slow
 def test_an_evaluation_judges_what_is_served_and_leaves_out_what_a_server_does_not_tell(splits, tmp_path, capsys):
     from housebrain_core.splits.encode import read_validation
 
