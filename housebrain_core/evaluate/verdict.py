@@ -108,7 +108,7 @@ def _describe_lead(result: Evaluation) -> str:
     if not leads and len(result.models) > 1:
         return "A served model has no loss to compare by, only its answers."
     if not leads:
-        return "There is no other model to compare it with: name the base model or a split beside it."
+        return "There is no other model to compare it with."
     next_one = leads[0]
     lead = f"It is {next_one.loss:.4f} ahead of the next, {shorten_names(result.models)[next_one.name]}"
     if next_one.low is None:
@@ -142,7 +142,10 @@ def _advise(result: Evaluation) -> str:
     leads = find_leads(result)
     if leads and not leads[0].is_sure:
         return f"choose between these two on more samples (the setting samples), or take {best}."
-    return f"use {best}: housebrain generate --model, or HouseBrainLLM in Python."
+    compare = "name the base model or a split beside it, to see what training and merging brought; or " * (
+        len(result.models) == 1
+    )
+    return f"{compare}use {best}: housebrain generate --model, or HouseBrainLLM in Python."
 
 
 def _is_behind(row: RuleRow) -> bool:

@@ -72,6 +72,10 @@ def test_one_model_alone_is_compared_with_nothing(result):
     winner, lead, designs, _ = conclude(alone)
     assert winner == "only was measured: its loss on 4 unseen samples is 0.5000 nats per token."
     assert "no other model" in lead and "rule" not in designs
+    good = model(0.5, None, None, 4)
+    good = good.model_copy(update={"rates": good.rates.model_copy(update={"strict_parse": 1.0})})
+    todo = conclude(alone.model_copy(update={"models": {"only": good}}))[3]
+    assert todo.startswith("Next: name the base model or a split beside it") and "or use only: housebrain" in todo
 
 
 def test_when_all_parses_the_next_step_is_the_weakest_rule_then_more_samples_then_use(result):
