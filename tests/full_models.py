@@ -33,17 +33,19 @@ def small_base(folder, width: int = 64, shards: str = "40KB", **more):
     return folder
 
 
-def small_adapter(folder, width: int = 64):
-    """An ordinary PEFT folder for `small_base`: rank 2, alpha 6, so that the scaling is 3."""
+def small_adapter(folder, width: int = 64, **more: tuple[int, int]):
+    """An ordinary PEFT folder for `small_base`: rank 2, alpha 6, so that the scaling is 3; `more` has further modules."""
     torch.manual_seed(2)
     tensors = {}
-    for module, (out, inner) in {"self_attn.q_proj": (width, width), "mlp.down_proj": (width, 96)}.items():
-        name = f"base_model.model.model.layers.0.{module}"
+    layer = "model.layers.0"
+    sizes = {f"{layer}.self_attn.q_proj": (width, width), f"{layer}.mlp.down_proj": (width, 96), **more}
+    for module, (out, inner) in sizes.items():
+        name = f"base_model.model.{module}"
         tensors[f"{name}.lora_A.weight"] = torch.randn(2, inner)
         tensors[f"{name}.lora_B.weight"] = torch.randn(out, 2) / 100
     folder.mkdir()
     save_file(tensors, folder / WEIGHTS)
-    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 6, "target_modules": ["q_proj", "down_proj"],
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 6, "target_modules": ["q_proj", "down_proj", *more],
               "base_model_name_or_path": "some/base"}  # fmt: skip
     (folder / "adapter_config.json").write_text(json.dumps(config))
     return folder

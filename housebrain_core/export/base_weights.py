@@ -68,7 +68,7 @@ def read_base(folder: Path, config: dict[str, Any], adapter: Adapter) -> dict[st
     for path in files:
         for name, info in read_header(path, ConfigError).items():
             places.setdefault(name, []).append(StoredTensor(path, info))
-    _check_modules(adapter, places, stores_transposed(config))
+    _check_modules(adapter, places, config)
     _check_whole(folder, places)
     return {name: tensors[0] for name, tensors in places.items()}
 
@@ -78,13 +78,15 @@ def stores_transposed(config: dict[str, Any]) -> bool:
     return config.get("model_type") in ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 
 
-def _check_modules(adapter: Adapter, places: dict[str, list[StoredTensor]], transposed: bool) -> None:
+def _check_modules(adapter: Adapter, places: dict[str, list[StoredTensor]], config: dict[str, Any]) -> None:
     """Every module of the adapter is in the base exactly once, as a floating-point matrix of its size."""
     problems = []
     for module, (out_features, in_features) in adapter.sizes.items():
-        size = (in_features, out_features) if transposed else (out_features, in_features)
+        size = (in_features, out_features) if stores_transposed(config) else (out_features, in_features)
         tensors = places.get(f"{module}.weight", [])
-        if len(tensors) != 1:
+        if config.get("tie_word_embeddings") and module.endswith("lm_head"):
+            problems.append(f"{module} has the weights of the embeddings; only an adapter can change the one alone")
+        elif len(tensors) != 1:
             problems.append(f"{module}.weight is in it {len(tensors)} times; expected once")
         elif tensors[0].info.shape != size or tensors[0].info.dtype not in FLOATS:
             info = tensors[0].info

@@ -36,7 +36,11 @@ def push_folder(folder: Path, config: ExportConfig, report: Report, ask: Callabl
     visible = "PUBLIC: everybody sees it" if config.public else "private, if it is new"
     rows = [(name, describe_size(about["size"])) for name, about in files.items()]
     report(f"to upload to {repository} ({visible}):\n{Table(('file', 'size'), rows)}")
-    if not config.yes and ask(f"Upload these {len(rows)} files to {repository}? [y/N] ").strip().lower() != "y":
+    try:
+        said = "y" if config.yes else ask(f"Upload these {len(rows)} files to {repository}? [y/N] ")
+    except EOFError:  # no terminal, as in a script
+        raise ConfigError("nothing was uploaded: nobody is there to ask. With --yes nobody is asked.") from None
+    if said.strip().lower() != "y":
         raise ConfigError(f"nothing was uploaded. {folder} is whole; upload it with {_again(folder, config)}")
     url = _upload(folder, repository, config, [*files])
     report(f"uploaded: {url}")
@@ -72,8 +76,8 @@ def _upload(folder: Path, repository: str, config: ExportConfig, files: list[str
             error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
         )
         advice = {
-            401: "Log in with: hf auth login",
-            403: "Your token may not write there: make one that may, and log in with it: hf auth login",
+            401: "Log in with: hf auth login.",
+            403: "Your token may not write there: make one that may, and log in with it: hf auth login.",
         }.get(status or 0, "Check the connection.")
         reason = f"it answered {status}" if status else f"it cannot be reached ({type(error).__name__})"
         raise ExportError(

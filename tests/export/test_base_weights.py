@@ -11,7 +11,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from housebrain_core.errors import ConfigError
+from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.train.base_models import INDEX
 
 COMMIT = "df3ce67c0e24480f20468b6ef2894622d69eb73b"
@@ -46,6 +46,22 @@ def test_a_tensor_in_two_files_is_refused_by_name_even_if_no_update_goes_into_it
     tensors = load_file(base / other) | {"model.norm.weight": torch.zeros(64).half()}
     save_file(tensors, base / other, metadata={"format": "pt"})
     with pytest.raises(ConfigError, match="model.norm.weight is in it 2 times"):
+        merge([adapter], tmp_path / "full", into_base=str(base), accept_plain=True)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_an_update_of_a_head_that_is_tied_to_the_embeddings_is_refused(any_base, tmp_path, stored):
+    """Trap: on loading, the embeddings would take the place of the changed head (peft 2244)."""
+    base = small_base(tmp_path / "base", shards="5GB", tie_word_embeddings=True)
+    adapter = small_adapter(tmp_path / "a", lm_head=(1024, 64))
+    if stored:  # as some checkpoints have it
+        tensors = load_file(base / "model.safetensors")
+        save_file(
+            tensors | {"lm_head.weight": tensors["model.embed_tokens.weight"].clone()},
+            base / "model.safetensors",
+            metadata={"format": "pt"},
+        )
+    with pytest.raises(AdapterError, match="lm_head has the weights of the embeddings; only an adapter can change"):
         merge([adapter], tmp_path / "full", into_base=str(base), accept_plain=True)
 
 

@@ -56,7 +56,9 @@ class StandIn(BaseHTTPRequestHandler):
         server, body = self.server, self.read()
         server.tokens.add(self.headers.get("authorization"))
         server.requests.append(self.path)
-        if self.path == "/api/repos/create":
+        if not self.headers.get("authorization"):
+            self.answer({"error": "Invalid username or password."}, 401)
+        elif self.path == "/api/repos/create":
             server.created.append(json.loads(body))
             self.answer({"url": f"{server.url}/alice/hb"})
         elif self.path.endswith("/preupload/main"):
@@ -117,10 +119,10 @@ def folder(tmp_path) -> Path:
     return made
 
 
-def push(folder: Path, hub, *runs: str) -> str:
+def push(folder: Path, hub, *runs: str, token: str = CANARY) -> str:
     """What pushes print, logs at their most talkative among it; each in the same process, after the one before."""
     environment = os.environ | {
-        "HF_ENDPOINT": hub.url, "HF_TOKEN": CANARY, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1",
+        "HF_ENDPOINT": hub.url, "HF_TOKEN": token, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_VERBOSITY": "debug", "HF_HOME": str(folder.parent / "hf"), "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }  # fmt: skip
     command = [sys.executable, "-c", PUSH, str(folder), *runs]
@@ -148,6 +150,13 @@ def test_an_upload_that_broke_goes_on_and_no_token_is_in_anything_it_leaves(fold
 
 
 @pytest.mark.slow
+def test_without_a_token_it_is_said_how_to_log_in_and_nothing_is_sent(folder, hub):
+    said = push(folder, hub, "private", token="")
+    assert "it answered 401. Log in with: hf auth login. What was sent" in said
+    assert hub.tokens == {None} and not hub.stored and not hub.commits
+
+
+@pytest.mark.slow
 def test_only_who_asks_for_it_makes_a_public_repository(folder, hub):
     said = push(folder, hub, "public")
     assert hub.created[0]["visibility"] == "public" and "PUBLIC: everybody sees it" in said
@@ -164,6 +173,14 @@ def test_what_will_be_uploaded_is_shown_and_without_a_yes_nothing_is(folder):
         push_folder(folder, ExportConfig(model=folder, push="alice/hb"), lines.append, ask=no)
     assert "private, if it is new" in lines[0] and "model.safetensors" in lines[0] and ".secret" not in lines[0]
     assert questions == ["Upload these 3 files to alice/hb? [y/N] "]
+
+
+def test_without_a_terminal_nothing_is_uploaded_and_the_flag_is_named(folder):
+    def nobody(question):
+        raise EOFError
+
+    with pytest.raises(ConfigError, match="nothing was uploaded: nobody is there to ask. With --yes nobody is asked"):
+        push_folder(folder, ExportConfig(model=folder, push="alice/hb"), lambda line: None, ask=nobody)
 
 
 def test_a_folder_that_is_no_whole_export_is_not_uploaded(folder, tmp_path):
