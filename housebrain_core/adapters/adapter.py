@@ -15,16 +15,15 @@ import numpy as np
 
 from housebrain_core.adapters.adapter_config import BRANCHES, check_ranks, read_config, scaling_of
 from housebrain_core.adapters.archives import CONFIG, WEIGHTS, name_all, name_of
-from housebrain_core.adapters.folders import check_folder, read_record
+from housebrain_core.adapters.folders import check_folder, check_model, read_record
 from housebrain_core.adapters.run import Run
-from housebrain_core.adapters.tensors import TensorInfo, read_header, read_matrices, read_tensor_name
+from housebrain_core.adapters.tensors import TensorInfo, explain_tensors, read_header, read_matrices, read_tensor_name
 from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.manifests import sha256_of
 from housebrain_core.settings import is_url
 
 VALUE_LIMIT = 1e6
 """Largest magnitude of a weight; trained ones are below 10."""
-DTYPES = ("F16", "BF16", "F32")
 SIGN_OF_4BIT = re.compile(r"4-?bit|nf4", re.IGNORECASE)
 """In the name of a base model that is quantised already, as Unsloth's are (bnb-4bit)."""
 
@@ -127,6 +126,12 @@ class Adapter:
         Raises:
             AdapterError: a value is not finite, or beyond what training can give.
         """
+        b, a = self.matrices(module)
+        b *= np.float32(self.scaling[module])
+        return b, a
+
+    def matrices(self, module: str) -> tuple[np.ndarray, np.ndarray]:
+        """`factors` as they are stored: B without the scaling."""
         names = [self.stored[module].b, self.stored[module].a]
         b, a = read_matrices(self.folder / WEIGHTS, names)
         for name, matrix in zip(names, (b, a), strict=True):
@@ -135,7 +140,6 @@ class Adapter:
                     f"{self.name}: {name} holds NaN, infinity or values beyond {VALUE_LIMIT:g}. Its training failed; "
                     "train that split again, or leave it out."
                 )
-        b *= np.float32(self.scaling[module])
         return b, a
 
 
@@ -200,12 +204,16 @@ def try_adapters(
 
 
 def check_base_settings(models: Sequence[Path | str], base_model: str | None, load_in_4bit: bool) -> None:
-    """Raises ConfigError for settings of base models that would do nothing: adapters have a base, models are whole.
+    """Refuses folders that are no models, and settings of base models that would do nothing.
 
     Args:
         models: folders, or addresses of servers.
         base_model: as it was given.
         load_in_4bit: as it was given.
+
+    Raises:
+        AdapterError: a folder is neither an adapter nor a whole model.
+        ConfigError: an adapter has its base, or a model is whole.
     """
     if all(map(is_url, models)) and (base_model or load_in_4bit):
         raise ConfigError(
@@ -213,6 +221,8 @@ def check_base_settings(models: Sequence[Path | str], base_model: str | None, lo
             "loaded it already. Leave them out."
         )
     folders = [Path(model) for model in models if not is_url(model)]
+    for folder in filter(Path.is_dir, folders):
+        check_model(folder)
     adapters = [(folder / CONFIG).is_file() for folder in folders if folder.is_dir()]
     if base_model and adapters and not any(adapters):
         raise ConfigError(
@@ -229,7 +239,7 @@ def check_base_settings(models: Sequence[Path | str], base_model: str | None, lo
 def _read_modules(folder: Path, header: dict[str, TensorInfo]) -> dict[str, StoredModule]:
     """Module -> its factors, from the header of the weights; no tensor is read."""
     sides: dict[str, dict[str, str]] = {}
-    problems = [problem for name, info in header.items() if (problem := _explain_tensor(name, info))]
+    problems = explain_tensors(header)
     for name in header:
         module, side = read_tensor_name(name) or ("", "")
         other = sides.setdefault(module, {}).setdefault(side, name) if module else name
@@ -241,22 +251,11 @@ def _read_modules(folder: Path, header: dict[str, TensorInfo]) -> dict[str, Stor
         elif not problems and header[names["A"]].shape[0] != header[names["B"]].shape[1]:
             ranks = header[names["A"]].shape[0], header[names["B"]].shape[1]
             problems.append(f"{module}: A has rank {ranks[0]}, B has rank {ranks[1]}")
-    if not sides:
+    if not sides and not problems:
         problems.append("there is no LoRA weight in it")
     if problems:
         raise AdapterError(f"{folder / WEIGHTS}: " + "; ".join(problems[:10]))
     return {module: _stored(header, names["A"], names["B"]) for module, names in sorted(sides.items())}
-
-
-def _explain_tensor(name: str, info: TensorInfo) -> str | None:
-    """Why a tensor is no factor of an update, or None."""
-    if not read_tensor_name(name):
-        return f"{name[:120]!r} is no LoRA weight"
-    if info.dtype not in DTYPES:
-        return f"{name} has type {info.dtype}; expected one of {', '.join(DTYPES)}"
-    if len(info.shape) != 2 or 0 in info.shape:
-        return f"{name} has shape {list(info.shape)}; expected a matrix"
-    return None
 
 
 def _stored(header: dict[str, TensorInfo], a: str, b: str) -> StoredModule:

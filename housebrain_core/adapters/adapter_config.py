@@ -38,12 +38,16 @@ HARMLESS_OPTIONS = {
     "target_modules", "exclude_modules", "lora_alpha", "lora_dropout", "bias", "use_rslora", "init_lora_weights",
     "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "megatron_core", "qalora_group_size",
     "velora_config", "ensure_weight_tying", "runtime_config", "fan_in_fan_out", "auto_mapping",
-    "eva_config", "corda_config", "loftq_config", "lora_ga_config", "lora_dtype", "lorap_lr_ratio",
+    "eva_config", "corda_config", "loftq_config", "lora_ga_config",
+    "lora_dtype", "lorap_lr_ratio", "lorap_emb_lr", "swift_type",
 }  # fmt: skip
 """Options that are honoured, or matter only in training, as the settings of an initialisation do: whether one was used
-says init_lora_weights. auto_mapping names a class to load; it is neither followed nor passed on."""
+says init_lora_weights. auto_mapping names a class to load; it is neither followed nor passed on. The last four are
+ms-swift's."""
 HARMLESS_INITS = (None, True, False, "gaussian", "orthogonal", "eva")
 """Initialisations that set A alone. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) change the base model too."""
+TASKS = (None, "", "CAUSAL_LM", "SEQ_2_SEQ_LM", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION")
+"""What PEFT's task_type can be."""
 RANK_LIMIT, ALPHA_LIMITS, PATTERN_LIMIT = 1024, (2**-10, 2**16), 2048
 NAME_LIMIT = 400
 """Characters of a base model's name, which may be a path of another machine."""
@@ -73,22 +77,30 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise AdapterError(f"{folder / CONFIG} {why}.") from None
     problems = check_config(config)
     if problems:
-        raise AdapterError(f"{folder} cannot be merged exactly:\n  " + "\n  ".join(problems[:20]))
+        raise AdapterError(
+            f"{folder} cannot be merged exactly:\n  "
+            + "\n  ".join(problems[:20])
+            + "\nAsk for an adapter of plain LoRA "
+            "in its place, or leave it out."
+        )
     return config
 
 
 def check_config(config: dict[str, Any]) -> list[str]:
     """Everything in a configuration that cannot be merged exactly or safely, one line each."""
     problems = []
-    if config.get("peft_type") != "LORA":
-        return [f"it is a {_show(config.get('peft_type'))} adapter; only LORA can be merged"]
-    task_type = config.get("task_type")
-    if task_type is not None and not (isinstance(task_type, str) and re.fullmatch(r"[A-Z_0-9]{0,40}", task_type)):
-        problems.append(f"task_type={_show(task_type)}: expected a word such as CAUSAL_LM")
+    kind = config.get("peft_type")
+    if kind is None:
+        whose = "MLX-LM" if "lora_parameters" in config else "another trainer"
+        return [f"peft_type is missing: this is a configuration of {whose}, not of PEFT"]
+    if kind != "LORA":
+        return [f"peft_type={_show(kind)}: only LORA is a sum of updates B @ A"]
+    if not any(config.get("task_type") == word for word in TASKS):
+        problems.append(f"task_type={_show(config['task_type'])}: expected a word of PEFT such as CAUSAL_LM")
     problems += [f"{name}: {why}" for name, why in REFUSED_OPTIONS.items() if config.get(name)]
     unknown = set(config) - set(REFUSED_OPTIONS) - HARMLESS_OPTIONS
     problems += [f"{_show(n)}: this version does not know what it means" for n in sorted(unknown) if config[n]]
-    if config.get("bias", "none") != "none":
+    if config.get("bias") not in (None, "none"):
         problems.append(f"bias={_show(config['bias'])}: bias terms are not part of the update B @ A")
     init = config.get("init_lora_weights")
     if not any(init is value or (isinstance(init, str) and init == value) for value in HARMLESS_INITS):
@@ -153,7 +165,10 @@ def check_ranks(folder: Path, config: dict[str, Any], ranks: dict[str, int]) -> 
         if rank != (expected := find_pattern(config, "rank_pattern", module, config["r"]))
     ]
     if wrong:
-        raise AdapterError(f"{folder}: weights and {CONFIG} disagree: {'; '.join(wrong[:5])}")
+        raise AdapterError(
+            f"{folder}: weights and {CONFIG} disagree: {'; '.join(wrong[:5])}. They are of two trainings or "
+            "transposed: ask for both files as PEFT saves them."
+        )
 
 
 def _check_numbers(config: dict[str, Any]) -> list[str]:

@@ -1,4 +1,7 @@
-"""Adapters as they come back from people: folders, or zips of them, unpacked one whitelisted file at a time."""
+"""Adapters as they come back from people: folders, or zips of them, unpacked one whitelisted file at a time.
+
+What other trainers and programs write in their place is named, with what to do.
+"""
 
 import contextlib
 import re
@@ -7,8 +10,9 @@ import tempfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from housebrain_core.data.contents import explain_file
 from housebrain_core.errors import AdapterError
@@ -26,6 +30,59 @@ METHOD_NAMES = {9: "Deflate64, as Windows packs large files", 93: "Zstandard", 9
 CHECKPOINT = re.compile(r"checkpoint-\d+|invalid")
 DRIVE_PART = re.compile(r".*-\d{3}")
 """Google Drive packs a large folder into several zips, such as hb-20261128T120000Z-001, each with some of its files."""
+
+
+class Layout(NamedTuple):
+    """How another trainer or program keeps an adapter."""
+
+    name: re.Pattern[str]
+    """Of one of its files or folders."""
+    what: str
+    advice: str
+
+
+LAYOUTS = tuple(
+    Layout(re.compile(name), what, advice)
+    for name, what, advice in (
+        (
+            r"adapter_model-\d+-of-\d+\.safetensors",
+            f"its weights in several files, where {WEIGHTS} is expected",
+            'Save it in one: model.save_pretrained(folder, max_shard_size="100GB")',
+        ),
+        (
+            r"adapter_model\.bin",
+            "a pickle that could run code; it is not opened",
+            "If you trust who made it: housebrain convert THAT FOLDER",
+        ),
+        (
+            r"adapter_model-\d+-of-\d+\.bin|pytorch_model.*\.bin",
+            "pickled weights, which could run code",
+            f"Load it where it was trained, and save it with model.save_pretrained(folder), which writes {WEIGHTS}",
+        ),
+        (
+            r"(\d+_)?adapters\.(safetensors|npz)",
+            "an adapter of MLX-LM, whose matrices are transposed and whose settings have other names",
+            f"Write it as PEFT does: A = lora_a.T and B = lora_b.T in {WEIGHTS}, r = rank, lora_alpha = scale x rank",
+        ),
+        (
+            r"adapter_(model|\d+)\.pt",
+            "an adapter as torchtune pickles it, to go on with training",
+            f"Give {WEIGHTS} and {CONFIG}, which its FullModelHFCheckpointer writes for PEFT",
+        ),
+        (
+            r"pytorch_lora_weights\.\w+",
+            "an adapter of Diffusers, for a model that makes pictures",
+            "Give one of a language model",
+        ),
+        (
+            r"zero_to_fp32\.py|global_step\d+|pytorch_model_fsdp_\d+|.*\.distcp",
+            "a training state that is spread over GPUs (DeepSpeed, FSDP)",
+            "Load it where it was trained, and save it with trainer.save_model(folder)",
+        ),
+        (r".*\.gguf", "a file for llama.cpp", f"Ask for what training saved, {WEIGHTS} and {CONFIG}"),
+    )
+)
+"""The first one that fits is named."""
 
 
 def name_of(path: Path) -> str:
@@ -111,6 +168,23 @@ def unpack_adapter(path: Path, folder: Path) -> Path:
     return folder
 
 
+def explain_missing(place: Path, names: Collection[str], missing: Collection[str]) -> str:
+    """What a folder or zip without an adapter's weights or configuration is, and what to do.
+
+    Args:
+        place: as a person gave it.
+        names: of what is in it.
+        missing: of the two files of an adapter.
+    """
+    for layout in LAYOUTS:
+        if found := sorted(filter(layout.name.fullmatch, names)):
+            return f"{place} holds {found[0]}: {layout.what}. {layout.advice}."
+    if "config.json" in names and CONFIG in missing:
+        return f"{place} is a whole model, not an adapter; models are not merged. Give what LoRA training saved."
+    shown = ", ".join(sorted(names)[:5]) or "nothing"
+    return f"{place} lacks {' and '.join(missing)}; it is not a whole adapter (it holds {shown}). Copy it again."
+
+
 def use_slashes(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """Reads a zip's backslashes, which tools on Windows write between folders, as the slashes that zips should have."""
     for member in archive.infolist():
@@ -145,8 +219,10 @@ def _choose_members(path: Path, members: list[zipfile.ZipInfo]) -> dict[str, zip
         place = PurePosixPath(name)
         if place.parent == home and place.name in SIZE_LIMITS:
             wanted[place.name] = member
-    if WEIGHTS not in wanted and DRIVE_PART.fullmatch(path.stem):
-        raise AdapterError(_explain_part(path, WEIGHTS))
+    if WEIGHTS not in wanted:
+        inside = {PurePosixPath(name).name for name in names.values() if PurePosixPath(name).parent == home}
+        part = DRIVE_PART.fullmatch(path.stem)
+        raise AdapterError(_explain_part(path, WEIGHTS) if part else explain_missing(path, inside, [WEIGHTS]))
     problems = [problem for name, member in wanted.items() if (problem := _explain_member(name, member))]
     if problems:
         raise AdapterError(f"{path} is not unpacked:\n  " + "\n  ".join(problems))
@@ -168,11 +244,8 @@ def _find_home(path: Path, names: list[str]) -> PurePosixPath:
         what = f"holds no adapter but {', '.join(zips[:5])}. Unpack it, and name the zip inside"
     elif DRIVE_PART.fullmatch(path.stem):
         raise AdapterError(_explain_part(path, CONFIG))
-    elif any(place.name == "adapter_model.bin" for place in places):
-        what = f"holds adapter_model.bin without an {CONFIG}. Ask for the whole folder"
     else:
-        shown = ", ".join(names[:5]) or "nothing"
-        what = f"holds no {CONFIG}, but {shown}. Give the zip of the folder that training wrote"
+        raise AdapterError(explain_missing(path, {place.name for place in places}, [CONFIG]))
     raise AdapterError(f"{path} {what}.")
 
 

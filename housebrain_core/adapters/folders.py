@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from housebrain_core.adapters.archives import CONFIG, RUN, SIZE_LIMITS, WEIGHTS
+from housebrain_core.adapters.archives import CONFIG, RUN, SIZE_LIMITS, WEIGHTS, explain_missing
 from housebrain_core.adapters.run import Run, read_run
 from housebrain_core.adapters.tensors import read_json
 from housebrain_core.data.contents import explain_file
@@ -33,32 +33,21 @@ def check_folder(folder: Path) -> None:
         raise AdapterError(f"{folder}: {', '.join(links)} are links; copy the files themselves (cp -rL).")
     missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
     if missing:
-        raise AdapterError(_explain_missing(folder, missing))
+        inside = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
+        if inside and not (folder / MANIFEST).is_file():
+            raise AdapterError(
+                f"{folder} is no adapter but holds {', '.join(inside[:5])}: name these, such as {folder / inside[0]}."
+            )
+        raise AdapterError(explain_missing(folder, [path.name for path in folder.iterdir()], missing))
     for name, limit in SIZE_LIMITS.items():
         if (folder / name).is_file() and (folder / name).stat().st_size > limit:
             raise AdapterError(f"{folder / name} has {(folder / name).stat().st_size} bytes; at most {limit} are read.")
 
 
-def _explain_missing(folder: Path, missing: list[str]) -> str:
-    """What a folder without weights or configuration is, and what to do."""
-    if (folder / "adapter_model.bin").is_file():
-        return (
-            f"{folder} holds adapter_model.bin, a pickle that could run code; it is not opened. "
-            f"If you trust who made it: housebrain convert {folder}"
-        )
-    if shards := sorted(path.name for path in folder.glob("adapter_model-*-of-*.safetensors")):
-        return (
-            f"{folder} holds its weights in {len(shards)} files, {shards[0]} and so on; expected is {WEIGHTS}. "
-            'Save it in one: model.save_pretrained(folder, max_shard_size="100GB").'
-        )
-    inside = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
-    if inside and not (folder / MANIFEST).is_file():
-        return f"{folder} is no adapter but holds {', '.join(inside[:5])}: name these, such as {folder / inside[0]}."
-    if (folder / "config.json").is_file() and CONFIG in missing:
-        return f"{folder} is a whole model, not an adapter; models are not merged. Give what LoRA training saved."
-    if gguf := sorted(path.name for path in folder.glob("*.gguf")):
-        return f"{folder} holds {gguf[0]}, for llama.cpp. Ask for what training saved, {WEIGHTS} and {CONFIG}."
-    return f"{folder} lacks {' and '.join(missing)}; it is not a whole adapter. Copy it again."
+def check_model(folder: Path) -> None:
+    """Raises AdapterError for a folder that is neither an adapter nor a whole model, saying what it is."""
+    if not any((folder / name).is_file() for name in (CONFIG, "config.json")):
+        check_folder(folder)
 
 
 def read_record(folder: Path, accept_plain: bool) -> tuple[Run | None, str | None]:

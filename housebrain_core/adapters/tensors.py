@@ -27,6 +27,25 @@ PREFIX = "base_model.model."
 _TENSOR = re.compile(r"([A-Za-z_]\w*(?:\.\w+){0,15})\.lora_([AB])(?:\.\w+)?\.weight")
 NAME_LIMIT = 400
 """Characters of a tensor's name."""
+DTYPES = ("F16", "BF16", "F32")
+"""Types of values that an adapter may have."""
+NO_FACTORS = (
+    (r"lora_magnitude_vector", "a magnitude of DoRA, which cannot be averaged as updates are"),
+    (r"lora_embedding_[AB]", "LoRA on an embedding, which is no linear layer: train without it in target_modules"),
+    (
+        r"lora_[ab]$",
+        "a factor as MLX-LM and torchtune name it: write it as PEFT does, in lora_A and lora_B",
+    ),
+    (r"lora_(down|up)\b|\.alpha$", "a part of LoRA for a model that makes pictures"),
+    (r"lora_E$|ranknum$", "a part of AdaLoRA, which is not B @ A"),
+    (r"(^|\.)bias$", "a trained bias, which is not part of B @ A: train with bias none"),
+    (
+        r"(embed_\w+|wte|lm_head|base_layer)\.weight$",
+        "a whole layer of the base model: if it was not trained, save with save_embedding_layers=False",
+    ),
+    (r"modules_to_save|\.weight$", "a whole weight, which is not part of B @ A: train without modules_to_save"),
+)
+"""What tensors of other kinds of adapters are called, what they are, and what to do."""
 
 
 class TensorInfo(NamedTuple):
@@ -64,13 +83,13 @@ def read_header(path: Path, error: type[HouseBrainError] = AdapterError) -> dict
 
 
 def read_json(data: bytes) -> dict[str, Any]:
-    """A JSON object as plain data: no duplicate keys, no NaN, no endless nesting.
+    """A JSON object as plain data, with or without a byte order mark: no duplicate keys, no NaN, no endless nesting.
 
     Raises:
         ValueError: it is none.
     """
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except RecursionError:
         raise ValueError("its JSON is nested too deeply") from None
     if not isinstance(value, dict):
@@ -94,6 +113,32 @@ def read_tensor_name(name: str) -> tuple[str, str] | None:
         plain = plain.removeprefix(PREFIX).removeprefix("module.")
     match = _TENSOR.fullmatch(plain)
     return (match[1], match[2]) if match else None
+
+
+def explain_tensors(header: dict[str, TensorInfo]) -> list[str]:
+    """Why tensors are no factors of an update: a line for each reason, with the first of its tensors."""
+    names: dict[str, list[str]] = {}
+    for name, info in header.items():
+        if why := _explain_tensor(name, info):
+            names.setdefault(why, []).append(name)
+    return [
+        f"{found[0][:120]!r}{f' and {len(found) - 1} more' if found[1:] else ''}: {why}" for why, found in names.items()
+    ]
+
+
+def _explain_tensor(name: str, info: TensorInfo) -> str | None:
+    place = read_tensor_name(name)
+    if not place:
+        return next((what for pattern, what in NO_FACTORS if re.search(pattern, name)), "no LoRA weight")
+    if "base_layer" in place[0].split("."):
+        return "LoRA on a parameter without a module of its own, or on top of another adapter, which is not supported"
+    if info.dtype not in DTYPES:
+        return f"of type {info.dtype}, expected is one of {', '.join(DTYPES)}: save it as float32"
+    if 0 in info.shape:
+        return "empty, as DeepSpeed ZeRO-3 saves what it does not gather: save it with trainer.save_model(folder)"
+    if len(info.shape) != 2:
+        return f"of {len(info.shape)} dimensions, expected is a matrix: train LoRA on linear layers only"
+    return None
 
 
 def tensor_name(module: str, side: str) -> str:

@@ -10,6 +10,7 @@ from transformers import GenerationConfig, LogitsProcessorList
 
 from housebrain_core.adapters.adapter import check_base_settings, read_adapter
 from housebrain_core.adapters.archives import CONFIG
+from housebrain_core.adapters.folders import check_model
 from housebrain_core.errors import ConfigError
 from housebrain_core.house import codec
 from housebrain_core.house.json_text import strict_json_parse  # noqa: F401 - the guide's import path
@@ -68,6 +69,7 @@ class HouseBrainLLM(Designer):
             raise ConfigError(f"model_path = {str(model_path)!r}: {what}.")
         self.name = folder.name
         self.weights = ""  # sha256 of the adapter in use
+        check_model(folder)
         adapter = read_adapter(folder, accept_plain=True) if (folder / CONFIG).is_file() else None
         if adapter:
             self.base = find_base(adapter, base_model)
@@ -123,7 +125,7 @@ class HouseBrainLLM(Designer):
             raise ConfigError(f"{folder} was trained on another base model: {adapter.base}.")
         number = str(len(self._adapters))
         if folder.resolve() not in self._adapters:
-            self.model = load_adapter(self.model, folder, number)
+            self.model = load_adapter(self.model, adapter, number)
             check_effect(self.model, number, adapter)  # once: a merge's validation then changes weights in place
         self._adapters.setdefault(folder.resolve(), number)
         self.model.base_model.enable_adapter_layers()

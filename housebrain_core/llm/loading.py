@@ -30,7 +30,7 @@ def find_base(adapter: Adapter, given: str | None) -> Base:
 def check_effect(model: Any, number: str, adapter: Adapter) -> None:
     """Refuses an adapter that was not loaded whole, since without it the base alone would be judged.
 
-    PEFT only warns of weights whose modules are not in the base, or have other names there.
+    PEFT rewrites the names and factors of some models' modules, such as those of experts.
 
     Args:
         model: of PEFT, with the adapter loaded.
@@ -42,14 +42,12 @@ def check_effect(model: Any, number: str, adapter: Adapter) -> None:
     """
     loaded = [layer.lora_B[number].weight for layer in model.modules() if number in getattr(layer, "lora_B", ())]
     square = sum(float(weight.detach().float().square().sum()) for weight in loaded)
-    factors = (adapter.factors(module)[0] / adapter.scaling[module] for module in adapter.shapes)
+    factors = (adapter.matrices(module)[0] for module in adapter.shapes)
     expected = sum(float(np.square(b, dtype=np.float64).sum()) for b in factors)
     if abs(square - expected) > 0.01 * expected:
         raise AdapterError(
             f"{adapter.name} has no effect, or only a part of it: the base model takes {len(loaded)} of its "
-            f"{len(adapter.shapes)} modules, such as {next(iter(adapter.shapes))}. Give the base model that it was "
-            f"trained on, or write it anew under the names that PEFT reads: housebrain merge --models {adapter.folder} "
-            "--accept-plain"
+            f"{len(adapter.shapes)} modules, such as {next(iter(adapter.shapes))}. Give the base model of its training."
         )
     if not expected:
         name = visible(adapter.name)

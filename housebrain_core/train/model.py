@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.integrations import sdpa_attention
 
+from housebrain_core.adapters.adapter import Adapter
+from housebrain_core.adapters.tensors import tensor_name
 from housebrain_core.errors import AdapterError, ConfigError, TrainingError
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.settings import FineTuningConfig
@@ -206,26 +209,57 @@ def start_from(model: PeftModel, factors: dict[str, tuple[np.ndarray, np.ndarray
     refuse_lost_keys(set_peft_model_state_dict(model, weights), "default", name)
 
 
-def load_adapter(model: PreTrainedModel | PeftModel, folder: Path, name: str) -> PeftModel:
-    """Loads an adapter for use; the base model and adapters that are there already stay.
+def load_adapter(model: PreTrainedModel | PeftModel, adapter: Adapter, name: str) -> PeftModel:
+    """Puts an adapter on a base model for use, as it was read: PEFT sees nothing of its files.
 
     Args:
-        model: a base model, or one with adapters.
-        folder: of the adapter.
+        model: a base model, or one with adapters, which stay.
+        adapter: a checked one.
         name: of the adapter in the model.
 
     Returns:
         The model with the adapter, which is not the active one yet if there were others.
 
     Raises:
-        AdapterError: weights of the file found no place on this base model, or a module got none.
+        AdapterError: modules of the adapter found no place on this base model, or have other sizes there.
     """
-    if not isinstance(model, PeftModel):
-        settings = LoraConfig.from_pretrained(str(folder))
-        settings.inference_mode = True
-        model = PeftModelForCausalLM(model, settings, adapter_name=name)
-    refuse_lost_keys(model.load_adapter(str(folder), adapter_name=name), name, str(folder))
+    weights = {}
+    for module in adapter.shapes:
+        b, a = adapter.matrices(module)
+        weights[tensor_name(module, "A")] = torch.from_numpy(a)
+        weights[tensor_name(module, "B")] = torch.from_numpy(b)
+    try:
+        if isinstance(model, PeftModel):
+            model.add_adapter(name, _settings_of(adapter))
+        else:
+            model = PeftModelForCausalLM(model, _settings_of(adapter), adapter_name=name)
+        result = set_peft_model_state_dict(model, weights, adapter_name=name)
+    except (ValueError, RuntimeError) as error:  # no module of these names, or others of them
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise AdapterError(
+            f"{adapter.name} does not fit the base model ({shorten(str(error), 300)}). Name the base model of its "
+            "training."
+        ) from None
+    refuse_lost_keys(result, name, adapter.name)
     return model
+
+
+def _settings_of(adapter: Adapter) -> LoraConfig:
+    """What tells PEFT the modules, ranks and scalings of an adapter."""
+    ranks = {module: shape.rank for module, shape in adapter.shapes.items()}
+    alphas = {module: adapter.scaling[module] * rank for module, rank in ranks.items()}
+    first = next(iter(ranks))
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        inference_mode=True,
+        target_modules=list(ranks),
+        r=ranks[first],
+        lora_alpha=alphas[first],  # type: ignore[arg-type] - a whole number in training, any in use
+        rank_pattern={re.escape(module): rank for module, rank in ranks.items() if rank != ranks[first]},
+        alpha_pattern={re.escape(module): alpha for module, alpha in alphas.items() if alpha != alphas[first]},
+        fan_in_fan_out=adapter.fan_in_fan_out,
+    )
 
 
 def refuse_lost_keys(result: Any, adapter: str, name: str) -> None:
@@ -244,6 +278,5 @@ def refuse_lost_keys(result: Any, adapter: str, name: str) -> None:
         more = f"\n  and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise AdapterError(
             f"{name} was loaded only in part:\n  " + "\n  ".join(problems[:5]) + more + "\n"
-            "It belongs to another base model, is damaged, or another trainer wrapped its names. Name the base model "
-            "of its training, get it again, or write it anew: housebrain merge --models THAT --accept-plain"
+            "It belongs to another base model, or is damaged. Name the base model of its training, or get it again."
         )

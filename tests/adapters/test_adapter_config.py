@@ -19,6 +19,7 @@ from housebrain_core.errors import AdapterError
         {"rank_pattern": {"((a+)+)+$": 2}}, {"alpha_pattern": {"a.*b.*c.*d.*": 2}}, {"r": True}, {"r": 1e300},
         {"lora_alpha": float("inf")}, {"rank_pattern": [1]}, {"base_model_name_or_path": "x\nlicense: evil"},
         {"revision": {"a": 1}}, {"peft_type": ["LORA"]}, {"task_type": {}}, {"use_rslora": "yes"},
+        {"task_type": "WRITING"}, {"task_type": 1}, {"peft_type": None},
     ],
 )  # fmt: skip
 def test_configurations_that_lie_or_change_the_meaning_are_refused(settings, tmp_path):
@@ -42,7 +43,8 @@ def test_patterns_and_rslora_are_honoured_as_peft_does(tmp_path):
     [
         {"init_lora_weights": "eva", "eva_config": {"rho": 2.0, "tau": 0.99}}, {"task_type": None},
         {"auto_mapping": {"base_model_class": "Qwen2ForCausalLM", "parent_library": "transformers"}},
-        {"loftq_config": {"loftq_bits": 4}}, {"fan_in_fan_out": True}, {"target_modules": ".*proj"},
+        {"loftq_config": {"loftq_bits": 4}}, {"fan_in_fan_out": True}, {"target_modules": ".*proj"}, {"bias": None},
+        {"lora_dtype": None, "lorap_lr_ratio": 16.0, "lorap_emb_lr": 1e-06, "swift_type": "LORA"},
     ],
 )  # fmt: skip
 def test_what_does_not_change_b_times_a_is_accepted(settings, tmp_path):
@@ -53,6 +55,15 @@ def test_what_does_not_change_b_times_a_is_accepted(settings, tmp_path):
     written = json.loads((tmp_path / "out" / CONFIG).read_text())
     assert "auto_mapping" not in written and written["fan_in_fan_out"] == settings.get("fan_in_fan_out", False)
     assert written["target_modules"] == [f"model.layers.{layer}.self_attn.q_proj" for layer in (0, 1)]
+
+
+def test_a_configuration_that_a_windows_editor_saved_is_read_and_one_of_mlx_named(tmp_path):
+    folder = make_adapter(tmp_path / "a")
+    (folder / CONFIG).write_bytes(b"\xef\xbb\xbf" + (folder / CONFIG).read_bytes())
+    assert read_adapter(folder, accept_plain=True).base_model == "some/base"
+    (folder / CONFIG).write_text('{"fine_tune_type": "lora", "lora_parameters": {"rank": 8, "scale": 20.0}}')
+    with pytest.raises(AdapterError, match="(?s)a configuration of MLX-LM, not of PEFT.*leave it out"):
+        read_adapter(folder, accept_plain=True)
 
 
 def test_a_missing_task_type_stays_missing(tmp_path):

@@ -37,7 +37,7 @@ def test_convert_makes_safetensors_and_runs_no_code(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"extra": torch.ones(3)}, "its tensors: 'extra' is no LoRA weight"),
+        ({"extra": torch.ones(3)}, "its tensors: 'extra': no LoRA weight"),
         ({NAME.format(0, "A"): None}, "has only lora_B"),
         ({NAME.format(1, "B"): torch.full((6, 2), float("nan"))}, "holds NaN"),
         ({NAME.format(1, "A"): torch.ones(3, 5)}, "A has rank 3, B has rank 2"),

@@ -4,7 +4,7 @@ import pytest
 from adapter_files import CONFIG, WEIGHTS, make_adapter, zip_of
 
 from housebrain_core.adapters.adapter import try_adapters
-from housebrain_core.adapters.archives import unpacked
+from housebrain_core.adapters.archives import unpack_adapter, unpacked
 from housebrain_core.adapters.folders import check_folder, read_record
 from housebrain_core.errors import AdapterError
 
@@ -19,16 +19,28 @@ def lacking(folder, name, **others):
 @pytest.mark.parametrize(
     ("missing", "others", "said"),
     [
-        (WEIGHTS, {"adapter_model-00001-of-00002.safetensors": b"x"}, "holds its weights in 1 files"),
+        (WEIGHTS, {"adapter_model-00001-of-00002.safetensors": b"x"}, "holds .*: its weights in several files"),
         (WEIGHTS, {"adapter_model.bin": b"x"}, "housebrain convert"),
+        (WEIGHTS, {"adapter_model-00001-of-00002.bin": b"x"}, "pickled weights.*save_pretrained"),
+        (WEIGHTS, {"pytorch_model.bin": b"x"}, "pickled weights.*save_pretrained"),
         (WEIGHTS, {"model.gguf": b"GGUF"}, "for llama.cpp"),
-        (WEIGHTS, {}, "lacks adapter_model.safetensors"),
+        (WEIGHTS, {"adapters.safetensors": b"x"}, "MLX-LM.*A = lora_a.T"),
+        (WEIGHTS, {"0000100_adapters.safetensors": b"x"}, "MLX-LM"),
+        (WEIGHTS, {"adapter_0.pt": b"x"}, "torchtune.*FullModelHFCheckpointer"),
+        (CONFIG, {"pytorch_lora_weights.safetensors": b"x"}, "Diffusers"),
+        (WEIGHTS, {"zero_to_fp32.py": b"x"}, "spread over GPUs"),
+        (WEIGHTS, {"__0_0.distcp": b"x"}, "spread over GPUs"),
+        (WEIGHTS, {"other": b"x"}, "lacks adapter_model.safetensors; .*it holds adapter_config.json, .*other"),
         (CONFIG, {"config.json": b"{}"}, "is a whole model, not an adapter"),
     ],
 )
-def test_a_folder_that_lacks_something_says_what_it_is(missing, others, said, tmp_path):
+def test_a_folder_or_zip_that_lacks_something_says_what_it_is(missing, others, said, tmp_path):
+    folder = lacking(make_adapter(tmp_path / "a"), missing, **others)
     with pytest.raises(AdapterError, match=said):
-        check_folder(lacking(make_adapter(tmp_path / "a"), missing, **others))
+        check_folder(folder)
+    path = zip_of(tmp_path / "hb.zip", {f"x/{one.name}": one.read_bytes() for one in folder.iterdir()})
+    with pytest.raises(AdapterError, match=said):
+        unpack_adapter(path, tmp_path / "unpacked")
 
 
 def test_a_file_in_the_place_of_a_folder_says_what_it_is(tmp_path):

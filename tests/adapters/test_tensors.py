@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from housebrain_core.adapters.adapter import read_adapter
 from housebrain_core.adapters.tensors import (
     TensorInfo,
+    explain_tensors,
     read_header,
     read_json,
     read_matrices,
@@ -115,3 +116,28 @@ def test_two_adapters_in_one_file_are_refused(tmp_path):
     folder = make_adapter(tmp_path / "a", tensors() | again)
     with pytest.raises(AdapterError, match="the same factor, of two adapters in one file"):
         read_adapter(folder, accept_plain=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "info", "said"),
+    [
+        ("a.q_proj.lora_magnitude_vector", ("F32", (6,)), "DoRA"),
+        ("a.embed_tokens.lora_embedding_A", ("F32", (2, 9)), "embedding"),
+        ("a.q_proj.lora_a", ("F32", (6, 2)), "MLX-LM"),
+        ("lora_unet_0.lora_down.weight", ("F32", (2, 6)), "pictures"),
+        ("lora_unet_0.alpha", ("F32", ()), "pictures"),
+        ("a.q_proj.lora_E", ("F32", (2, 1)), "AdaLoRA"),
+        ("a.q_proj.bias", ("F32", (6,)), "bias none"),
+        ("a.lm_head.base_layer.weight", ("F32", (9, 6)), "save_embedding_layers=False"),
+        ("a.model.embed_tokens.weight", ("F32", (9, 6)), "save_embedding_layers=False"),
+        ("a.norm.weight", ("F32", (6,)), "modules_to_save"),
+        ("a.experts.base_layer.lora_A.weight", ("F32", (2, 6)), "on top of another adapter"),
+        ("a.q_proj.lora_A.weight", ("F8_E4M3", (2, 6)), "save it as float32"),
+        ("a.q_proj.lora_A.weight", ("F32", (0,)), "ZeRO-3"),
+        ("a.experts.lora_A.weight", ("F32", (4, 2, 6)), "of 3 dimensions"),
+        ("something", ("F32", (4,)), "no LoRA weight"),
+    ],
+)
+def test_what_is_no_factor_says_what_it_is_and_what_to_do_once_for_all_of_its_kind(name, info, said):
+    (line,) = explain_tensors({f"layers.{layer}.{name}": TensorInfo(*info) for layer in range(3)})
+    assert said in line and "and 2 more: " in line

@@ -61,7 +61,7 @@ def test_a_zip_is_an_adapter_too(inside, tmp_path):
         ({WEIGHTS: b"/etc/passwd"}, (WEIGHTS,), "is a link"),
         ({WEIGHTS: bytes(2**24)}, (), "would unpack"),
         ({f"other/{CONFIG}": b"{}"}, (), "holds 2 adapters: other, the top"),
-        ({CONFIG: None}, (), f"holds no {CONFIG}, but {WEIGHTS}"),
+        ({CONFIG: None}, (), f"lacks {CONFIG}; it is not a whole adapter (it holds {WEIGHTS}"),
     ],
 )
 def test_unsafe_zips_are_refused_and_write_nothing(changes, links, said, tmp_path):

@@ -161,6 +161,7 @@ def change_weights(adapter, folder, change):
     weights = load_file(folder / "adapter_model.safetensors")
     change(weights)
     save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    (folder / "manifest.json").unlink()
     return folder
 
 
@@ -169,23 +170,12 @@ def rename_a_layer(weights):
         weights[name.replace(".layers.1.", ".layers.7.")] = weights.pop(name)
 
 
-def leave_one_out(weights):
-    del weights[next(name for name in weights if ".layers.0." in name)]
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (rename_a_layer, r"layers\.7\.\S+ has no place in this base model"),
-        (leave_one_out, r"layers\.0\.\S+ is not in it"),
-    ],
-)
-def test_weights_that_find_no_place_are_an_error_also_beside_another_adapter(change, said, adapters, base, tmp_path):
-    broken = change_weights(adapters[1], tmp_path / "broken", change)
+def test_weights_that_find_no_place_are_an_error_also_beside_another_adapter(adapters, base, tmp_path):
+    broken = read_adapter(change_weights(adapters[1], tmp_path / "broken", rename_a_layer), accept_plain=True)
     loaded = load_base(resolve_base(str(base)), load_in_4bit=True, report=quiet)
-    whole = load_adapter(loaded, adapters[0], "0")
+    whole = load_adapter(loaded, read_adapter(adapters[0]), "0")
     for name, place in (("1", whole), ("again", load_base(resolve_base(str(base)), load_in_4bit=True, report=quiet))):
-        with pytest.raises(AdapterError, match=said):
+        with pytest.raises(AdapterError, match=r"layers\.7\.\S+ has no place in this base model"):
             load_adapter(place, broken, name)
 
 
