@@ -178,6 +178,10 @@ def _explain(data: bytes, error: Exception) -> str:  # noqa: PLR0911 - one line 
     lines = data.split(b"\n", 2)
     if len(lines) > 1 and _is_json(lines[0]) and lines[1].strip():
         return "holds one JSON value a line; give it the ending .jsonl"
+    if "after document" in str(error):
+        return "holds several JSON values; write each on a line of its own, and give the file the ending .jsonl"
+    if re.match(rb"\[?\s*\{'", data.strip()):
+        return "is the text of a Python object, not JSON; write it with json.dumps instead of str"
     return f"is not JSON ({shorten(str(error), 80)})"
 
 

@@ -31,13 +31,16 @@ class Shape(NamedTuple):
     output: str
 
     def fits(self, record: dict[str, Any]) -> bool:
-        """Whether a record has the first field of the input, and the output."""
-        return all(find(record, path) is not MISSING for path in (self.input[0], self.output))
+        """Whether a record has the first field of the input, and the output, in letters of any case."""
+        small = {name.lower(): value for name, value in record.items()}
+        return all(find(small, path) is not MISSING for path in (self.input[0], self.output))
 
     def flags(self, record: dict[str, Any]) -> str:
         """The flags that read a record of this form, with those of its fields that are there."""
-        there = [path for path in self.input if find(record, path) is not MISSING]
-        return " ".join([*(f"--input-field {path}" for path in there), f"--output-field {self.output}"])
+        written = {name.lower(): name for name in record}
+        parts = [path.partition(".") for path in (*self.input, self.output)]
+        paths = [f"{written[first]}{dot}{rest}" for first, dot, rest in parts if first in written]
+        return " ".join([*(f"--input-field {path}" for path in paths[:-1]), f"--output-field {paths[-1]}"])
 
 
 SHAPES = (
@@ -50,6 +53,7 @@ SHAPES = (
     Shape("preference pairs, of which the chosen answer can be trained on", ("prompt", "system"), "chosen"),
     Shape("chat messages", (f"messages.{ALL_BUT_LAST}",), "messages.-1.content"),
     Shape("ShareGPT conversations", (f"conversations.{ALL_BUT_LAST}", "system"), "conversations.-1.value"),
+    Shape("input and output", ("input",), "output"),
 )
 MISSING = object()
 """What `find` returns where there is nothing."""
@@ -154,13 +158,18 @@ def choose_fields(input_field: list[str], output_field: list[str]) -> Fields:
 def hint(record: dict[str, Any]) -> str:
     """What a record looks like, and the flags that read it; empty where nothing is recognised."""
     for shape in SHAPES:
-        if shape.fits(record) and not (shape.name == "Alpaca" and not record["instruction"]):
+        if shape.fits(record) and not (shape.name == "Alpaca" and not record.get("instruction", True)):
             return f". It looks like {shape.name}: {shape.flags(record)}"
     if set(record) - {"id", "metadata", "meta"} == {"text"}:
         return ". It looks like one text without question and answer: write the one into input, the other into output"
-    lists = [key for key, value in record.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
-    if lists:
+    nested = {key: value for key, value in record.items() if isinstance(value, dict | list)}
+    lists = [key for key, value in nested.items() if value and isinstance(value, list) and isinstance(value[0], dict)]
+    if len(nested) == 1 and lists:
         return f". The samples seem to be the list {lists[0]}: save it as a file of its own, a JSON array"
+    if nested == record and all(
+        isinstance(one, dict) and hint(one).startswith(". It looks") for one in nested.values()
+    ):
+        return ". The samples seem to be the values of this object: save them as a JSON array"
     return ". Say which fields count with --input-field NAME --output-field NAME (audit and split)" if record else ""
 
 
@@ -224,6 +233,8 @@ def read_record(record: dict[str, Any], fields: Fields) -> tuple[Sample, tuple[s
     sample: Sample = {"id": "" if number is None else str(number), "input": None, "output": None, "metadata": {}}
     notes = []
     values = {side: fields.take(record, side) for side in ("input", "output")}
+    if _are_columns(values["input"], values["output"]):
+        raise DataError("is a table by columns, as pandas writes it; df.to_json(FILE, orient='records') writes samples")
     unread = fields.unread(record)  # first: an empty input beside an instruction is no empty input
     for side, value in values.items():
         if not value and isinstance(value, dict | list | str):
@@ -240,6 +251,12 @@ def read_record(record: dict[str, Any], fields: Fields) -> tuple[Sample, tuple[s
     elif metadata is not None:
         notes.append("metadata is not read, as it is no object")
     return sample, tuple(notes)
+
+
+def _are_columns(first: Any, second: Any) -> bool:
+    """Whether two values are columns of a table: objects with the same row numbers as keys."""
+    both = isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys()
+    return both and len(first) > 1 and all(key.isdigit() for key in first)
 
 
 def _from_text(value: str) -> Any:

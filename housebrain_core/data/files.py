@@ -18,6 +18,15 @@ PACKED = ("", ".gz", ".zst")
 SUFFIXES = (
     *(kind + packed for kind in (".json", ".jsonl", ".ndjson", ".csv", ".tsv") for packed in PACKED), ".parquet",
 )  # fmt: skip
+NO_DATA = (
+    ((".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar"), "an archive; unpack it"),
+    ((".arrow",), "a dataset saved to disk; load_from_disk(FOLDER).to_parquet(FILE) makes data of it"),
+    ((".xlsx", ".xls", ".ods"), "a spreadsheet; save it as CSV"),
+    (("",), "no data by their names"),
+)
+"""How names end that are no data, and why such a file is not read."""
+ABOUT_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+"""Files that the datasets library writes beside data."""
 SHOWN = 5
 """Names that a message says of files that are left aside."""
 
@@ -144,8 +153,10 @@ def _why_not(entry: os.DirEntry) -> str | None:
         return "macOS made them" if name.startswith("._") else "hidden"
     if entry.is_dir():
         return "a link to a folder"
+    if name in ABOUT_DATA:
+        return "about the data, for the datasets library"
     if not name.endswith(SUFFIXES):
-        return "no data by their names"
+        return next(why for endings, why in NO_DATA if name.endswith(endings))
     if not entry.is_file():
         return "no regular file"
     return "empty" if not name.endswith(".json") and not entry.stat().st_size else None

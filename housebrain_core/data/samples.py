@@ -71,7 +71,8 @@ class ReadLog:
         """Raises DataError when more than this share of the samples is bad."""
         total = self.good + len(self.bad)
         if not self.good:
-            raise DataError(f"none of the {total} samples can be read. {self.describe()}")
+            aside = f"\n{self.aside}" * bool(self.aside)
+            raise DataError(f"none of the {total} samples can be read. {self.describe()}{aside}")
         if len(self.bad) > max_bad * total:
             raise DataError(
                 f"{len(self.bad)} of {total} samples are bad, more than the {max_bad:.1%} that max_bad allows; "

@@ -42,6 +42,8 @@ def test_what_is_not_recognised_is_left_to_its_reader(tmp_path):
         (b"[-Infinity]", "has NaN or Infinity"),
         ('{"a": 1}'.encode("utf-16"), "is UTF-16 text"),
         (b'{"a": 1}\n{"a": 2}\n', "holds one JSON value a line; give it the ending .jsonl"),
+        (b'{"a":\n 1}\n{"a":\n 2}\n', "holds several JSON values; write each on a line of its own"),
+        (b"[{'a': 1}]", "is the text of a Python object, not JSON; write it with json.dumps"),
         (b" \n", "is empty"),
         (b'{"a": \xff}', "is not UTF-8"),
         (b'{"a": 1', "is not JSON"),

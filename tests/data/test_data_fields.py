@@ -77,6 +77,7 @@ OTHERS = {
     "prompt and completion": {"prompt": "q", "completion": "a"},
     "question and answer": {"question": "q", "answer": "a"},
     "chat messages": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
+    "input and output": {"Input": "q", "Output": "a"},
     "ShareGPT conversations": {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
 }
 
@@ -104,7 +105,11 @@ def test_every_shape_reads_what_it_fits():
     ("record", "said"),
     [
         ({"text": "q a"}, "looks like one text"),
-        ({"data": [{"input": 1, "output": 2}]}, "seem to be the list data"),
+        ({"version": "1", "data": [{"input": 1, "output": 2}]}, "seem to be the list data"),
+        ({"A-1": {"input": 1, "output": 2}, "A-2": {"input": 3, "output": 4}}, "seem to be the values of this object"),
+        ({"plot": {"area": 1}, "rooms": [{"type": "bath"}]}, "but plot, rooms. Say which fields count"),
+        ({"Instruction": "q", "Output": "a"}, "looks like Alpaca: --input-field Instruction --output-field Output"),
+        ({"input": {"0": 1, "1": 2}, "output": {"0": 3, "1": 4}}, "a table by columns, as pandas writes it"),
         ({"frage": "q", "antwort": "a"}, "but frage, antwort. Say which fields count with --input-field NAME"),
         ({"id": "x", "input": {"a": 1}}, "has no output"),
         ({"input": "q", "output": ""}, "its output is empty"),

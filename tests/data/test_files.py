@@ -127,6 +127,16 @@ def test_all_of_a_folder_is_read_or_named(tmp_path):
     assert found.describe().startswith("read 4 files; left aside: train/._a.json (macOS made them); ")
 
 
+def test_what_is_left_aside_says_how_it_becomes_data(tmp_path):
+    touch(tmp_path, "a.json", "b.tar.gz", "0.arrow", "table.xlsx", "dataset_info.json")
+    assert dict(find_dataset(tmp_path).aside) == {
+        "b.tar.gz": "an archive; unpack it",
+        "0.arrow": "a dataset saved to disk; load_from_disk(FOLDER).to_parquet(FILE) makes data of it",
+        "dataset_info.json": "about the data, for the datasets library",
+        "table.xlsx": "a spreadsheet; save it as CSV",
+    }
+
+
 def test_a_folder_without_parts_is_read_with_its_sub_folders(tmp_path):
     touch(tmp_path, "b/2.json", "a/1.json", "0.json", ".git/x.json")
     assert parts(tmp_path) == {"train": ["0.json", "a/1.json", "b/2.json"]}
