@@ -8,12 +8,12 @@ import json
 import os
 import sys
 from contextlib import redirect_stdout
-from typing import Any
+from typing import Any, NoReturn
 
 from housebrain_core import __version__
 from housebrain_core.commands.stages import ALIASES, POSITIONAL, STAGES, Stage, find
 from housebrain_core.errors import ConfigError, HouseBrainError
-from housebrain_core.texts import say
+from housebrain_core.texts import clip, say
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -36,7 +36,7 @@ def main() -> None:
         say(f"{type(error).__name__}: {error}", sys.stderr)
         sys.exit(2)
     except OSError as error:  # no space left, no permission, a folder where a file should be
-        say(f"{error.strerror or error}: {error.filename or 'see the lines above'}", sys.stderr)
+        say(f"{error.strerror or error}: {clip(str(error.filename or 'see the lines above'))}", sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         say("Interrupted. Nothing half-written counts: give the same command again.", sys.stderr)
@@ -51,7 +51,7 @@ def run_command(arguments: list[str]) -> None:
 
     Raises:
         ConfigError: a command, flags or settings that cannot be used, all of them at once, in the words of flags.
-        SystemExit: after help, with code 2 where a flag lacks its value, or with 1 where a result is of no use.
+        SystemExit: after help, or with code 1 where a result is of no use.
     """
     if not arguments:
         arguments = ["--help"]
@@ -94,8 +94,10 @@ def read_flags(name: str, arguments: list[str]) -> dict[str, Any]:
         aliases = ALIASES.get(name, {})
         flags = [flag for field in find(stage.settings).model_fields for flag in names_of(field, aliases)]
         flags += [JSON] if stage.has_json else []
-        wrong = [word.partition("=")[0] for word in unknown if word.startswith("-")] or unknown
+        wrong = [word.partition("=")[0] for word in unknown if word.startswith("-")]
         lines = [f"  {word}: {suggest(word, flags, f'housebrain {name} --help')}" for word in wrong]
+        hint = f"no flag before it takes it. A switch has no value: --no-NAME turns it off. housebrain {name} --help"
+        lines = lines or [f"  {clip(word)}: {hint}" for word in unknown]
         raise ConfigError("\n".join([f"housebrain {name} has no such flags:", *lines]))
     return vars(values)
 
@@ -117,9 +119,19 @@ def suggest(word: str, words: list[str], where: str) -> str:
     return f"Did you mean {nearest[0]}?" if nearest else f"{where} names all that there are."
 
 
+class Parser(argparse.ArgumentParser):
+    """Tells what is wrong with a flag as settings do."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises ConfigError for a message of argparse, such as "argument --split/--dataset-path: expected one ..."."""
+        flag, _, text = message.removeprefix("argument ").partition(": ")
+        need = "a value is missing behind it" if "expected" in text else "it takes no value; write it alone"
+        raise ConfigError(f"these flags cannot be used:\n  {flag.partition('/')[0]}: {need}")
+
+
 def build_parser(requested: str) -> argparse.ArgumentParser:
     """The command line's parser; only the requested command gets its flags, which keeps `--help` fast."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="housebrain",
         usage="housebrain STAGE [flags]",
         description="Fine-tune a language model together, on free notebooks: split, train, merge, evaluate.",

@@ -5,7 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from housebrain_core.errors import SWITCHES, ConfigError
 from housebrain_core.texts import as_given
@@ -38,6 +47,17 @@ class Settings(BaseModel):
         """Tells messages which of the settings are switches, so that a notebook reads `overwrite = True`."""
         SWITCHES.update(name for name, field in cls.model_fields.items() if field.annotation is bool)
 
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _read_text(cls, value: Any, handler: Callable[[Any], Any], info: ValidationInfo) -> Any:
+        """Takes text as a person means it, in every setting that is or has text."""
+        if value == cls.model_fields[str(info.field_name)].default:
+            return handler(value)
+        setting = handler([_as_meant(word) for word in value] if isinstance(value, list) else _as_meant(value))
+        if isinstance(setting, Path) and is_url(value):
+            raise ValueError("that is an address; name a file or folder of this computer")
+        return setting
+
     @model_validator(mode="wrap")
     @classmethod
     def _explain(cls, values: Any, handler: Callable[[Any], Self]) -> Self:
@@ -57,6 +77,22 @@ class Settings(BaseModel):
                 name, text = f"{name} = {as_given(problem['input'])}", text[0].lower() + text[1:]
             lines[name] = f"{lines[name]}, or {text}" if name in lines else f"{name}: {text}"
         raise ConfigError("\n  ".join([f"{cls.__name__}: these settings cannot be used:", *lines.values()]))
+
+
+def _as_meant(value: Any) -> Any:
+    """A text or path whose ~ is the person's home, as shells leave it in --flag=~/x; other values as they are.
+
+    Raises:
+        ValueError: it is empty, as where a shell's variable is not set, or no file can have it in its name.
+    """
+    text = str(value) if isinstance(value, str | Path) else "x"
+    if not text.strip():
+        raise ValueError("it is empty; give a value, or leave it out")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("it has bytes that are no UTF-8, which files of models cannot have in their names; rename it")
+    if text != "~" and not text.startswith(("~/", "~\\")):
+        return value
+    return type(value)(Path(text).expanduser())
 
 
 def refuse_idle(settings: Settings, needs: dict[str, tuple[bool, str]], problems: tuple[str, ...] = ()) -> None:

@@ -88,12 +88,18 @@ def wrap(text: str, width: int = NOTEBOOK) -> str:
 
 
 def as_given(value: Any) -> str:
-    """A setting's value in a message, as a person gives it: text in quotes, a list by its words, and never a repr."""
+    """A setting's value in a message, on one line of bearable length: text in quotes, a list by its words, no repr."""
     if isinstance(value, list | tuple | set):
-        return ", ".join(map(str, value)) or "nothing"
+        return clip(", ".join(map(str, value))) or "nothing"
     if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return "nothing" if value is None else repr(value) if isinstance(value, str) else str(value)
+        return clip(json.dumps(value, ensure_ascii=False, default=str))
+    return "nothing" if value is None else f"'{clip(value)}'" if isinstance(value, str) else clip(str(value))
+
+
+def clip(text: str, length: int = 200) -> str:
+    """A text on one line, without its middle where it has more characters than `length`."""
+    half = length // 2
+    return in_line(text if len(text) <= length else f"{text[:half]} ... {text[-half:]}")
 
 
 def shorten_names(names: Iterable[str], length: int = SHORT) -> dict[str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from housebrain_core.config import GenerateConfig
+from housebrain_core.config import GenerateConfig, MergeConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.select.settings import SelectConfig
 from housebrain_core.settings import FineTuningConfig
@@ -63,9 +63,29 @@ def test_a_model_is_a_folder_or_an_address_whose_slashes_stay(read):
         read({"model": 5, "brief": "-"})
 
 
+def test_a_tilde_is_the_home_of_whoever_gives_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    config = make(output_dir="~/models/hb", init_adapter=Path("~"), base_model="~/qwen")
+    assert (config.output_dir, config.init_adapter) == (tmp_path / "models" / "hb", tmp_path)
+    assert Path(config.base_model) == tmp_path / "qwen"
+    merge = MergeConfig(models=["~/a", "~b", "c~/d"], weights=[])
+    assert merge.models == [tmp_path / "a", Path("~b"), Path("c~/d")]
+
+
+@pytest.mark.parametrize("value", ["", " ", "\n"])
+def test_an_empty_text_is_refused_wherever_text_is(value):
+    for settings in ({"output_dir": value}, {"base_model": value}, {"revision": value}):
+        with pytest.raises(ConfigError, match="it is empty; give a value, or leave it out"):
+            make(**settings)
+    with pytest.raises(ConfigError, match="clean_rules = .*: it is empty"):
+        SelectConfig(source=Path("x"), clean_rules=["parking", value])
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [("a b", "'a b'"), (["parkng", "x"], "parkng, x"), ([], "nothing"), (None, "nothing"), ({"a": None}, '{"a": null}'),
+    [("a b", "'a b'"), ("'\\\n", r"''\\n'"), ("x" * 500, f"'{'x' * 100} ... {'x' * 100}'"),
+     (["parkng", "x"], "parkng, x"), ([], "nothing"), (None, "nothing"), ({"a": None}, '{"a": null}'),
      (Path("a"), "a"), (True, "True"), (0.5, "0.5")],
 )  # fmt: skip
 def test_a_value_in_a_message_is_as_a_person_gives_it(value, shown):

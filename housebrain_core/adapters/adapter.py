@@ -221,9 +221,9 @@ def check_base_settings(models: Sequence[Path | str], base_model: str | None, lo
             "loaded it already. Leave them out."
         )
     folders = [Path(model) for model in models if not is_url(model)]
-    for folder in filter(Path.is_dir, folders):
+    for folder in folders:
         check_model(folder)
-    adapters = [(folder / CONFIG).is_file() for folder in folders if folder.is_dir()]
+    adapters = [(folder / CONFIG).is_file() for folder in folders]
     if base_model and adapters and not any(adapters):
         raise ConfigError(
             f"base_model = {base_model!r} would do nothing: none of {', '.join(map(str, models))} is an adapter, and a "

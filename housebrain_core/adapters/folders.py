@@ -45,7 +45,10 @@ def check_folder(folder: Path) -> None:
 
 
 def check_model(folder: Path) -> None:
-    """Raises AdapterError for a folder that is neither an adapter nor a whole model, saying what it is."""
+    """Raises AdapterError for what is neither the folder of an adapter nor that of a whole model, saying what it is."""
+    if not folder.is_dir():
+        kind = f"{'a zip: unpack it first' if folder.suffix == '.zip' else 'a file'}. Give the folder of a model"
+        raise AdapterError(f"{folder}: {f'that is {kind}' if folder.exists() else 'there is no such folder'}.")
     if not any((folder / name).is_file() for name in (CONFIG, "config.json")):
         check_folder(folder)
 

@@ -64,12 +64,9 @@ class HouseBrainLLM(Designer):
         report: Callable[[str], None] = lambda line: None,
     ) -> None:
         folder = Path(model_path)
-        if not folder.is_dir():
-            what = "a zip: unpack it first" if folder.is_file() else "there is no such folder"
-            raise ConfigError(f"model_path = {str(model_path)!r}: {what}.")
+        check_model(folder)
         self.name = folder.name
         self.weights = ""  # sha256 of the adapter in use
-        check_model(folder)
         adapter = read_adapter(folder, accept_plain=True) if (folder / CONFIG).is_file() else None
         if adapter:
             self.base = find_base(adapter, base_model)

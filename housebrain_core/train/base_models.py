@@ -81,9 +81,10 @@ def resolve_base(name: str, revision: str | None = None) -> Base:
         ConfigError: it cannot be had.
     """
     name = locate_base(name)
-    if (folder := Path(name).expanduser()).is_dir():
+    if (folder := Path(name).expanduser()).exists():
         if revision or not (folder / "config.json").is_file():
-            raise ConfigError(f"base_model = {name!r}: a folder needs config.json and no revision (given: {revision}).")
+            what = f"a folder has no revision {revision}; leave it out" if revision else "it holds no config.json"
+            raise ConfigError(f"base_model = {name}: {what}. Name the folder of a whole model, or an id of the Hub.")
         if any(folder.glob("*.bin")) and not (folder / SINGLE).is_file() and not (folder / INDEX).is_file():
             raise ConfigError(f"base_model = {name!r}: {PICKLED}.")
         return Base(folder.name, hash_content(folder), str(folder))

@@ -187,9 +187,10 @@ def test_doubts_about_a_brief_are_said_before_the_model_is_loaded(samples, tmp_p
     path = tmp_path / "briefs.jsonl"
     path.write_text("".join(json.dumps(brief) + "\n" for brief in briefs))
     lines = []
-    missing = settings(adapters, base, path, output=tmp_path / "out.jsonl", model=tmp_path / "missing")
-    with pytest.raises(HouseBrainError, match="missing"):
-        generate.generate_designs(missing, lines.append)
+    (tmp_path / "config.json").write_text("{}")
+    unusable = settings(adapters, base, path, output=tmp_path / "out.jsonl", model=tmp_path, base_model=None)
+    with pytest.raises(HouseBrainError):
+        generate.generate_designs(unusable, lines.append)
     assert "brief 1: basicDetails.bedrooms = 19, but roomBreakdown has" in lines[0]
     assert len(lines) == 11 and lines[-1].endswith(" doubts more")
 
@@ -218,7 +219,7 @@ class TextModel:
 def test_text_in_gives_the_text_that_comes_out(name, text, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(generate, "HouseBrainLLM", TextModel)
     (tmp_path / name).write_text(text)
-    config = GenerateConfig(model=tmp_path, brief=str(tmp_path / name))
+    config = GenerateConfig(model="http://stub", brief=str(tmp_path / name))
     said = []
     generate.generate_designs(config, said.append)
     assert capsys.readouterr().out == "It is 4.\n"
@@ -232,7 +233,7 @@ def test_text_in_gives_the_text_that_comes_out(name, text, tmp_path, monkeypatch
 def test_many_texts_give_a_line_each_and_a_brief_among_them_has_to_be_one(tmp_path, monkeypatch, samples):
     monkeypatch.setattr(generate, "HouseBrainLLM", TextModel)
     (tmp_path / "q.jsonl").write_text('{"input": "one"}\n"two"\n')
-    config = GenerateConfig(model=tmp_path, brief=str(tmp_path / "q.jsonl"), output=tmp_path / "out.jsonl")
+    config = GenerateConfig(model="http://stub", brief=str(tmp_path / "q.jsonl"), output=tmp_path / "out.jsonl")
     assert [row["design"] for row in generate.generate_designs(config, silent)] == ["It is 4."] * 2
     (tmp_path / "q.jsonl").write_text(json.dumps(samples[0]["input"]) + '\n"two"\n')
     with pytest.raises(DataError, match="brief 2"):
@@ -243,7 +244,7 @@ def test_a_design_that_is_there_stays_until_its_replacement_is_asked_for(tmp_pat
     monkeypatch.setattr(generate, "HouseBrainLLM", TextModel)
     (tmp_path / "q.txt").write_text("What is 2+2?")
     (tmp_path / "out.txt").write_text("mine")
-    config = GenerateConfig(model=tmp_path, brief=str(tmp_path / "q.txt"), output=tmp_path / "out.txt")
+    config = GenerateConfig(model="http://stub", brief=str(tmp_path / "q.txt"), output=tmp_path / "out.txt")
     with pytest.raises(ConfigError, match="so it stays.*--overwrite"):
         generate.generate_designs(config, silent)
     assert (tmp_path / "out.txt").read_text() == "mine"
@@ -258,7 +259,7 @@ def test_briefs_and_drawings_of_a_person_are_never_replaced(overwrite, tmp_path,
     briefs.write_text("".join(json.dumps(sample["input"]) + "\n" for sample in samples[:2]))
     (tmp_path / "plans").mkdir()
     (tmp_path / "plans" / "design_00002.png").write_bytes(b"mine")
-    config = GenerateConfig(model=tmp_path, brief=str(briefs), output=briefs, overwrite=overwrite)
+    config = GenerateConfig(model="http://stub", brief=str(briefs), output=briefs, overwrite=overwrite)
     with pytest.raises(ConfigError, match="that is what is read"):
         generate.generate_designs(config, silent)
     given = {"output": tmp_path / "out.jsonl", "plot": tmp_path / "plans"}

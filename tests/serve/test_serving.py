@@ -57,11 +57,12 @@ def test_a_port_in_use_is_one_sentence(monkeypatch):
             bind("127.0.0.1", port)
 
 
-def test_a_limit_that_constrained_answers_do_not_fit_in_is_said_at_once(monkeypatch):
+def test_a_limit_that_constrained_answers_do_not_fit_in_is_said_at_once(monkeypatch, tmp_path):
     pytest.importorskip("llguidance")
     monkeypatch.delenv("HOUSEBRAIN_TOKEN", raising=False)
+    (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ConfigError, match="max_new_tokens = 50"):
-        serve_model(ServeConfig(model="models/hb", max_new_tokens=50, port=free_port()))
+        serve_model(ServeConfig(model=tmp_path, max_new_tokens=50, port=free_port()))
 
 
 def free_port() -> int:

@@ -75,10 +75,12 @@ def test_a_folder_is_known_by_its_contents(base, tmp_path):
 
 
 def test_a_revision_of_a_folder_is_refused_and_so_is_a_folder_without_configuration(base, tmp_path):
-    with pytest.raises(HouseBrainError, match=r"no revision \(given: df3ce67\)"):
+    with pytest.raises(HouseBrainError, match="a folder has no revision df3ce67"):
         resolve_base(str(base), "df3ce67")
-    with pytest.raises(HouseBrainError, match="needs config.json"):
-        resolve_base(str(tmp_path))
+    (tmp_path / "model.zip").write_text("")
+    for name in (tmp_path, tmp_path / "model.zip"):
+        with pytest.raises(HouseBrainError, match=rf"base_model = {name}: it holds no config.json"):
+            resolve_base(str(name))
 
 
 def test_a_base_that_is_not_there_says_what_to_do():
