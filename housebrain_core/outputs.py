@@ -75,6 +75,17 @@ def check_folder(path: Path) -> None:
     _check_folder_above(path)
 
 
+def check_own_folder(path: Path) -> None:
+    """Refuses that too, and a folder without a name of its own, beside which a stage cannot write.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    check_folder(path)
+    if path.name in ("", ".."):
+        raise ConfigError(f"output = {path}: name a folder of its own, such as {path / 'result'}.")
+
+
 def check_replaceable(output: Path, kind: str, overwrite: bool) -> dict[str, Any] | None:
     """Refuses an existing folder, unless it may be replaced and is a whole one that the same stage wrote.
 
@@ -89,7 +100,7 @@ def check_replaceable(output: Path, kind: str, overwrite: bool) -> dict[str, Any
     Raises:
         ConfigError: the folder must stay.
     """
-    check_folder(output)
+    check_own_folder(output)
     if not output.exists():
         return None
     if not overwrite:

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from housebrain_core.errors import SWITCHES, ConfigError
-from housebrain_core.texts import as_given
+from housebrain_core.texts import as_given, clip
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -107,7 +107,7 @@ def refuse_idle(settings: Settings, needs: dict[str, tuple[bool, str]], problems
     for name, (used, purpose) in needs.items():
         value = getattr(settings, name)
         if name in settings.model_fields_set and not used and value not in (None, False):
-            lines.append(f"{name if value is True else f'{name} = {value}'}: it would do nothing; {purpose}")
+            lines.append(f"{name if value is True else f'{name} = {clip(str(value))}'}: it would do nothing; {purpose}")
     if lines := [*problems, *lines]:  # the base class explains only what is wrong with single settings
         raise ConfigError("\n  ".join([f"{type(settings).__name__}: these settings cannot be used:", *lines]))
 

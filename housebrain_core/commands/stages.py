@@ -4,8 +4,6 @@ import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from housebrain_core.outputs import check_folder
-
 ALIASES = {
     "train": {"dataset_path": "--split", "output_dir": "--output"},
     "merge": {"run_validation": "--validate"},
@@ -48,9 +46,10 @@ def train_split(settings: Any) -> None:
     from housebrain_core.adapters.run import STOPPED_BY_YOU
     from housebrain_core.project import find_project
     from housebrain_core.splits.leg_file import find_inputs
+    from housebrain_core.train.checkpoints import check_run_folder
     from housebrain_core.train.tuner import HouseBrainFineTuner
 
-    check_folder(settings.output_dir)
+    check_run_folder(settings.output_dir)
     if settings.init_adapter is None:
         leg_files = (find_project() / "rounds").glob("leg_*.zip")
         settings = settings.model_copy(update={"init_adapter": find_inputs(settings.dataset_path, leg_files).leg_file})

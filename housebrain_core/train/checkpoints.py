@@ -5,8 +5,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from housebrain_core.errors import CheckpointError, DataError
+from housebrain_core.errors import CheckpointError, ConfigError, DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, sha256_of, sync_folder, to_json
+from housebrain_core.outputs import check_own_folder
 from housebrain_core.texts import say
 
 KEEP = 2
@@ -25,6 +26,27 @@ def seal_checkpoint(folder: Path, step: int, fingerprint: dict) -> None:
     seal(folder, "checkpoint", step=step, fingerprint=fingerprint, digest=_digest(step, fingerprint))
     (folder.parent / SEALED_ONCE).touch()
     sync_folder(folder.parent)
+
+
+def check_run_folder(output: Path) -> None:
+    """Refuses a folder that holds something but no run, since files of the adapter's names would be replaced in it.
+
+    Raises:
+        ConfigError: naming what it holds.
+    """
+    check_own_folder(output)
+    names = sorted(path.name for path in output.iterdir() if not path.name.startswith(".")) if output.exists() else []
+    if not names or SET_ASIDE in names or (output / SEALED_ONCE).exists() or list_checkpoints(output):
+        return
+    try:
+        ours = "fingerprint" in read_manifest(output, "adapter")
+    except DataError:
+        ours = False
+    if not ours:
+        raise ConfigError(
+            f"output = {output}: {', '.join(names[:3])} in it is of no training run, and could be replaced. Choose "
+            "another --output, such as a folder that is not there yet."
+        )
 
 
 def find_checkpoint(output: Path, fingerprint: dict, report: Callable[[str], None] = say) -> Path | None:

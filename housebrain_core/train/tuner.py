@@ -6,6 +6,7 @@ from collections.abc import Callable
 from housebrain_core.adapters.run import FILE, Run, read_run
 from housebrain_core.display.progress import Watch
 from housebrain_core.settings import FineTuningConfig
+from housebrain_core.train.checkpoints import check_run_folder
 from housebrain_core.train.processes import count_processes, train_in_processes, world_size
 
 
@@ -43,6 +44,7 @@ class HouseBrainFineTuner:
             MachineError: the run began with more GPUs than there are.
             TrainingError: the loss is not a number, or the GPU's memory is too small.
         """
+        check_run_folder(self.config.output_dir)
         count = count_processes(self.config)
         if count > 1 and world_size() == 1:
             train_in_processes(self.config, count, self.report, self.started)

@@ -5,10 +5,11 @@ import shutil
 
 import pytest
 
-from housebrain_core.errors import CheckpointError
+from housebrain_core.errors import CheckpointError, ConfigError
 from housebrain_core.manifests import MANIFEST
 from housebrain_core.train import checkpoints
 from housebrain_core.train.checkpoints import (
+    check_run_folder,
     find_checkpoint,
     list_checkpoints,
     prune_checkpoints,
@@ -40,6 +41,19 @@ def write_checkpoint(output, step, sealed=True):
 
 def contents(folder):
     return sorted(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("name", ["README.md", "manifest.json", "train/1.json", "checkpoint-final"])
+def test_a_folder_that_holds_something_else_gets_no_run(name, tmp_path):
+    check_run_folder(tmp_path / "new")
+    (tmp_path / ".progress.json").touch()
+    check_run_folder(tmp_path)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text('{"kind": "adapter", "files": {}}')
+    with pytest.raises(ConfigError, match=f"output = {tmp_path}: {name[:5]}.* in it is of no training run"):
+        check_run_folder(tmp_path)
+    write_checkpoint(tmp_path, 9)
+    check_run_folder(tmp_path)
 
 
 @pytest.mark.parametrize("how", DAMAGE)
