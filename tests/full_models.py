@@ -34,7 +34,7 @@ def small_base(folder, width: int = 64, shards: str = "40KB", **more):
 
 
 def small_adapter(folder, width: int = 64, **more: tuple[int, int]):
-    """An ordinary PEFT folder for `small_base`: rank 2, alpha 6, so that the scaling is 3; `more` has further modules."""
+    """An ordinary PEFT folder for `small_base`: rank 2, alpha 6, so scaling 3; `more`: further modules."""
     torch.manual_seed(2)
     tensors = {}
     layer = "model.layers.0"
