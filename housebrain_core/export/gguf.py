@@ -18,7 +18,15 @@ from typing import Any
 from housebrain_core.errors import ConfigError, ExportError
 from housebrain_core.export.servers import CONTEXT
 from housebrain_core.export.settings import ExportConfig
-from housebrain_core.export.verification import TOKENS, Check, Reference, compare_answers, compare_prompts
+from housebrain_core.export.verification import (
+    AT_TIE,
+    TOKENS,
+    Check,
+    Reference,
+    compare_answers,
+    compare_prompts,
+    parts_at_tie,
+)
 from housebrain_core.house.codec import DesignError, read_prompt
 from housebrain_core.llm.constrained import answer_schema
 from housebrain_core.llm.decoding import NEW_TOKENS, Answered, read_answer
@@ -173,14 +181,18 @@ def verify_gguf(file: Path, reference: Reference, exact: bool) -> list[Check]:
         compare_prompts(reference, prompt_ids, consumer)
         answers = [_answer_greedily(llama, ids) for ids in prompt_ids]
         constrained = ask_with_schema(llama, reference.prompts)
-    if exact:
-        text = compare_answers(reference, answers, consumer)
-    else:
-        same = sum(answer == expected for answer, expected in zip(answers, reference.answers, strict=True))
-        text = f"it loads, and {same} of {len(answers)} greedy answers are the model's; quantising changes the others"
+    text = compare_answers(reference, answers, consumer) if exact else count_answers(reference, answers)
     designs = sum(is_design(prompt, answer) for prompt, answer in zip(reference.prompts, constrained, strict=True))
     text += f"; with the schema as its grammar {designs} of {len(answers)} answers are designs"
     return [Check(consumer, True, text)]
+
+
+def count_answers(reference: Reference, answers: list[list[int]]) -> str:
+    """How many answers of a quantised model are the model's, and how many others part where rounding may turn."""
+    others = [number for number, answer in enumerate(answers) if answer != reference.answers[number]]
+    ties = sum(parts_at_tie(reference, number, answers[number]) for number in others)
+    text = f"it loads, and {len(answers) - len(others)} of {len(answers)} greedy answers are the model's"
+    return text + (f"; quantising changes the others, of which {ties} part from it {AT_TIE}" if others else "")
 
 
 def ask_gguf(file: Path, prompt: str) -> Answered:

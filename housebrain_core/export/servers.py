@@ -29,7 +29,7 @@ PARAMETER temperature 0
 PARAMETER repeat_penalty 1
 PARAMETER num_ctx {context}
 PARAMETER num_predict {tokens}
-PARAMETER stop {stop}
+PARAMETER stop "{stop}"
 '''
 """Its template is the training prompt: the line that is sent, and a newline. Ollama adds a BOS where the GGUF says."""
 
@@ -138,6 +138,5 @@ def write_modelfile(config: ExportConfig, stop: str, folder: Path) -> None:
         stop: the end-of-text token.
         folder: of the export.
     """
-    quoted = '"' + stop.replace('"', '\\"') + '"'
-    text = MODELFILE.format(file=gguf_name(config), context=CONTEXT, tokens=NEW_TOKENS, stop=quoted)
+    text = MODELFILE.format(file=gguf_name(config), context=CONTEXT, tokens=NEW_TOKENS, stop=stop)
     (folder / "Modelfile").write_text(text, encoding="utf-8")

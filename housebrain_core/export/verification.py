@@ -35,6 +35,7 @@ TOKENS = 512
 """Of each answer that are compared, at most."""
 TIE = 0.9
 """A token at least so probable as the most probable one, as a share of it, may take its place."""
+AT_TIE = f"at a token that the model itself holds for at least {TIE:.0%} as probable as its own"
 SPARE = 0.8
 """Share of the free memory that a model may take."""
 Report = Callable[[str], None]
@@ -189,8 +190,8 @@ def compare_answers(reference: Reference, answers: list[list[int]], consumer: st
     for number, (expected, actual) in enumerate(zip(reference.answers, answers, strict=True), 1):
         if actual == expected:
             continue
-        place = first_difference(expected, actual)
-        if place >= len(actual) or place >= len(expected) or actual[place] not in reference.near[number - 1][place]:
+        if not parts_at_tie(reference, number - 1, actual):
+            place = first_difference(expected, actual)
             raise ExportError(
                 f"{consumer} does not answer as the model that was exported: the answers to brief {number} part at "
                 f"token {place}, where {actual[place : place + 1]} stands for {expected[place : place + 1]}, which the "
@@ -200,12 +201,20 @@ def compare_answers(reference: Reference, answers: list[list[int]], consumer: st
         ties += 1
     count = len(answers)
     text = f"{count - ties} of {count} greedy answers are the model's, token by token (briefs: {reference.origin})"
-    if ties:
-        text += (
-            f"; {ties} part{'s' * (ties == 1)} from it at a token that the model itself holds for at least {TIE:.0%} "
-            "as probable as its own, which rounding may turn"
-        )
-    return text
+    return text + (f"; {ties} part{'s' * (ties == 1)} from it {AT_TIE}, which rounding may turn" if ties else "")
+
+
+def parts_at_tie(reference: Reference, number: int, answer: list[int]) -> bool:
+    """Whether an answer parts from the model's where the model holds two tokens for as good as equal.
+
+    Args:
+        reference: what the model answers.
+        number: of the brief, from 0.
+        answer: another one than the model's.
+    """
+    expected = reference.answers[number]
+    place = first_difference(expected, answer)
+    return place < min(len(answer), len(expected)) and answer[place] in reference.near[number][place]
 
 
 def first_difference(one: list[int], other: list[int]) -> int:

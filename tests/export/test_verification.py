@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from housebrain_core.errors import DataError, ExportError
+from housebrain_core.export.gguf import count_answers
 from housebrain_core.export.settings import ExportConfig
 from housebrain_core.export.verification import (
     NearTokens,
@@ -32,6 +33,15 @@ def test_an_answer_may_part_only_where_the_model_holds_two_tokens_for_as_good_as
     )
     with pytest.raises(ExportError, match=r"the answers to brief 1 part at token 2, where \[9\] stands for \[7\]"):
         compare_answers(REFERENCE, [[5, 6, 9, 0], [5, 9, 0]], "x")
+
+
+def test_of_a_quantised_model_it_is_said_how_many_answers_part_where_rounding_may_turn():
+    text = count_answers(REFERENCE, [[5, 8, 1, 1], [4, 9, 0]])
+    assert text.startswith(
+        "it loads, and 0 of 2 greedy answers are the model's; quantising changes the others, of which 1 "
+    )
+    assert "for at least 90% as probable" in text
+    assert count_answers(REFERENCE, ANSWERS) == "it loads, and 2 of 2 greedy answers are the model's"
 
 
 @pytest.mark.parametrize("answer", [[5, 9], [5, 9, 0, 4], []])
