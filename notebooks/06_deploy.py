@@ -59,13 +59,15 @@ from housebrain_core.display import Page, show
 show(Page((exported.folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2]))
 
 # %% [markdown]
-# A question to the exported model, and its answer.
+# A question to the exported model, a brief in its short form, and the answer, drawn.
 
 # %%
 from housebrain_core.export import ask_export, choose_prompts
 from housebrain_core.house import DesignError, floor_plan, read_prompt
 
-brief = read_prompt(choose_prompts(config)[0][0])
+prompt = choose_prompts(config)[0][0]
+show(f"the question: {prompt}")
+brief = read_prompt(prompt)
 try:
     design = ask_export(exported.folder, brief, config.base_model)
     show(floor_plan(design, exported.folder.name) if isinstance(design, dict) else design)

@@ -172,3 +172,19 @@ def test_notebook_5_goes_from_an_evaluation_to_the_bundles_of_a_second_round(ker
     manifest = read_bundle(root / "housebrain_second" / "split_01.zip").manifest
     assert manifest["selection"].startswith("second round on chosen data:") and manifest["parent_sha256"]
     assert "# split_01: yours to train" in texts[-1]
+
+
+@pytest.mark.slow
+def test_notebook_6_ends_with_a_question_to_the_exported_model_and_its_answer(kernel_folder, adapters, base):
+    root = kernel_folder.parents[2]
+    (root / "models").mkdir()
+    (root / "models" / "housebrain-merged").symlink_to(adapters[0])
+    notebook = nbformat.reads(build("06_deploy", "local"), as_version=4)
+    settings = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    settings.source += f'\nformat = "adapter"\nbase_model = "{base}"'
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(f"import sys\nsys.path[:] = {json.dumps(sys.path)}"))
+    texts = run(notebook, kernel_folder)
+    assert find_problems(notebook) == [] and (root / "models" / "housebrain-merged-adapter" / "README.md").is_file()
+    question, answer = texts[-2:]
+    assert "the question:" in question and '"floors"' in question
+    assert "drawn to scale" in answer or "the answer is no design" in answer  # it has seen too little
