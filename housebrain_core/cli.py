@@ -3,6 +3,7 @@
 # PYTHON_ARGCOMPLETE_OK
 import argparse
 import difflib
+import errno
 import io
 import json
 import os
@@ -19,6 +20,11 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 WITHOUT_STAGE = ("-h", "--help", "--version")
 JSON = "--json"
+FREE = "Free some space, or name a place on another disk, and give the same command again: nothing half-written counts."
+DISK_ADVICE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), FREE) | dict.fromkeys(
+    (errno.EACCES, errno.EPERM, errno.EROFS), "Name a place that this account may read and write."
+)
+"""What to do about an error of the system."""
 FIELD_FLAGS = ("--input-field", "--output-field")
 """Which fields of a dataset count; bundles have what was chosen."""
 
@@ -36,7 +42,8 @@ def main() -> None:
         say(f"{type(error).__name__}: {error}", sys.stderr)
         sys.exit(2)
     except OSError as error:  # no space left, no permission, a folder where a file should be
-        say(f"{error.strerror or error}: {clip(str(error.filename or 'see the lines above'))}", sys.stderr)
+        named = f": {clip(str(error.filename))}" if error.filename else ""
+        say(f"{error.strerror or error}{named}. {DISK_ADVICE.get(error.errno or 0, '')}".strip(), sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         say("Interrupted. Nothing half-written counts: give the same command again.", sys.stderr)

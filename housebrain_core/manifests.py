@@ -5,6 +5,7 @@ import json
 import math
 import os
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -44,12 +45,19 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     Half a character, which no file can hold, is written as JSON escapes it.
     """
     staging = path.with_name(f".{path.name}.{os.getpid()}")
-    with staging.open("wb") as file:
-        file.write(data.encode(errors="backslashreplace") if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
-    staging.replace(path)
-    sync_folder(path.parent)
+    try:
+        with staging.open("wb") as file:
+            file.write(data.encode(errors="backslashreplace") if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        staging.replace(path)
+        sync_folder(path.parent)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno:
+            error.filename = str(path)  # a full disk's names no file, others a hidden one
+        with suppress(OSError):
+            staging.unlink(missing_ok=True)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -3,6 +3,7 @@
 `staged_output` is for a folder, `lock_output` for a file or for a folder that grows in place, as training's does.
 """
 
+import errno
 import json
 import os
 import re
@@ -16,11 +17,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from housebrain_core.errors import ConfigError, DataError
+from housebrain_core.errors import ConfigError, DataError, HouseBrainError
 from housebrain_core.manifests import MANIFEST, read_manifest, sync_folder
 
 MARKS = (b"<title>HouseBrain ", b"Software\0HouseBrain")
 """What is in a page and in a picture that HouseBrain wrote."""
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+FULL = 2**16
+"""Bytes below which a disk is full."""
 
 
 def check_file(
@@ -173,11 +177,42 @@ def lock_output(output: Path) -> Iterator[None]:
             f"another process is writing {output}. Wait for it, stop it, or choose another --output."
         ) from None
     try:
-        yield
+        with _as_os_error(output):
+            yield
     finally:
         with suppress(OSError):  # Windows does not remove an open file
             path.unlink()
         lock.release()
+
+
+@contextmanager
+def _as_os_error(output: Path) -> Iterator[None]:
+    """Makes an OSError that names the output of whatever libraries raise when a file of it cannot be written.
+
+    Writing to a full disk is a SafetensorError, a RuntimeError of torch, a plain Exception of tokenizers, a list of
+    shutil, or an OSError that names no file, or the one that was copied.
+    """
+    folder = output.absolute().parent
+    try:
+        yield
+    except HouseBrainError:
+        raise
+    except Exception as error:
+        pattern = r"\[Errno (\d+)\]" if isinstance(error, shutil.Error) else r"\(os error (\d+)\)"
+        found = re.search(pattern, str(error))
+        if isinstance(error, OSError) and not isinstance(error, shutil.Error):
+            place = error.filename2 or error.filename
+            on_full_disk = error.errno in NO_SPACE and Path(os.fsdecode(place or output)).absolute().is_relative_to(
+                folder
+            )
+            code = error.errno if on_full_disk or not place else None
+        elif found:
+            code = int(found[1])
+        else:
+            code = errno.ENOSPC if shutil.disk_usage(folder).free < FULL else None
+        if code is None:
+            raise
+        raise OSError(code, os.strerror(code), str(output)) from error
 
 
 def _clean_up(output: Path, aside: Path) -> None:

@@ -1,5 +1,6 @@
 """The command line: its help teaches, and a wrong value is one paragraph and exit code 2."""
 
+import errno
 import json
 import os
 import re
@@ -244,6 +245,23 @@ def test_a_folder_that_cannot_be_written_is_one_line(monkeypatch, capsys, datase
     code, text = run(monkeypatch, capsys, "split", "--source", dataset, "--output", tmp_path / "file" / "splits")
     assert code == 2
     assert "Traceback" not in text and "file" in text
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left", "out"), "No space left: out. Free some space, or name a place on"),
+        (PermissionError(errno.EACCES, "Denied", "x"), "Denied: x. Name a place that this account may read and"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error.\n"),
+    ],
+)
+def test_an_error_of_the_system_says_what_to_do(error, said, monkeypatch, capsys, tmp_path):
+    def fail(settings):
+        raise error
+
+    monkeypatch.setattr("housebrain_core.splits.split.split_dataset", fail)
+    code, text = run(monkeypatch, capsys, "split", "--source", tmp_path)
+    assert code == 2 and text.startswith(said)
 
 
 def test_an_interruption_is_said_and_is_no_success(monkeypatch, capsys, tmp_path):

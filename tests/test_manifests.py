@@ -1,6 +1,7 @@
 """Manifests: written last and whole, and a reader is told what is missing, changed or something else."""
 
 import hashlib
+import errno
 import json
 import os
 
@@ -70,9 +71,9 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     write_atomically(path, "before")
 
     def fail(handle: int) -> None:
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "no space left")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(OSError, match=f"no space left: '{path}'"):
         write_atomically(path, "after")
-    assert path.read_text() == "before"
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]

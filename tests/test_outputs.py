@@ -1,15 +1,19 @@
 """Where results may be written is asked before the work: folders, files in the way, and what others wrote."""
 
+import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from safetensors import SafetensorError
 
 from housebrain_core.commands.stages import train_split
 from housebrain_core.config import AuditConfig, FineTuningConfig, SplitConfig
@@ -32,6 +36,43 @@ def test_a_folder_is_no_file_and_a_file_no_folder(tmp_path):
             check(tmp_path / "file" / "below" / "it")
     check_file(tmp_path / "new" / "file")
     check_folder(tmp_path / "new" / "folder")
+
+
+FULL = os.strerror(errno.ENOSPC)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, FULL),
+        OSError(errno.ENOSPC, FULL, "elsewhere/tokenizer.json", None, "OUT.1-2.partial/tokenizer.json"),
+        shutil.Error([("elsewhere/a", "OUT/a", f"[Errno {errno.ENOSPC}] {FULL}: 'elsewhere/a' -> 'OUT/a'")]),
+        SafetensorError(f"Error while serializing: I/O error: {FULL} (os error {errno.ENOSPC})"),
+        RuntimeError("[enforce fail at inline_container.cc:668] . unexpected pos 64 vs 0"),
+    ],
+)
+def test_a_full_disk_is_told_with_the_output_whoever_found_it(error, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    with pytest.raises(OSError) as told, lock_output(Path("OUT")):
+        raise error
+    assert (told.value.errno, told.value.strerror, told.value.filename) == (errno.ENOSPC, FULL, "OUT")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("a bug"),
+        FileNotFoundError(errno.ENOENT, "No such file", "OUT/input"),
+        OSError(errno.ENOSPC, FULL, "/elsewhere/file"),
+        TimeoutError("of requests, without a number"),
+    ],
+)
+def test_other_errors_stay_as_they_are(error, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(type(error)) as told, lock_output(Path("OUT")):
+        raise error
+    assert told.value is error
 
 
 def test_splits_and_adapters_are_not_written_where_a_file_is(dataset, tmp_path):

@@ -29,7 +29,7 @@ from housebrain_core.config import InspectConfig
 from housebrain_core.display.results import Table, show
 from housebrain_core.errors import AdapterError
 from housebrain_core.manifests import to_json, write_atomically
-from housebrain_core.outputs import check_file, check_folder
+from housebrain_core.outputs import check_file, check_folder, lock_output
 
 NOTE = (
     "norm: the length of the whole update; cosine: its direction against the mean of the others' (1 the same, "
@@ -127,10 +127,10 @@ def inspect_adapters(config: InspectConfig, report: Callable[[Any], None] = show
     if config.output:
         from housebrain_core.display import plots
 
-        config.output.mkdir(parents=True, exist_ok=True)
-        write_atomically(config.output / "inspection.json", to_json(asdict(inspection)))
-        for name, figure in draw_inspection(inspection).items():
-            plots.save(figure, config.output / f"{name}.png")
+        with lock_output(config.output / "inspection.json"):
+            write_atomically(config.output / "inspection.json", to_json(asdict(inspection)))
+            for name, figure in draw_inspection(inspection).items():
+                plots.save(figure, config.output / f"{name}.png")
         report(f"table and figures in {config.output}")
     return inspection
 

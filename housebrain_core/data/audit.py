@@ -29,7 +29,7 @@ from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec
 from housebrain_core.house.rules import check_or_none, score_rules
 from housebrain_core.manifests import to_json, write_atomically
-from housebrain_core.outputs import check_file
+from housebrain_core.outputs import check_file, lock_output
 
 MAX_LENGTHS = (512, 1024, 2048)
 """max_length values whose cut is reported, in tokens."""
@@ -63,8 +63,9 @@ def audit_dataset(config: AuditConfig, report: Callable[[str], None] = say) -> A
         raise ConfigError(f"output = {config.output}: the JSON file gets this name; name a page, such as audit.html.")
     check_file(json_path, {"entropy_nats_per_sample", "conclusions"}, [config.source])
     result = _study(config, report)
-    write_page(result, config.output)
-    write_atomically(json_path, to_json(result.model_dump()))
+    with lock_output(config.output):
+        write_page(result, config.output)
+        write_atomically(json_path, to_json(result.model_dump()))
     report(describe(result))
     report(f"wrote {config.output}, with every field and figures, and {json_path}, the same for programs")
     return result

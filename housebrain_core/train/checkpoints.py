@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from housebrain_core.display.progress import FILE
 from housebrain_core.errors import CheckpointError, ConfigError, DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, sha256_of, sync_folder, to_json
 from housebrain_core.outputs import check_own_folder
@@ -36,7 +37,7 @@ def check_run_folder(output: Path) -> None:
     """
     check_own_folder(output)
     names = sorted(path.name for path in output.iterdir() if not path.name.startswith(".")) if output.exists() else []
-    if not names or SET_ASIDE in names or (output / SEALED_ONCE).exists() or list_checkpoints(output):
+    if not names or (output / FILE).exists() or SET_ASIDE in names or list_checkpoints(output):
         return
     try:
         ours = "fingerprint" in read_manifest(output, "adapter")

@@ -46,12 +46,15 @@ def contents(folder):
 @pytest.mark.parametrize("name", ["README.md", "manifest.json", "train/1.json", "checkpoint-final"])
 def test_a_folder_that_holds_something_else_gets_no_run(name, tmp_path):
     check_run_folder(tmp_path / "new")
-    (tmp_path / ".progress.json").touch()
+    (tmp_path / ".DS_Store").touch()
     check_run_folder(tmp_path)
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text('{"kind": "adapter", "files": {}}')
     with pytest.raises(ConfigError, match=f"output = {tmp_path}: {name[:5]}.* in it is of no training run"):
         check_run_folder(tmp_path)
+    (tmp_path / ".progress.json").touch()  # a run that ended before its first checkpoint
+    check_run_folder(tmp_path)
+    (tmp_path / ".progress.json").unlink()  # one that came from elsewhere, without hidden files
     write_checkpoint(tmp_path, 9)
     check_run_folder(tmp_path)
 
