@@ -115,9 +115,9 @@ class ConvertConfig(Settings):
 
     models: Annotated[list[Path], Field(min_length=1)]
     """Folders with an adapter_model.bin of somebody you trust."""
-    timeout_seconds: Annotated[float, Field(gt=0)] = 300
+    timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 300
     """Seconds after which the separate process is ended."""
-    memory_gb: Annotated[float, Field(gt=0)] = 8
+    memory_gb: Annotated[float, Field(gt=0, le=4096)] = 8
     """Address space, in GB, that the separate process may use."""
 
 

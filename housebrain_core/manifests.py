@@ -99,7 +99,7 @@ def read_manifest(folder: Path | zipfile.Path, kind: str) -> dict:
     """The manifest of a folder that a stage finished; DataError when there is none, or of something else."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{folder} has no {MANIFEST}: unfinished, or no {kind}. Make it, or name another.") from None
     except (ValueError, OSError, RecursionError) as error:
         raise DataError(f"{folder / MANIFEST} cannot be read ({error}). Run its stage again.") from None

@@ -1,7 +1,7 @@
 """Manifests: written last and whole, and a reader is told what is missing, changed or something else."""
 
-import hashlib
 import errno
+import hashlib
 import json
 import os
 

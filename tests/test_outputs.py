@@ -54,7 +54,7 @@ FULL = os.strerror(errno.ENOSPC)
 def test_a_full_disk_is_told_with_the_output_whoever_found_it(error, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
-    with pytest.raises(OSError) as told, lock_output(Path("OUT")):
+    with pytest.raises(OSError, match=FULL) as told, lock_output(Path("OUT")):
         raise error
     assert (told.value.errno, told.value.strerror, told.value.filename) == (errno.ENOSPC, FULL, "OUT")
 

@@ -19,7 +19,7 @@ from housebrain_core.cloud.settings import RunConfig, choose_splits
 from housebrain_core.errors import ConfigError, HouseBrainError
 from housebrain_core.legs import Place, TrainingPlan
 from housebrain_core.manifests import MANIFEST, read_manifest, sha256_of
-from housebrain_core.outputs import lock_output
+from housebrain_core.outputs import check_folder, lock_output
 from housebrain_core.platforms import catch_signals
 from housebrain_core.project import check_inputs, enter_project, find_adapters
 from housebrain_core.rounds.state import read_state
@@ -68,6 +68,7 @@ def run_splits(config: RunConfig) -> None:
             f"rounds = {config.rounds}, but {config.splits_folder} was cut for {rounds}. Another number is planned by "
             "housebrain split --rounds."
         )
+    check_folder(config.models_folder)
     RUNS.mkdir(exist_ok=True)
     with ExitStack() as held:
         _hold_runs(held, project)

@@ -1,9 +1,10 @@
 """The settings of the commands for other machines."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from housebrain_core.errors import ConfigError
 from housebrain_core.settings import Count, FineTuningConfig, Length, Settings, refuse_idle
@@ -25,16 +26,28 @@ class KaggleConfig(Settings):
     run: bool = True
     """Start the run, which uses up quota; --no-run only saves the notebook, for a rehearsal with Run All."""
 
+    @model_validator(mode="after")
+    def _check_use(self) -> Self:
+        there = (self.rounds.is_dir(), "there is no such folder")
+        refuse_idle(self, {"rounds": there, "models": (self.action == "fetch", "it is for fetch")})
+        return self
+
 
 def _trained_with(name: str) -> Any:
     """A setting of training with its own default and text; only what is given goes into the notebook."""
     return FineTuningConfig.model_fields[name]
 
 
+def _check_splits(text: str) -> str:
+    if not re.fullmatch(r"all|\d{1,2}(-\d{1,2})?(,\d{1,2}(-\d{1,2})?)*", text):
+        raise ValueError("expected all, or numbers such as 1-6 or 1,4-6")
+    return text
+
+
 class RunConfig(Settings):
     """How splits are trained on machines of one's own, leg after leg."""
 
-    splits: Annotated[str, Field(pattern=r"^(all|\d{1,2}(-\d{1,2})?(,\d{1,2}(-\d{1,2})?)*)$")] = "all"
+    splits: Annotated[str, AfterValidator(_check_splits)] = "all"
     """Splits to train, such as 1-6 or 1,4-6; in a plan of several legs those of them whose turn it is."""
     rounds: Count | None = None
     """Stop after so many rounds of the plan, a common start not counted; after all of them when not given."""

@@ -37,13 +37,14 @@ from housebrain_core.house.synthetic import write_dataset
 from housebrain_core.merge.merge import merge_adapters
 from housebrain_core.project import VARIABLE, find_adapters
 from housebrain_core.rounds.round import run_round
+from housebrain_core.splits.notebooks import RENDERED
 from housebrain_core.splits.parts import read_splits
 from housebrain_core.splits.split import split_dataset
 from housebrain_core.texts import say
 from housebrain_core.train.tiny import tiny_base
 from housebrain_core.train.tuner import HouseBrainFineTuner
 
-NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks" / "rendered" / "local"
+NOTEBOOKS = RENDERED / "local"
 TRAINING: dict[str, Any] = {"epochs": 20, "learning_rate": 8e-3, "gradient_accumulation_steps": 1, "row_length": 900}
 """Settings for a model of half a million parameters, 16 samples a step; a real one takes the defaults."""
 LEGS = 3
