@@ -291,6 +291,7 @@ def download_base(base: Base) -> Path:
 def with_known_class(tokenizer_config: dict[str, Any]) -> dict[str, Any]:
     """A tokenizer_config.json whose class other tools know, without what only this machine needs."""
     kept = {key: value for key, value in tokenizer_config.items() if key not in ("is_local", "local_files_only")}
-    if kept.get("tokenizer_class") == "TokenizersBackend":
+    if kept.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast"):
         kept["tokenizer_class"] = "PreTrainedTokenizerFast"
+        kept.setdefault("model_input_names", ["input_ids", "attention_mask"])  # version 4 adds what generate refuses
     return kept

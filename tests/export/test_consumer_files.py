@@ -69,6 +69,7 @@ def test_the_files_have_what_older_readers_look_for(tmp_path):
     write_tokenizer(save_base(tmp_path / "base", tokenizer), tmp_path / "out")
     config = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
     assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert config["model_input_names"] == ["input_ids", "attention_mask"], "the card's lines give them to generate"
     assert config["additional_special_tokens"] == ["<b>"] and "extra_special_tokens" not in config
     assert config["chat_template"] == (tmp_path / "out" / "chat_template.jinja").read_text()
     assert config["padding_side"] == AutoTokenizer.from_pretrained(tmp_path / "out").padding_side == "left"
