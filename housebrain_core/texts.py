@@ -10,7 +10,10 @@ import sys
 import textwrap
 import unicodedata
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 HIDDEN = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"  # control characters, but tab and line feed
@@ -85,6 +88,17 @@ def wrap(text: str, width: int = NOTEBOOK) -> str:
         kept: dict[str, Any] = {"replace_whitespace": False, "break_long_words": False, "break_on_hyphens": False}
         lines += textwrap.wrap(line, width, subsequent_indent=indent, **kept)
     return "\n".join(lines)
+
+
+def first_problem(error: "ValidationError") -> str:
+    """The first thing that is wrong with contents which were read into records: where, and what.
+
+    Args:
+        error: of pydantic.
+    """
+    first = error.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"]))[:100]
+    return f"{where or 'the file'}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def as_given(value: Any) -> str:

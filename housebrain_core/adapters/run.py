@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from housebrain_core.errors import DataError
-from housebrain_core.texts import render, to_yaml
+from housebrain_core.texts import first_problem, render, to_yaml
 
 FILE = "run.json"
 STOPPED_BY_YOU = "stopped by you"
@@ -16,7 +16,9 @@ FORMAT = 2
 """Version of run.json. 0.1.0 wrote files without a version, which count as format 1 and are read as they are."""
 
 Count = Annotated[int, Field(ge=0)]
-Measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Measure = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+Ordinal = Annotated[int, Field(ge=1, le=99)]
+"""Of a split or leg, or how many there are: as many as can be."""
 Text = Annotated[str, Field(max_length=500)]
 
 
@@ -42,8 +44,8 @@ class DataRecord(Record):
 
     dataset: Text | None = None
     """Hash of the whole dataset."""
-    split_id: int | None = None
-    splits: int | None = None
+    split_id: Ordinal | None = None
+    splits: Ordinal | None = None
     codec_version: int | None = None
     seed: int | None = None
     """Of the shuffle before cutting."""
@@ -81,9 +83,9 @@ class Run(Record):
     why_it_ended: Text = ""
     plan: Text | None = None
     """Id of the plan that this run belongs to; None where there is no plan."""
-    leg: int | None = None
+    leg: Ordinal | None = None
     """Which leg of a plan this run is, from 1."""
-    legs: int | None = None
+    legs: Ordinal | None = None
     """Legs of the plan."""
     parent_sha256: Text | None = None
     """sha256 of the adapter weights that training started from; None for a fresh LoRA initialisation."""
@@ -143,9 +145,7 @@ def read_run(data: bytes) -> Run:
     try:
         run = Run.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))[:100]
-        raise DataError(f"{FILE}: {where or 'the file'}: {first['msg']}. Copy the adapter folder again.") from None
+        raise DataError(f"{FILE}: {first_problem(error)}. Copy the adapter folder again.") from None
     if run.format > FORMAT:
         raise DataError(
             f"{FILE} is of format {run.format}; this code reads formats up to {FORMAT}. Use a newer version of it."

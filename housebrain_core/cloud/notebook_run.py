@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from housebrain_core import errors
 from housebrain_core.adapters.run import STOPPED_BY_YOU
@@ -206,9 +206,11 @@ def end_processes(folder: Path) -> None:
 
 
 def read_record(folder: Path) -> Record | None:
-    """Where a run is, or was; None before its first attempt."""
-    path = folder / RECORD
-    return Record.model_validate_json(path.read_bytes()) if path.is_file() else None
+    """Where a run is, or was; None before its first attempt, and where the record is damaged."""
+    try:
+        return Record.model_validate_json((folder / RECORD).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
 
 
 def is_finished(output: Path) -> bool:

@@ -3,7 +3,6 @@
 Every folder is verified before it is called done: its own consumer answers as the model that it was made of.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from housebrain_core.merge.merged_files import reference_adapter, write_adapter
 from housebrain_core.outputs import staged_output
 from housebrain_core.splits.handouts import describe_size
 from housebrain_core.texts import say
-from housebrain_core.train.base_models import resolve_base
+from housebrain_core.train.base_models import read_base_config, resolve_base
 
 Report = Callable[[str], None]
 KINDS = {"adapter": "adapter", "full": "model", "vllm": "model", "gguf": "gguf", "ollama": "gguf"}
@@ -187,7 +186,7 @@ def _gather_full(config: ExportConfig, work: Path, report: Report) -> tuple[str,
         with opened_adapters(merge_config, report) as adapters:
             result, source = write_weights(merge_config, adapters, work, config.dtype, report)
         return result.describe(), result.notices, source
-    if "quantization_config" in json.loads((config.model / "config.json").read_text(encoding="utf-8")):
+    if "quantization_config" in read_base_config(config.model):
         raise ConfigError(
             f"{config.model} is quantised, and llama.cpp converts whole numbers only. Give the whole model."
         )

@@ -116,7 +116,7 @@ def read_limits(name: str) -> dict[str, Limit]:
         return SETS[name]
     try:
         given = json.loads(Path(name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"limits = {name!r}: neither one of {', '.join(SETS)} nor a JSON file ({error}).") from None
     if not isinstance(given, dict):
         raise ConfigError(f'{name} holds no JSON object of limits; expected such as {{"coverage": 0.5}}.')

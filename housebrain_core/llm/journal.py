@@ -18,11 +18,11 @@ class Journal:
         self.path = path
         self.key_of = key_of
         self.rows: dict[Any, Any] = {}
-        for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else []:
+        for line in path.read_bytes().split(b"\n") if path.is_file() else []:
             try:
                 row = json.loads(line)
                 self.rows[key_of(row)] = row
-            except (ValueError, KeyError, TypeError):  # torn by a kill, or an empty line
+            except (ValueError, KeyError, TypeError, RecursionError):  # torn by a kill, or an empty line
                 continue
 
     def add(self, row: Any) -> None:

@@ -1,15 +1,16 @@
 """rounds.json, the state of a plan: who has sent what in each leg, who is missing, and what came of it."""
 
-import json
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from housebrain_core.adapters.adapter import Adapter
+from housebrain_core.adapters.tensors import read_json
 from housebrain_core.errors import DataError
 from housebrain_core.legs import Place, TrainingPlan
 from housebrain_core.manifests import to_json, write_atomically
+from housebrain_core.texts import first_problem
 
 FILE = "rounds.json"
 FORMAT = 1
@@ -80,8 +81,14 @@ class RoundsState(Part):
     plan: TrainingPlan
     floor: float | None = None
     """Entropy of the data in nats per token, where it is known: no loss can be lower."""
-    legs: tuple[LegState, ...]
+    legs: tuple[LegState, ...] = Field(min_length=1)
     """From the first to the one that is trained now, or to the last of the plan."""
+
+    @model_validator(mode="after")
+    def _check_legs(self) -> Self:
+        if [leg.number for leg in self.legs] != list(range(1, min(len(self.legs), len(self.plan.legs)) + 1)):
+            raise ValueError("its legs are not those of its plan, in order")
+        return self
 
     @property
     def current(self) -> LegState:
@@ -172,17 +179,15 @@ def read_state(folder: Path) -> RoundsState | None:
         return None
     advice = f"Take it from a backup; or move {folder} away, and give the adapters again, one leg after another."
     try:
-        contents = json.loads(path.read_bytes())
-        version = contents.get("format") if isinstance(contents, dict) else None
+        contents = read_json(path.read_bytes())
+        version = contents.get("format")
         if isinstance(version, int) and version > FORMAT:
             raise DataError(
                 f"{path} is of format {version}; this code reads format {FORMAT}. Use a newer version of it."
             )
         return RoundsState.model_validate(contents)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise DataError(f"{path} cannot be read: {where}: {first['msg']}. {advice}") from None
+        raise DataError(f"{path} cannot be read: {first_problem(error)}. {advice}") from None
     except ValueError as error:
         raise DataError(f"{path} is no JSON ({error}). {advice}") from None
 

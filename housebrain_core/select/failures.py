@@ -88,10 +88,14 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
         rows = [parse_json(line) for line in path.read_bytes().splitlines() if line.strip()]
     except (OSError, DataError) as error:
         raise DataError(f"{path} cannot be read ({error}). Expected was {EXAMPLE_OF_ANSWERS}.") from None
-    wanted = {"model", "brief", "text", "tokens", "complete"}
-    if not rows or not all(isinstance(row, dict) and wanted <= row.keys() for row in rows):
+    if not rows or not all(isinstance(row, dict) and _is_answer(row) for row in rows):
         raise DataError(f"{path} is no file of answers. Expected was {EXAMPLE_OF_ANSWERS}.")
     return rows
+
+
+def _is_answer(row: dict[str, Any]) -> bool:
+    kinds = {"model": str, "text": str, "tokens": int, "complete": bool}
+    return "brief" in row and all(isinstance(row.get(name), kind) for name, kind in kinds.items())
 
 
 class Trial:

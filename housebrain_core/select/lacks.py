@@ -11,6 +11,7 @@ from housebrain_core.display.results import Shown, Table
 from housebrain_core.errors import DataError
 from housebrain_core.evaluate.results import Evaluation
 from housebrain_core.select.selection import draw_shares, find_broken
+from housebrain_core.texts import first_problem
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,10 @@ def find_lacks(path: Path | str) -> Lacks:
     """
     try:
         evaluation = Evaluation.model_validate_json(Path(path).read_bytes())
-    except (OSError, ValidationError) as error:
-        first = str(error).splitlines()[0]
+        name, model = list(evaluation.models.items())[-1]
+    except (OSError, ValidationError, IndexError) as error:
+        first = first_problem(error) if isinstance(error, ValidationError) else error
         raise DataError(f"{path} is no evaluation that can be read ({first}). Run housebrain evaluate again.") from None
-    name, model = list(evaluation.models.items())[-1]
     rules = {
         rule: (score.share, model.rules[rule].share)
         for rule, score in evaluation.reference.rules.items()

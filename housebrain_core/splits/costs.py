@@ -3,10 +3,11 @@
 Every figure says where it comes from: measured by us, measured by others, arithmetic, or assumed.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import NamedTuple
+
+from housebrain_core.adapters.tensors import read_json
 
 
 class Range(NamedTuple):
@@ -223,8 +224,8 @@ def find_facts(name: str) -> BaseModelFacts | None:
     path = find_file(name, "config.json")
     if name in BASES or path is None:
         return BASES.get(name)
-    config = json.loads(path.read_text(encoding="utf-8"))
     try:
+        config = read_json(path.read_bytes())
         shape = Shape(
             hidden=config["hidden_size"],
             layers=config["num_hidden_layers"],
@@ -234,9 +235,9 @@ def find_facts(name: str) -> BaseModelFacts | None:
             vocabulary=config["vocab_size"],
             tied=bool(config.get("tie_word_embeddings")),
         )
-    except KeyError:
+    except (KeyError, ValueError):  # who loads it says what is wrong with it
         return None
-    return BaseModelFacts(shape, UNKNOWN_LICENCE)
+    return BaseModelFacts(shape, UNKNOWN_LICENCE) if all(type(size) is int for size in shape[:-1]) else None
 
 
 def find_file(name: str, file: str) -> Path | None:

@@ -26,6 +26,7 @@ from housebrain_core.splits.bundle import (
     write_package,
 )
 from housebrain_core.splits.parts import SUMMARY, Inputs
+from housebrain_core.texts import first_problem
 
 KIND = "leg"
 FORMAT = 1
@@ -129,9 +130,7 @@ def read_place(manifest: dict[str, Any], path: Path) -> Place | None:
     try:
         place = Place.model_validate({name: manifest.get(name) for name in ("plan", "leg", "parent_sha256")})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))[:100]
-        raise DataError(f"{path} has a plan that cannot be read: {where}: {first['msg']}. Ask for it again.") from None
+        raise DataError(f"{path} has a plan that cannot be read: {first_problem(error)}. Ask for it again.") from None
     if place.leg > len(place.plan.legs):
         raise DataError(f"{path} is for {place.describe()}, which cannot be. Ask for it again.")
     return place

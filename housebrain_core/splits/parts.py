@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, computed_field
 
 from housebrain_core.display.results import Shown, Table
-from housebrain_core.errors import ConfigError
+from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.legs import Place, TrainingPlan
-from housebrain_core.manifests import read_manifest
+from housebrain_core.manifests import MANIFEST, read_manifest
+from housebrain_core.texts import first_problem
 
 SUMMARY = "split_summary.json"
 
@@ -198,7 +199,7 @@ def read_plan(folder: Path) -> TrainingPlan | None:
         DataError: the folder is unfinished, or no splits folder.
     """
     plan = read_manifest(folder, "splits").get("plan")  # 0.2.0 has none
-    return TrainingPlan.model_validate(plan) if plan else None
+    return _read_records(folder, TrainingPlan, [plan])[0] if plan else None
 
 
 def read_splits(folder: Path) -> list[SplitPart]:
@@ -213,7 +214,17 @@ def read_splits(folder: Path) -> list[SplitPart]:
     Raises:
         DataError: it is unfinished, or no splits folder.
     """
-    return [SplitPart.model_validate(part) for part in read_manifest(folder, "splits")["parts"]]
+    return _read_records(folder, SplitPart, read_manifest(folder, "splits").get("parts"))
+
+
+def _read_records(folder: Path, kind: type[BaseModel], values: Any) -> list[Any]:
+    """Parts of a splits folder's manifest; DataError where they are none."""
+    try:
+        return TypeAdapter(list[kind]).validate_python(values)  # pyright: ignore[reportInvalidTypeForm]
+    except ValidationError as error:
+        raise DataError(
+            f"{folder / MANIFEST} cannot be read: {first_problem(error)}. Split again, or take it from a backup."
+        ) from None
 
 
 def read_split(folder: Path, split_id: int) -> SplitPart:

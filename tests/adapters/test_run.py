@@ -36,6 +36,8 @@ def test_the_record_of_0_1_0_is_read_with_all_that_it_says(tmp_path):
     ("change", "said"),
     [({"finished": 1}, "finished: .*valid boolean"), ({"tokens": -1}, "tokens: .*greater than or equal to 0"),
      ({"train_loss": float("nan")}, "train_loss: .*finite"), ({"settings": {"lora_seed": "1"}}, "settings.lora_seed"),
+     ({"train_loss": 1e300}, "train_loss: .*less than"), ({"leg": 0}, "leg: .*greater than"),
+     ({"data": {"splits": 10**9}}, "data.splits: .*less than or equal to 99"), ({"data": {"split_id": -1}}, "split_id"),
      ({"curve": [[1]]}, "curve.0"), ({"why_it_ended": "x" * 501}, "why_it_ended"),
      ({"format": 3}, "format 3; this code reads formats up to 2. Use a newer version")],
 )  # fmt: skip

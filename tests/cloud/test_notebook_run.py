@@ -106,6 +106,11 @@ def test_what_a_dead_worker_left_is_ended_and_nothing_else(tmp_path):
             process.wait()
 
 
+def test_a_record_that_is_damaged_is_none(tmp_path):
+    (tmp_path / notebook_run.RECORD).write_text('{"attempt": ')
+    assert read_record(tmp_path) is None
+
+
 def test_while_another_machine_writes_nothing_is_started(tmp_path, monkeypatch):
     monkeypatch.setattr(notebook_run, "LOCK_SECONDS", 0.1)
     monkeypatch.setattr(subprocess, "Popen", lambda *arguments, **settings: pytest.fail("a second writer"))

@@ -18,13 +18,16 @@ def test_rows_come_back_by_key_and_the_last_of_a_key_counts(tmp_path):
     assert Journal(path, key).rows == journal.rows == {1: {"number": 1, "text": "again"}, 2: {"number": 2}}
 
 
-@pytest.mark.parametrize("torn", ['{"number": 3', "{}", "[]", "null", '"x"', '{"number": 3}{'])
+@pytest.mark.parametrize(
+    "torn",
+    [b'{"number": 3', b"{}", b"[]", b"null", b'"x"', b'{"number": 3}{', b'{"number": "\xc3', b"[" * 100_000, b"\0\0"],
+)
 def test_a_row_that_was_torn_or_is_none_does_not_count_and_the_next_is_whole(torn, tmp_path):
     path = tmp_path / "rows.jsonl"
     journal = Journal(path, key)
     journal.add({"number": 1})
-    with path.open("a", encoding="utf-8") as file:
-        file.write("\n" + torn)
+    with path.open("ab") as file:
+        file.write(b"\n" + torn)
     again = Journal(path, key)
     assert list(again.rows) == [1]
     again.add({"number": 2})

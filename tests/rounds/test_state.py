@@ -42,11 +42,18 @@ def test_what_was_written_is_read_again_and_not_written_twice(tmp_path):
         ('{"format": 1, "plan"', "is no JSON"),
         ('{"format": 2}', "is of format 2; this code reads format 1"),
         ('{"format": 1, "legs": []}', "cannot be read: plan: Field required"),
-        ("[]", "cannot be read: the file"),
+        ("[]", "expected a JSON object"),
+        ('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
+        ("\ufeff{}".encode("utf-16"), "is no JSON"),
+        ({"legs": []}, "legs: Tuple should have at least 1 item"),
+        ({"legs": [{"number": 2, "parent_sha256": None, "missing": [1]}]}, "legs are not those of its plan"),
+        ({"legs": [{"number": 1, "parent_sha256": None, "missing": [1]}] * 9}, "legs are not those of its plan"),
     ],
 )
 def test_a_damaged_or_newer_file_is_refused_with_what_to_do(contents, said, tmp_path):
-    (tmp_path / FILE).write_text(contents)
+    if isinstance(contents, dict):
+        contents = json.dumps(first_state(PLAN, None).model_dump(mode="json") | contents)
+    (tmp_path / FILE).write_bytes(contents if isinstance(contents, bytes) else contents.encode())
     with pytest.raises(DataError, match=said) as refused:
         read_state(tmp_path)
     assert "newer version" in str(refused.value) or "Take it from a backup" in str(refused.value)

@@ -1,5 +1,7 @@
 """What a model lacks: the last model of an evaluation, beside the references."""
 
+import json
+
 import pytest
 
 from housebrain_core.config import EvaluateConfig
@@ -36,6 +38,7 @@ def test_an_evaluation_is_read_and_anything_else_refused(adapters, splits, base,
     assert (lacks.model, lacks.answers, lacks.failed) == (adapters[0].name, 2, 2)
     assert lacks.rules["parking"] == (1.0, None)
     (tmp_path / "other.json").write_text("{}")
-    for name in ("other.json", "missing.json"):
+    (tmp_path / "nobody.json").write_text(json.dumps(json.loads(config.output.read_text()) | {"models": {}}))
+    for name in ("other.json", "missing.json", "nobody.json"):
         with pytest.raises(DataError, match=f"{name} is no evaluation"):
             find_lacks(tmp_path / name)

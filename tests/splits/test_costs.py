@@ -2,7 +2,7 @@
 
 import pytest
 
-from housebrain_core.splits.costs import BASES, GPUS, Range, Shape
+from housebrain_core.splits.costs import BASES, GPUS, Range, Shape, find_facts
 
 
 def test_a_shape_counts_the_weights_of_its_layers():
@@ -34,3 +34,9 @@ def test_both_ends_of_a_range_are_multiplied():
 def test_every_gpu_has_a_source_and_a_share_that_can_be():
     for gpu in GPUS.values():
         assert gpu.rate_source and gpu.share_source and 0 < gpu.share.least < gpu.share.most <= 1 and gpu.rate > 0
+
+
+@pytest.mark.parametrize("config", ["{", "[]", "[" * 100_000, '{"hidden_size": "x"}', "\ud83d", '{"hidden_size": 64}'])
+def test_a_base_whose_configuration_cannot_be_read_is_one_of_unknown_size(config, tmp_path):
+    (tmp_path / "config.json").write_text(config, encoding="utf-8", errors="replace")
+    assert find_facts(str(tmp_path)) is None

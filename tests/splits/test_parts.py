@@ -58,6 +58,18 @@ def test_another_folder_is_refused(tmp_path):
         read_splits(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"parts": [1]}, "manifest.json cannot be read: 0: "), ({"parts": None}, "cannot be read: the file: "),
+     ({"plan": {"splits": 2, "legs": 5}}, "cannot be read: 0.legs: "), ({"plan": ["x"]}, "cannot be read: 0: ")],
+)  # fmt: skip
+def test_a_manifest_with_other_records_is_refused_naming_the_first(change, said, tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps({"kind": "splits", "files": {}, "parts": []} | change))
+    with pytest.raises(DataError, match=said):
+        read_splits(tmp_path)
+        read_plan(tmp_path)
+
+
 def test_one_split_is_read_by_its_number_and_one_that_is_not_there_is_named(splits):
     assert read_split(splits, 2) == read_splits(splits)[1]
     with pytest.raises(ConfigError, match=r"split_id = 4: .*housebrain_splits has the splits 1, 2, 3\."):
