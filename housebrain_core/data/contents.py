@@ -137,6 +137,17 @@ def parse_json(data: bytes) -> Any:
         raise DataError(_explain(data, error)) from None
 
 
+def parse_text(value: str) -> Any:
+    """A text, or the object that it holds as JSON: Parquet and CSV files often have nested data so."""
+    if value[:1] == "{":
+        try:
+            parsed = parse_json(value.encode())
+        except (DataError, UnicodeEncodeError):
+            return value
+        return parsed if isinstance(parsed, dict) else value
+    return value
+
+
 def _has_all_colons(data: bytes, value: Any) -> bool:
     try:
         return data.count(b":") == orjson.dumps(value).count(b":")

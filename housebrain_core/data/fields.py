@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from housebrain_core.data.contents import parse_json
+from housebrain_core.data.contents import parse_text
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec
 
@@ -200,7 +200,9 @@ def _unread(value: Any, tree: dict[str, Any], above: str) -> Iterator[str]:
     """Paths in a value that a tree of fields does not use."""
     if isinstance(value, list):
         rest = value[-1:] if ALL_BUT_LAST in tree else value
-        names = {len(value) + int(key) if key.startswith("-") else int(key): key for key in tree if _is_number(key)}
+        names = {
+            len(value) + int(key) if key.startswith("-") else int(key): key for key in tree if key.lstrip("-").isdigit()
+        }
         start = len(value) - len(rest)
         items = {names.get(start + index, str(start + index)): item for index, item in enumerate(rest)}
     else:
@@ -210,10 +212,6 @@ def _unread(value: Any, tree: dict[str, Any], above: str) -> Iterator[str]:
             yield f"{above}{key}"
         elif tree[key] is not True:
             yield from _unread(item, tree[key], f"{above}{key}.")
-
-
-def _is_number(key: str) -> bool:
-    return key.lstrip("-").isdigit()
 
 
 def read_record(record: dict[str, Any], fields: Fields) -> tuple[Sample, tuple[str, ...]]:
@@ -240,12 +238,12 @@ def read_record(record: dict[str, Any], fields: Fields) -> tuple[Sample, tuple[s
         if not value and isinstance(value, dict | list | str):
             raise DataError(f"its {side} is empty")
         sample[side] = value
-        if isinstance(value, str) and (read := _from_text(value)) is not value:
+        if isinstance(value, str) and (read := parse_text(value)) is not value:
             sample[side] = read
             notes.append(f"{side} is JSON in a text, and read as that JSON")
     notes += [f"{name} is not read" for name in unread]
     metadata = record.get("metadata")
-    metadata = _from_text(metadata) if isinstance(metadata, str) else metadata
+    metadata = parse_text(metadata) if isinstance(metadata, str) else metadata
     if isinstance(metadata, dict):
         sample["metadata"] = metadata
     elif metadata is not None:
@@ -257,17 +255,6 @@ def _are_columns(first: Any, second: Any) -> bool:
     """Whether two values are columns of a table: objects with the same row numbers as keys."""
     both = isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys()
     return both and len(first) > 1 and all(key.isdigit() for key in first)
-
-
-def _from_text(value: str) -> Any:
-    """A text, or the object that it holds as JSON: Parquet and CSV files often have nested data so."""
-    if value[:1] == "{":
-        try:
-            parsed = parse_json(value.encode())
-        except (DataError, UnicodeEncodeError):
-            return value
-        return parsed if isinstance(parsed, dict) else value
-    return value
 
 
 class Condition(NamedTuple):

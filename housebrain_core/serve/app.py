@@ -10,7 +10,6 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
 
 from housebrain_core.house import synthetic
 from housebrain_core.house.briefs import SANITY_BRIEF, CheckedBrief, check_briefs
@@ -53,8 +52,9 @@ def make_app(desk: Desk, hosts: Sequence[str], token: str | None) -> FastAPI:
     async def _refuse(request: Request, refused: Refused) -> JSONResponse:
         return JSONResponse(refused.values, refused.status, HEADERS | refused.headers)
 
-    @app.exception_handler(HTTPException)
-    async def _refuse_other(request: Request, error: HTTPException) -> JSONResponse:
+    @app.exception_handler(404)
+    @app.exception_handler(405)
+    async def _refuse_other(request: Request, error: Any) -> JSONResponse:
         message = f"there is no {request.method} {request.url.path} here; see docs/deploy.md"
         return JSONResponse({"error": message}, error.status_code, HEADERS)
 

@@ -41,13 +41,15 @@ AT_HOME = {
     f"{PACKAGE}/{name}"
     for name in (
         "cli.py", "commands", "parameters/settings.py", "merge", "rounds", "export", "serve", "data/audit.py",
-        "data/audit_page.py", "data/audit.html", "data/audit_result.py", "splits/assignments.py", "splits/costs.py",
-        "splits/handouts.py", "splits/handout.md.jinja", "splits/hours.py", "splits/kaggle.py", "splits/notebooks.py",
-        "splits/split.py", "splits/write.py", "adapters/inspection.py", "adapters/convert.py", "adapters/unpickle.py",
-        "evaluate/evaluate.py", "evaluate/judging.py", "evaluate/report.py", "evaluate/report.html",
-        "evaluate/results.py", "evaluate/tables.py", "evaluate/verdict.py", "cloud/settings.py",
-        "cloud/kaggle_account.py", "cloud/kaggle_split.py", "cloud/own_machines.py", "cloud/run_table.py",
-        "cloud/notebook_run.py", "cloud/local_slots.py", "cloud/ray_slots.py", "select",
+        "data/audit_page.py", "data/audit.html", "data/audit_result.py", "data/columns.py", "data/findings.py",
+        "data/formulas.py", "data/token_counts.py", "splits/assignments.py", "splits/costs.py", "splits/handouts.py",
+        "splits/handout.md.jinja", "splits/hours.py", "splits/kaggle.py", "splits/notebooks.py", "splits/split.py",
+        "splits/write.py", "adapters/inspection.py", "adapters/comparison.py", "adapters/compatibility.py",
+        "adapters/convert.py", "adapters/unpickle.py", "evaluate/evaluate.py", "evaluate/judging.py",
+        "evaluate/report.py", "evaluate/report.html", "evaluate/results.py", "evaluate/tables.py",
+        "evaluate/verdict.py", "cloud/settings.py", "cloud/kaggle_account.py", "cloud/kaggle_split.py",
+        "cloud/own_machines.py", "cloud/run_table.py", "cloud/notebook_run.py", "cloud/local_slots.py",
+        "cloud/ray_slots.py", "select",
     )
 }  # fmt: skip
 """What only the person who splits and merges runs; without it, the code adds less than 250 kB to a bundle."""

@@ -197,7 +197,9 @@ def is_at_home(name: str) -> bool:
         "data/audit",
         *(f"splits/{start}" for start in splitting),
     )
-    looking = "adapters/inspection.py", "adapters/convert.py", "adapters/unpickle.py"
+    adapters = "comparison", "compatibility", "convert", "inspection", "unpickle"
+    auditing = "columns", "findings", "formulas", "token_counts"
+    looking = (*(f"adapters/{module}.py" for module in adapters), *(f"data/{module}.py" for module in auditing))
     return name in ("cli.py", "parameters/settings.py", *looking) or name.startswith(rooms)
 
 
