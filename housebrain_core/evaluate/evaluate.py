@@ -100,7 +100,7 @@ def evaluate_models(config: EvaluateConfig, report: Callable[[str], None] = say)
         questions = read_questions(config)
         journal = Journal(config.output.with_suffix(".partial.jsonl"), lambda row: row["key"])
         answers = _answer_questions(config, questions, journal, report)
-        report("judging the designs, drawing the best and the worst of each model")
+        report("judging the answers, drawing the best and the worst of each model")
         result = _judge_answers(config, questions, answers)
         _write_answers(config.output.with_suffix(".jsonl"), questions.briefs, answers)
         text = json.dumps(result.model_dump(mode="json"), indent=1)  # models as given: the last counts elsewhere
@@ -166,7 +166,7 @@ def _answer_questions(
     for llm in load_models(config, report):
         name = llm.name if llm.name not in answers else f"{llm.name} ({len(answers) + 1})"
         what = "" if isinstance(llm, ServedLLM) else f"loss on {len(questions.examples)} samples and "
-        report(f"{name}: {what}{len(questions.briefs)} designs")
+        report(f"{name}: {what}{len(questions.briefs)} answers")
         answers[name] = ModelRun(llm, questions, journal, report).answer_all(config)
     return answers
 
@@ -194,10 +194,10 @@ class ModelRun:
             limit = max(limit, safe_limit())
         decoding = Decoding(config.batch_size, limit, config.constrained, seed=config.seed)
         count = len(self.questions.briefs)
-        self.report(f"{self.llm.name}: {f'loss {losses.mean:.4f}; ' if losses else ''}writing {count} designs")
+        self.report(f"{self.llm.name}: {f'loss {losses.mean:.4f}; ' if losses else ''}writing {count} answers")
         greedy, seconds = self.answers(decoding, count)
         if config.sampled:
-            self.report(f"{self.llm.name}: designs at temperature 1, to see how varied they are")
+            self.report(f"{self.llm.name}: answers at temperature 1, to see how varied they are")
         sampled, _ = self.answers(decoding._replace(temperature=1.0), min(config.sampled, count))
         return Answers(losses, greedy, sampled, seconds)
 
@@ -255,6 +255,7 @@ def _judge_answers(config: EvaluateConfig, questions: Questions, answers: dict[s
         loss_samples=len(questions.examples),
         samples=len(questions.briefs),
         constrained=config.constrained,
+        text=all(isinstance(reference, str) for reference in references),
         drawn=list(questions.drawn),
         limits={name: LimitResult(**limit._asdict()) for name, limit in questions.limits.items()},
         reference=describe_reference(questions),

@@ -11,7 +11,7 @@ from housebrain_core.display.results import Table
 from housebrain_core.evaluate.judging import DERIVED, design_score
 from housebrain_core.evaluate.results import Evaluation
 from housebrain_core.evaluate.tables import ROOMS, describe_same, draw_losses, draw_rates, tabulate_rules
-from housebrain_core.evaluate.verdict import conclude, find_leads, known_losses, order_models
+from housebrain_core.evaluate.verdict import conclude, find_leads, has_designs, known_losses, order_models
 from housebrain_core.house import drawing
 from housebrain_core.house.codec import DesignError
 from housebrain_core.house.json_text import REPAIR_LIMIT
@@ -94,6 +94,7 @@ def _contents(result: Evaluation, rows: dict[str, list[dict]]) -> dict[str, Any]
     table = tabulate_rules(result)
     return {
         "result": result,
+        "designs": has_designs(result),
         "day": date.today().isoformat(),
         "verdict": conclude(result),
         "best": order[0],

@@ -153,6 +153,8 @@ class Evaluation(Result):
     samples: int
     """Validation samples whose designs were generated and judged."""
     constrained: bool
+    text: bool = False
+    """Whether the references are texts, so that nothing is to be said of JSON, designs and rules."""
     drawn: list[str]
     """Fields that do not follow from the brief, as the data's metadata name them; `same` leaves them out."""
     limits: dict[str, LimitResult]

@@ -7,6 +7,7 @@ from housebrain_core.evaluate.verdict import (
     conclude,
     count_kept,
     find_best,
+    has_designs,
     known_losses,
     list_columns,
     list_rules,
@@ -37,17 +38,18 @@ def show_evaluation(result: Evaluation) -> None:
     """
     verdict = Page("  \n".join(conclude(result)))  # Markdown: a notebook breaks its lines between words
     losses = [draw_losses(result)] if known_losses(result) else []
-    show(verdict, tabulate_models(result), *losses, draw_rates(result), tabulate_rules(result))
+    more = [] if result.text else [draw_rates(result), tabulate_rules(result)]
+    show(verdict, tabulate_models(result), *losses, *more)
 
 
 def tabulate_models(result: Evaluation) -> Table:
-    """Makes a table with a line per model, the reference first; columns without any value are left out.
+    """Makes a table with a line per model, the reference first; what says nothing of these data is left out.
 
     Args:
         result: of `evaluate_models`.
     """
     reference = map(percent, (result.reference.rule_score, result.reference.all_hard))
-    rows: list[tuple[str, ...]] = [("reference", "", "", "", "", "", *reference, "", "")]
+    rows: list[tuple[str, ...]] = [("reference", "", "", "", "", "", *reference, "", "")] if has_designs(result) else []
     short = shorten_names(result.models)
     best = find_best(result)
     for name, model in result.models.items():
@@ -59,7 +61,9 @@ def tabulate_models(result: Evaluation) -> Table:
         rows.append((short[name] + BEST * (name == best), loss, above, *figures))
     same = "exact" if result.drawn else "same"
     columns = ("model", "nats/token", "above", "strict", "repaired", "schema", "rules", "hard", same, "rooms")
-    kept = [place for place in range(len(columns)) if any(row[place] for row in rows)]
+    idle = () if has_designs(result) else ("schema", "rules", "hard")
+    idle += ("strict", "repaired") if result.text else ()
+    kept = [n for n, column in enumerate(columns) if column not in idle and any(row[n] for row in rows)]
     notes = (*NOTES, describe_same(result), ROOMS)
     losses = known_losses(result)
     more = [NO_LOSS.format(short[name]) for name in result.models if name not in losses]

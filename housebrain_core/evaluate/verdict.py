@@ -121,7 +121,8 @@ def _describe_lead(result: Evaluation) -> str:
 
 def _describe_designs(result: Evaluation) -> str:
     model = result.models[find_best(result)]
-    parts = [f"{model.rates.strict_parse:.0%} are JSON as it should be", f"{model.same:.0%} are exactly the reference"]
+    parts = [] if result.text else [f"{model.rates.strict_parse:.0%} are JSON as it should be"]
+    parts.append(f"{model.same:.0%} are exactly the reference")
     if model.rule_score is not None and result.reference.rule_score is not None:
         reference = result.reference.rule_score
         parts.append(f"and they keep {model.rule_score:.0%} of the rule checks, the references {reference:.0%}")
@@ -134,7 +135,8 @@ def _advise(result: Evaluation) -> str:
     model = result.models[best]
     if model.rates.strict_parse < ENOUGH_PARSE:
         only = ", or let only designs of the schema come out (the setting constrained)" if has_designs(result) else ""
-        return f"{1 - model.rates.strict_parse:.0%} of its answers are no JSON. Train longer{only}."
+        what = "do not come to their end, or not in the form of the training" if result.text else "are no JSON"
+        return f"{1 - model.rates.strict_parse:.0%} of its answers {what}. Train longer{only}."
     worse = [row for row in list_rules(result, [best]) if _is_behind(row)]
     if worse:
         worst = min(worse, key=lambda row: row.shares[1] or 0)

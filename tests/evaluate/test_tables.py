@@ -2,6 +2,7 @@
 
 import pytest
 
+from housebrain_core.evaluate.report import write_report
 from housebrain_core.evaluate.results import (
     DistributionResult,
     Evaluation,
@@ -11,6 +12,7 @@ from housebrain_core.evaluate.results import (
     RuleResult,
 )
 from housebrain_core.evaluate.tables import draw_losses, draw_rates, show_evaluation, tabulate_models, tabulate_rules
+from housebrain_core.evaluate.verdict import conclude
 
 RATES = {
     "invalid_json": 0.5,
@@ -74,6 +76,24 @@ def test_the_models_stand_below_the_reference(result):
         ("second", "0.7500", "+0.3500", "50.0%", "75.0%", "25.0%", "", "0.0%", "25.0%", "50.0%"),
     ]
     assert "not known" not in str(table)
+
+
+@pytest.mark.parametrize(("text", "columns"), [(False, ("strict", "repaired")), (True, ())])
+def test_of_other_data_than_houses_only_what_says_something_is_shown(text, columns, result, tmp_path):
+    nothing = result.reference.model_copy(update={"checked": 0})
+    result = result.model_copy(update={"reference": nothing, "text": text, "drawn": []})
+    table = tabulate_models(result)
+    assert table.columns == ("model", "nats/token", "above", *columns, "same", "rooms")
+    assert [row[0] for row in table.rows] == ["first (best)", "second"]
+    assert not {"schema", "rules", "hard", *({"strict"} if text else set())} & {
+        n.partition(":")[0] for n in table.notes
+    }
+    assert ("JSON" in " ".join(conclude(result))) is not text
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("")
+    page = write_report(result, answers, tmp_path / "report.html").read_text()
+    assert "Rule checks" not in page and "fit the schema<" not in page and "<th>exactly right" not in page
+    assert ("<th>JSON</th>" in page) is not text and "<h2>Answers</h2>" in page
 
 
 def test_an_unknown_floor_is_said(result):
