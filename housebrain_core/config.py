@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from housebrain_core.settings import Count, DatasetSettings, FineTuningConfig, Model, Settings, Share, refuse_idle
+from housebrain_core.settings import Count, DatasetSettings, FineTuningConfig, Model, Seed, Settings, Share, refuse_idle
 
 __all__ = ["FineTuningConfig"]  # the settings of training live in settings.py, and are imported from here
 
@@ -26,7 +26,7 @@ class SplitConfig(DatasetSettings):
     """Folder to write; it must not exist yet."""
     splits: Annotated[int, Field(ge=1, le=99)] = 6
     """Number of splits, one per person."""
-    seed: int = 42
+    seed: Seed = 42
     """Seed of the one shuffle made before cutting."""
     validation_samples: Count = 200
     """Validation samples that go into every bundle, the same ones."""
@@ -86,7 +86,7 @@ class PlanConfig(Settings):
     """Model to adapt: a Hugging Face id, or a folder."""
     epochs: Count = 2
     """Passes over a split."""
-    row_length: Annotated[int, Field(ge=16)] = 2048
+    row_length: Annotated[int, Field(ge=16, le=10**9)] = 2048
     """Tokens in a packed row."""
     tokens_per_second: Annotated[float, Field(gt=0)] | None = None
     """A rate that a run has printed; replaces the range estimated from the GPU."""
@@ -243,7 +243,7 @@ class EvaluateConfig(Settings):
     """File for the results; the answers lie beside it as .jsonl, the page as report.html or under the file's name."""
     batch_size: Count = 8
     """Designs generated at once."""
-    max_new_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    max_new_tokens: Count | Literal["auto"] = "auto"
     """Tokens at most per answer; auto is the longest reference answer and a quarter more."""
     constrained: bool = False
     """Allow only tokens that keep an answer a design; the parse rates then say nothing about the model."""
@@ -251,7 +251,7 @@ class EvaluateConfig(Settings):
     """Briefs that are also answered at temperature 1, to see whether the free fields are as varied as in training."""
     limits: str = "NBC"
     """Numbers of the rule checks: NBC, IRC, or a JSON file with one's own."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the answers at temperature 1."""
 
     @model_validator(mode="after")

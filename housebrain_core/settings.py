@@ -20,8 +20,10 @@ from housebrain_core.errors import SWITCHES, ConfigError
 from housebrain_core.texts import as_given, clip
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Length = Annotated[int, Field(ge=16)]  # in tokens
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Length = Annotated[int, Field(ge=16, le=10**9)]  # in tokens
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What numpy and torch take both."""
 Processes = Annotated[int, Field(ge=1, le=8)]
 Switch = Literal["auto", "on", "off"]
 
@@ -157,8 +159,8 @@ class FineTuningConfig(Settings):
     lora_r: int = Field(default=8, ge=1, le=256, description="LoRA rank.")
     lora_alpha: Count = Field(default=16, description="LoRA alpha; the update is (alpha / rank) x B @ A.")
     lora_dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the input of A.")
-    seed: int = Field(default=42, description="Seed of the data order.")
-    lora_seed: int = Field(
+    seed: Seed = Field(default=42, description="Seed of the data order.")
+    lora_seed: Seed = Field(
         default=42, description="Seed of the LoRA initialisation; the same for all splits of one merge."
     )
     load_in_4bit: bool = Field(default=True, description="Quantise the base model to NF4 with double quantisation.")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from housebrain_core.errors import ConfigError
-from housebrain_core.settings import Count, FineTuningConfig, Length, Settings, refuse_idle
+from housebrain_core.settings import Count, FineTuningConfig, Length, Seed, Settings, refuse_idle
 
 
 class KaggleConfig(Settings):
@@ -71,7 +71,7 @@ class RunConfig(Settings):
     lora_r: int = _trained_with("lora_r")
     max_steps: Count | None = _trained_with("max_steps")
     save_steps: Count = _trained_with("save_steps")
-    seed: int = _trained_with("seed")
+    seed: Seed = _trained_with("seed")
     load_in_4bit: bool = _trained_with("load_in_4bit")
 
     @model_validator(mode="after")

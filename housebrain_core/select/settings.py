@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from housebrain_core.data.fields import parse_condition
 from housebrain_core.errors import ConfigError
 from housebrain_core.house.rules import RULES
-from housebrain_core.settings import Count, DatasetSettings, Share, refuse_idle
+from housebrain_core.settings import Count, DatasetSettings, Seed, Share, refuse_idle
 
 Part = Annotated[float, Field(gt=0, lt=1)]
 RULE_NAMES = [rule.name for rule in RULES]
@@ -49,7 +49,7 @@ class SelectConfig(DatasetSettings):
     """Chosen samples below which nothing is written."""
     max_bad: Share = 0.01
     """Share of unreadable samples above which nothing is written, in [0, 1]."""
-    seed: int = 42
+    seed: Seed = 42
     """Seed of all that is drawn."""
     dry_run: bool = False
     """Say how many samples each condition leaves, and write no dataset."""
