@@ -195,9 +195,11 @@ def _as_os_error(output: Path) -> Iterator[None]:
     folder = output.absolute().parent
     try:
         yield
-    except HouseBrainError:
-        raise
     except Exception as error:
+        if not folder.is_dir():
+            raise ConfigError(f"{folder} was removed while {output.name} was written there. Start again.") from error
+        if isinstance(error, HouseBrainError):
+            raise
         pattern = r"\[Errno (\d+)\]" if isinstance(error, shutil.Error) else r"\(os error (\d+)\)"
         found = re.search(pattern, str(error))
         if isinstance(error, OSError) and not isinstance(error, shutil.Error):

@@ -118,6 +118,7 @@ def test_a_flag_with_a_choice_names_what_there_is_to_choose(monkeypatch, capsys)
         (["demo", "--overwrite=yes"], "these flags cannot be used:\n  --overwrite: it takes no value; write it alone"),
         (["demo", "--overwrite", "false"], "false: no flag before it takes it. A switch has no value: --no-NAME turns"),
         (["select", "--source", ".", "--clean-rules", "a\udcffb"], "it has bytes that are no UTF-8"),
+        (["select", "--source", ".", "--clean-rules", ","], "--clean-rules ,: it names no rule; name some, or all"),
         (["spilt"], "housebrain has no spilt. Did you mean split?"),
         (["--verison"], "housebrain has no --verison. Did you mean --version?"),
     ],

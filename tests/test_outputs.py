@@ -60,6 +60,15 @@ def test_a_full_disk_is_told_with_the_output_whoever_found_it(error, tmp_path, m
 
 
 @pytest.mark.parametrize(
+    "error", [FileNotFoundError(errno.ENOENT, "No such file", "d/.OUT.1.partial"), ConfigError("x")]
+)
+def test_a_folder_that_goes_away_meanwhile_is_told(error, tmp_path):
+    with pytest.raises(ConfigError, match="d was removed while OUT was written there"), lock_output(tmp_path / "d/OUT"):
+        shutil.rmtree(tmp_path / "d")
+        raise error
+
+
+@pytest.mark.parametrize(
     "error",
     [
         RuntimeError("a bug"),

@@ -70,6 +70,8 @@ class SelectConfig(DatasetSettings):
     @classmethod
     def _name_rules(cls, values: list[str]) -> list[str]:
         words = [word.strip() for value in values for word in value.split(",") if word.strip()]
+        if values and not words:
+            raise ValueError("it names no rule; name some, or all")
         if "all" in words:
             return RULE_NAMES
         return list(dict.fromkeys(find_rule(word) for word in words))
