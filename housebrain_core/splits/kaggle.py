@@ -63,7 +63,7 @@ def name_on_kaggle(part: SplitPart, what: str) -> tuple[str, str]:
 def dataset_metadata(part: SplitPart) -> dict[str, Any]:
     """dataset-metadata.json: a private dataset with the bundle."""
     return _describe_dataset(part, "split") | {
-        "subtitle": f"One split of a house-design dataset, number {part.split_id}",
+        "subtitle": f"One split of a dataset, number {part.split_id}",
         "description": f"{part.train} samples to train an adapter on, in {part.bundle}, made by HouseBrain. "
         "For use as the dataset they were taken from allows.",
         "resources": [{"path": part.bundle, "description": "prompts and completions, with a manifest"}],
@@ -73,7 +73,7 @@ def dataset_metadata(part: SplitPart) -> dict[str, Any]:
 def leg_metadata(part: SplitPart) -> dict[str, Any]:
     """dataset-metadata.json: a private dataset with the newest leg file."""
     return _describe_dataset(part, "legs") | {
-        "subtitle": f"What split {part.split_id} of a house-design dataset goes on from",
+        "subtitle": f"What split {part.split_id} of a dataset goes on from",
         "description": "The adapter that the next leg of training starts from, made by HouseBrain.",
     }
 
