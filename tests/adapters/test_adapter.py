@@ -94,4 +94,5 @@ def test_settings_of_a_base_that_no_model_would_use_are_refused(adapters, base, 
     check_base_settings([*adapters, *whole], known, True)
     check_base_settings(adapters, known, False)
     check_base_settings(whole, None, True)
-    check_base_settings([tmp_path / "gone"], known, True)  # which is said by who reads it
+    with pytest.raises(AdapterError, match="gone: there is no such folder"):
+        check_base_settings([*adapters, tmp_path / "gone"], known, True)
