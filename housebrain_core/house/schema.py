@@ -174,11 +174,12 @@ def _two_decimals(value: float) -> float:
 
 
 def _tuple_schema(*items: dict) -> WithJsonSchema:
-    """A JSON array of exactly these items; pydantic's own tuple schema has no upper bound in some engines."""
+    """A JSON array of exactly these items; pydantic's own tuple schema has no upper bound in some engines.
+
+    Nothing says `"items": false`, since llama-server takes no schema that is not an object.
+    """
     size = len(items)
-    return WithJsonSchema(
-        {"type": "array", "prefixItems": [*items], "minItems": size, "maxItems": size, "items": False}
-    )
+    return WithJsonSchema({"type": "array", "prefixItems": [*items], "minItems": size, "maxItems": size})
 
 
 _FEET = {"type": "integer", "minimum": 0, "maximum": 999}

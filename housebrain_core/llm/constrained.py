@@ -57,7 +57,7 @@ def longest_text(schema: dict, definitions: dict, list_items: int | None = None)
         return max(len(json.dumps(value, separators=(",", ":"))) for value in values)
     if "properties" in schema and schema.get("additionalProperties") is False:
         return 1 + sum(len(json.dumps(name)) + 2 + again(part) for name, part in schema["properties"].items())
-    if "prefixItems" in schema and schema.get("items") is False:
+    if "prefixItems" in schema and schema["maxItems"] == len(schema["prefixItems"]):
         return 1 + sum(1 + again(part) for part in schema["prefixItems"])
     if "maxItems" in schema:
         items = schema["maxItems"] if list_items is None else min(schema["maxItems"], list_items)
