@@ -199,7 +199,7 @@ def test_an_evaluation_judges_what_is_served_and_leaves_out_what_a_server_does_n
     model = result.models["housebrain"]
     assert model.rates.schema_valid == 1 and model.same == 1 and model.kinds == {"ok": 4}
     assert (model.loss_nats_per_token, model.most_probable, result.pairs[0].loss_difference) == (None, None, None)
-    assert lines[0] == "housebrain: 4 designs"
+    assert lines[0] == "housebrain: 4 answers"
     assert {body["max_tokens"] for body in server.requests} == {max(map(len, known.values())) * 5 // 4}
     assert "served: not told</td>" in (tmp_path / "report.html").read_text() and "nan" not in output.read_text().lower()
     show_evaluation(result)
