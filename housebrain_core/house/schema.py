@@ -174,11 +174,8 @@ def _two_decimals(value: float) -> float:
 
 
 def _tuple_schema(*items: dict) -> WithJsonSchema:
-    """A JSON array of exactly these items; pydantic's own tuple schema has no upper bound in some engines.
-
-    Nothing says `"items": false`, since llama-server takes no schema that is not an object.
-    """
-    size = len(items)
+    """A JSON array of exactly these items; without `"items": false`, since llama-server takes no boolean schema."""
+    size = len(items)  # pydantic's own tuple schema has no upper bound in some engines
     return WithJsonSchema({"type": "array", "prefixItems": [*items], "minItems": size, "maxItems": size})
 
 
