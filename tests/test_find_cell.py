@@ -17,6 +17,8 @@ from test_rooms import find_python
 
 from housebrain_core.splits.bundle import hash_source, read_source
 
+pytestmark = pytest.mark.slow
+
 SOURCE = read_source()
 PLACES = {"kaggle": "kaggle/input", "colab": "content"}
 
@@ -85,7 +87,6 @@ def test_exactly_the_packages_files_are_written_to_a_new_local_folder_that_is_im
     assert second["folder"] != first["folder"] and written(second) == SOURCE
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("version", ["3.12", "3.13"])
 def test_it_runs_in_the_images_versions_of_python_with_nothing_installed(version, bundle, tmp_path):
     python = find_python(version)

@@ -123,6 +123,7 @@ def test_the_audit_reads_any_structure_and_house_rules_judge_only_houses(plan, t
         assert "far_limit" not in result.rules
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", PLANS)
 def test_the_split_carries_any_structure_there_and_back(plan, tmp_path):
     samples = {sample["id"]: sample for sample in write_plans(tmp_path / "plans.jsonl", plan)}

@@ -106,6 +106,7 @@ def test_tables_show_what_is_hidden_and_keep_to_a_line():
     assert not texts.HIDDEN.search(results.Page(HOSTILE)._repr_mimebundle_()["text/markdown"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [HOSTILE, "min_$_to_max_$", "price_$^$", "$x^{$", r"\frac{", "घर", "a\nb"])
 def test_figures_draw_any_name_as_text(name):
     figures = [

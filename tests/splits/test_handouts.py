@@ -23,6 +23,8 @@ from housebrain_core.splits.notebooks import default_settings
 from housebrain_core.splits.parts import SplitSummary, read_plan, read_splits
 from housebrain_core.splits.split import split_dataset
 
+pytestmark = pytest.mark.slow
+
 FORBIDDEN = re.compile(r"worker|farm|\bpool|keep.?alive|cluster|distributed|bypass|unlimited", re.IGNORECASE)
 
 
@@ -380,7 +382,6 @@ def test_the_end_of_a_split_in_rounds_says_its_legs_and_names_the_round(dataset,
     assert "housebrain merge" not in lines[-1]
 
 
-@pytest.mark.slow
 def test_more_legs_than_optimizer_steps_are_refused_and_nothing_is_written(dataset, tmp_path):
     with pytest.raises(ConfigError, match=r"optimizer steps in all, which are too few for 40 legs.*fewer rounds"):
         quiet(dataset, tmp_path / "out", rounds=40, common_start=0)
