@@ -141,7 +141,15 @@ def test_the_session_imports_only_what_the_image_has_or_what_is_installed(platfo
     available |= {"google", "kaggle-secrets", "housebrain-core"}
     available |= {"llguidance"}  # llm/constrained.py does without it, and a session asks for no constrained answer
     modules = session_modules(platform)
-    assert {"train.training", "cloud.session", "cloud.install", "display.plots", "parameters.cells"} <= modules
+    expected = {
+        "train.training",
+        "cloud.session",
+        "cloud.install",
+        "display.plots",
+        "parameters.cells",
+        "splits.bundle",
+    }
+    assert expected <= modules
     names = {item.name for module in modules for item in read_imports(path_of(module)) if item.at_once}
     for cell in code_cells(train_notebook(platform)):
         for node in ast.walk(ast.parse(cell.source)):
