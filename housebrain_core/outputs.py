@@ -198,23 +198,26 @@ def _as_os_error(output: Path) -> Iterator[None]:
     except Exception as error:
         if not folder.is_dir():
             raise ConfigError(f"{folder} was removed while {output.name} was written there. Start again.") from error
-        if isinstance(error, HouseBrainError):
-            raise
-        pattern = r"\[Errno (\d+)\]" if isinstance(error, shutil.Error) else r"\(os error (\d+)\)"
-        found = re.search(pattern, str(error))
-        if isinstance(error, OSError) and not isinstance(error, shutil.Error):
-            place = error.filename2 or error.filename
-            on_full_disk = error.errno in NO_SPACE and Path(os.fsdecode(place or output)).absolute().is_relative_to(
-                folder
-            )
-            code = error.errno if on_full_disk or not place else None
-        elif found:
-            code = int(found[1])
-        else:
-            code = errno.ENOSPC if shutil.disk_usage(folder).free < FULL else None
+        code = _find_code(error, folder)
         if code is None:
             raise
         raise OSError(code, os.strerror(code), str(output)) from error
+
+
+def _find_code(error: Exception, folder: Path) -> int | None:
+    """The system's number of a failure to write into a folder; None for an error that says by itself what is wrong."""
+    if isinstance(error, HouseBrainError):
+        return None
+    if isinstance(error, OSError) and not isinstance(error, shutil.Error):
+        place = error.filename2 or error.filename
+        if place is None:
+            return error.errno
+        inside = Path(os.fsdecode(place)).absolute().is_relative_to(folder)
+        return error.errno if inside and error.errno in NO_SPACE else None
+    pattern = r"\[Errno (\d+)\]" if isinstance(error, shutil.Error) else r"\(os error (\d+)\)"
+    if found := re.search(pattern, str(error)):
+        return int(found[1])
+    return errno.ENOSPC if shutil.disk_usage(folder).free < FULL else None
 
 
 def _clean_up(output: Path, aside: Path) -> None:

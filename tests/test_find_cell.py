@@ -332,6 +332,20 @@ def test_a_damaged_zip_is_named(place, bundle, tmp_path, monkeypatch):
     assert "split_02.zip: no whole bundle" in refused("colab", monkeypatch, tmp_path)
 
 
+def test_a_damaged_zip_of_another_packing_is_named(bundle, tmp_path, monkeypatch):
+    (tmp_path / "content").mkdir()
+    target = tmp_path / "content/split_02.zip"
+    with zipfile.ZipFile(bundle) as source, zipfile.ZipFile(target, "w", zipfile.ZIP_LZMA) as packed:
+        for name in source.namelist():
+            packed.writestr(name, source.read(name))
+        member = packed.getinfo("split_02/manifest.json")
+        start = member.header_offset + 30 + len(member.filename) + 20
+    data = bytearray(target.read_bytes())
+    data[start : start + 40] = b"\xff" * 40
+    target.write_bytes(data)
+    assert "split_02.zip: no whole bundle" in refused("colab", monkeypatch, tmp_path)
+
+
 @pytest.fixture
 def colab(tmp_path, monkeypatch):
     """The google.colab module of a machine; `mounts` has what was mounted, `refuse` an error to raise instead."""

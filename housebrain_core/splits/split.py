@@ -1,6 +1,5 @@
 """Cuts a dataset into one split per person, and writes what each of them uploads and reads."""
 
-import errno
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from housebrain_core.data.samples import ReadLog, read_samples
 from housebrain_core.display.results import say
 from housebrain_core.errors import DataError
 from housebrain_core.manifests import seal, to_json
-from housebrain_core.outputs import check_replaceable, staged_output
+from housebrain_core.outputs import NO_SPACE, check_replaceable, staged_output
 from housebrain_core.splits.assignments import Assignment, assign, check_lengths
 from housebrain_core.splits.encode import EncodedDataset, encode_dataset
 from housebrain_core.splits.handouts import advise, describe_folder, describe_part, hand_out
@@ -87,9 +86,6 @@ def rewrite_start(start: Adapter, folder: Path, settings: FineTuningConfig) -> s
     ranks = {"r": rank, "lora_alpha": alpha, "rank_pattern": {}, "alpha_pattern": {}, "use_rslora": False}
     (folder / CONFIG).write_text(to_json(read_config(start.folder) | ranks), encoding="utf-8")
     return f"{start.name}: rewritten at rank {rank} and alpha {alpha}, which keeps {rewritten.kept:.3%} of its energy"
-
-
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def choose_samples(config: SplitConfig, report: Callable[[str], None]) -> EncodedDataset:
