@@ -132,7 +132,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises ConfigError for a message of argparse, such as "argument --split/--dataset-path: expected one ..."."""
         flag, _, text = message.removeprefix("argument ").partition(": ")
-        need = "a value is missing behind it" if "expected" in text else "it takes no value; write it alone"
+        missing = "a value is missing behind it (one that begins with a dash: --flag=-value)"
+        need = missing if "expected" in text else "it takes no value; write it alone"
         raise ConfigError(f"these flags cannot be used:\n  {flag.partition('/')[0]}: {need}")
 
 

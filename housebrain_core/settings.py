@@ -1,9 +1,9 @@
-"""What all settings share, and those of training, which travel with the cloud notebooks."""
+"""What all settings share, conditions on samples, and the settings of training, which travel with the notebooks."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
@@ -192,3 +192,51 @@ class FineTuningConfig(Settings):
     def rows_per_step(self) -> int:
         """Packed rows per optimizer step: the guide's tokens per step, in rows of `row_length`."""
         return max(1, round(self.batch_size * self.gradient_accumulation_steps * 512 / self.row_length))
+
+
+class Condition(NamedTuple):
+    """A field of a sample by its path, and the value that it must have, as text."""
+
+    path: tuple[str, ...]
+    value: str
+
+    def holds(self, sample: dict[str, Any]) -> bool:
+        """Whether a sample has that value: a text as it is, everything else as JSON (2, true, null)."""
+        there: Any = sample
+        for key in self.path:
+            if not isinstance(there, dict) or key not in there:
+                return False
+            there = there[key]
+        return (there if isinstance(there, str) else _dumps(there)) == self.value
+
+    def describe(self, sample: dict[str, Any]) -> str:
+        """What a sample has in its place: its value, or the names that are there."""
+        there: Any = sample
+        for depth, key in enumerate(self.path):
+            if not isinstance(there, dict) or key not in there:
+                names = ", ".join(list(there)[:20]) if isinstance(there, dict) else "no fields"
+                return f"{'.'.join(self.path[:depth]) or 'the top'} has {names}"
+            there = there[key]
+        value = _dumps(there)
+        return f"{'.'.join(self.path)} is {value if len(value) <= 100 else value[:96] + ' ...'}"
+
+
+def parse_condition(text: str) -> Condition:
+    """Reads PATH=VALUE, with a path from the top of a sample such as metadata.region or input.plot.shape.
+
+    Raises:
+        ConfigError: it is no condition.
+    """
+    path, equals, value = text.partition("=")
+    keys = tuple(path.strip().split("."))
+    if not equals or keys[0] not in ("id", "input", "output", "metadata"):
+        raise ConfigError(
+            f"where = {text!r} is no condition. Write PATH=VALUE with a path that starts with id, input, output or "
+            "metadata, such as metadata.region=Asia_India."
+        )
+    return Condition(keys, value.strip())
+
+
+def _dumps(value: Any) -> str:
+    """Compact JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

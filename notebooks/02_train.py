@@ -107,8 +107,9 @@ for path in paths:
     try:
         while path.is_file() and not zipfile.is_zipfile(path) and time.time() - path.stat().st_mtime < 60:
             time.sleep(2)  # it is being uploaded
-        top = zipfile.Path(path) if path.is_file() else path
-        manifest = max((one / "manifest.json" for one in [top, *top.iterdir()]), key=lambda one: one.is_file())
+        inside = [top := zipfile.Path(path) if path.is_file() else path, *top.iterdir()]
+        inside += [two for one in inside[1:] if path.is_file() and one.is_dir() for two in one.iterdir()]
+        manifest = max((one / "manifest.json" for one in inside), key=lambda one: one.is_file())
         files = {name: (manifest.parent / name).open().read(10**6) for name in json.loads(manifest.read_text())["code"]}
         candidates[f"{path}: code {hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()}"] = files
     except Exception as bad:  # it is no bundle, whatever it is

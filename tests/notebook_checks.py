@@ -208,7 +208,7 @@ def check_settings_cell(notebook, platform: str) -> list[str]:
 
 
 def check_code_hash(notebook, platform: str) -> list[str]:
-    """Cloud notebooks have one collapsed cell of at most 40 lines, which names the code that they were built with."""
+    """Cloud notebooks have one collapsed cell of at most 41 lines, which names the code that they were built with."""
     cells = [cell for cell in code_cells(notebook) if "code_sha256 =" in cell.source]
     if platform == "local":
         return [cell.source for cell in cells]
@@ -216,7 +216,7 @@ def check_code_hash(notebook, platform: str) -> list[str]:
     for cell in cells:
         if f'code_sha256 = "{hash_source(read_source())}"' not in cell.source:
             problems.append("it names other code; run: python build_notebooks.py")
-        if len(cell.source.splitlines()) > 40:
+        if len(cell.source.splitlines()) > 41:
             problems.append("it is too long")
         if cell.metadata != COLLAPSED:
             problems.append("it is not collapsed")

@@ -15,7 +15,7 @@ import pytest
 from notebook_checks import CLOUD, find_source, run_find_cell
 from test_rooms import find_python
 
-from housebrain_core.splits.bundle import hash_source, read_source
+from housebrain_core.splits.bundle import hash_source, read_bundle, read_source
 
 pytestmark = pytest.mark.slow
 
@@ -146,6 +146,21 @@ def test_one_that_a_mac_unpacked_and_zipped_again_is_read(platform, bundle, tmp_
 
     edit(bundle, tmp_path / PLACES[platform] / "split_02.zip", zip_again)
     assert written(run_find_cell(platform, monkeypatch, tmp_path)) == SOURCE
+
+
+@pytest.mark.parametrize("platform", CLOUD)
+def test_one_whose_folder_was_unpacked_into_a_folder_of_its_name_and_zipped_again_is_read(
+    platform, bundle, tmp_path, monkeypatch
+):
+    def double(members):
+        old = dict(members)
+        members.clear()
+        members.update({f"split_02/{name}": data for name, data in old.items()})
+
+    target = tmp_path / PLACES[platform] / "split_02.zip"
+    edit(bundle, target, double)
+    assert written(run_find_cell(platform, monkeypatch, tmp_path)) == SOURCE
+    assert read_bundle(target).train.num_rows == read_bundle(bundle).train.num_rows
 
 
 def test_windows_line_ends_make_no_difference(bundle, tmp_path, monkeypatch):

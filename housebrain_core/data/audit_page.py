@@ -8,14 +8,14 @@ from housebrain_core.display.results import Table
 from housebrain_core.texts import render, shorten_names
 
 SHOWN_NAMES = 3
-"""Fields of a kind, notes, and broken rules that the short form names."""
+"""Fields of a kind, and broken rules that the short form names."""
 
 
 def describe(result: AuditResult) -> str:
     """The audit in short: what it comes to, how many fields are of which kind, lengths, and the rules broken most."""
     lines = [*summarize(result), ""]
     lines += [f"  {count} x {reason}" for reason, count in result.bad_reasons[:SHOWN_NAMES]]
-    lines += [f"NOTE: {note}" for note in result.notes[:SHOWN_NAMES]]
+    lines += [f"NOTE: {note}" for note in result.notes]
     lines += [str(_tabulate_kinds(result)), "", str(_tabulate_lengths(result))]
     broken = [f"{name.replace('_', ' ')} {rule.share:.1%}" for name, rule in rules_broken(result).items()]
     if broken:

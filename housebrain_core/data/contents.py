@@ -1,11 +1,9 @@
 """What bytes really are: the value of JSON, or something else than their name says, with what to do then."""
 
 import codecs
-import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, NamedTuple
@@ -16,11 +14,8 @@ from housebrain_core.errors import DataError
 
 READ = 600
 """Bytes that are looked at."""
-UNPACKED, RATIO = 2**28, 100
-"""Bytes that a packed file may unpack to: the larger of so many, and so many for each of its own."""
-BATCH = 2**27
-"""Bytes that a batch of a Parquet file may have."""
 AGAIN = "the download or copy failed; get it again"
+ON_LINES = "write each on a line of its own, in a file with the ending .jsonl (jq -c . FILE does it)"
 UNPACK = "unpack it and give what is inside"
 
 
@@ -62,10 +57,14 @@ SIGNATURES = (
     Signature(
         (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),
         "a pickle, which could run code",
-        "ask for it as safetensors",
+        "ask for weights as safetensors, for data as JSON",
     ),
     Signature((b"%pdf",), "a PDF", AGAIN),
     Signature((b"par1",), "a Parquet file", "give it the ending .parquet"),
+    Signature(
+        (b"arrow1", b"fea1"), "a Feather or Arrow file", "pandas.read_feather(FILE).to_parquet(NEW) makes data of it"
+    ),
+    Signature((b"sqlite format 3",), "an SQLite database", "export its table as CSV"),
     Signature(
         (b"\xff\xfe", b"\xfe\xff"),
         "UTF-16 text",
@@ -137,6 +136,11 @@ def parse_json(data: bytes) -> Any:
         raise DataError(_explain(data, error)) from None
 
 
+def is_array(data: bytes) -> bool:
+    """Whether JSON, of which these bytes are the beginning, is an array."""
+    return data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"["
+
+
 def parse_text(value: str) -> Any:
     """A text, or the object that it holds as JSON: Parquet and CSV files often have nested data so."""
     if value[:1] == "{":
@@ -172,28 +176,36 @@ def _has_long_number(data: bytes) -> bool:
     return b"000" in data[::6].translate(_DIGITS_TO_ZERO) and b"0" * 19 in data.translate(_DIGITS_TO_ZERO)
 
 
-def _explain(data: bytes, error: Exception) -> str:  # noqa: PLR0911 - one line a kind of failure
+NO_UTF8 = "is not UTF-8; save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8, or Save As in an editor)"
+NO_NUMBER = "has NaN or Infinity, which JSON does not have; write null, or leave the field out"
+
+
+def _explain(data: bytes, error: Exception) -> str:
     """Why bytes are not JSON."""
-    if not data.strip():
+    text = data.strip()
+    if not text:
         return "is empty"
-    if why := _recognise(data):
+    if why := _recognise(data) or ("has NUL bytes" if b"\0" in data else None):
         return why
-    if b"\0" in data:
-        return "has NUL bytes"
     try:
         data.decode("utf-8")
-    except UnicodeDecodeError as wrong:
-        return f"is not UTF-8 (byte {wrong.start})"
-    if re.search(rb"[\s:,\[](NaN|-?Infinity)\b", data):
-        return "has NaN or Infinity, which JSON does not have; write null, or leave the field out"
+    except UnicodeDecodeError:
+        return NO_UTF8
     lines = data.split(b"\n", 2)
     if len(lines) > 1 and _is_json(lines[0]) and lines[1].strip():
         return "holds one JSON value a line; give it the ending .jsonl"
-    if "after document" in str(error):
-        return "holds several JSON values; write each on a line of its own, and give the file the ending .jsonl"
-    if re.match(rb"\[?\s*\{'", data.strip()):
-        return "is the text of a Python object, not JSON; write it with json.dumps instead of str"
-    return f"is not JSON ({shorten(str(error), 80)})"
+    reasons = {
+        "has half of a character, such as \\ud83c: a text was cut inside of a symbol": "surrogate" in str(error),
+        NO_NUMBER: re.search(rb"[\s:,\[](NaN|-?Infinity)\b", data),
+        "ends with a comma; remove it": text.endswith(b",") and _is_json(text[:-1]),
+        f"holds several JSON values; {ON_LINES}": "after document" in str(error),
+        f"begins a value that goes on in the next line; {ON_LINES}": text in (b"{", b"["),
+        "is a comment, which JSON does not have; remove it": text.startswith((b"//", b"/*", b"#")),
+        "is the text of a Python object, not JSON; write it with json.dumps instead of str": re.match(
+            rb"\[?\s*\{'", text
+        ),
+    }
+    return next((why for why, holds in reasons.items() if holds), f"is not JSON ({shorten(str(error), 80)})")
 
 
 def _is_json(data: bytes) -> bool:
@@ -204,81 +216,7 @@ def _is_json(data: bytes) -> bool:
     return True
 
 
-class Unpacked(io.RawIOBase):
-    """What a packed file holds, as long as that is not far more than its size."""
-
-    def __init__(self, stream: Any, packed: int) -> None:
-        self.stream = stream
-        self.packed = packed
-        self.size = 0
-
-    def readable(self) -> bool:
-        """As io asks."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """As io asks; DataError where it is too much."""
-        data = self.stream.read(len(buffer))
-        self.size += len(data)
-        check_unpacked(self.size, self.packed)
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        """Closes the file, too."""
-        self.stream.close()
-        super().close()
-
-
-def check_unpacked(size: int, packed: int) -> None:
-    """Refuses what unpacks to far more than it looks.
-
-    Args:
-        size: bytes so far.
-        packed: bytes of the file that they come from.
-
-    Raises:
-        DataError: with the reason alone.
-    """
-    limit = max(UNPACKED, RATIO * packed)
-    if size > limit:
-        raise DataError(
-            f"has {packed:,} bytes and unpacks to more than {limit:,}: too much to be data, so it is not read"
-        )
-
-
-def read_batches(source: Path | io.BytesIO, packed: int) -> Iterator[Any]:
-    """The rows of a Parquet file, some at a time, in bounded memory whatever a small file unpacks to.
-
-    Args:
-        source: the file, or its bytes.
-        packed: bytes that it has.
-
-    Yields:
-        Record batches of pyarrow.
-
-    Raises:
-        DataError: with the reason alone; it is damaged, or unpacks to far more than it looks.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    size = 0
-    try:
-        with pq.ParquetFile(source) as file:
-            groups = [file.metadata.row_group(number).total_byte_size for number in range(file.metadata.num_row_groups)]
-            check_unpacked(sum(groups), packed)
-            rows = max(
-                1, min(1000, BATCH // max([1, *groups]))
-            )  # each may be a value that was stored once, in a dictionary
-            for batch in file.iter_batches(batch_size=rows):
-                size += sum(column.nbytes for column in map(_decode, batch.columns))
-                check_unpacked(size, packed)
-                yield batch
-    except (pa.ArrowException, ValueError, OSError, MemoryError, RecursionError) as error:
-        raise DataError(f"is no Parquet file that can be read ({error})") from None
-
-
-def _decode(column: Any) -> Any:
-    """A column with every value in its place, where a dictionary holds each once."""
-    return column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
+def not_an_object(value: Any) -> str:
+    """Why a JSON value is no sample."""
+    kind = {list: "list", str: "text"}.get(type(value), "single value")
+    return f'is a JSON {kind}; a sample is an object such as {{"input": ..., "output": ...}}'

@@ -1,12 +1,12 @@
-"""How a record becomes a sample: which of its fields are input and output, and which samples are wanted."""
+"""How a record becomes a sample: which of its fields are input and output."""
 
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from housebrain_core.data.contents import parse_text
-from housebrain_core.errors import ConfigError, DataError
-from housebrain_core.house import codec
+from housebrain_core.errors import DataError
+from housebrain_core.texts import clip
 
 Sample = dict
 """A JSON object with `id` (text), `input` (the brief), `output` (the design) and `metadata` (an object).
@@ -19,8 +19,11 @@ PROMPT_NAMES = frozenset((
     "conversations", "text", "completion", "response", "answer", "chosen", "rejected",
 ))  # fmt: skip
 """Fields that other formats put a part of the prompt or the answer into: they are never left aside unasked."""
+TABLE = "is a table by columns, as pandas writes it; df.to_json(FILE, orient='records') writes samples"
 ALL_BUT_LAST = ":-1"
 """A part of a path that takes all items of a list but the last."""
+SPEAKERS = ("role", "from")
+"""Who says a message of a conversation."""
 
 
 class Shape(NamedTuple):
@@ -112,7 +115,7 @@ class Fields(NamedTuple):
             return value
         there = {path: value for path in paths if (value := find(record, path)) not in (MISSING, None)}
         if not there:
-            others = ", ".join([name for name in record if name not in NAMES or not self.are_defaults][:12])
+            others = ", ".join([_shown(name) for name in record if name not in NAMES or not self.are_defaults][:12])
             raise DataError(f"has no {' or '.join(paths)}" + f", but {others}{hint(record)}" * bool(others))
         return there[paths[0]] if len(paths) == 1 else {_key_of(path, paths): value for path, value in there.items()}
 
@@ -163,14 +166,26 @@ def hint(record: dict[str, Any]) -> str:
     if set(record) - {"id", "metadata", "meta"} == {"text"}:
         return ". It looks like one text without question and answer: write the one into input, the other into output"
     nested = {key: value for key, value in record.items() if isinstance(value, dict | list)}
-    lists = [key for key, value in nested.items() if value and isinstance(value, list) and isinstance(value[0], dict)]
-    if len(nested) == 1 and lists:
-        return f". The samples seem to be the list {lists[0]}: save it as a file of its own, a JSON array"
-    if nested == record and all(
-        isinstance(one, dict) and hint(one).startswith(". It looks") for one in nested.values()
-    ):
+    lists = {key: value[0] for key, value in nested.items() if isinstance(value, list) and value}
+    likely = [key for key, first in lists.items() if isinstance(first, dict) and _is_sample(first)]
+    if likely or (len(nested) == 1 and any(isinstance(first, dict) for first in lists.values())):
+        names = " and ".join(map(_shown, likely or lists))
+        return f". The samples seem to be the list {names}: save it as a file of its own, a JSON array (jq .NAME FILE)"
+    if {"columns", "index", "data"} <= nested.keys():
+        return f". It {TABLE}"
+    if nested == record and all(isinstance(one, dict) and _is_sample(one) for one in nested.values()):
         return ". The samples seem to be the values of this object: save them as a JSON array"
     return ". Say which fields count with --input-field NAME --output-field NAME (audit and split)" if record else ""
+
+
+def _shown(name: str) -> str:
+    """A field's name in a message: in quotes where its spaces would not be seen."""
+    return clip(name, 80) if name and name == name.strip() else repr(clip(name, 80))
+
+
+def _is_sample(record: dict[str, Any]) -> bool:
+    """Whether a record is of a common form."""
+    return any(shape.fits(record) for shape in SHAPES)
 
 
 def _key_of(path: str, paths: tuple[str, ...]) -> str:
@@ -208,8 +223,8 @@ def _unread(value: Any, tree: dict[str, Any], above: str) -> Iterator[str]:
     else:
         items = value if isinstance(value, dict) else {}
     for key, item in items.items():
-        if key not in tree:
-            yield f"{above}{key}"
+        if key not in tree:  # the message that is trained on may be somebody else's than the assistant's
+            yield f"{above}{key}" + f" ({item})" * (key in SPEAKERS and isinstance(item, str) and len(item) < 20)
         elif tree[key] is not True:
             yield from _unread(item, tree[key], f"{above}{key}.")
 
@@ -231,8 +246,8 @@ def read_record(record: dict[str, Any], fields: Fields) -> tuple[Sample, tuple[s
     sample: Sample = {"id": "" if number is None else str(number), "input": None, "output": None, "metadata": {}}
     notes = []
     values = {side: fields.take(record, side) for side in ("input", "output")}
-    if _are_columns(values["input"], values["output"]):
-        raise DataError("is a table by columns, as pandas writes it; df.to_json(FILE, orient='records') writes samples")
+    if are_columns(values["input"], values["output"]):
+        raise DataError(TABLE)
     unread = fields.unread(record)  # first: an empty input beside an instruction is no empty input
     for side, value in values.items():
         if not value and isinstance(value, dict | list | str):
@@ -241,7 +256,11 @@ def read_record(record: dict[str, Any], fields: Fields) -> tuple[Sample, tuple[s
         if isinstance(value, str) and (read := parse_text(value)) is not value:
             sample[side] = read
             notes.append(f"{side} is JSON in a text, and read as that JSON")
-    notes += [f"{name} is not read" for name in unread]
+        elif isinstance(value, str) and value[:1] == "{":
+            notes.append(f"{side} begins like JSON but is none, and stays a text")
+    if may_be_columns(*values.values()):
+        notes.append(f"input and output are as long as each other; if each is a whole column, the file {TABLE}")
+    notes += [f"{_shown(name)} is not read" for name in unread]
     metadata = record.get("metadata")
     metadata = parse_text(metadata) if isinstance(metadata, str) else metadata
     if isinstance(metadata, dict):
@@ -251,50 +270,15 @@ def read_record(record: dict[str, Any], fields: Fields) -> tuple[Sample, tuple[s
     return sample, tuple(notes)
 
 
-def _are_columns(first: Any, second: Any) -> bool:
+def are_columns(first: Any, second: Any) -> bool:
     """Whether two values are columns of a table: objects with the same row numbers as keys."""
     both = isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys()
     return both and len(first) > 1 and all(key.isdigit() for key in first)
 
 
-class Condition(NamedTuple):
-    """A field of a sample by its path, and the value that it must have, as text."""
-
-    path: tuple[str, ...]
-    value: str
-
-    def holds(self, sample: dict) -> bool:
-        """Whether a sample has that value: a text as it is, everything else as JSON (2, true, null)."""
-        there: Any = sample
-        for key in self.path:
-            if not isinstance(there, dict) or key not in there:
-                return False
-            there = there[key]
-        return (there if isinstance(there, str) else codec.dumps(there)) == self.value
-
-    def describe(self, sample: dict) -> str:
-        """What a sample has in its place: its value, or the names that are there."""
-        there: Any = sample
-        for depth, key in enumerate(self.path):
-            if not isinstance(there, dict) or key not in there:
-                names = ", ".join(list(there)[:20]) if isinstance(there, dict) else "no fields"
-                return f"{'.'.join(self.path[:depth]) or 'the top'} has {names}"
-            there = there[key]
-        value = codec.dumps(there)
-        return f"{'.'.join(self.path)} is {value if len(value) <= 100 else value[:96] + ' ...'}"
-
-
-def parse_condition(text: str) -> Condition:
-    """Reads PATH=VALUE, with a path from the top of a sample such as metadata.region or input.plot.shape.
-
-    Raises:
-        ConfigError: it is no condition.
-    """
-    path, equals, value = text.partition("=")
-    keys = tuple(path.strip().split("."))
-    if not equals or keys[0] not in ("id", "input", "output", "metadata"):
-        raise ConfigError(
-            f"where = {text!r} is no condition. Write PATH=VALUE with a path that starts with id, input, output or "
-            "metadata, such as metadata.region=Asia_India."
-        )
-    return Condition(keys, value.strip())
+def may_be_columns(first: Any, second: Any) -> bool:
+    """Whether two values could be columns of a table, though also one sample: as long as each other."""
+    kind = type(first)
+    if kind is not type(second) or kind not in (dict, list) or not 1 < len(first) == len(second):
+        return False
+    return kind is list or first.keys() == second.keys()

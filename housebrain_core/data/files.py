@@ -1,27 +1,48 @@
-"""The files of a dataset: which there are, which are left aside and why, and what is in their lines."""
+"""The files of a dataset: which there are, and which are left aside and why."""
 
-import csv
-import gzip
-import io
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from housebrain_core.data.contents import READ, Unpacked, explain_bytes, read_batches
 from housebrain_core.errors import DataError
 
 PART_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val")}
+OTHER_WORDS = frozenset(("test", "tests", "testing", "dev", "eval", "evaluation", *PART_NAMES["validation"]))
+INPUTS = frozenset(("input", "inputs", "brief", "briefs", "prompt", "prompts", "question", "questions"))
+OUTPUTS = frozenset(("output", "outputs", "design", "designs", "completion", "completions", "answer", "answers"))
+SIDES = ((INPUTS, OUTPUTS), (OUTPUTS, INPUTS))
+NO_TEXT = re.compile("[\ud800-\udfff]")
+"""What stands in a name for bytes that are not UTF-8."""
 PACKED = ("", ".gz", ".zst")
 SUFFIXES = (
     *(kind + packed for kind in (".json", ".jsonl", ".ndjson", ".csv", ".tsv") for packed in PACKED), ".parquet",
 )  # fmt: skip
 NO_DATA = (
-    ((".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar"), "an archive; unpack it"),
+    ((".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".lz4", ".br", ".7z", ".rar"), "an archive; unpack it"),
     ((".arrow",), "a dataset saved to disk; load_from_disk(FOLDER).to_parquet(FILE) makes data of it"),
-    ((".xlsx", ".xls", ".ods"), "a spreadsheet; save it as CSV"),
+    ((".xlsx", ".xlsm", ".xls", ".ods", ".numbers"), "a spreadsheet; save it as CSV"),
+    (
+        (
+            ".yaml",
+            ".yml",
+            ".xml",
+            ".db",
+            ".sqlite",
+            ".sqlite3",
+            ".pkl",
+            ".pickle",
+            ".feather",
+            ".avro",
+            ".orc",
+            ".bson",
+        ),
+        "another form of data; save it as JSON Lines, CSV or Parquet",
+    ),
+    ((".crdownload", ".part", ".partial", ".tmp"), "a download that did not end; get it again"),
     (("",), "no data by their names"),
 )
 """How names end that are no data, and why such a file is not read."""
@@ -39,64 +60,81 @@ class DatasetFiles:
     """{"train": [...]} or {"train": [...], "validation": [...]}, sorted; as text, which takes a quarter of a Path."""
     aside: list[tuple[str, str]] = field(default_factory=list)
     """Files and folders that are not read, and why."""
+    remarks: list[str] = field(default_factory=list)
+    """What names say that is not as it is read, in sentences."""
 
     def describe(self) -> str:
-        """What is left aside, in a line; empty where nothing is."""
-        if not self.aside:
-            return ""
+        """What is left aside, and what is read in spite of its name, in a line; empty where nothing is."""
         reasons: dict[str, list[str]] = {}
         for name, why in self.aside:
             reasons.setdefault(why, []).append(name)
-        lines = []
-        for why, names in reasons.items():
-            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            lines.append(f"{', '.join(names[:SHOWN])}{more} ({why})")
-        read = sum(map(len, self.parts.values()))
-        return f"read {read:,} files; left aside: {'; '.join(lines)}"
+        lines = [f"{_name_some(names)} ({why})" for why, names in reasons.items()]
+        said = [f"read {sum(map(len, self.parts.values())):,} files; left aside: {'; '.join(lines)}"] * bool(lines)
+        return ". ".join(said + self.remarks)
+
+
+def _name_some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def find_dataset(source: Path) -> DatasetFiles:
     """Looks for the files of a dataset, in sub-folders too.
 
     Args:
-        source: a folder with train/ and validation/ (or files of those names), a folder of files, or one file.
+        source: a folder with train/ and validation/ (or files of those names) at any depth, a folder of files, or one
+            file.
 
     Raises:
         DataError: nothing readable is there.
     """
     if not source.exists():
         raise DataError(f"{source} does not exist. Give the dataset's folder, or a JSON, JSONL, CSV or Parquet file.")
+    if NO_TEXT.search(str(source)):
+        raise DataError(f"{source} has bytes in its name that are no text. Rename it.")
     if source.is_file():
         if not source.name.lower().endswith(SUFFIXES):
             raise DataError(f"{source} is none of {', '.join(SUFFIXES)}.")
         return DatasetFiles({"train": [str(source)]})
-    dataset = DatasetFiles({})
-    entries = sorted(os.scandir(source), key=lambda entry: entry.name)
-    others = []
-    for entry in entries:
-        part = _part_of(entry)
-        if part is None:
-            others.append(entry)
-        elif entry.is_dir():
-            dataset.parts.setdefault(part, []).extend(_files_below(entry.path, entry.name, dataset.aside))
-        else:
-            dataset.parts.setdefault(part, []).append(entry.path)
-    if "train" in dataset.parts:
-        dataset.aside.extend(_describe_other(entry) for entry in others)
+    parts: dict[str, list[str]] = {"": []}
+    aside: list[tuple[str, str]] = []
+    _sort_files(str(source), "", "", parts, aside)
+    others = parts.pop("")
+    start = len(os.path.join(source, ""))
+    if "train" in parts:
+        aside += _describe_others([path[start:] for path in others], [path[start:] for path in chain(*parts.values())])
     else:
-        dataset.parts["train"] = _sort_files(others, "", dataset.aside)
+        parts["train"] = others
+    dataset = DatasetFiles(dict(sorted(parts.items())), aside)
     if not dataset.parts["train"]:
         raise DataError(
             f"{source} holds no training samples. Expected {source}/train/*.json, or {', '.join(SUFFIXES[3:])} files."
             + f"\n{dataset.describe()}" * bool(dataset.aside)
         )
-    return DatasetFiles({part: files for part, files in sorted(dataset.parts.items()) if files}, dataset.aside)
+    dataset.remarks.extend(_doubt([path[start:] for path in dataset.parts["train"]]))
+    return dataset
+
+
+def _doubt(names: list[str]) -> Iterator[str]:
+    """What the names of files that are read for training say otherwise."""
+    words = {name: _words_of(name) for name in names}
+    others = [name for name, of in words.items() if of & OTHER_WORDS and of.isdisjoint(PART_NAMES["train"])]
+    if others:
+        yield (
+            f"read for training: {_name_some(others)}, though the name says otherwise; what is for validation belongs "
+            "into a folder validation, and what is for tests elsewhere"
+        )
+    first, second = ([name for name, of in words.items() if of & side and not of & other] for side, other in SIDES)
+    if first and second:
+        yield (
+            f"input and output seem to be files of their own, such as {first[0]} and {second[0]}; a sample is one "
+            'object with both: {"input": ..., "output": ...}'
+        )
 
 
 def is_validation_part(source: Path) -> bool:
     """Whether a folder or file is the validation part of a dataset, as dataset/validation is: by name, and whole."""
-    name = source.resolve().name.lower().split(".")[0].split("-")[0]
-    return name in PART_NAMES["validation"] and "validation" not in find_dataset(source).parts
+    return _part_of(source.resolve().name) == "validation" and "validation" not in find_dataset(source).parts
 
 
 def name_below(source: str, path: str) -> str:
@@ -104,55 +142,62 @@ def name_below(source: str, path: str) -> str:
     inside = path[len(source) :].strip(os.sep) or os.path.basename(path)
     folder, _, name = inside.rpartition(os.sep)
     first, _, rest = folder.partition(os.sep)
-    below = rest if first.lower() in PART_NAMES["train"] + PART_NAMES["validation"] else folder
-    stem = name.split(".")[0]
+    below = rest if first.lower() in PART_NAMES["train"] else folder
+    ending = next((ending for ending in SUFFIXES[::-1] if name.lower().endswith(ending)), "")
+    stem = name.removesuffix(name[len(name) - len(ending) :])
     return f"{below.replace(os.sep, '/')}/{stem}" if below else stem
 
 
-def _part_of(entry: os.DirEntry) -> str | None:
-    """The part that a folder or file of a dataset is, by its name; None for any other."""
-    name = entry.name.lower()
-    for part, names in PART_NAMES.items():
-        if entry.is_dir() and name in names:
-            return part
-        if name.endswith(SUFFIXES) and name.split(".")[0].split("-")[0] in names and entry.is_file():
-            return part
-    return None
+def _words_of(name: str) -> set[str]:
+    """The words in the name of a file or folder."""
+    return set(re.split(r"[-_. ()/\\]+|\d+", name.lower()))
 
 
-def _describe_other(entry: os.DirEntry) -> tuple[str, str]:
-    """A file or folder beside the parts: its name, and why it is not read."""
-    if entry.is_dir() and not entry.name.startswith("."):
-        count = len(_files_below(entry.path, entry.name, []))
-        return f"{entry.name}/ with {count:,} files", "beside the part train"
-    return entry.name, _why_not(entry) or "beside the part train"
+def _part_of(name: str) -> str:
+    """The part that a folder or file of a dataset is, by its name; empty for any other.
+
+    Any word of the name of a file with many samples counts, as in houses_val.jsonl; of another name only the first.
+    """
+    small = name.lower()
+    many = small.endswith(SUFFIXES) and not small.endswith(".json")
+    words = _words_of(small) if many else {small.split(".")[0].split("-")[0] if "." in small else small}
+    return next((part for part, names in PART_NAMES.items() if not words.isdisjoint(names)), "")
 
 
-def _files_below(folder: str, shown: str, aside: list[tuple[str, str]]) -> list[str]:
-    """The readable files of a folder and of those in it, sorted; all others go to `aside`."""
-    with os.scandir(folder) as entries:
-        return _sort_files(sorted(entries, key=lambda entry: entry.name), f"{shown}/", aside)
+def _describe_others(others: list[str], used: list[str]) -> list[tuple[str, str]]:
+    """Files beside the parts, as paths in the dataset: their names, or one line for a folder without any part."""
+    tops = {path.partition(os.sep)[0] for path in used}
+    folders = Counter(path.partition(os.sep)[0] for path in others if os.sep in path)
+    names = [path for path in others if os.sep not in path or path.partition(os.sep)[0] in tops]
+    names += [f"{name}/ with {count:,} files" for name, count in folders.items() if name not in tops]
+    return [(name, "beside the part train") for name in names]
 
 
-def _sort_files(entries: list[os.DirEntry], shown: str, aside: list[tuple[str, str]]) -> list[str]:
-    files = []
+def _sort_files(folder: str, shown: str, part: str, parts: dict[str, list[str]], aside: list[tuple[str, str]]) -> None:
+    """Adds the readable files of a folder and of those in it to their parts, sorted; all others go to `aside`."""
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
-        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-            files += _files_below(entry.path, f"{shown}{entry.name}", aside)
-        elif why := _why_not(entry):
+        of_part = part or _part_of(entry.name)
+        if why := _why_not(entry, follow=bool(of_part) and not shown):
             aside.append((f"{shown}{entry.name}", why))
+        elif entry.is_dir():
+            _sort_files(entry.path, f"{shown}{entry.name}/", of_part, parts, aside)
         else:
-            files.append(entry.path)
-    return files
+            parts.setdefault(of_part, []).append(entry.path)
 
 
-def _why_not(entry: os.DirEntry) -> str | None:
-    """Why a file is not read, or None."""
+def _why_not(entry: os.DirEntry, follow: bool) -> str | None:  # noqa: PLR0911 - one line a reason
+    """Why a file or folder is not read, or None; links to folders are followed only for the parts themselves."""
     name = entry.name.lower()
     if name.startswith("."):
         return "macOS made them" if name.startswith("._") else "hidden"
+    if NO_TEXT.search(name):
+        return "bytes that are no text in the name; rename it"
+    if entry.is_symlink() and not Path(entry.path).exists():
+        return "a link that leads nowhere"
     if entry.is_dir():
-        return "a link to a folder"
+        return "a link to a folder" if entry.is_symlink() and not follow else None
     if name in ABOUT_DATA:
         return "about the data, for the datasets library"
     if not name.endswith(SUFFIXES):
@@ -160,85 +205,3 @@ def _why_not(entry: os.DirEntry) -> str | None:
     if not entry.is_file():
         return "no regular file"
     return "empty" if not name.endswith(".json") and not entry.stat().st_size else None
-
-
-Line = bytes | dict[str, Any] | str
-"""What stands in a line: JSON, an object that was read already, or a text that says why it cannot be used."""
-
-
-def read_lines(path: Path) -> Iterator[tuple[int, Line]]:
-    """The samples of a file with their line.
-
-    Args:
-        path: one of `SUFFIXES`.
-
-    Returns:
-        Number of the line from 1, and what is in it; 0 and the whole of a .json file that is packed.
-
-    Raises:
-        DataError: with the reason alone; the file is something else than its name says.
-    """
-    kind = _kind_of(path)
-    if kind == ".parquet":
-        yield from _read_parquet(path)
-        return
-    with _open_lines(path) as lines:
-        beginning = lines.peek(READ)[:READ]  # pyright: ignore[reportAttributeAccessIssue] - all of them can
-        why = explain_bytes(beginning) if beginning else "is empty"
-        if why and not why.startswith("holds"):
-            raise DataError(why)
-        if kind in (".csv", ".tsv"):
-            yield from _read_table(lines)
-        elif kind == ".json":
-            yield 0, lines.read()
-        else:
-            yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
-
-
-def _kind_of(path: Path) -> str:
-    """The ending of a file in lower case, without .gz and .zst."""
-    name = path.name.lower().removesuffix(".gz").removesuffix(".zst")
-    return f".{name.rpartition('.')[2]}"
-
-
-def _open_lines(path: Path) -> io.BufferedReader:
-    if path.suffix.lower() == ".gz":
-        return io.BufferedReader(Unpacked(gzip.open(path), path.stat().st_size))
-    if path.suffix.lower() == ".zst":
-        import pyarrow as pa  # costs 0.3 s, and only .zst and Parquet need it
-
-        return io.BufferedReader(Unpacked(pa.input_stream(str(path), compression="zstd"), path.stat().st_size))
-    return path.open("rb")
-
-
-def _read_table(lines: io.BufferedReader) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """The rows of a CSV file as objects of texts, by the names in its first line; a row of another length says so."""
-    csv.field_size_limit(2**30)
-    with io.TextIOWrapper(lines, encoding="utf-8-sig", newline="") as text:
-        header = text.readline()
-        delimiter = max(",;\t", key=Counter(header).__getitem__)
-        names = next(csv.reader([header], delimiter=delimiter), [])
-        rows = csv.reader(text, delimiter=delimiter)
-        try:
-            for cells in rows:
-                if len(cells) == len(names):
-                    yield rows.line_num + 1, dict(zip(names, cells, strict=True))
-                elif cells:
-                    yield rows.line_num + 1, f"has {len(cells)} cells, the first line has {len(names)}"
-        except csv.Error as error:
-            raise DataError(f"line {rows.line_num + 1} is no CSV: {error}") from None
-
-
-def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    number = 0
-    for batch in read_batches(path, path.stat().st_size):
-        for row in batch.to_pylist():
-            number += 1
-            yield number, _without_nulls(row)
-
-
-def _without_nulls(value: Any) -> Any:
-    """A value of Parquet without keys that are null: each row has the keys of all rows, those that it lacks as null."""
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value

@@ -7,7 +7,6 @@ of 20 to 500 samples a tenth, at least 2 and at most 10.
 
 import hashlib
 import os
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,10 +14,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from housebrain_core.data.contents import parse_json
+from housebrain_core.data.contents import is_array, not_an_object, parse_json
 from housebrain_core.data.fields import USUAL, Fields, Sample, read_record
-from housebrain_core.data.files import DatasetFiles, Line, find_dataset, name_below, read_lines
+from housebrain_core.data.files import DatasetFiles, find_dataset, name_below
+from housebrain_core.data.lines import Line, read_file, read_lines
 from housebrain_core.errors import DataError
+from housebrain_core.house import codec
 
 Part = Literal["train", "validation"]
 HELD_OUT_PERCENT = 2
@@ -57,7 +58,7 @@ class ReadLog:
     def add(self, sample_id: str) -> None:
         """Counts a good sample; raises DataError when its id was there before."""
         if sample_id in self.ids:
-            raise DataError(f"the id {sample_id} occurs twice")
+            raise DataError("its id, or without one the name of its file, is that of an earlier sample")
         self.ids.add(sample_id)
         self.good += 1
 
@@ -72,7 +73,10 @@ class ReadLog:
         total = self.good + len(self.bad)
         if not self.good:
             aside = f"\n{self.aside}" * bool(self.aside)
-            raise DataError(f"none of the {total} samples can be read. {self.describe()}{aside}")
+            found = (
+                f"none of the {total} samples can be read. {self.describe()}" if total else "the files hold no samples."
+            )
+            raise DataError(f"{found}{aside}")
         if len(self.bad) > max_bad * total:
             raise DataError(
                 f"{len(self.bad)} of {total} samples are bad, more than the {max_bad:.1%} that max_bad allows; "
@@ -92,10 +96,12 @@ class ReadLog:
         more = len(places) - shown
         return "\n".join(["Bad samples:", *lines, *([f"  and {more} other reasons"] if more > 0 else [])])
 
-    def describe_notes(self) -> list[str]:
+    def describe_notes(self, shown: int = 30) -> list[str]:
         """What was left aside or changed though no sample is bad: a line for the files, and one for each field."""
         lines = [self.aside] if self.aside else []
-        return lines + [f"in {count:,} samples {note}" for note, count in self.notes.most_common()]
+        lines += [f"in {count:,} samples {note}" for note, count in self.notes.most_common(shown)]
+        more = len(self.notes) - shown
+        return lines + [f"and {more:,} more such lines: fields whose names differ from sample to sample"] * (more > 0)
 
 
 def read_samples(
@@ -189,8 +195,10 @@ class Item(NamedTuple):
             raise DataError(self.line)
         record = parse_json(self.line) if isinstance(self.line, bytes) else self.line
         if not isinstance(record, dict):
-            raise DataError(f"is a JSON {type(record).__name__}, not an object")
+            raise DataError(not_an_object(record))
         sample, notes = read_record(record, fields)
+        if self.path.lower().endswith(".parquet"):
+            codec.dumps(sample)  # its dates, bytes and NaN are no JSON
         if not sample["id"]:
             stem = name_below(self.source, self.path)
             sample["id"] = stem if self.number is None else f"{stem}-{self.number}"
@@ -200,14 +208,8 @@ class Item(NamedTuple):
 
 def open_item(item: Item) -> Iterator[Item]:
     """An item with what is in its file, or one for each sample where the file is an array; bad ones say why."""
-    line = item.line
-    if line is None:
-        try:
-            with open(item.path, "rb", buffering=0) as file:  # noqa: PTH123 - Path.read_bytes takes twice the time
-                line = file.read()
-        except OSError as error:
-            line = f"cannot be read ({error.strerror})"
-    if item.number is None and isinstance(line, bytes) and line.lstrip()[:1] == b"[":
+    line = read_file(item.path) if item.line is None else item.line
+    if item.number is None and isinstance(line, bytes) and is_array(line):
         yield from _open_array(item, line)
     else:
         yield Item(item.path, item.number, line, item.part, item.held_out, item.below, item.source)
@@ -223,8 +225,7 @@ def _open_array(item: Item, line: bytes) -> Iterator[Item]:
         if not values:
             yield item._replace(line="is an empty list")
     for number, value in enumerate(values, 1):
-        wrong = None if isinstance(value, dict) else f"is a JSON {type(value).__name__}, not an object"
-        yield item._replace(number=number, line=wrong or value)
+        yield item._replace(number=number, line=value if isinstance(value, dict) else not_an_object(value))
 
 
 def list_items(
@@ -261,8 +262,6 @@ def _list_items(source: Path, files: DatasetFiles, parts: tuple[Part, ...], held
             try:
                 for number, line in read_lines(Path(path)):
                     yield Item(path, number or None, line, part, held_out, 0, root)
-            except (OSError, EOFError, ValueError, zlib.error) as error:  # pyarrow's are ValueErrors
-                raise DataError(f"{path} is damaged or not what its name says: {error}") from None
             except DataError as error:
                 raise DataError(f"{path} {error}.") from None
 

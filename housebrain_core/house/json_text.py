@@ -39,7 +39,7 @@ def to_bytes(value: Any) -> bytes:
     64 bits and lone surrogates; those few values are written by the standard library.
     """
     try:
-        text = orjson.dumps(value)
+        text = orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_DATETIME)
         if b"null" not in text:
             return text
     except orjson.JSONEncodeError:
@@ -49,7 +49,10 @@ def to_bytes(value: Any) -> bytes:
     except UnicodeEncodeError:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
     except (ValueError, TypeError, RecursionError) as error:
-        raise DataError(f"a sample cannot be written as JSON: {error}") from None
+        why = str(error).replace("Out of range float values are not JSON compliant", "it has NaN or Infinity")
+        raise DataError(
+            f"a sample cannot be written as JSON: {why}. Leave such values out, or save them as text or numbers"
+        ) from None
 
 
 def same(one: Any, other: Any) -> bool:

@@ -31,15 +31,20 @@ def same_as(config: type[Settings], name: str, note: str = "", **given: Any) -> 
 
 
 class NotebookSettings(Settings):
-    """Base of a notebook's settings: literals of just the right type, since nothing reads them from text."""
+    """Base of a notebook's settings: literals of just the right type, since nothing reads them from text.
+
+    A text in the place of a list of texts is a list of one.
+    """
 
     model_config = ConfigDict(strict=True)
 
     @model_validator(mode="wrap")
     @classmethod
-    def _explain(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _explain(cls, values: dict[str, Any], handler: ModelWrapValidatorHandler[Self]) -> Self:
+        lists = [name for name, field in cls.model_fields.items() if field.annotation == list[str]]
+        one = {name: [text] * bool(text) for name in lists if isinstance(text := values.get(name), str)}
         try:
-            return handler(values)
+            return handler(values | one)
         except ValidationError as error:
             problems = [describe_problem(problem) for problem in error.errors()]
         raise ConfigError("\n".join(join_choices(problems)))

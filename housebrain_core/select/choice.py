@@ -9,7 +9,7 @@ import numpy as np
 
 from housebrain_core.data.audit_result import ENOUGH
 from housebrain_core.data.columns import make_columns
-from housebrain_core.data.fields import choose_fields, parse_condition
+from housebrain_core.data.fields import choose_fields
 from housebrain_core.data.findings import LITTLE, entropy_floor, learnable_from_brief, study_fields
 from housebrain_core.data.samples import read_samples
 from housebrain_core.errors import ConfigError, DataError
@@ -18,6 +18,7 @@ from housebrain_core.select.difficulty import nearest_rows, read_brief
 from housebrain_core.select.reading import Conditions, Row, read_chosen, read_pool
 from housebrain_core.select.selection import Selection, Step, tabulate
 from housebrain_core.select.settings import SelectConfig
+from housebrain_core.settings import parse_condition
 
 AUDITED = 5_000
 """Training samples that say whether answers follow from briefs, at most."""

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from housebrain_core.data.fields import USUAL, Condition, Fields, Sample
+from housebrain_core.data.fields import USUAL, Fields, Sample
 from housebrain_core.data.files import find_dataset
 from housebrain_core.data.processes import Chunk, map_chunks, note_chunk, read_chunk
 from housebrain_core.data.samples import Item, Part, ReadLog, list_items, read_parts
@@ -16,6 +16,7 @@ from housebrain_core.house import codec
 from housebrain_core.house.rules import check_or_none
 from housebrain_core.manifests import sha256_of
 from housebrain_core.select.difficulty import Brief, read_brief
+from housebrain_core.settings import Condition
 from housebrain_core.splits.encode import count_files
 
 PARTS: tuple[Part, ...] = ("train", "validation")

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from housebrain_core.data.fields import Sample, parse_condition
+from housebrain_core.data.fields import Sample
 from housebrain_core.display.plots import Embedded, embed
 from housebrain_core.house.briefs import is_brief
 from housebrain_core.house.drawing import floor_plan
@@ -12,6 +12,7 @@ from housebrain_core.house.schema import HouseBrief
 from housebrain_core.select.difficulty import difficulty_parts, read_brief
 from housebrain_core.select.selection import Selection, tabulate
 from housebrain_core.select.settings import SelectConfig
+from housebrain_core.settings import parse_condition
 from housebrain_core.texts import render
 
 PAGE = "selection.html"

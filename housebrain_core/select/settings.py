@@ -6,10 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from housebrain_core.data.fields import parse_condition
 from housebrain_core.errors import ConfigError
 from housebrain_core.house.rules import RULES
-from housebrain_core.settings import Count, DatasetSettings, Seed, Share, refuse_idle
+from housebrain_core.settings import Count, DatasetSettings, Seed, Share, parse_condition, refuse_idle
 
 Part = Annotated[float, Field(gt=0, lt=1)]
 RULE_NAMES = [rule.name for rule in RULES]

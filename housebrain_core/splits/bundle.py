@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from housebrain_core.adapters.archives import CONFIG, MEMBER_LIMIT, RATIO_LIMIT, WEIGHTS, use_slashes
-from housebrain_core.data.contents import UNPACKED, read_batches
+from housebrain_core.data.lines import UNPACKED, read_batches
 from housebrain_core.errors import DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, sha256_of
 from housebrain_core.outputs import write_zip
@@ -42,7 +42,7 @@ AT_HOME = {
     for name in (
         "cli.py", "commands", "parameters/settings.py", "merge", "rounds", "export", "serve", "data/audit.py",
         "data/audit_page.py", "data/audit.html", "data/audit_result.py", "data/columns.py", "data/findings.py",
-        "data/formulas.py", "data/token_counts.py", "splits/assignments.py", "splits/costs.py", "splits/handouts.py",
+        "data/formulas.py", "token_counts.py", "splits/assignments.py", "splits/costs.py", "splits/handouts.py",
         "splits/handout.md.jinja", "splits/hours.py", "splits/kaggle.py", "splits/notebooks.py", "splits/split.py",
         "splits/write.py", "adapters/inspection.py", "adapters/comparison.py", "adapters/compatibility.py",
         "adapters/convert.py", "adapters/unpickle.py", "evaluate/evaluate.py", "evaluate/judging.py",

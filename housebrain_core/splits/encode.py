@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from housebrain_core.config import SplitConfig
 from housebrain_core.data.contents import parse_json
-from housebrain_core.data.fields import USUAL, Condition, Fields, Sample
+from housebrain_core.data.fields import USUAL, Fields, Sample
 from housebrain_core.data.files import DatasetFiles, find_dataset, is_validation_part
 from housebrain_core.data.processes import Chunk, map_chunks, note_chunk, read_chunk
 from housebrain_core.data.samples import Item, Part, ReadLog, list_items, read_parts
@@ -21,6 +21,7 @@ from housebrain_core.display.progress import with_bar
 from housebrain_core.errors import DataError
 from housebrain_core.house import codec
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest
+from housebrain_core.settings import Condition
 from housebrain_core.splits.bundle import SCHEMA, Bundle, is_bundle, read_bundle
 from housebrain_core.splits.parts import SUMMARY, read_splits
 

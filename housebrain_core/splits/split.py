@@ -11,12 +11,13 @@ from housebrain_core.adapters.archives import CONFIG, WEIGHTS
 from housebrain_core.adapters.tensors import TensorInfo, tensor_name, write_tensors
 from housebrain_core.adapters.updates import rewrite_update
 from housebrain_core.config import FineTuningConfig, SplitConfig
-from housebrain_core.data.fields import choose_fields, parse_condition
+from housebrain_core.data.fields import choose_fields
 from housebrain_core.data.samples import ReadLog, read_samples
 from housebrain_core.display.results import say
 from housebrain_core.errors import DataError
 from housebrain_core.manifests import seal, to_json
 from housebrain_core.outputs import NO_SPACE, check_replaceable, staged_output
+from housebrain_core.settings import parse_condition
 from housebrain_core.splits.assignments import Assignment, assign, check_lengths
 from housebrain_core.splits.encode import EncodedDataset, encode_dataset
 from housebrain_core.splits.handouts import advise, describe_folder, describe_part, hand_out
@@ -43,7 +44,7 @@ def split_dataset(config: SplitConfig, report: Callable[[str], None] = say) -> S
     assignment = assign(config)
     start = read_adapter(config.init_adapter, accept_plain=True) if config.init_adapter else None
     dataset = choose_samples(config, report)
-    picked = choose_validation(dataset.tables["validation"].num_rows, config)
+    picked = choose_validation(dataset, config)
     report(describe_counts(dataset, len(picked)))
     try:
         with staged_output(config.output, "splits", config.overwrite) as staging, TemporaryDirectory() as scratch:
@@ -128,11 +129,16 @@ def describe_counts(dataset: EncodedDataset, picked: int) -> str:
     return f"{train:,} training samples, {validation:,} for validation{held_out}, of them {picked:,} in every bundle"
 
 
-def choose_validation(count: int, config: SplitConfig) -> list[int]:
+def choose_validation(dataset: EncodedDataset, config: SplitConfig) -> list[int]:
     """Positions of the validation samples that every bundle carries."""
+    count = dataset.tables["validation"].num_rows
     if not count:
         wanted = f" with {' and '.join(config.where)}" if config.where else ""
-        raise DataError(f"{config.source} has no validation samples{wanted}; add a validation part, or more samples.")
+        notes = "".join(f"\nNOTE: {line}" for line in dataset.log.describe_notes())
+        raise DataError(
+            f"{config.source} has no validation samples{wanted}, only {dataset.tables['train'].num_rows:,} for "
+            f"training; add a validation part, or more samples.{notes}"
+        )
     return sorted(random.Random(config.seed).sample(range(count), min(count, config.validation_samples)))
 
 

@@ -1,4 +1,4 @@
-"""Which fields of a record are input and output, what is said of all others, and conditions on samples."""
+"""Which fields of a record are input and output, and what is said of all others."""
 
 import json
 
@@ -11,53 +11,9 @@ from housebrain_core.data.fields import (
     Fields,
     choose_fields,
     find,
-    parse_condition,
     read_record,
 )
-from housebrain_core.errors import ConfigError, DataError
-
-SAMPLE = {
-    "id": "a=b",
-    "input": {"plot": {"corner": True}},
-    "metadata": {"region": "Asia_India", "floors": 2, "x": None},
-}
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["metadata.region=Asia_India", " metadata.region = Asia_India ", "metadata.floors=2", "metadata.x=null",
-     "input.plot.corner=true", "id=a=b", 'input.plot={"corner":true}'],
-)  # fmt: skip
-def test_texts_are_compared_as_they_are_and_everything_else_as_json(text):
-    assert parse_condition(text).holds(SAMPLE)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("metadata.region=Europe", 'metadata.region is "Asia_India"'),
-        ("metadata.floors=2.0", "metadata.floors is 2"),
-        ("metadata.colour=red", "metadata has region, floors, x"),
-        ("metadata.region.city=Pune", "metadata.region has no fields"),
-        ("output.cost=1", "the top has id, input, metadata"),
-    ],
-)
-def test_a_sample_that_does_not_hold_it_is_described(text, said):
-    condition = parse_condition(text)
-    assert not condition.holds(SAMPLE)
-    assert condition.describe(SAMPLE) == said
-
-
-def test_long_values_are_cut_in_what_is_said():
-    said = parse_condition("metadata.text=x").describe({"metadata": {"text": "y" * 500}})
-    assert said.endswith(" ...") and len(said) < 130
-
-
-@pytest.mark.parametrize("text", ["metadata.region", "=x", "plot.shape=square", "inputs.x=1"])
-def test_what_is_no_condition_is_refused_with_an_example(text):
-    with pytest.raises(ConfigError, match="Write PATH=VALUE"):
-        parse_condition(text)
-
+from housebrain_core.errors import DataError
 
 RECORD = {"a": {"b": [1, {"c": 2}, 3]}, "x.y": 4, "n": None}
 
@@ -106,6 +62,12 @@ def test_every_shape_reads_what_it_fits():
     [
         ({"text": "q a"}, "looks like one text"),
         ({"version": "1", "data": [{"input": 1, "output": 2}]}, "seem to be the list data"),
+        (
+            {"by": {"x": 1}, "train": [{"input": 1, "output": 2}], "test": [{"input": 1, "output": 2}]},
+            "seem to be the list train and test: save it as a file of its own",
+        ),
+        ({"columns": ["input"], "index": [0], "data": [["q"]]}, "It is a table by columns, as pandas writes it"),
+        ({"input ": 1, "out\nput": 2}, r"has no input, but 'input ', out\\nput\."),
         ({"A-1": {"input": 1, "output": 2}, "A-2": {"input": 3, "output": 4}}, "seem to be the values of this object"),
         ({"plot": {"area": 1}, "rooms": [{"type": "bath"}]}, "but plot, rooms. Say which fields count"),
         ({"Instruction": "q", "Output": "a"}, "looks like Alpaca: --input-field Instruction --output-field Output"),
@@ -140,4 +102,30 @@ def test_an_extra_field_is_named_and_a_part_of_the_prompt_never_left_aside_unask
 def test_json_in_a_text_is_read_and_said():
     sample, notes = read_record({"input": '{"a": 1}', "output": '{"a": 1, "a": 2}', "metadata": "x"}, USUAL)
     assert sample["input"] == {"a": 1} and sample["output"] == '{"a": 1, "a": 2}' and sample["metadata"] == {}
-    assert notes == ("input is JSON in a text, and read as that JSON", "metadata is not read, as it is no object")
+    assert notes == (
+        "input is JSON in a text, and read as that JSON",
+        "output begins like JSON but is none, and stays a text",
+        "metadata is not read, as it is no object",
+    )
+
+
+def test_lists_that_may_be_columns_of_a_table_are_a_sample_with_a_note():
+    for record in (
+        {"input": ["a", "b"], "output": ["c", "d"]},
+        {"input": {"x": 1, "y": 2}, "output": {"x": 3, "y": 4}},
+    ):
+        sample, notes = read_record(record, USUAL)
+        assert sample["output"] == record["output"] and "if each is a whole column, the file is a table" in notes[0]
+    for record in (
+        {"input": ["a"], "output": ["b"]},
+        {"input": ["a", "b"], "output": [1]},
+        {"input": "ab", "output": "cd"},
+    ):
+        assert read_record(record, USUAL)[1] == ()
+
+
+def test_whose_message_is_trained_on_is_said():
+    fields = choose_fields(["messages.:-1"], ["messages.-1.content"])
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    assert read_record({"messages": messages}, fields)[1] == ("messages.-1.role (assistant) is not read",)
+    assert read_record({"messages": messages[::-1]}, fields)[1] == ("messages.-1.role (user) is not read",)

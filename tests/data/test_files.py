@@ -1,14 +1,10 @@
-"""Which files a dataset has, by the names that people give its parts, and the lines in them."""
+"""Which files a dataset has, by the names that people give its parts."""
 
-import gzip
-import json
 import os
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from housebrain_core.data.files import find_dataset, is_validation_part, name_below, read_lines
+from housebrain_core.data.files import find_dataset, is_validation_part, name_below
 from housebrain_core.errors import DataError
 
 
@@ -36,6 +32,13 @@ def parts(folder) -> dict[str, list[str]]:
         (["train-0.parquet", "train-1.parquet"], {"train": ["train-0.parquet", "train-1.parquet"]}),
         (["b.json", "a.json", "notes.md"], {"train": ["a.json", "b.json"]}),
         (["houses.jsonl", "validation.jsonl"], {"train": ["houses.jsonl"], "validation": ["validation.jsonl"]}),
+        (["data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet", "data/test-0.parquet"],
+         {"train": ["data/train-00000-of-00001.parquet"], "validation": ["data/validation-00000-of-00001.parquet"]}),
+        (["en/train/0.parquet", "en/validation/0.parquet", "hi/train/0.parquet"],
+         {"train": ["en/train/0.parquet", "hi/train/0.parquet"], "validation": ["en/validation/0.parquet"]}),
+        (["houses_train.jsonl", "houses_val.jsonl"],
+         {"train": ["houses_train.jsonl"], "validation": ["houses_val.jsonl"]}),
+        (["night_train.json", "station.json"], {"train": ["night_train.json", "station.json"]}),
     ],
 )  # fmt: skip
 def test_parts_are_found_by_their_names(names, expected, tmp_path):
@@ -62,51 +65,6 @@ def test_a_validation_part_is_known_by_name_unless_it_has_one_itself(tmp_path):
     assert not is_validation_part(tmp_path / "val")
 
 
-def test_lines_come_with_their_numbers_in_every_format(tmp_path):
-    rows = [{"id": str(number), "input": {"a": number}} for number in (1, 2)]
-    text = "\n\n".join(map(json.dumps, rows)) + "\n"
-    (tmp_path / "a.jsonl").write_text(text)
-    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(text.encode()))
-    with pa.output_stream(str(tmp_path / "c.jsonl.zst"), compression="zstd") as stream:
-        stream.write(text.encode())
-    for name in ("a.jsonl", "b.jsonl.gz", "c.jsonl.zst"):
-        assert [(number, json.loads(line)) for number, line in read_lines(tmp_path / name)] == [
-            (1, rows[0]),
-            (3, rows[1]),
-        ]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "d.parquet")
-    assert list(read_lines(tmp_path / "d.parquet")) == [(1, rows[0]), (2, rows[1])]
-    (tmp_path / "e.csv").write_text('id,input\n1,"two\nlines, and ""quotes"""\n\n2\n', encoding="utf-8-sig")
-    first, second = read_lines(tmp_path / "e.csv")
-    assert first == (3, {"id": "1", "input": 'two\nlines, and "quotes"'})
-    assert second == (5, "has 1 cells, the first line has 2")
-    (tmp_path / "f.TSV").write_text("id\tinput\n1\ta,b\n")
-    assert list(read_lines(tmp_path / "f.TSV")) == [(2, {"id": "1", "input": "a,b"})]
-    (tmp_path / "g.JSON.gz").write_bytes(gzip.compress(b"[1]", mtime=0))
-    assert list(read_lines(tmp_path / "g.JSON.gz")) == [(0, b"[1]")]
-
-
-def test_structs_of_parquet_have_no_keys_that_only_other_rows_have(tmp_path):
-    rows = [{"input": {"a": 1, "deep": [{"x": 1}]}}, {"input": {"b": 2, "deep": [{"y": 2}]}}]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
-    assert [row for _, row in read_lines(tmp_path / "a.parquet")] == rows
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "said"),
-    [
-        ("a.jsonl", '{"id": 1}\n'.encode("utf-16"), "is UTF-16 text: save it as UTF-8"),
-        ("a.jsonl", b"<!DOCTYPE html>", "is a web page"),
-        ("a.csv", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
-        ("a.jsonl.gz", gzip.compress(b"", mtime=0), "is empty"),
-    ],
-)
-def test_a_file_that_is_something_else_says_what(name, data, said, tmp_path):
-    (tmp_path / name).write_bytes(data)
-    with pytest.raises(DataError, match=said):
-        list(read_lines(tmp_path / name))
-
-
 def test_all_of_a_folder_is_read_or_named(tmp_path):
     touch(tmp_path, "train/a.json", "train/batch2/b.JSON", "train/batch2/c.ndjson", "train/d.json.gz", "train/notes.md",
           "train/._a.json", "batch3/e.json", "README.md")  # fmt: skip
@@ -124,7 +82,7 @@ def test_all_of_a_folder_is_read_or_named(tmp_path):
         "batch3/ with 1 files": "beside the part train",
         "README.md": "no data by their names",
     }
-    assert found.describe().startswith("read 4 files; left aside: train/._a.json (macOS made them); ")
+    assert found.describe().startswith("read 4 files; left aside: README.md, train/notes.md (no data by their names); ")
 
 
 def test_what_is_left_aside_says_how_it_becomes_data(tmp_path):
@@ -144,6 +102,42 @@ def test_a_folder_without_parts_is_read_with_its_sub_folders(tmp_path):
 
 
 def test_a_file_in_a_sub_folder_is_called_with_it():
-    names = ["/d/train/a.json", "/d/train/batch2/a.json", "/d/x/y/a.b.json", "/d/a.json"]
-    assert [name_below("/d", name) for name in names] == ["a", "batch2/a", "x/y/a", "a"]
+    names = ["/d/train/a.json", "/d/train/batch2/a.json", "/d/x/y/a.b.JSON", "/d/a.json", "/d/val/a.jsonl.gz"]
+    assert [name_below("/d", name) for name in names] == ["a", "batch2/a", "x/y/a.b", "a", "val/a"]
     assert name_below("/d/a.jsonl", "/d/a.jsonl") == "a"
+
+
+def test_a_part_that_a_name_gives_elsewhere_and_halves_of_samples_are_named(tmp_path):
+    touch(tmp_path / "a", "houses_test.json", "houses.json")
+    assert find_dataset(tmp_path / "a").describe() == (
+        "read for training: houses_test.json, though the name says otherwise; what is for validation belongs into a "
+        "folder validation, and what is for tests elsewhere"
+    )
+    touch(tmp_path / "b", "input/0.json", "output/0.json")
+    assert (
+        "input and output seem to be files of their own, such as input/0.json and"
+        in find_dataset(tmp_path / "b").describe()
+    )
+    touch(tmp_path / "c", "train/test_1.json", "train/input_output.json", "validation/test_1.json")
+    assert find_dataset(tmp_path / "c").describe() == ""
+
+
+def test_links_that_lead_nowhere_or_in_circles_and_names_that_are_no_text_are_left_aside(tmp_path):
+    touch(tmp_path, "a.json")
+    (tmp_path / "self").symlink_to("self")
+    (tmp_path / "train").symlink_to("train")
+    (tmp_path / "gone.json").symlink_to("nowhere.json")
+    (tmp_path / "up").symlink_to(tmp_path)
+    (tmp_path / "caf\udce9.json").write_text("{}")
+    found = find_dataset(tmp_path)
+    assert parts(tmp_path) == {"train": ["a.json"]}
+    assert dict(found.aside) == {
+        "self": "a link that leads nowhere",
+        "train": "a link that leads nowhere",
+        "gone.json": "a link that leads nowhere",
+        "up": "a link to a folder",
+        "caf\udce9.json": "bytes that are no text in the name; rename it",
+    }
+    (tmp_path / "d\udce9").mkdir()
+    with pytest.raises(DataError, match="bytes in its name that are no text"):
+        find_dataset(tmp_path / "d\udce9")

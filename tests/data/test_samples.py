@@ -1,9 +1,12 @@
 """Reading samples: every layout gives the same samples, and every bad one is named."""
 
 import csv
+import datetime
 import gzip
 import json
 import subprocess
+from collections import Counter
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -134,7 +137,7 @@ def test_an_array_counts_by_its_samples(tmp_path):
     log = ReadLog()
     assert len(list(read_samples(folder.parent, "train", log))) == 7 and log.good == 7
     assert [(bad.origin.rpartition("/")[2], bad.reason) for bad in log.bad] == [
-        ("array.json:5", "is a JSON int, not an object"),
+        ("array.json:5", 'is a JSON single value; a sample is an object such as {"input": ..., "output": ...}'),
         ("array.json:6", "has no output"),
     ]
 
@@ -186,3 +189,36 @@ def test_an_empty_input_beside_an_instruction_is_told_as_alpaca(tmp_path):
     log = ReadLog()
     assert list(read_samples(path, "train", log)) == []
     assert "It looks like Alpaca: --input-field instruction" in log.describe()
+
+
+def test_parts_without_ids_do_not_collide_and_dots_in_names_are_part_of_them(tmp_path):
+    for part in ("train", "validation"):
+        (tmp_path / part).mkdir()
+        write_jsonl(tmp_path / part / "data.jsonl", [{"input": part, "output": 1}] * 2)
+        for number in (1, 2):
+            (tmp_path / part / f"plan.v{number}.json").write_text('{"input": 1, "output": 2}')
+    log = ReadLog(strict=True)
+    ids = [sample["id"] for part in ("train", "validation") for sample in read_samples(tmp_path, part, log)]
+    names = ["data-1", "data-2", "plan.v1", "plan.v2"]
+    assert ids == names + [f"validation/{name}" for name in names]
+
+
+@pytest.mark.parametrize("value", [datetime.date(2026, 1, 1), Decimal("1.10"), b"x", float("nan")])
+def test_what_parquet_has_and_json_has_not_is_a_bad_sample_where_it_counts(value, tmp_path):
+    rows = [{"input": "q", "output": {"a": value}, "other": "x"}, {"input": "q", "output": {}, "other": "y"}]
+    pq.write_table(pa.Table.from_pylist(rows[:1]), tmp_path / "a.parquet")
+    log = ReadLog()
+    assert list(read_samples(tmp_path / "a.parquet", "train", log)) == []
+    assert "a sample cannot be written as JSON" in log.bad[0].reason and "save them as text" in log.bad[0].reason
+    pq.write_table(pa.Table.from_pylist([{"input": "q", "output": "a", "other": value}]), tmp_path / "b.parquet")
+    assert len(list(read_samples(tmp_path / "b.parquet", "train"))) == 1
+
+
+def test_an_array_with_a_byte_order_mark_is_read(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(make(3)), encoding="utf-8-sig")
+    assert list(read_samples(tmp_path / "a.json", "train")) == make(3)
+
+
+def test_notes_on_fields_that_differ_from_sample_to_sample_are_not_thousands_of_lines():
+    log = ReadLog(notes=Counter({f"{number} is not read": 1 for number in range(500)}))
+    assert len(log.describe_notes()) == 31 and log.describe_notes()[-1].startswith("and 470 more such lines")

@@ -40,3 +40,10 @@ def test_settings_that_nobody_changed_can_be_used_and_what_pydantic_would_conver
                 settings(**{name: value})
             kinds = f"this has to be {field.annotation.__name__}, not {type(value).__name__}"
             assert str(refused.value) == f"{name} = {value!r}: {kinds}"
+
+
+@pytest.mark.parametrize("settings", NOTEBOOKS.values())
+def test_a_text_in_the_place_of_a_list_is_a_list_of_one(settings):
+    for name, field in settings.model_fields.items():
+        if "list" in str(field.annotation):
+            assert getattr(settings(**{name: "x"}), name) == ["x"] and getattr(settings(**{name: ""}), name) == []

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from housebrain_core.data.fields import USUAL, parse_condition
+from housebrain_core.data.fields import USUAL
 from housebrain_core.house import synthetic
 from housebrain_core.house.rules import check_design
 from housebrain_core.select.reading import Conditions, answers_path, hash_of, read_chosen, read_pool
+from housebrain_core.settings import parse_condition
 
 
 @pytest.fixture

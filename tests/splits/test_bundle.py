@@ -198,9 +198,9 @@ def is_at_home(name: str) -> bool:
         *(f"splits/{start}" for start in splitting),
     )
     adapters = "comparison", "compatibility", "convert", "inspection", "unpickle"
-    auditing = "columns", "findings", "formulas", "token_counts"
+    auditing = "columns", "findings", "formulas"
     looking = (*(f"adapters/{module}.py" for module in adapters), *(f"data/{module}.py" for module in auditing))
-    return name in ("cli.py", "parameters/settings.py", *looking) or name.startswith(rooms)
+    return name in ("cli.py", "token_counts.py", "parameters/settings.py", *looking) or name.startswith(rooms)
 
 
 def test_every_file_that_a_session_can_run_is_there_and_no_test_cache_or_editors_copy(monkeypatch, tmp_path):

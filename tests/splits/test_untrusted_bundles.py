@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from housebrain_core.data.contents import UNPACKED
+from housebrain_core.data.lines import UNPACKED
 from housebrain_core.data.samples import ReadLog, read_samples
 from housebrain_core.errors import DataError
 from housebrain_core.manifests import sha256_of
@@ -150,7 +150,7 @@ PEAK = """
 import resource, sys
 from pathlib import Path
 from housebrain_core.errors import DataError
-from housebrain_core.data.contents import UNPACKED
+from housebrain_core.data.lines import UNPACKED
 from housebrain_core.data.samples import ReadLog, read_samples
 from housebrain_core.splits.bundle import read_bundle
 
