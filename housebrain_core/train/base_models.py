@@ -114,7 +114,7 @@ def check_base(base: Base) -> None:
     config = read_base_config(folder)
     problems = check_sizes(config)
     if not problems and base.commit is None:
-        problems = _check_tokenizer(folder) + _check_weights(folder, config)
+        problems = _check_texts(folder) + _check_weights(folder, config)
     if problems:
         lines = "; ".join(problems[:5])
         raise ConfigError(
@@ -143,8 +143,11 @@ def check_sizes(config: dict[str, Any]) -> list[str]:
     ]
 
 
-def _check_tokenizer(folder: Path) -> list[str]:
-    """What a folder lacks of a tokenizer; of a tokenizer.json, its form."""
+def _check_texts(folder: Path) -> list[str]:
+    """What a folder lacks of a tokenizer, and texts that transformers does not read."""
+    for name in ("config.json", TOKENIZERS[0], "tokenizer_config.json", INDEX):
+        if (path := folder / name).is_file() and path.read_bytes().startswith(b"\xef\xbb\xbf"):
+            return [f"its {name} begins with a byte order mark: save it as UTF-8 without one"]
     if (path := folder / TOKENIZERS[0]).is_file():
         try:
             parts = read_json(path.read_bytes())

@@ -14,9 +14,17 @@ import numpy as np
 import torch
 import transformers
 from bitsandbytes.nn.modules import Linear4bit
+from huggingface_hub.errors import StrictDataclassError
 from peft import LoraConfig, PeftModel, PeftModelForCausalLM, get_peft_model, set_peft_model_state_dict
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+)
 from transformers.integrations import sdpa_attention
 
 from housebrain_core.adapters.adapter import Adapter
@@ -36,7 +44,8 @@ from housebrain_core.train.base_models import (
 transformers.utils.logging.disable_progress_bar()  # our own lines say what is loaded
 warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # transformers 5.23 warns of itself
 
-DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError)
+DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError,
+           StrictDataclassError)  # fmt: skip
 """What loading a base model raises where its files are not what they should be."""
 
 
@@ -106,8 +115,8 @@ def _explain_failure(base: Base, part: str) -> Iterator[None]:
             ) from None
         why = shorten(" ".join(str(error).split()), 300)
         raise ConfigError(
-            f"base_model = {base.name!r}: its {part} cannot be loaded ({why}). Check the name and the Internet "
-            "connection, or download or copy it again."
+            f"base_model = {base.name!r}: its {part} cannot be loaded ({why}). "
+            f"{'Check the Internet connection, or download' if base.commit else 'Download'} or copy it again."
         ) from None
 
 
@@ -141,7 +150,7 @@ def load_base(base: Base, load_in_4bit: bool, report: Callable[[str], None] = sa
             revision=base.commit,
             dtype=dtype,
             quantization_config=quantization if load_in_4bit else None,
-            attn_implementation="sdpa",
+            attn_implementation=_choose_attention(base),
             device_map={"": device},
             trust_remote_code=False,
             use_safetensors=True,
@@ -158,6 +167,13 @@ def load_base(base: Base, load_in_4bit: bool, report: Callable[[str], None] = sa
         if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False
     return model
+
+
+def _choose_attention(base: Base) -> str:
+    """The attention that an architecture has, Gemma 2 only eager; its config.json could name code of the Hub."""
+    config = AutoConfig.from_pretrained(base.source, revision=base.commit, trust_remote_code=False)
+    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    return "sdpa" if getattr(kind, "_supports_sdpa", True) else "eager"
 
 
 def add_lora(model: PreTrainedModel, base: Base, config: FineTuningConfig) -> PeftModel:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, Gemma2Config, LlamaConfig
 
 from housebrain_core.adapters.adapter import read_adapter
 from housebrain_core.config import FineTuningConfig
@@ -206,3 +206,25 @@ def test_a_base_that_brings_code_of_its_own_is_refused_in_a_sentence_and_its_cod
     with pytest.raises(ConfigError, match="brings code of its own, which is never run"):
         load_base(resolve_base(str(folder)), load_in_4bit=False, report=quiet)
     assert not ran.exists()
+
+
+@pytest.mark.parametrize(("name", "value"), [("rms_norm_eps", "x"), ("num_attention_heads", 3), ("hidden_act", "no")])
+def test_a_configuration_of_wrong_types_or_sizes_is_a_sentence(name, value, base, tmp_path):
+    folder = tmp_path / "b"
+    shutil.copytree(base, folder)
+    config = json.loads((folder / "config.json").read_text()) | {name: value}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="base_model = 'b': its .* cannot be loaded .*Download or copy it again"):
+        model.load_tokenizer(resolve_base(str(folder)))
+        load_base(resolve_base(str(folder)), load_in_4bit=False, report=quiet)
+
+
+@pytest.mark.parametrize(("kind", "attention"), [(Gemma2Config, "eager"), (LlamaConfig, "sdpa")])
+def test_a_base_gets_the_attention_that_its_architecture_has_whatever_its_config_names(kind, attention, tmp_path):
+    config = kind(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=32,
+                  num_key_value_heads=1, head_dim=8)  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text()) | {"attn_implementation": "somebody/kernel"}
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    loaded = load_base(resolve_base(str(tmp_path)), load_in_4bit=False, report=quiet)
+    assert loaded.config._attn_implementation == attention

@@ -1,5 +1,6 @@
 """Base models that are cut off, at odds with themselves, or of absurd sizes: a sentence before anything is loaded."""
 
+import codecs
 import json
 import shutil
 import subprocess
@@ -51,6 +52,10 @@ def cut(path: Path, left: int) -> None:
     path.write_bytes(path.read_bytes()[:left])
 
 
+def mark(path: Path) -> None:
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+
+
 BROKEN = {
     "layers without end": (lambda at: with_config(at, num_hidden_layers=10**9), "num_hidden_layers = 1000000000"),
     "hidden size of a continent": (lambda at: with_config(at, hidden_size=10**12), "hidden_size = 1000000000000"),
@@ -73,6 +78,8 @@ BROKEN = {
     "no tokenizer": (lambda at: (at / "tokenizer.json").unlink(), "it has no tokenizer"),
     "tokenizer cut": (lambda at: cut(at / "tokenizer.json", 9), "tokenizer.json cannot be read"),
     "tokenizer of something": (lambda at: (at / "tokenizer.json").write_text("{}"), "holds no tokenizer"),
+    "config of Notepad": (lambda at: mark(at / "config.json"), "config.json begins with a byte order mark"),
+    "tokenizer of Notepad": (lambda at: mark(at / "tokenizer.json"), "tokenizer.json begins with .*: save it as UTF-8"),
     "pickled": (lambda at: (at / SINGLE).rename(at / "pytorch_model.bin"), "pickled, which could run code"),
 }
 
