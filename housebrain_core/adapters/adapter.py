@@ -14,10 +14,17 @@ from typing import NamedTuple
 import numpy as np
 
 from housebrain_core.adapters.adapter_config import BRANCHES, check_ranks, read_config, scaling_of
-from housebrain_core.adapters.archives import CONFIG, WEIGHTS, name_all, name_of
-from housebrain_core.adapters.folders import check_folder, check_model, read_record
+from housebrain_core.adapters.archives import name_all, name_of
+from housebrain_core.adapters.folders import CONFIG, WEIGHTS, check_folder, check_model, read_record
 from housebrain_core.adapters.run import Run
-from housebrain_core.adapters.tensors import TensorInfo, explain_tensors, read_header, read_matrices, read_tensor_name
+from housebrain_core.adapters.tensors import (
+    TensorInfo,
+    explain_tensors,
+    is_copy_of_base,
+    read_header,
+    read_matrices,
+    read_tensor_name,
+)
 from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.manifests import sha256_of
 from housebrain_core.settings import is_url
@@ -159,7 +166,9 @@ def read_adapter(folder: Path, accept_plain: bool = False) -> Adapter:
     check_folder(folder)
     run, digest = read_record(folder, accept_plain)
     config = read_config(folder)
-    stored = _read_modules(folder, read_header(folder / WEIGHTS))
+    header = read_header(folder / WEIGHTS)
+    copies = [name for name in header if is_copy_of_base(name, header)]
+    stored = _read_modules(folder, {name: info for name, info in header.items() if name not in copies})
     ranks = {module: one.shape.rank for module, one in stored.items()}
     check_ranks(folder, config, ranks)
     revision = config.get("revision") or None
@@ -175,7 +184,10 @@ def read_adapter(folder: Path, accept_plain: bool = False) -> Adapter:
         name=name_of(folder),
         task_type=config.get("task_type") or None,
         fan_in_fan_out=bool(config.get("fan_in_fan_out")),
-        doubts=(f"its base is named by the branch {revision}, which may have moved since",) if moving else (),
+        doubts=tuple(
+            [f"its base is named by the branch {revision}, which may have moved since"] * moving
+            + [f"{name} is in its file too, and left out: it is taken to be as the base has it" for name in copies[:1]]
+        ),
     )
 
 

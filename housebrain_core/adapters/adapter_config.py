@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from housebrain_core.adapters.archives import CONFIG
+from housebrain_core.adapters.folders import CONFIG
 from housebrain_core.adapters.tensors import read_json
 from housebrain_core.data.contents import READ, explain_bytes
 from housebrain_core.errors import AdapterError
@@ -22,7 +22,8 @@ REFUSED_OPTIONS = {
     "lora_bias": "bias terms are not part of the update B @ A",
     "modules_to_save": "whole trained modules are not part of the update B @ A",
     "trainable_token_indices": "trained embeddings are not part of the update B @ A",
-    "target_parameters": "LoRA on bare parameters is not supported",
+    "target_parameters": "LoRA on experts or other bare parameters is not supported: as target_modules name linear "
+    "layers, such as those of the attention; all-linear takes the experts too",
     "layer_replication": "replicated layers change the base model",
     "megatron_config": "Megatron layers are not supported",
     "alora_invocation_tokens": "activated LoRA depends on the prompt",
@@ -73,7 +74,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = read_json(data)
     except ValueError as error:
-        why = explain_bytes(data[:READ]) or f"is not JSON ({error}): copy the adapter folder again"
+        why = explain_bytes(data[:READ]) or f"is not JSON ({error}): ask for it as its trainer wrote it"
         raise AdapterError(f"{folder / CONFIG} {why}.") from None
     problems = check_config(config)
     if problems:
@@ -103,7 +104,7 @@ def check_config(config: dict[str, Any]) -> list[str]:
     if config.get("bias") not in (None, "none"):
         problems.append(f"bias={_show(config['bias'])}: bias terms are not part of the update B @ A")
     init = config.get("init_lora_weights")
-    if not any(init is value or (isinstance(init, str) and init == value) for value in HARMLESS_INITS):
+    if not any(init is value or (isinstance(init, str) and init.lower() == value) for value in HARMLESS_INITS):
         problems.append(
             f"init_lora_weights={_show(init)}: it changes the base model too, so the update is not B @ A. PEFT makes "
             "an ordinary adapter of it: save_pretrained(path_initial_model_for_weight_conversion=...)"

@@ -1,88 +1,34 @@
-"""Adapters as they come back from people: folders, or zips of them, unpacked one whitelisted file at a time.
-
-What other trainers and programs write in their place is named, with what to do.
-"""
+"""Adapters as they come back from people: folders, or zips of them, unpacked one whitelisted file at a time."""
 
 import contextlib
 import re
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import IO
 
+from housebrain_core.adapters.folders import (
+    CONFIG,
+    SIZE_LIMITS,
+    UNREADABLE,
+    WEIGHTS,
+    explain_missing,
+    order_adapters,
+)
 from housebrain_core.data.contents import explain_file
 from housebrain_core.errors import AdapterError
-from housebrain_core.manifests import MANIFEST
 
-WEIGHTS, CONFIG, RUN = "adapter_model.safetensors", "adapter_config.json", "run.json"
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
-SIZE_LIMITS = {WEIGHTS: 16 * 2**30, CONFIG: 2**20, RUN: 2**26, MANIFEST: 2**20, **dict.fromkeys(TOKENIZER, 2**27)}
-"""The only files of an adapter that are ever opened, and the bytes each may have."""
 MEMBER_LIMIT = 10_000
 RATIO_LIMIT = 200
 """Unpacked bytes per packed byte: weights pack to about 0.9 of their size, JSON to a twentieth."""
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 METHOD_NAMES = {9: "Deflate64, as Windows packs large files", 93: "Zstandard", 99: "AES encryption"}
-CHECKPOINT = re.compile(r"checkpoint-\d+|invalid")
 DRIVE_PART = re.compile(r".*-\d{3}")
 """Google Drive packs a large folder into several zips, such as hb-20261128T120000Z-001, each with some of its files."""
-
-
-class Layout(NamedTuple):
-    """How another trainer or program keeps an adapter."""
-
-    name: re.Pattern[str]
-    """Of one of its files or folders."""
-    what: str
-    advice: str
-
-
-LAYOUTS = tuple(
-    Layout(re.compile(name), what, advice)
-    for name, what, advice in (
-        (
-            r"adapter_model-\d+-of-\d+\.safetensors",
-            f"its weights in several files, where {WEIGHTS} is expected",
-            'Save it in one: model.save_pretrained(folder, max_shard_size="100GB")',
-        ),
-        (
-            r"adapter_model\.bin",
-            "a pickle that could run code; it is not opened",
-            "If you trust who made it: housebrain convert THAT FOLDER",
-        ),
-        (
-            r"adapter_model-\d+-of-\d+\.bin|pytorch_model.*\.bin",
-            "pickled weights, which could run code",
-            f"Load it where it was trained, and save it with model.save_pretrained(folder), which writes {WEIGHTS}",
-        ),
-        (
-            r"(\d+_)?adapters\.(safetensors|npz)",
-            "an adapter of MLX-LM, whose matrices are transposed and whose settings have other names",
-            f"Write it as PEFT does: A = lora_a.T and B = lora_b.T in {WEIGHTS}, r = rank, lora_alpha = scale x rank",
-        ),
-        (
-            r"adapter_(model|\d+)\.pt",
-            "an adapter as torchtune pickles it, to go on with training",
-            f"Give {WEIGHTS} and {CONFIG}, which its FullModelHFCheckpointer writes for PEFT",
-        ),
-        (
-            r"pytorch_lora_weights\.\w+",
-            "an adapter of Diffusers, for a model that makes pictures",
-            "Give one of a language model",
-        ),
-        (
-            r"zero_to_fp32\.py|global_step\d+|pytorch_model_fsdp_\d+|.*\.distcp",
-            "a training state that is spread over GPUs (DeepSpeed, FSDP)",
-            "Load it where it was trained, and save it with trainer.save_model(folder)",
-        ),
-        (r".*\.gguf", "a file for llama.cpp", f"Ask for what training saved, {WEIGHTS} and {CONFIG}"),
-    )
-)
-"""The first one that fits is named."""
 
 
 def name_of(path: Path) -> str:
@@ -156,33 +102,17 @@ def unpack_adapter(path: Path, folder: Path) -> Path:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = _choose_members(path, use_slashes(archive))
+            use_slashes(archive)
+            members = _choose_members(path, archive)
             folder.mkdir(parents=True)
             for name, member in members.items():
                 with archive.open(member) as source, (folder / name).open("xb") as target:
                     shutil.copyfileobj(source, target, 2**20)
     except FileNotFoundError:
         raise AdapterError(f"{path} does not exist. Give the folders or zips that came back from training.") from None
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except UNREADABLE as error:
         raise AdapterError(f"{path} {_explain_damage(path, error)}.") from None
     return folder
-
-
-def explain_missing(place: Path, names: Collection[str], missing: Collection[str]) -> str:
-    """What a folder or zip without an adapter's weights or configuration is, and what to do.
-
-    Args:
-        place: as a person gave it.
-        names: of what is in it.
-        missing: of the two files of an adapter.
-    """
-    for layout in LAYOUTS:
-        if found := sorted(filter(layout.name.fullmatch, names)):
-            return f"{place} holds {found[0]}: {layout.what}. {layout.advice}."
-    if "config.json" in names and CONFIG in missing:
-        return f"{place} is a whole model, not an adapter; models are not merged. Give what LoRA training saved."
-    shown = ", ".join(sorted(names)[:5]) or "nothing"
-    return f"{place} lacks {' and '.join(missing)}; it is not a whole adapter (it holds {shown}). Copy it again."
 
 
 def use_slashes(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
@@ -204,8 +134,9 @@ def _explain_damage(path: Path, error: Exception) -> str:
     return f"is damaged ({error}): ask for it again"
 
 
-def _choose_members(path: Path, members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+def _choose_members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The adapter's own files by name; nothing is unpacked before every member was looked at."""
+    members = archive.infolist()
     if len(members) > MEMBER_LIMIT:
         raise AdapterError(f"{path} has {len(members):,} members; an adapter has about ten. Pack its folder alone.")
     names = {member: member.filename for member in members}
@@ -213,39 +144,44 @@ def _choose_members(path: Path, members: list[zipfile.ZipInfo]) -> dict[str, zip
     problems += [f"{name!r} is in it twice" for name, count in Counter(names.values()).items() if count > 1]
     if problems:
         raise AdapterError(f"{path} is not unpacked:\n  " + "\n  ".join(problems[:10]) + "\nAsk for it again.")
-    home = _find_home(path, list(names.values()))
+    home = _find_home(path, archive)
     wanted = {}
     for member, name in names.items():
         place = PurePosixPath(name)
         if place.parent == home and place.name in SIZE_LIMITS:
             wanted[place.name] = member
     if WEIGHTS not in wanted:
-        inside = {PurePosixPath(name).name for name in names.values() if PurePosixPath(name).parent == home}
         part = DRIVE_PART.fullmatch(path.stem)
-        raise AdapterError(_explain_part(path, WEIGHTS) if part else explain_missing(path, inside, [WEIGHTS]))
+        files = _openers(archive, home)
+        raise AdapterError(_explain_part(path, WEIGHTS) if part else explain_missing(path, files, [WEIGHTS]))
     problems = [problem for name, member in wanted.items() if (problem := _explain_member(name, member))]
     if problems:
         raise AdapterError(f"{path} is not unpacked:\n  " + "\n  ".join(problems))
     return wanted
 
 
-def _find_home(path: Path, names: list[str]) -> PurePosixPath:
+def _openers(archive: zipfile.ZipFile, home: PurePosixPath | None = None) -> dict[str, Callable[[], IO[bytes]]]:
+    """Name -> what opens it, of what a zip holds in a folder, or anywhere."""
+    places = {PurePosixPath(member.filename): member for member in archive.infolist()}
+    return {p.name: partial(archive.open, m) for p, m in places.items() if home in (None, p.parent)}
+
+
+def _find_home(path: Path, archive: zipfile.ZipFile) -> PurePosixPath:
     """The folder of a zip that holds the adapter."""
+    names = [member.filename for member in archive.infolist()]
     places = [PurePosixPath(name) for name in names]
-    homes = {place.parent for place in places if place.name == CONFIG}
-    finished = {home for home in homes if not any(map(CHECKPOINT.fullmatch, home.parts))}
-    homes = finished or homes
+    homes = order_adapters({place.parent for place in places if place.name == CONFIG})
     if len(homes) == 1:
-        return homes.pop()
+        return homes[0]
     if homes:
-        inside = ", ".join(sorted("the top" if str(home) == "." else str(home) for home in homes)[:5])
+        inside = ", ".join("the top" if str(home) == "." else str(home) for home in homes[:5])
         what = f"holds {len(homes)} adapters: {inside}. Unpack it, and name the one that is meant, or all of them"
     elif zips := [name for name in names if name.lower().endswith(".zip")]:
         what = f"holds no adapter but {', '.join(zips[:5])}. Unpack it, and name the zip inside"
     elif DRIVE_PART.fullmatch(path.stem):
         raise AdapterError(_explain_part(path, CONFIG))
     else:
-        raise AdapterError(explain_missing(path, {place.name for place in places}, [CONFIG]))
+        raise AdapterError(explain_missing(path, _openers(archive), [CONFIG]))
     raise AdapterError(f"{path} {what}.")
 
 

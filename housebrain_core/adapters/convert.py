@@ -15,7 +15,7 @@ from textwrap import shorten
 from packaging.version import Version
 
 from housebrain_core.adapters.adapter import read_adapter
-from housebrain_core.adapters.archives import CONFIG, WEIGHTS
+from housebrain_core.adapters.folders import CONFIG, WEIGHTS
 from housebrain_core.config import ConvertConfig
 from housebrain_core.errors import AdapterError
 from housebrain_core.texts import say

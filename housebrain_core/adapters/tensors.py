@@ -4,9 +4,9 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -29,15 +29,24 @@ NAME_LIMIT = 400
 """Characters of a tensor's name."""
 DTYPES = ("F16", "BF16", "F32")
 """Types of values that an adapter may have."""
-NO_FACTORS = (
-    (r"lora_magnitude_vector", "a magnitude of DoRA, which cannot be averaged as updates are"),
-    (r"lora_embedding_[AB]", "LoRA on an embedding, which is no linear layer: train without it in target_modules"),
+OTHER_KINDS = (
     (
-        r"lora_[ab]$",
-        "a factor as MLX-LM and torchtune name it: write it as PEFT does, in lora_A and lora_B",
+        r"^(unet|text_encoder\w*|diffusion_model|transformer\.(single_)?transformer_blocks)\.|^lora_(unet|te)\d?_"
+        r"|lora_(down|up)\b|\.alpha$",
+        "LoRA for a model that makes pictures: give one of a language model",
     ),
-    (r"lora_(down|up)\b|\.alpha$", "a part of LoRA for a model that makes pictures"),
+    (r"lora_magnitude_vector|dora_scale", "magnitudes of DoRA, which cannot be averaged as updates are"),
+    (r"(hada|lokr)_w\d", "LoHa or LoKr, which is not B @ A"),
     (r"lora_E$|ranknum$", "a part of AdaLoRA, which is not B @ A"),
+    (
+        r"lora_[ab](\.weight)?$",
+        "factors as MLX-LM and torchtune name them: write them as PEFT does, in lora_A and lora_B",
+    ),
+)
+"""What tensors of other kinds of adapters are called, what they are, and what to do."""
+NO_FACTORS = (
+    *OTHER_KINDS,
+    (r"lora_embedding_[AB]", "LoRA on an embedding, which is no linear layer: train without it in target_modules"),
     (r"(^|\.)bias$", "a trained bias, which is not part of B @ A: train with bias none"),
     (
         r"(embed_\w+|wte|lm_head|base_layer)\.weight$",
@@ -45,7 +54,7 @@ NO_FACTORS = (
     ),
     (r"modules_to_save|\.weight$", "a whole weight, which is not part of B @ A: train without modules_to_save"),
 )
-"""What tensors of other kinds of adapters are called, what they are, and what to do."""
+"""The same of what may stand beside LoRA."""
 
 
 class TensorInfo(NamedTuple):
@@ -80,6 +89,24 @@ def read_header(path: Path, error: type[HouseBrainError] = AdapterError) -> dict
         shown = str(problem).encode(errors="backslashreplace").decode()[:300]
         why = explain_file(path) or f"is damaged: {shown}. Copy it again"
         raise error(f"{path} {why}.") from None
+
+
+def read_names(file: IO[bytes]) -> list[str]:
+    """The tensors that a safetensors file says it has; ValueError where it is none."""
+    length = int.from_bytes(file.read(8), "little")
+    if not 2 <= length <= HEADER_LIMIT:
+        raise ValueError(f"the header would have {length} bytes")
+    return [name for name in read_json(file.read(length)) if name != "__metadata__"]
+
+
+def explain_names(names: list[str]) -> str | None:
+    """What weights of these names are instead of a LoRA adapter for a language model, or None."""
+    for pattern, what in OTHER_KINDS:
+        if any(re.search(pattern, name) for name in names):
+            return what
+    if any(map(read_tensor_name, names)):
+        return None
+    return "weights without LoRA, as of a whole model: give what LoRA training saved"
 
 
 def read_json(data: bytes) -> dict[str, Any]:
@@ -139,6 +166,12 @@ def _explain_tensor(name: str, info: TensorInfo) -> str | None:
     if len(info.shape) != 2:
         return f"of {len(info.shape)} dimensions, expected is a matrix: train LoRA on linear layers only"
     return None
+
+
+def is_copy_of_base(name: str, header: Mapping[str, Any]) -> bool:
+    """Whether a tensor is the base's weight below a LoRA: PEFT saves the output layer so, and trains only the LoRA."""
+    module, _, rest = name.rpartition(".base_layer.")
+    return rest == "weight" and {f"{module}.lora_A.weight", f"{module}.lora_B.weight"} <= set(header)
 
 
 def tensor_name(module: str, side: str) -> str:

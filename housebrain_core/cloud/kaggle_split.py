@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from housebrain_core.adapters.adapter import read_adapter
-from housebrain_core.adapters.archives import RUN, unpack_adapter
+from housebrain_core.adapters.archives import unpack_adapter
+from housebrain_core.adapters.folders import RUN
 from housebrain_core.adapters.run import Run, read_run
 from housebrain_core.cloud.kaggle_account import Account, KaggleError, open_account
 from housebrain_core.cloud.settings import KaggleConfig

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from housebrain_core.adapters.archives import CONFIG
+from housebrain_core.adapters.folders import CONFIG
 from housebrain_core.config import MergeConfig
 from housebrain_core.display.results import Shown, Table
 from housebrain_core.errors import ConfigError

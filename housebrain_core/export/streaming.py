@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from housebrain_core.adapters.archives import CONFIG, RUN
+from housebrain_core.adapters.folders import CONFIG, RUN
 from housebrain_core.adapters.tensors import TensorInfo, write_tensors
 from housebrain_core.errors import ConfigError
 from housebrain_core.export.base_weights import StoredTensor, read_base, stores_transposed

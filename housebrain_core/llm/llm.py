@@ -9,8 +9,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList
 
 from housebrain_core.adapters.adapter import check_base_settings, read_adapter
-from housebrain_core.adapters.archives import CONFIG
-from housebrain_core.adapters.folders import check_model
+from housebrain_core.adapters.folders import CONFIG, check_model
 from housebrain_core.errors import ConfigError
 from housebrain_core.house import codec
 from housebrain_core.house.json_text import strict_json_parse  # noqa: F401 - the guide's import path

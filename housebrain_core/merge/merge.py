@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from housebrain_core.adapters.adapter import Adapter, try_adapters
-from housebrain_core.adapters.archives import RUN, name_all, unpacked
+from housebrain_core.adapters.archives import name_all, unpacked
 from housebrain_core.adapters.compatibility import check_mergeable
+from housebrain_core.adapters.folders import RUN
 from housebrain_core.config import MergeConfig
 from housebrain_core.display.results import say
 from housebrain_core.errors import AdapterError, ConfigError

@@ -9,7 +9,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from housebrain_core.adapters.adapter import Adapter
-from housebrain_core.adapters.archives import CONFIG, RUN, TOKENIZER, WEIGHTS
+from housebrain_core.adapters.folders import CONFIG, RUN, TOKENIZER, WEIGHTS
 from housebrain_core.adapters.run import HASH_PREFIX, BaseRecord, DataRecord, Run, SettingsRecord
 from housebrain_core.adapters.tensors import TensorInfo, read_json, tensor_name, write_tensors
 from housebrain_core.errors import AdapterError

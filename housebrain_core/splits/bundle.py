@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from housebrain_core.adapters.archives import CONFIG, MEMBER_LIMIT, RATIO_LIMIT, WEIGHTS, use_slashes
+from housebrain_core.adapters.archives import MEMBER_LIMIT, RATIO_LIMIT, use_slashes
+from housebrain_core.adapters.folders import CONFIG, WEIGHTS
 from housebrain_core.data.lines import UNPACKED, read_batches
 from housebrain_core.errors import DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, sha256_of

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from housebrain_core.adapters.archives import CONFIG, WEIGHTS
+from housebrain_core.adapters.folders import CONFIG, WEIGHTS
 from housebrain_core.errors import AdapterError, DataError
 from housebrain_core.legs import FORMAT as PLAN_FORMAT
 from housebrain_core.legs import Place

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from housebrain_core.adapters.adapter import Adapter, read_adapter
 from housebrain_core.adapters.adapter_config import read_config
-from housebrain_core.adapters.archives import CONFIG, WEIGHTS
+from housebrain_core.adapters.folders import CONFIG, WEIGHTS
 from housebrain_core.adapters.tensors import TensorInfo, tensor_name, write_tensors
 from housebrain_core.adapters.updates import rewrite_update
 from housebrain_core.config import FineTuningConfig, SplitConfig

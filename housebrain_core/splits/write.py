@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from housebrain_core.adapters.archives import WEIGHTS
+from housebrain_core.adapters.folders import WEIGHTS
 from housebrain_core.config import SplitConfig
 from housebrain_core.data.columns import make_columns
 from housebrain_core.data.findings import entropy_floor, learnable_from_brief, study_fields

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from housebrain_core.adapters.adapter import Adapter, read_adapter
-from housebrain_core.adapters.archives import CONFIG, WEIGHTS
+from housebrain_core.adapters.folders import CONFIG, WEIGHTS
 from housebrain_core.adapters.updates import rewrite_update
 from housebrain_core.errors import ConfigError
 from housebrain_core.legs import Place, TrainingPlan, rate_share

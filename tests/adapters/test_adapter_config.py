@@ -45,6 +45,7 @@ def test_patterns_and_rslora_are_honoured_as_peft_does(tmp_path):
         {"auto_mapping": {"base_model_class": "Qwen2ForCausalLM", "parent_library": "transformers"}},
         {"loftq_config": {"loftq_bits": 4}}, {"fan_in_fan_out": True}, {"target_modules": ".*proj"}, {"bias": None},
         {"lora_dtype": None, "lorap_lr_ratio": 16.0, "lorap_emb_lr": 1e-06, "swift_type": "LORA"},
+        {"init_lora_weights": "Gaussian"},
     ],
 )  # fmt: skip
 def test_what_does_not_change_b_times_a_is_accepted(settings, tmp_path):

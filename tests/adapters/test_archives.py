@@ -80,7 +80,7 @@ def test_a_link_beside_the_adapter_does_not_matter(tmp_path):
 
 def test_several_checkpoints_alone_are_several_adapters(tmp_path):
     members = {f"checkpoint-{step}/{name}": data for step in (10, 20) for name, data in FILES.items()}
-    with pytest.raises(AdapterError, match="holds 2 adapters: checkpoint-10, checkpoint-20"):
+    with pytest.raises(AdapterError, match="holds 2 adapters: checkpoint-20, checkpoint-10"):
         unpack_adapter(zip_of(tmp_path / "hb.zip", members), tmp_path / "out")
 
 

@@ -59,7 +59,7 @@ def test_a_pickle_without_its_configuration_is_not_converted(tmp_path):
     (folder / WEIGHTS).unlink()
     (folder / CONFIG).unlink()
     torch.save(tensors(), folder / "adapter_model.bin")
-    with pytest.raises(AdapterError, match="lacks adapter_config.json"):
+    with pytest.raises(AdapterError, match="without the adapter_config.json"):
         convert_adapters(ConvertConfig(models=[folder]), report=lambda line: None)
     assert [path.name for path in folder.iterdir()] == ["adapter_model.bin"]
 

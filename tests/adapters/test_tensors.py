@@ -118,6 +118,18 @@ def test_two_adapters_in_one_file_are_refused(tmp_path):
         read_adapter(folder, accept_plain=True)
 
 
+def test_the_base_weight_that_peft_saves_below_a_lora_is_left_out_and_said(tmp_path):
+    """PEFT does so where the output layer is among target_modules."""
+    module = "base_model.model.model.layers.0.self_attn.q_proj"
+    values = tensors() | {f"{module}.base_layer.weight": torch.ones(6, 5)}
+    adapter = read_adapter(make_adapter(tmp_path / "a", values), accept_plain=True)
+    assert adapter.doubts == (f"{module}.base_layer.weight is in its file too, and left out: it is taken to be as the "
+                              "base has it",)  # fmt: skip
+    assert torch.equal(
+        merged_update(tmp_path / "a", tmp_path / "out"), merged_update(make_adapter(tmp_path / "b"), tmp_path / "o")
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "info", "said"),
     [

@@ -60,8 +60,8 @@ def test_a_zip_is_an_adapter_too(inside, tmp_path):
         ({"a\\..\\evil": b"x"}, (), "leave its folder"),
         ({WEIGHTS: b"/etc/passwd"}, (WEIGHTS,), "is a link"),
         ({WEIGHTS: bytes(2**24)}, (), "would unpack"),
-        ({f"other/{CONFIG}": b"{}"}, (), "holds 2 adapters: other, the top"),
-        ({CONFIG: None}, (), f"lacks {CONFIG}; it is not a whole adapter (it holds {WEIGHTS}"),
+        ({f"other/{CONFIG}": b"{}"}, (), "holds 2 adapters: the top, other"),
+        ({CONFIG: None}, (), f"holds {WEIGHTS}, weights of an adapter without the {CONFIG}"),
     ],
 )
 def test_unsafe_zips_are_refused_and_write_nothing(changes, links, said, tmp_path):
