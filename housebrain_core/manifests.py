@@ -23,6 +23,8 @@ KINDS: dict[str, type] = {
     "finished": bool,
 }
 """What manifests say besides their files, and the kind of each value, where there is one."""
+ORDINALS = ("split_id", "splits", "leg", "legs")
+"""Of them those that count from 1 to 99."""
 FORMAT = 2
 """Version of manifests. 0.1.0 wrote them without one, which counts as format 1; bundles count their own."""
 
@@ -124,7 +126,7 @@ def _is_of_kind(name: str, value: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if kind is str:
         return isinstance(value, str) and len(value) <= 500
-    return type(value) is kind
+    return type(value) is kind and (name not in ORDINALS or value in range(1, 100))
 
 
 def check_files(folder: Path | zipfile.Path, manifest: dict) -> None:

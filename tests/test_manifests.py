@@ -77,3 +77,13 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=f"no space left: '{path}'"):
         write_atomically(path, "after")
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["split_id", "splits", "leg", "legs"])
+@pytest.mark.parametrize("value", [-1, 0, 100, True, "1"])
+def test_a_number_that_counts_from_1_to_99_is_one(name, value, tmp_path):
+    (tmp_path / MANIFEST).write_text(to_json({"kind": "bundle", "files": {}, name: value}))
+    with pytest.raises(DataError, match=f"has values of the wrong kind: {name} = "):
+        read_manifest(tmp_path, "bundle")
+    (tmp_path / MANIFEST).write_text(to_json({"kind": "bundle", "files": {}, name: 99}))
+    assert read_manifest(tmp_path, "bundle")[name] == 99

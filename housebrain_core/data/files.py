@@ -14,7 +14,6 @@ PART_NAMES = {"train": ("train", "training"), "validation": ("validation", "vali
 OTHER_WORDS = frozenset(("test", "tests", "testing", "dev", "eval", "evaluation", *PART_NAMES["validation"]))
 INPUTS = frozenset(("input", "inputs", "brief", "briefs", "prompt", "prompts", "question", "questions"))
 OUTPUTS = frozenset(("output", "outputs", "design", "designs", "completion", "completions", "answer", "answers"))
-SIDES = ((INPUTS, OUTPUTS), (OUTPUTS, INPUTS))
 NO_TEXT = re.compile("[\ud800-\udfff]")
 """What stands in a name for bytes that are not UTF-8."""
 PACKED = ("", ".gz", ".zst")
@@ -48,6 +47,8 @@ NO_DATA = (
 """How names end that are no data, and why such a file is not read."""
 ABOUT_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 """Files that the datasets library writes beside data."""
+SPLITS = "split_summary.json"
+"""What lies in a folder of splits, whose samples are those of their source."""
 SHOWN = 5
 """Names that a message says of files that are left aside."""
 
@@ -96,10 +97,12 @@ def find_dataset(source: Path) -> DatasetFiles:
         if not source.name.lower().endswith(SUFFIXES):
             raise DataError(f"{source} is none of {', '.join(SUFFIXES)}.")
         return DatasetFiles({"train": [str(source)]})
-    parts: dict[str, list[str]] = {"": []}
+    found: Found = {}
     aside: list[tuple[str, str]] = []
-    _sort_files(str(source), "", "", parts, aside)
-    others = parts.pop("")
+    _sort_files(str(source), "", (0, ""), found, aside)
+    level = min((level for level, part in found if part), default=0)  # parts inside of parts or of others are none
+    parts = {part: files for (of, part), files in found.items() if part and of == level}
+    others = sorted(path for (of, part), files in found.items() if not part or of != level for path in files)
     start = len(os.path.join(source, ""))
     if "train" in parts:
         aside += _describe_others([path[start:] for path in others], [path[start:] for path in chain(*parts.values())])
@@ -117,18 +120,23 @@ def find_dataset(source: Path) -> DatasetFiles:
 
 def _doubt(names: list[str]) -> Iterator[str]:
     """What the names of files that are read for training say otherwise."""
-    words = {name: _words_of(name) for name in names}
-    others = [name for name, of in words.items() if of & OTHER_WORDS and of.isdisjoint(PART_NAMES["train"])]
+    others: list[str] = []
+    halves: dict[bool, str] = {}  # whether it is an input -> the first such name
+    for name in names:
+        words = _words_of(name)
+        if words & OTHER_WORDS and words.isdisjoint(PART_NAMES["train"]):
+            others.append(name)
+        if words.isdisjoint(INPUTS) != words.isdisjoint(OUTPUTS):
+            halves.setdefault(words.isdisjoint(OUTPUTS), name)
     if others:
         yield (
             f"read for training: {_name_some(others)}, though the name says otherwise; what is for validation belongs "
             "into a folder validation, and what is for tests elsewhere"
         )
-    first, second = ([name for name, of in words.items() if of & side and not of & other] for side, other in SIDES)
-    if first and second:
+    if len(halves) == 2:
         yield (
-            f"input and output seem to be files of their own, such as {first[0]} and {second[0]}; a sample is one "
-            'object with both: {"input": ..., "output": ...}'
+            f"input and output seem to be files of their own, such as {halves[True]} and {halves[False]}; a sample is "
+            'one object with both: {"input": ..., "output": ...}'
         )
 
 
@@ -173,18 +181,23 @@ def _describe_others(others: list[str], used: list[str]) -> list[tuple[str, str]
     return [(name, "beside the part train") for name in names]
 
 
-def _sort_files(folder: str, shown: str, part: str, parts: dict[str, list[str]], aside: list[tuple[str, str]]) -> None:
+Found = dict[tuple[int, str], list[str]]
+"""Files by the depth at which a name says their part, and that part; by 0 and nothing where none does."""
+
+
+def _sort_files(folder: str, shown: str, place: tuple[int, str], found: Found, aside: list[tuple[str, str]]) -> None:
     """Adds the readable files of a folder and of those in it to their parts, sorted; all others go to `aside`."""
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
+    with os.scandir(folder) as scanned:
+        entries = sorted(scanned, key=lambda entry: entry.name)
     for entry in entries:
-        of_part = part or _part_of(entry.name)
-        if why := _why_not(entry, follow=bool(of_part) and not shown):
+        part = "" if place[1] else _part_of(entry.name)
+        of = (shown.count("/"), part) if part else place
+        if why := _why_not(entry, follow=bool(part) and not shown):
             aside.append((f"{shown}{entry.name}", why))
         elif entry.is_dir():
-            _sort_files(entry.path, f"{shown}{entry.name}/", of_part, parts, aside)
+            _sort_files(entry.path, f"{shown}{entry.name}/", of, found, aside)
         else:
-            parts.setdefault(of_part, []).append(entry.path)
+            found.setdefault(of, []).append(entry.path)
 
 
 def _why_not(entry: os.DirEntry, follow: bool) -> str | None:  # noqa: PLR0911 - one line a reason
@@ -196,6 +209,8 @@ def _why_not(entry: os.DirEntry, follow: bool) -> str | None:  # noqa: PLR0911 -
         return "bytes that are no text in the name; rename it"
     if entry.is_symlink() and not Path(entry.path).exists():
         return "a link that leads nowhere"
+    if entry.is_dir() and Path(entry.path, SPLITS).is_file():
+        return "splits that HouseBrain wrote"
     if entry.is_dir():
         return "a link to a folder" if entry.is_symlink() and not follow else None
     if name in ABOUT_DATA:

@@ -111,16 +111,18 @@ def _read_table(lines: io.BufferedReader) -> Iterator[tuple[int, dict[str, Any] 
                 return
         delimiter = max(",;\t|", key=Counter(re.sub('"[^"]*"', "", header)).__getitem__)
         rows = csv.reader(chain([header], _limited(text)), delimiter=delimiter, strict=True)
-        cells = _next_row(rows, before + 1)
-        if isinstance(cells, str):
-            raise DataError(f"its first line {cells}")
-        names = [name or f"column {place}" for place, name in enumerate(cells or [], 1)]
+        first = _next_row(rows, before + 1)
+        if isinstance(first, str):
+            raise DataError(f"its first line {first}")
+        names = [name or f"column {place}" for place, name in enumerate(first or [], 1)]
         if len(set(names)) < len(names):
             raise DataError(f"has the column {Counter(names).most_common(1)[0][0]!r} twice; give each its own name")
         while (cells := _next_row(rows, rows.line_num + before + 1)) is not None:
             number = rows.line_num + before
             if isinstance(cells, str):
                 yield number, cells
+            elif cells == first:
+                yield number, "repeats the first line"
             elif cells and len(cells) != len(names):
                 yield number, f"has {len(cells)} cells, the first line has {len(names)}"
             elif cells:

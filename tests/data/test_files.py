@@ -141,3 +141,12 @@ def test_links_that_lead_nowhere_or_in_circles_and_names_that_are_no_text_are_le
     (tmp_path / "d\udce9").mkdir()
     with pytest.raises(DataError, match="bytes in its name that are no text"):
         find_dataset(tmp_path / "d\udce9")
+
+
+def test_parts_inside_of_others_are_none_and_splits_are_no_data(tmp_path):
+    touch(tmp_path / "a", "train/a.json", "old/train/b.json", "old/validation/c.json")
+    assert parts(tmp_path / "a") == {"train": ["train/a.json"]}
+    assert find_dataset(tmp_path / "a").aside == [("old/ with 2 files", "beside the part train")]
+    touch(tmp_path / "b", "a.json", "housebrain_splits/split_summary.json", "housebrain_splits/split_01/train/a.json")
+    assert parts(tmp_path / "b") == {"train": ["a.json"]}
+    assert find_dataset(tmp_path / "b").aside == [("housebrain_splits", "splits that HouseBrain wrote")]

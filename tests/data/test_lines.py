@@ -74,6 +74,7 @@ def write_csv(path, text):
         ('input,output\n"big" house,2\n3,4\n',
          [(2, 'has text behind a closing quote; a quote inside of a quoted cell is written twice ("")'),
           (3, {"input": "3", "output": "4"})]),
+        ("a,b\n1,2\na,b\n3,4\n", [(2, {"a": "1", "b": "2"}), (3, "repeats the first line"), (4, {"a": "3", "b": "4"})]),
         ("\n\n", []),
     ],
 )  # fmt: skip
