@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,13 @@ def reference_adapter(adapters: list[Adapter]) -> Adapter:
     commits = [adapter for adapter in adapters if adapter.revision and not adapter.revision.startswith(HASH_PREFIX)]
     named = [adapter for adapter in adapters if adapter.base_model]
     return (commits or named or adapters)[0]
+
+
+def public_base(adapters: list[Adapter]) -> str | None:
+    """What a base model is called where a result leaves this machine: of a path, which may name a user, the end."""
+    name = reference_adapter(adapters).base_model
+    path = PureWindowsPath(name or "")  # it knows both slashes
+    return path.name if name and (path.anchor or name.startswith(("~", "."))) else name
 
 
 def merged_run(adapters: list[Adapter]) -> Run:

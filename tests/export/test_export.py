@@ -1,11 +1,14 @@
 """Folders that other programs load, whole and verified: a failed verification leaves none."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from adapter_files import make_adapter
 from full_models import merge, weights_of
+from safetensors.torch import load_file
 from test_cli import run
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -16,6 +19,7 @@ from housebrain_core.export.settings import ExportConfig
 from housebrain_core.house.codec import write_prompt
 from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.manifests import check_files, read_manifest
+from housebrain_core.merge.merged_files import public_base
 
 ADAPTER_FILES = {
     "README.md", "adapter_config.json", "adapter_model.safetensors", "answer_schema.json", "chat_template.jinja",
@@ -81,6 +85,31 @@ def test_an_exported_adapter_is_one_for_every_stage_again_and_names_no_path_of_t
         assert abs(b @ a - c @ d).max() < 1e-6
     texts = [path.read_text(errors="ignore") for path in made.folder.iterdir() if path.suffix in (".json", ".md")]
     assert not any(str(Path.home()) in text or str(merged.parent) in text for text in texts)
+
+
+@pytest.mark.parametrize("name", ["adapter", "full"])
+def test_where_another_trainer_kept_its_base_is_not_passed_on(name, base, unverified, tmp_path):
+    """Adapters of LLaMA-Factory, ms-swift and Axolotl name a base on a disk by its path."""
+    home = tmp_path / "home" / "alice"
+    shutil.copytree(base, home / "our-base")
+    rows = load_file(base / "model.safetensors")["model.layers.0.self_attn.q_proj.weight"].shape[0]
+    module = "base_model.model.model.layers.0.self_attn.q_proj"
+    values = {f"{module}.lora_A.weight": torch.ones(2, rows), f"{module}.lora_B.weight": torch.ones(rows, 2) / 100}
+    adapter = make_adapter(tmp_path / "a", values, base_model_name_or_path=str(home / "our-base"), revision=None)
+    config = ExportConfig(model=adapter, format=name, output=tmp_path / "out")
+    made = export.export_model(config, report=lambda line: None)
+    texts = [path.read_text(errors="ignore") for path in made.folder.iterdir() if path.suffix in (".json", ".md")]
+    assert not any("alice" in text for text in texts) and any("our-base" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "public"),
+    [("/home/alice/our base", "our base"), (r"C:\Users\alice\base", "base"), ("~/base/", "base"), ("./base", "base"),
+     ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-0.6B"), (None, None)],
+)  # fmt: skip
+def test_of_a_path_only_its_end_leaves_this_machine(name, public, tmp_path):
+    adapter = read_adapter(make_adapter(tmp_path / "a", base_model_name_or_path=name), accept_plain=True)
+    assert public_base([adapter]) == public
 
 
 def test_any_server_gets_the_bytes_of_training_from_the_chat_template(exported, samples):
