@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import NamedTuple
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from tqdm import tqdm
 
 from housebrain_core.config import FineTuningConfig, SplitConfig
 from housebrain_core.errors import HouseBrainError
@@ -22,6 +24,9 @@ from housebrain_core.manifests import sha256_of
 from housebrain_core.splits.split import split_dataset
 from housebrain_core.train.tiny import QUICK, tiny_base
 from housebrain_core.train.tuner import HouseBrainFineTuner
+
+tqdm.monitor_interval = 0
+tqdm.set_lock(threading.RLock())  # its own is one for all forked processes, and one that is killed never gives it back
 
 WEIGHTS = "adapter_model.safetensors"
 EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"}
