@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -125,7 +126,7 @@ def _is_of_kind(name: str, value: Any) -> bool:
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if kind is str:
-        return isinstance(value, str) and len(value) <= 500
+        return isinstance(value, str) and len(value) <= 500 and not re.search("[\ud800-\udfff]", value)
     return type(value) is kind and (name not in ORDINALS or value in range(1, 100))
 
 

@@ -87,3 +87,9 @@ def test_a_number_that_counts_from_1_to_99_is_one(name, value, tmp_path):
         read_manifest(tmp_path, "bundle")
     (tmp_path / MANIFEST).write_text(to_json({"kind": "bundle", "files": {}, name: 99}))
     assert read_manifest(tmp_path, "bundle")[name] == 99
+
+
+def test_a_text_with_half_a_character_is_none(tmp_path):
+    (tmp_path / MANIFEST).write_text(r'{"kind": "bundle", "files": {}, "dataset": "\ud800"}')
+    with pytest.raises(DataError, match="has values of the wrong kind: dataset = "):
+        read_manifest(tmp_path, "bundle")

@@ -109,7 +109,8 @@ def _read_table(lines: io.BufferedReader) -> Iterator[tuple[int, dict[str, Any] 
             header, before = text.readline(LONGEST), before + 1
             if not header:
                 return
-        delimiter = max(",;\t|", key=Counter(re.sub('"[^"]*"', "", header)).__getitem__)
+        counts = Counter(re.sub('"[^"]*"', "", header))
+        delimiter = max(",;\t" if set(",;\t") & counts.keys() else "|", key=counts.__getitem__)
         rows = csv.reader(chain([header], _limited(text)), delimiter=delimiter, strict=True)
         first = _next_row(rows, before + 1)
         if isinstance(first, str):

@@ -65,6 +65,7 @@ def write_csv(path, text):
 @pytest.mark.parametrize(
     ("text", "rows"),
     [
+        ("a|b|c,d\n1,2\n", [(2, {"a|b|c": "1", "d": "2"})]),
         ("input|output\n1|2,3\n", [(2, {"input": "1", "output": "2,3"})]),
         ("\n\ninput,output\n1,2\n", [(4, {"input": "1", "output": "2"})]),
         ("sep=;\r\ninput;output\r\n1;2\r\n", [(3, {"input": "1", "output": "2"})]),
