@@ -108,7 +108,8 @@ def read_manifest(folder: Path | zipfile.Path, kind: str) -> dict:
         raise DataError(f"{folder / MANIFEST} cannot be read ({error}). Run its stage again.") from None
     actual = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
     if actual != kind or not isinstance(manifest.get("files"), dict):
-        raise DataError(f"{folder} is of the kind {actual!r}; expected was {kind!r}. Name another folder.")
+        shown = shorten(repr(actual), 60)
+        raise DataError(f"{folder} is of the kind {shown}; expected was {kind!r}. Name another folder.")
     strange = [name for name, about in manifest["files"].items() if not isinstance(about, dict)]
     if strange:
         raise DataError(f"{folder / MANIFEST} says nothing of the sizes of {', '.join(strange[:5])}. Make it again.")

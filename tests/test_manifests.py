@@ -93,3 +93,10 @@ def test_a_text_with_half_a_character_is_none(tmp_path):
     (tmp_path / MANIFEST).write_text(r'{"kind": "bundle", "files": {}, "dataset": "\ud800"}')
     with pytest.raises(DataError, match="has values of the wrong kind: dataset = "):
         read_manifest(tmp_path, "bundle")
+
+
+def test_a_kind_of_any_length_is_told_in_a_line(tmp_path):
+    (tmp_path / MANIFEST).write_text(to_json({"kind": ["x" * 9000], "files": {}}))
+    with pytest.raises(DataError, match="is of the kind ") as refused:
+        read_manifest(tmp_path, "bundle")
+    assert len(str(refused.value)) < 300 + len(str(tmp_path))
