@@ -141,7 +141,10 @@ def explain_missing(place: Path, files: Mapping[str, Callable[[], IO[bytes]]], m
         if name.endswith(".safetensors") and (what := explain_alone(files[name])):
             return f"{place} holds {name}, {what}."
     shown = ", ".join(sorted(names)[:5]) or "nothing"
-    return f"{place} lacks {' and '.join(missing)}; it is not a whole adapter (it holds {shown}). Copy it again."
+    return (
+        f"{place} lacks {' and '.join(missing)}; it is not a whole adapter (it holds {shown}). Name the folder that "
+        "holds both, or copy it again."
+    )
 
 
 def explain_alone(open_file: Callable[[], IO[bytes]]) -> str | None:

@@ -33,7 +33,11 @@ def lacking(folder, name, **others):
         (CONFIG, {"pytorch_lora_weights.safetensors": b"x"}, "Diffusers"),
         (WEIGHTS, {"zero_to_fp32.py": b"x"}, "spread over GPUs"),
         (WEIGHTS, {"__0_0.distcp": b"x"}, "spread over GPUs"),
-        (WEIGHTS, {"other": b"x"}, "lacks adapter_model.safetensors; .*it holds adapter_config.json, .*other"),
+        (
+            WEIGHTS,
+            {"other": b"x"},
+            "lacks adapter_model.safetensors; .*it holds adapter_config.json, .*other.*holds both",
+        ),
         (CONFIG, {"config.json": b"{}"}, "is a whole model, not an adapter"),
     ],
 )
