@@ -12,20 +12,21 @@ from textwrap import shorten
 from typing import Any
 
 from housebrain_core import __version__
+from housebrain_core.contents import read_json
 from housebrain_core.errors import DataError
+from housebrain_core.texts import clip
 
 MANIFEST = "manifest.json"
-KINDS: dict[str, type] = {
-    **dict.fromkeys(("name", "dataset", "code_sha256", "parent_sha256", "housebrain", "digest"), str),
-    **dict.fromkeys(("format", "split_id", "splits", "seed", "codec_version", "leg", "legs", "step"), int),
+KINDS: dict[str, type | range] = {
+    **dict.fromkeys(("name", "dataset", "code_sha256", "parent_sha256", "housebrain", "digest", "selection"), str),
+    **dict.fromkeys(("format", "seed", "codec_version", "step"), int),
+    **dict.fromkeys(("split_id", "splits", "leg", "legs"), range(1, 100)),
     **dict.fromkeys(("entropy_nats_per_sample", "brief_nats_per_sample"), float),
     **dict.fromkeys(("counts", "code", "fingerprint"), dict),
     "merged_from": list,
     "finished": bool,
 }
 """What manifests say besides their files, and the kind of each value, where there is one."""
-ORDINALS = ("split_id", "splits", "leg", "legs")
-"""Of them those that count from 1 to 99."""
 FORMAT = 2
 """Version of manifests. 0.1.0 wrote them without one, which counts as format 1; bundles count their own."""
 
@@ -100,23 +101,29 @@ def seal(folder: Path, kind: str, names: list[str] | None = None, **about: Any) 
 
 def read_manifest(folder: Path | zipfile.Path, kind: str) -> dict:
     """The manifest of a folder that a stage finished; DataError when there is none, or of something else."""
+    if not (folder / MANIFEST).exists():
+        raise DataError(f"{folder} has no {MANIFEST}: unfinished, or no {kind}. Make it, or name another.")
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise DataError(f"{folder} has no {MANIFEST}: unfinished, or no {kind}. Make it, or name another.") from None
-    except (ValueError, OSError, RecursionError) as error:
-        raise DataError(f"{folder / MANIFEST} cannot be read ({error}). Run its stage again.") from None
-    actual = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
+        manifest = read_json(folder / MANIFEST)
+    except DataError as error:
+        raise DataError(f"{folder / MANIFEST} {error}. Copy it again, or run its stage again.") from None
+    actual = manifest.get("kind")
     if actual != kind or not isinstance(manifest.get("files"), dict):
         shown = shorten(repr(actual), 60)
         raise DataError(f"{folder} is of the kind {shown}; expected was {kind!r}. Name another folder.")
-    strange = [name for name, about in manifest["files"].items() if not isinstance(about, dict)]
+    strange = [name for name, about in manifest["files"].items() if not isinstance(about, dict) or not is_inside(name)]
     if strange:
-        raise DataError(f"{folder / MANIFEST} says nothing of the sizes of {', '.join(strange[:5])}. Make it again.")
+        names = clip(", ".join(strange[:5]))
+        raise DataError(f"{folder / MANIFEST} lists {names} without a size, or outside its folder. Get it again.")
     wrong = [f"{name} = {shorten(repr(value), 60)}" for name, value in manifest.items() if not _is_of_kind(name, value)]
     if wrong:
         raise DataError(f"{folder / MANIFEST} has values of the wrong kind: {', '.join(wrong[:5])}. Get it again.")
     return manifest
+
+
+def is_inside(name: str) -> bool:
+    """Whether the name of a file, with slashes, stays below the folder that lists it, on every system."""
+    return not (name.startswith("/") or re.match("[A-Za-z]:", name) or ".." in name.split("/") or "\0" in name)
 
 
 def _is_of_kind(name: str, value: Any) -> bool:
@@ -128,7 +135,7 @@ def _is_of_kind(name: str, value: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if kind is str:
         return isinstance(value, str) and len(value) <= 500 and not re.search("[\ud800-\udfff]", value)
-    return type(value) is kind and (name not in ORDINALS or value in range(1, 100))
+    return type(value) is int and value in kind if isinstance(kind, range) else type(value) is kind
 
 
 def check_files(folder: Path | zipfile.Path, manifest: dict) -> None:

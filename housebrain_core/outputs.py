@@ -4,7 +4,6 @@
 """
 
 import errno
-import json
 import os
 import re
 import secrets
@@ -17,6 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from housebrain_core.contents import LIMIT, read_json
 from housebrain_core.errors import ConfigError, DataError, HouseBrainError
 from housebrain_core.manifests import MANIFEST, read_manifest, sync_folder
 
@@ -61,7 +61,8 @@ def check_file(
 
 def _is_report(path: Path, keys: set[str]) -> bool:
     """Whether a file is what an earlier run wrote, by the keys of its JSON, or by the mark of a page or picture."""
-    data = path.read_bytes()
+    with path.open("rb") as file:
+        data = file.read(LIMIT)
     if not keys:
         return any(mark in data for mark in MARKS)
     first = next((line for line in data.split(b"\n", 50) if line.strip()), b"")
@@ -159,11 +160,13 @@ def lock_output(output: Path) -> Iterator[None]:
     """Holds an output for this process or thread; the lock ends with the process, however that ends.
 
     Args:
-        output: a file or folder, which need not exist; the lock is a hidden file beside it while it is held.
+        output: a file or folder, which need not exist; the lock is a hidden file beside it while it is held. Folders
+            above it that are made for it go again where nothing comes to lie in them.
 
     Raises:
         ConfigError: another process holds it.
     """
+    made = [folder for folder in output.absolute().parents if not folder.exists()]
     output.absolute().parent.mkdir(parents=True, exist_ok=True)
     path = output.with_name(f".{output.name}.lock")
     lock = FileLock(path)
@@ -183,6 +186,9 @@ def lock_output(output: Path) -> Iterator[None]:
         with suppress(OSError):  # Windows does not remove an open file
             path.unlink()
         lock.release()
+        with suppress(OSError):  # something lies in it
+            for folder in made:
+                folder.rmdir()
 
 
 @contextmanager
@@ -239,10 +245,9 @@ def _check_folder_above(path: Path) -> None:
 
 def _keys_of(data: bytes) -> set[str]:
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
+        return set(read_json(data))
+    except DataError:
         return set()
-    return set(value) if isinstance(value, dict) else set()
 
 
 COMPRESSED = (".parquet",)

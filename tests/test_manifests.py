@@ -48,8 +48,8 @@ def test_all_files_that_differ_are_named_at_once(tmp_path):
     ("text", "reason"),
     [
         (None, "has no manifest.json"),
-        ("{", "cannot be read"),
-        ("[]", "of the kind 'list'"),
+        ('{"a"', "is not JSON"),
+        ("[]", "is no JSON object"),
         (json.dumps({"kind": "other", "files": {}}), "'other'; expected was 'thing'"),
         (json.dumps({"kind": "thing"}), "expected was 'thing'"),
     ],

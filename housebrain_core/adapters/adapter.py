@@ -150,12 +150,13 @@ class Adapter:
         return b, a
 
 
-def read_adapter(folder: Path, accept_plain: bool = False) -> Adapter:
+def read_adapter(folder: Path, accept_plain: bool = False, given: Path | str | None = None) -> Adapter:
     """Checks an adapter folder and opens it.
 
     Args:
         folder: as `housebrain train` wrote it, or any PEFT LoRA folder.
         accept_plain: accept a folder without our manifest.
+        given: what a person gave, where that was unpacked into the folder; messages name it.
 
     Returns:
         The adapter; of its weights only the header was read, and their hash compared or made.
@@ -163,6 +164,13 @@ def read_adapter(folder: Path, accept_plain: bool = False) -> Adapter:
     Raises:
         AdapterError: naming what is wrong with it.
     """
+    try:
+        return _read_adapter(folder, accept_plain)
+    except AdapterError as error:
+        raise AdapterError(str(error).replace(str(folder), str(given or folder))) from None
+
+
+def _read_adapter(folder: Path, accept_plain: bool) -> Adapter:
     check_folder(folder)
     run, digest = read_record(folder, accept_plain)
     config = read_config(folder)
@@ -210,9 +218,9 @@ def try_adapters(
             if isinstance(folder, AdapterError):
                 yield folder
             else:
-                yield replace(read_adapter(folder, accept_plain), name=names[given])
+                yield replace(read_adapter(folder, accept_plain, given), name=names[given])
         except AdapterError as error:
-            yield AdapterError(str(error).replace(str(folder), str(given)))
+            yield error
 
 
 def check_base_settings(models: Sequence[Path | str], base_model: str | None, load_in_4bit: bool) -> None:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from housebrain_core.adapters.folders import CONFIG
-from housebrain_core.adapters.tensors import read_json
-from housebrain_core.data.contents import READ, explain_bytes
-from housebrain_core.errors import AdapterError
+from housebrain_core.contents import read_json
+from housebrain_core.errors import AdapterError, DataError
 
 REFUSED_OPTIONS = {
     "use_dora": "DoRA's magnitudes cannot be averaged as updates",
@@ -70,12 +69,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         AdapterError: it is no JSON, or names what cannot be merged exactly or safely.
     """
-    data = (folder / CONFIG).read_bytes()
     try:
-        config = read_json(data)
-    except ValueError as error:
-        why = explain_bytes(data[:READ]) or f"is not JSON ({error}): ask for it as its trainer wrote it"
-        raise AdapterError(f"{folder / CONFIG} {why}.") from None
+        config = read_json(folder / CONFIG)
+    except DataError as error:
+        raise AdapterError(f"{folder / CONFIG} {error}. Ask for it as its trainer wrote it.") from None
     problems = check_config(config)
     if problems:
         raise AdapterError(

@@ -19,8 +19,9 @@ from housebrain_core.adapters.folders import (
     explain_missing,
     order_adapters,
 )
-from housebrain_core.data.contents import explain_file
+from housebrain_core.contents import explain_file
 from housebrain_core.errors import AdapterError
+from housebrain_core.manifests import is_inside
 
 MEMBER_LIMIT = 10_000
 RATIO_LIMIT = 200
@@ -140,7 +141,7 @@ def _choose_members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.Z
     if len(members) > MEMBER_LIMIT:
         raise AdapterError(f"{path} has {len(members):,} members; an adapter has about ten. Pack its folder alone.")
     names = {member: member.filename for member in members}
-    problems = [f"{name!r} would leave its folder" for name in names.values() if not _is_inside(name)]
+    problems = [f"{name!r} would leave its folder" for name in names.values() if not is_inside(name)]
     problems += [f"{name!r} is in it twice" for name, count in Counter(names.values()).items() if count > 1]
     if problems:
         raise AdapterError(f"{path} is not unpacked:\n  " + "\n  ".join(problems[:10]) + "\nAsk for it again.")
@@ -204,8 +205,3 @@ def _explain_member(name: str, member: zipfile.ZipInfo) -> str | None:
     if member.file_size > min(SIZE_LIMITS[name], RATIO_LIMIT * (member.compress_size + 1000)):
         return f"{name} would unpack from {member.compress_size:,} to {member.file_size:,} bytes: ask for it again"
     return None
-
-
-def _is_inside(name: str) -> bool:
-    """Whether a member's name, with slashes, stays below the folder, on every system."""
-    return not (name.startswith("/") or re.match("[A-Za-z]:", name) or ".." in name.split("/") or "\0" in name)

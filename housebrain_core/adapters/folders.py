@@ -12,18 +12,18 @@ from pathlib import Path, PurePath
 from typing import IO, NamedTuple, TypeVar
 
 from housebrain_core.adapters.run import Run, read_run
-from housebrain_core.adapters.tensors import explain_names, read_json, read_names
-from housebrain_core.data.contents import explain_file
+from housebrain_core.adapters.tensors import explain_names, read_names
+from housebrain_core.contents import LIMIT, explain_file
 from housebrain_core.errors import AdapterError, DataError
 from housebrain_core.manifests import MANIFEST, check_files, read_manifest
 from housebrain_core.texts import as_given
 
 WEIGHTS, CONFIG, RUN = "adapter_model.safetensors", "adapter_config.json", "run.json"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
-SIZE_LIMITS = {WEIGHTS: 16 * 2**30, CONFIG: 2**20, RUN: 2**26, MANIFEST: 2**20, **dict.fromkeys(TOKENIZER, 2**27)}
+SIZE_LIMITS = {WEIGHTS: 16 * 2**30, CONFIG: 2**20, RUN: LIMIT, MANIFEST: 2**20, **dict.fromkeys(TOKENIZER, 2**27)}
 """The only files of an adapter that are ever opened, and the bytes each may have."""
 _P = TypeVar("_P", bound=PurePath)
-UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError)
+UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, DataError)
 """What reading a damaged or encrypted zip raises."""
 CHECKPOINT = re.compile(r"checkpoint-\d+|invalid")
 
@@ -200,14 +200,12 @@ def read_record(folder: Path, accept_plain: bool) -> tuple[Run | None, str | Non
             "An ordinary PEFT folder is accepted with --accept-plain; its origin and data then stay unchecked."
         )
     try:
-        read_json((folder / MANIFEST).read_bytes())
         files = read_manifest(folder, "adapter")["files"]
         strange = [name for name in files if not re.fullmatch(r"[\w.-]{1,100}", name) or (folder / name).is_symlink()]
         if strange or not {WEIGHTS, CONFIG, RUN} <= set(files):
-            raise DataError(f"{folder / MANIFEST} lists {as_given(strange or sorted(files))}; expected plain files")
+            raise DataError(f"{folder / MANIFEST} lists {as_given(strange or sorted(files))}. Copy it again.")
         opened = {name: expected for name, expected in files.items() if name in SIZE_LIMITS}
         check_files(folder, {"files": opened})  # what is never opened need not be there: a zip is unpacked without it
-        return read_run((folder / RUN).read_bytes()), files[WEIGHTS]["sha256"]
-    except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        why = str(error).rstrip(".").removesuffix(". Copy the adapter folder again")
-    raise AdapterError(f"{folder}: {why}. Copy the adapter folder again.")
+        return read_run(folder / RUN), files[WEIGHTS]["sha256"]
+    except (DataError, OSError) as error:
+        raise AdapterError(str(error)) from None

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from housebrain_core.contents import Source, read_record
 from housebrain_core.errors import DataError
-from housebrain_core.texts import first_problem, render, to_yaml
+from housebrain_core.texts import render, to_yaml
 
 FILE = "run.json"
 STOPPED_BY_YOU = "stopped by you"
@@ -130,11 +131,11 @@ class Run(Record):
         return self.model_dump(mode="json")
 
 
-def read_run(data: bytes) -> Run:
+def read_run(source: Source) -> Run:
     """Reads the contents of a run.json, also of one that 0.1.0 wrote.
 
     Args:
-        data: the file's bytes; from anywhere.
+        source: the file, or its bytes; from anywhere.
 
     Returns:
         The record. Fields that the file does not have keep their defaults, and fields unknown here are left out.
@@ -142,13 +143,14 @@ def read_run(data: bytes) -> Run:
     Raises:
         DataError: it is no such record, or one of a newer version.
     """
+    where = FILE if isinstance(source, bytes) else str(source)
     try:
-        run = Run.model_validate_json(data)
-    except ValidationError as error:
-        raise DataError(f"{FILE}: {first_problem(error)}. Copy the adapter folder again.") from None
+        run = read_record(Run, source)
+    except DataError as error:
+        raise DataError(f"{where} {error}. Copy the adapter folder again.") from None
     if run.format > FORMAT:
         raise DataError(
-            f"{FILE} is of format {run.format}; this code reads formats up to {FORMAT}. Use a newer version of it."
+            f"{where} is of format {run.format}; this code reads formats up to {FORMAT}. Use a newer version of it."
         )
     return run
 

@@ -10,8 +10,8 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from housebrain_core.data.contents import explain_file
-from housebrain_core.errors import AdapterError, HouseBrainError
+from housebrain_core.contents import explain_file, read_json
+from housebrain_core.errors import AdapterError, DataError, HouseBrainError
 
 HEADER_LIMIT = 16 * 2**20
 """Bytes; the header of a 7-billion model's adapter has 60,000."""
@@ -85,7 +85,7 @@ def read_header(path: Path, error: type[HouseBrainError] = AdapterError) -> dict
         with safe_open(path, "numpy") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118, it is no dictionary
             return {name: TensorInfo(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
-    except (OSError, ValueError, SafetensorError) as problem:
+    except (OSError, ValueError, DataError, SafetensorError) as problem:
         shown = str(problem).encode(errors="backslashreplace").decode()[:300]
         why = explain_file(path) or f"is damaged: {shown}. Copy it again"
         raise error(f"{path} {why}.") from None
@@ -107,21 +107,6 @@ def explain_names(names: list[str]) -> str | None:
     if any(map(read_tensor_name, names)):
         return None
     return "weights without LoRA, as of a whole model: give what LoRA training saved"
-
-
-def read_json(data: bytes) -> dict[str, Any]:
-    """A JSON object as plain data, with or without a byte order mark: no duplicate keys, no NaN, no endless nesting.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except RecursionError:
-        raise ValueError("its JSON is nested too deeply") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"expected a JSON object, found {type(value).__name__}")
-    return value
 
 
 def read_tensor_name(name: str) -> tuple[str, str] | None:
@@ -239,19 +224,6 @@ def _check_limits(path: Path) -> None:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or not 2 <= length <= min(HEADER_LIMIT, size - 8):
             raise ValueError(f"the header would have {length} bytes, the file has {size}")
-        header = read_json(file.read(length))
+        header = read_json(file.read(length))  # of bounded length
     if len(header) > TENSOR_LIMIT:
         raise ValueError(f"it lists {len(header)} tensors; at most {TENSOR_LIMIT} are expected")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice[:120]!r} occurs twice in its JSON")
-    return result
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} in its JSON")

@@ -18,6 +18,7 @@ from housebrain_core.adapters.folders import RUN
 from housebrain_core.adapters.run import Run, read_run
 from housebrain_core.cloud.kaggle_account import Account, KaggleError, open_account
 from housebrain_core.cloud.settings import KaggleConfig
+from housebrain_core.contents import read_json
 from housebrain_core.errors import AdapterError, ConfigError
 from housebrain_core.manifests import sha256_of, write_atomically
 from housebrain_core.outputs import staged_output
@@ -63,7 +64,7 @@ class OwnersFolder:
         return adapter_in_leg(f"hb-kaggle-{self.split_id:02d}", self.inputs.place)
 
     def _metadata(self, name: str) -> dict[str, Any]:
-        return json.loads((self.path / f"{name}-metadata.json").read_text(encoding="utf-8"))
+        return read_json(self.path / f"{name}-metadata.json")
 
 
 def run_kaggle(config: KaggleConfig, report: Report = say) -> None:
@@ -145,7 +146,7 @@ def _flag(folder: OwnersFolder) -> str:
 def _choose_kernel(folder: OwnersFolder, state: str | None) -> str:
     """Which of the notebook's folders is pushed; they differ in the inputs that they attach."""
     has_leg_file = folder.inputs.leg_file is not None
-    attached = json.loads((folder.path / "kernel" / "kernel-metadata.json").read_text(encoding="utf-8"))
+    attached = read_json(folder.path / "kernel" / "kernel-metadata.json")
     if state in NEVER_RAN and has_leg_file == (len(attached["dataset_sources"]) > 1):
         return "kernel"
     return "kernel_leg" if has_leg_file else "kernel_resume"
@@ -184,7 +185,7 @@ def _last_run(account: Account, folder: OwnersFolder) -> Run | None:
     with tempfile.TemporaryDirectory(prefix="housebrain-") as scratch:
         pattern = rf"(^|/){folder.adapter}/{RUN}$"
         files = account.fetch_output(folder.kernel, Path(scratch), pattern)
-        return read_run(files[0].read_bytes()) if files else None
+        return read_run(files[0]) if files else None
 
 
 def show_status(account: Account, folder: OwnersFolder, config: KaggleConfig, report: Report) -> None:
@@ -230,7 +231,7 @@ def fetch(account: Account, folder: OwnersFolder, config: KaggleConfig, report: 
             raise ConfigError(f"{folder.adapter} is not finished. {_say_how(account, folder)}")
         report(f"{files[0].name}: {files[0].stat().st_size / 1e6:.1f} MB, sha256 {sha256_of(files[0])}")
         unpacked = unpack_adapter(files[0], Path(scratch) / "unpacked" / folder.adapter)
-        adapter = read_adapter(unpacked)
+        adapter = read_adapter(unpacked, given=files[0].name)
         _check_split(folder, adapter.run)
         if target.is_dir() and read_adapter(target).sha256 == adapter.sha256:
             report(f"{target} holds this very adapter already")

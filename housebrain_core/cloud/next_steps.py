@@ -1,12 +1,11 @@
 """The end of a session on Kaggle or Colab: the adapter as one file to take home, or how to go on in another one."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 from housebrain_core.adapters.run import STOPPED_BY_YOU
 from housebrain_core.legs import Place
-from housebrain_core.manifests import MANIFEST, sha256_of
+from housebrain_core.manifests import MANIFEST, read_manifest, sha256_of
 from housebrain_core.outputs import write_zip
 from housebrain_core.platforms import Platform
 from housebrain_core.texts import say
@@ -39,7 +38,7 @@ def zip_adapter(output: Path, report: Callable[[str], None] = say) -> Path:
     Returns:
         The zip.
     """
-    names = [MANIFEST, *sorted(json.loads((output / MANIFEST).read_text(encoding="utf-8"))["files"])]
+    names = [MANIFEST, *sorted(read_manifest(output, "adapter")["files"])]
     path = output.with_name(f"{output.name}.zip")
     write_zip(path, [(f"{output.name}/{name}", output / name) for name in names])
     report(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, sha256 {sha256_of(path)}")

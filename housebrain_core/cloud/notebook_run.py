@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from housebrain_core import errors
+from housebrain_core import contents, errors
 from housebrain_core.adapters.run import STOPPED_BY_YOU
 from housebrain_core.display.progress import LINES, read_state
 from housebrain_core.errors import ConfigError, DataError
@@ -208,8 +208,8 @@ def end_processes(folder: Path) -> None:
 def read_record(folder: Path) -> Record | None:
     """Where a run is, or was; None before its first attempt, and where the record is damaged."""
     try:
-        return Record.model_validate_json((folder / RECORD).read_bytes())
-    except (FileNotFoundError, ValidationError):
+        return contents.read_record(Record, folder / RECORD)
+    except DataError:
         return None
 
 

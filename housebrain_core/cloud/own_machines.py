@@ -69,7 +69,6 @@ def run_splits(config: RunConfig) -> None:
             "housebrain split --rounds."
         )
     check_folder(config.models_folder)
-    RUNS.mkdir(exist_ok=True)
     with ExitStack() as held:
         _hold_runs(held, project)
         held.enter_context(catch_signals(signal.default_int_handler))
@@ -84,7 +83,7 @@ def run_splits(config: RunConfig) -> None:
 def _hold_runs(held: ExitStack, project: Path) -> None:
     """Keeps all other commands from running this project's splits; ConfigError where one does already."""
     try:
-        held.enter_context(lock_output(RUNS))
+        held.enter_context(lock_output(STOP))
     except ConfigError:
         raise ConfigError(
             f"another housebrain run is training the splits of {project}. Wait for it, or stop it."

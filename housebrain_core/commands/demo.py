@@ -168,7 +168,7 @@ class Demo:
                 self._config(folder / "housebrain_splits" / part.bundle, folder / "models" / part.adapter)
                 for part in others[leg - 1 :: LEGS - 1]
             ]
-        steps = read_run((folder / "models" / first.adapter / FILE).read_bytes()).steps
+        steps = read_run(folder / "models" / first.adapter / FILE).steps
         output = folder / "models" / EVERYTHING
         return [self._config(self.root / "dataset", output, max_steps=steps * self.config.splits)]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from housebrain_core.adapters.run import FILE, read_run
+from housebrain_core.contents import read_record
 from housebrain_core.display.plots import save
 from housebrain_core.display.results import Table
 from housebrain_core.evaluate.first_house import BASE, REFERENCE, FirstHouse
@@ -123,10 +124,10 @@ def read_result(root: Path, base: str) -> DemoResult:
         root: the folder.
         base: name of the base model in evaluation.json.
     """
-    evaluation = Evaluation.model_validate_json((root / "evaluation.json").read_bytes())
-    steps = {path.parent.name: read_run(path.read_bytes()).steps for path in (root / APART).glob(f"models/*/{FILE}")}
+    evaluation = read_record(Evaluation, root / "evaluation.json")
+    steps = {path.parent.name: read_run(path).steps for path in (root / APART).glob(f"models/*/{FILE}")}
     splits = {name: f"split {number} alone" for number, name in enumerate(_splits_of(evaluation), 1)}
-    in_rounds = sum(read_run(path.read_bytes()).steps for path in root.glob(f"models/hb-*/{FILE}"))
+    in_rounds = sum(read_run(path).steps for path in root.glob(f"models/hb-*/{FILE}"))
     apart = sum(steps[name] for name in splits)
     steps |= {base: 0, ONE_MERGE: apart, AB_AVERAGE: apart, ROUNDS: in_rounds}
     names = {base: BASE, **splits, **NAMES}

@@ -23,13 +23,13 @@ from housebrain_core.data.fields import USUAL, Fields, Sample, choose_fields
 from housebrain_core.data.files import find_dataset
 from housebrain_core.data.findings import entropy_floor, study_fields
 from housebrain_core.data.samples import Item, ReadLog, list_items, open_item
+from housebrain_core.data.token_counts import CountTokens, load_counter
 from housebrain_core.display.results import say
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house import codec
 from housebrain_core.house.rules import check_or_none, score_rules
 from housebrain_core.manifests import to_json, write_atomically
 from housebrain_core.outputs import check_file, lock_output
-from housebrain_core.token_counts import CountTokens, load_counter
 
 MAX_LENGTHS = (512, 1024, 2048)
 """max_length values whose cut is reported, in tokens."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from housebrain_core.data.audit_result import AuditResult, RuleCount, summarize
 from housebrain_core.display.plots import BLUE, LABEL, SKY, YELLOW, Picture, embed
 from housebrain_core.display.results import Table
+from housebrain_core.manifests import write_atomically
 from housebrain_core.texts import render, shorten_names
 
 SHOWN_NAMES = 3
@@ -106,5 +107,5 @@ def write_page(result: AuditResult, path: Path) -> Path:
     figures = {"entropy": embed(entropy_bars(result)), "lengths": embed(length_histogram(result))}
     path.parent.mkdir(parents=True, exist_ok=True)
     values = {"result": result, "figures": figures, "verdict": summarize(result), "broken": rules_broken(result)}
-    path.write_text(render("data", "audit.html", **values), encoding="utf-8")
+    write_atomically(path, render("data", "audit.html", **values))
     return path

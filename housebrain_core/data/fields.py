@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from housebrain_core.data.contents import parse_text
+from housebrain_core.contents import parse_text
 from housebrain_core.errors import DataError
 from housebrain_core.texts import clip
 

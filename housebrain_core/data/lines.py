@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from housebrain_core.data.contents import NO_UTF8, ON_LINES, READ, explain_bytes, is_array
+from housebrain_core.contents import NO_UTF8, ON_LINES, READ, explain_bytes, is_array
 from housebrain_core.errors import DataError
 
 UNPACKED, RATIO = 2**28, 100

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from housebrain_core.data.contents import is_array, not_an_object, parse_json
+from housebrain_core.contents import is_array, not_an_object, parse_json
 from housebrain_core.data.fields import USUAL, Fields, Sample, read_record
 from housebrain_core.data.files import DatasetFiles, find_dataset, name_below
 from housebrain_core.data.lines import Line, read_file, read_lines

@@ -13,6 +13,7 @@ from matplotlib.rcsetup import cycler
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator
 
+from housebrain_core.manifests import write_atomically
 from housebrain_core.texts import shorten_names, visible
 
 BLUE, SKY, GREEN, YELLOW, WRONG, PURPLE = "#0072b2", "#56b4e9", "#009e73", "#e69f00", "#d55e00", "#cc79a7"
@@ -89,7 +90,7 @@ def _label(text: str) -> str:
 def save(figure: Picture, path: Path) -> Path:
     """Writes a figure as PNG and returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(figure.png(FILE_DPI))
+    write_atomically(path, figure.png(FILE_DPI))
     return path
 
 

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from housebrain_core.contents import read_record
+from housebrain_core.errors import DataError
 from housebrain_core.manifests import write_atomically
 from housebrain_core.platforms import detect_platform, format_duration, is_watched
 from housebrain_core.texts import in_notebook, say, shorten_names
@@ -110,8 +112,8 @@ def write_state(folder: Path, state: TrainingState) -> None:
 def read_state(folder: Path) -> TrainingState | None:
     """Reads the state from a run's folder; None where there is none yet, or none that can be read."""
     try:
-        return TrainingState.model_validate_json((folder / FILE).read_bytes())
-    except (OSError, ValidationError):
+        return read_record(TrainingState, folder / FILE)
+    except DataError:
         return None
 
 

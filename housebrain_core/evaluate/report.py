@@ -17,6 +17,7 @@ from housebrain_core.house.codec import DesignError
 from housebrain_core.house.json_text import REPAIR_LIMIT
 from housebrain_core.house.rules import RULES, check_or_none
 from housebrain_core.llm.decoding import Answered, read_answer
+from housebrain_core.manifests import write_atomically
 from housebrain_core.texts import render, shorten_names
 
 SHOWN_FAILURES = 4
@@ -69,7 +70,7 @@ def write_report(result: Evaluation, answers: Path, path: Path) -> Path:
     for line in filter(None, lines):
         row = json.loads(line)
         rows[row["model"]].append(row)
-    path.write_text(render("evaluate", "report.html", **_contents(result, rows)), encoding="utf-8")
+    write_atomically(path, render("evaluate", "report.html", **_contents(result, rows)))
     return path
 
 

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from housebrain_core.adapters.adapter import Adapter
-from housebrain_core.errors import ConfigError
+from housebrain_core.contents import read_record
+from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.evaluate.results import Evaluation, ModelResult
 from housebrain_core.export.consumer_files import (
     SCHEMA,
@@ -181,10 +180,9 @@ def find_evaluation(config: ExportConfig, report: Report) -> ModelResult | None:
     if not config.evaluation and not _is_of_model(path, config.model):
         return None
     try:
-        models = Evaluation.model_validate_json(path.read_bytes()).models
-    except (OSError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"evaluation = {path}: {reason}. Give what housebrain evaluate wrote.") from None
+        models = read_record(Evaluation, path).models
+    except DataError as error:
+        raise ConfigError(f"evaluation = {path} {error}. Give what housebrain evaluate wrote.") from None
     if config.model.name not in models:
         if config.evaluation:
             raise ConfigError(

@@ -28,6 +28,7 @@ from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.merge.compute import ComputedMerge
 from housebrain_core.merge.merged_files import write_adapter
 from housebrain_core.splits.encode import read_validation
+from housebrain_core.texts import say
 from housebrain_core.train.base_models import weight_files
 
 BRIEFS = 8
@@ -112,11 +113,12 @@ class NearTokens(LogitsProcessor):
         return scores
 
 
-def choose_prompts(config: ExportConfig) -> tuple[list[str], str]:
+def choose_prompts(config: ExportConfig, report: Report = say) -> tuple[list[str], str]:
     """Chooses prompts to verify with: of given briefs, else of the validation sample, else of generated houses.
 
     Args:
         config: of the export.
+        report: gets what is doubtful in given briefs.
 
     Returns:
         At most eight prompts, and where they are from.
@@ -125,8 +127,10 @@ def choose_prompts(config: ExportConfig) -> tuple[list[str], str]:
         DataError: the briefs or the data that were given cannot be used.
     """
     if config.briefs:
-        briefs, _ = read_briefs(config.briefs)
-        return [write_prompt(brief.plain) for brief in briefs[:BRIEFS]], config.briefs
+        briefs = read_briefs(config.briefs)[0][:BRIEFS]
+        for doubt in dict.fromkeys(doubt for brief in briefs for doubt in brief.doubts):
+            report(f"NOTE: a brief of {config.briefs}: {doubt}")
+        return [write_prompt(brief.plain) for brief in briefs], config.briefs
     if "data" in config.model_fields_set or config.data.exists():
         return [example.prompt for example in read_validation(config.data, BRIEFS)], f"validation of {config.data}"
     return [encode(sample).prompt for sample in make_samples(BRIEFS, seed=8)], "generated"
@@ -141,7 +145,7 @@ def answer_as_model(source: Source, config: ExportConfig, report: Report) -> Ref
         config: says which briefs.
         report: gets lines of progress.
     """
-    prompts, origin = choose_prompts(config)
+    prompts, origin = choose_prompts(config, report)
     llm = source.load(report)
     inputs = llm.tokenizer(prompts, return_tensors="pt", padding=True).to(llm.model.device)
     near = NearTokens()

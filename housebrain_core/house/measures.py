@@ -4,14 +4,14 @@ NBC is the National Building Code of India 2016, IRC the International Residenti
 override both; a person gives their own numbers by name. Metric limits are given in feet, rounded down.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from housebrain_core.errors import ConfigError
+from housebrain_core.contents import read_json
+from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.house.json_text import is_number
 from housebrain_core.house.schema import Bounds, Door, HouseBrief, HouseDesign, Level, Plot, Room, Window
 from housebrain_core.texts import as_given
@@ -115,11 +115,12 @@ def read_limits(name: str) -> dict[str, Limit]:
     if name in SETS:
         return SETS[name]
     try:
-        given = json.loads(Path(name).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"limits = {name!r}: neither one of {', '.join(SETS)} nor a JSON file ({error}).") from None
-    if not isinstance(given, dict):
-        raise ConfigError(f'{name} holds no JSON object of limits; expected such as {{"coverage": 0.5}}.')
+        given = read_json(Path(name))
+    except DataError as error:
+        raise ConfigError(
+            f"limits = {name}: it is neither one of {', '.join(SETS)} nor a file of limits such as "
+            f'{{"coverage": 0.5}}: it {error}.'
+        ) from None
     rows = {key: value if isinstance(value, list) else [value, None, name] for key, value in given.items()}
     problems = [problem for key, row in rows.items() if (problem := _find_problem(key, row))]
     if problems:

@@ -9,6 +9,7 @@ from typing import Any
 
 from housebrain_core.adapters.adapter import check_base_settings
 from housebrain_core.config import GenerateConfig
+from housebrain_core.contents import LINES_LIMIT, parse_json, read_bytes
 from housebrain_core.data.fields import NAMES, PROMPT_NAMES
 from housebrain_core.display import plots
 from housebrain_core.errors import ConfigError, DataError
@@ -101,14 +102,11 @@ def read_briefs(source: str) -> tuple[list[CheckedBrief], bool]:
         DataError: listing all problems of all briefs.
     """
     try:
-        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{source} cannot be read: {error}. Give a JSON or JSONL file, or - for standard input."
-        ) from None
-    values, problems = (
-        ([text.strip()], []) if source.endswith(".txt") else _read_values(text, source.endswith(".jsonl"))
-    )
+        data = sys.stdin.read(LINES_LIMIT).encode() if source == "-" else read_bytes(Path(source), LINES_LIMIT)
+        text = data.decode("utf-8-sig").strip() if source.endswith(".txt") else ""
+    except (DataError, UnicodeError) as error:
+        raise DataError(f"{source}: {error}. Give a JSON or JSONL file, or - for standard input.") from None
+    values, problems = ([text], []) if text else _read_values(data, source.endswith(".jsonl"))
     many = len(values) != 1 or source.endswith(".jsonl")
     values = list(map(_input_of, values))
     if values and all(_is_other_input(value) for value in values):
@@ -117,7 +115,8 @@ def read_briefs(source: str) -> tuple[list[CheckedBrief], bool]:
         briefs, more = check_briefs(values)
     problems += more
     if problems or not values:
-        raise DataError(f"{source} cannot be used:\n  " + "\n  ".join(problems or ["there is no brief in it"]))
+        lines = shorten(problems, "problems") or ["there is no brief in it"]
+        raise DataError(f"{source} cannot be used:\n  " + "\n  ".join(lines))
     return briefs, many
 
 
@@ -135,18 +134,18 @@ def _is_other_input(value: Any) -> bool:
     return bool(value) and isinstance(value, str | dict | list) and not is_brief(value)
 
 
-def _read_values(text: str, is_jsonl: bool) -> tuple[list[Any], list[str]]:
-    """The values of a text of JSON, or else of JSONL, and the lines that are none."""
+def _read_values(data: bytes, is_jsonl: bool) -> tuple[list[Any], list[str]]:
+    """The values of JSON, or else of JSONL, and the lines that are none."""
     if not is_jsonl:
-        with suppress(ValueError):
-            return [json.loads(text)], []
+        with suppress(DataError):
+            return [parse_json(data)], []
     values = []
     problems = []
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(data.split(b"\n"), 1):
         try:
-            values += [json.loads(line)] if line.strip() else []
-        except ValueError as error:
-            problems.append(f"line {number} is not JSON: {error}")
+            values += [parse_json(line)] if line.strip() else []
+        except DataError as error:
+            problems.append(f"line {number} {error}")
     return values, problems
 
 

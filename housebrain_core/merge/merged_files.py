@@ -11,8 +11,9 @@ from threadpoolctl import threadpool_limits
 from housebrain_core.adapters.adapter import Adapter
 from housebrain_core.adapters.folders import CONFIG, RUN, TOKENIZER, WEIGHTS
 from housebrain_core.adapters.run import HASH_PREFIX, BaseRecord, DataRecord, Run, SettingsRecord
-from housebrain_core.adapters.tensors import TensorInfo, read_json, tensor_name, write_tensors
-from housebrain_core.errors import AdapterError
+from housebrain_core.adapters.tensors import TensorInfo, tensor_name, write_tensors
+from housebrain_core.contents import read_json
+from housebrain_core.errors import AdapterError, DataError
 from housebrain_core.house.briefs import SANITY_BRIEF, check_brief
 from housebrain_core.house.codec import write_prompt
 from housebrain_core.manifests import to_json, write_atomically
@@ -115,9 +116,9 @@ def _copy_tokenizer(source: Path, folder: Path) -> None:
             write_atomically(folder / name, (source / name).read_bytes())
     if (folder / TOKENIZER_CONFIG).is_file():
         try:
-            config = read_json((folder / TOKENIZER_CONFIG).read_bytes())
-        except ValueError as error:
-            raise AdapterError(f"{source / TOKENIZER_CONFIG} is not JSON ({error}). Copy it again.") from None
+            config = read_json(folder / TOKENIZER_CONFIG)
+        except DataError as error:
+            raise AdapterError(f"{source / TOKENIZER_CONFIG} {error}. Copy it again.") from None
         write_atomically(folder / TOKENIZER_CONFIG, to_json(with_known_class(config)))
 
 

@@ -111,7 +111,7 @@ def _opened_start(config: RoundConfig, state: RoundsState, adapters: list[Adapte
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         read_start(path).write_to(scratch)
-        start = read_adapter(scratch, accept_plain=True)
+        start = read_adapter(scratch, accept_plain=True, given=path)
         if start.sizes != adapters[0].sizes:
             raise AdapterError(f"{adapters[0].name} adapts other modules than what it started from, {path}.")
         yield start

@@ -13,7 +13,7 @@ from housebrain_core.errors import ConfigError
 from housebrain_core.legs import TrainingPlan
 from housebrain_core.manifests import write_atomically
 from housebrain_core.merge.merge import choose_models
-from housebrain_core.outputs import check_file, lock_output
+from housebrain_core.outputs import check_file, check_replaceable, lock_output
 from housebrain_core.rounds.arrivals import Arrivals, sort_arrivals
 from housebrain_core.rounds.leg_end import end_leg, first_parent, write_next_leg
 from housebrain_core.rounds.overview import RoundResult, draw_legs
@@ -45,6 +45,8 @@ def run_round(config: RoundConfig, report: Report = say) -> RoundResult:
     models = choose_models(config.models, config.exclude)
     with lock_output(config.output / FILE), unpacked(models) as folders:
         before = _state_of(config, plan)
+        if not before.is_finished and not before.place.is_last:
+            _check_merged(config)
         arrivals = sort_arrivals(folders, before)
         state = before if before.is_finished else before.with_sent(arrivals.adapters)
         state, merged = _end_when_complete(config, state, arrivals, report)
@@ -76,6 +78,15 @@ def _state_of(config: RoundConfig, plan: TrainingPlan) -> RoundsState:
             "another --output, or name the splits folder that belongs to it with --splits."
         )
     return state
+
+
+def _check_merged(config: RoundConfig) -> None:
+    """Refuses already in the first leg what could not be written after the last."""
+    try:
+        check_replaceable(config.merged, "adapter", config.overwrite)
+    except ConfigError as error:
+        words = str(error).replace("output = ", "merged = ").replace("--output", "--merged")
+        raise ConfigError(words) from None
 
 
 def _end_when_complete(

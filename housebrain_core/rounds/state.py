@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from housebrain_core.adapters.adapter import Adapter
-from housebrain_core.adapters.tensors import read_json
+from housebrain_core.contents import read_json
 from housebrain_core.errors import DataError
 from housebrain_core.legs import Place, TrainingPlan
 from housebrain_core.manifests import to_json, write_atomically
@@ -179,17 +179,15 @@ def read_state(folder: Path) -> RoundsState | None:
         return None
     advice = f"Take it from a backup; or move {folder} away, and give the adapters again, one leg after another."
     try:
-        contents = read_json(path.read_bytes())
+        contents = read_json(path)
         version = contents.get("format")
         if isinstance(version, int) and version > FORMAT:
-            raise DataError(
-                f"{path} is of format {version}; this code reads format {FORMAT}. Use a newer version of it."
-            )
+            advice = f"It is of format {version}; this code reads format {FORMAT}. Use a newer version of it."
         return RoundsState.model_validate(contents)
     except ValidationError as error:
-        raise DataError(f"{path} cannot be read: {first_problem(error)}. {advice}") from None
-    except ValueError as error:
-        raise DataError(f"{path} is no JSON ({error}). {advice}") from None
+        raise DataError(f"{path} cannot be used: {first_problem(error)}. {advice}") from None
+    except DataError as error:
+        raise DataError(f"{path} {error}. {advice}") from None
 
 
 def write_state(folder: Path, state: RoundsState) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from housebrain_core.data.contents import parse_json
+from housebrain_core.contents import LINES_LIMIT, parse_json, read_bytes
 from housebrain_core.data.fields import Fields, Sample
 from housebrain_core.errors import DataError
 from housebrain_core.evaluate.evaluate import ModelRun, Questions
@@ -85,9 +85,9 @@ def read_failed(config: SelectConfig, pool: Pool, fields: Fields) -> FailedBrief
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     """The lines of a file of answers."""
     try:
-        rows = [parse_json(line) for line in path.read_bytes().splitlines() if line.strip()]
-    except (OSError, DataError) as error:
-        raise DataError(f"{path} cannot be read ({error}). Expected was {EXAMPLE_OF_ANSWERS}.") from None
+        rows = [parse_json(line) for line in read_bytes(path, LINES_LIMIT).splitlines() if line.strip()]
+    except DataError as error:
+        raise DataError(f"{path} {error}. Expected was {EXAMPLE_OF_ANSWERS}.") from None
     if not rows or not all(isinstance(row, dict) and _is_answer(row) for row in rows):
         raise DataError(f"{path} is no file of answers. Expected was {EXAMPLE_OF_ANSWERS}.")
     return rows

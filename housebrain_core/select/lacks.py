@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
+from housebrain_core.contents import read_record
 from housebrain_core.display.plots import Picture
 from housebrain_core.display.results import Shown, Table
 from housebrain_core.errors import DataError
 from housebrain_core.evaluate.results import Evaluation
 from housebrain_core.select.selection import draw_shares, find_broken
-from housebrain_core.texts import first_problem
 
 
 @dataclass(frozen=True)
@@ -64,11 +62,10 @@ def find_lacks(path: Path | str) -> Lacks:
         DataError: it cannot be read.
     """
     try:
-        evaluation = Evaluation.model_validate_json(Path(path).read_bytes())
+        evaluation = read_record(Evaluation, Path(path))
         name, model = list(evaluation.models.items())[-1]
-    except (OSError, ValidationError, IndexError) as error:
-        first = first_problem(error) if isinstance(error, ValidationError) else error
-        raise DataError(f"{path} is no evaluation that can be read ({first}). Run housebrain evaluate again.") from None
+    except (DataError, IndexError) as error:
+        raise DataError(f"{path} is no evaluation that can be read ({error}). Run housebrain evaluate again.") from None
     rules = {
         rule: (score.share, model.rules[rule].share)
         for rule, score in evaluation.reference.rules.items()

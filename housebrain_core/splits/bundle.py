@@ -23,7 +23,7 @@ from housebrain_core.adapters.archives import MEMBER_LIMIT, RATIO_LIMIT, use_sla
 from housebrain_core.adapters.folders import CONFIG, WEIGHTS
 from housebrain_core.data.lines import UNPACKED, read_batches
 from housebrain_core.errors import DataError
-from housebrain_core.manifests import MANIFEST, check_files, read_manifest, seal, sha256_of
+from housebrain_core.manifests import MANIFEST, check_files, is_inside, read_manifest, seal, sha256_of
 from housebrain_core.outputs import write_zip
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "prompt", "completion", "metadata")])
@@ -31,7 +31,6 @@ FORMAT = 2  # of bundles; format 1, of 0.1.0, has no code in it, and its data ar
 READABLE = (1, FORMAT)
 CODEC = 1  # version of prompts and completions (codec.VERSION) that this code trains on
 GROUP = 5_000  # rows of a table that are compressed together
-MANIFEST_LIMIT = 2**24  # bytes
 NO_PLACE = {"plan": None, "leg": None, "legs": None, "parent_sha256": None}  # `Place.about` where there is no plan
 INIT = "init"  # folder of a bundle or leg file with the adapter that training starts from
 PACKAGES = {"bundle": ("train.parquet", "bundle"), "leg": (f"{INIT}/{WEIGHTS}", "leg file")}
@@ -43,7 +42,7 @@ AT_HOME = {
     for name in (
         "cli.py", "commands", "parameters/settings.py", "merge", "rounds", "export", "serve", "data/audit.py",
         "data/audit_page.py", "data/audit.html", "data/audit_result.py", "data/columns.py", "data/findings.py",
-        "data/formulas.py", "token_counts.py", "splits/assignments.py", "splits/costs.py", "splits/handouts.py",
+        "data/formulas.py", "data/token_counts.py", "splits/assignments.py", "splits/costs.py", "splits/handouts.py",
         "splits/handout.md.jinja", "splits/hours.py", "splits/kaggle.py", "splits/notebooks.py", "splits/split.py",
         "splits/write.py", "adapters/inspection.py", "adapters/comparison.py", "adapters/compatibility.py",
         "adapters/convert.py", "adapters/unpickle.py", "evaluate/evaluate.py", "evaluate/judging.py",
@@ -134,6 +133,8 @@ def open_package(path: Path, kind: str) -> Iterator[Path | zipfile.Path]:
     file, name = PACKAGES[kind]
     try:
         if path.suffix.lower() == ".zip":
+            if path.exists() and not path.is_file():
+                raise DataError(f"{path} is no file. Give the {name} as it was sent to you.")
             with zipfile.ZipFile(path) as archive:
                 yield _inside(archive, path, file, name)
         else:
@@ -149,10 +150,9 @@ def _inside(archive: zipfile.ZipFile, path: Path, file: str, name: str) -> zipfi
     if len(archive.infolist()) > MEMBER_LIMIT:
         raise DataError(f"{path} has {len(archive.infolist()):,} members, a {name} about a hundred. Get it again.")
     for member in use_slashes(archive):
-        if ".." in member.filename or member.filename.startswith("/"):
+        if not is_inside(member.filename):
             raise DataError(f"{path} has an unsafe member {member.filename!r}; get the {name} again.")
-        is_manifest = member.filename.endswith(MANIFEST)
-        limit = MANIFEST_LIMIT if is_manifest else max(UNPACKED, RATIO_LIMIT * member.compress_size)
+        limit = max(UNPACKED, RATIO_LIMIT * member.compress_size)
         if member.file_size > limit:
             raise DataError(
                 f"{path}: {member.filename} would unpack to {member.file_size:,} bytes. Get the {name} again."

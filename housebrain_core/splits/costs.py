@@ -7,7 +7,8 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
-from housebrain_core.adapters.tensors import read_json
+from housebrain_core.contents import read_json
+from housebrain_core.errors import DataError
 
 
 class Range(NamedTuple):
@@ -225,7 +226,7 @@ def find_facts(name: str) -> BaseModelFacts | None:
     if name in BASES or path is None:
         return BASES.get(name)
     try:
-        config = read_json(path.read_bytes())
+        config = read_json(path)
         shape = Shape(
             hidden=config["hidden_size"],
             layers=config["num_hidden_layers"],
@@ -235,7 +236,7 @@ def find_facts(name: str) -> BaseModelFacts | None:
             vocabulary=config["vocab_size"],
             tied=bool(config.get("tie_word_embeddings")),
         )
-    except (KeyError, ValueError):  # who loads it says what is wrong with it
+    except (KeyError, DataError):  # who loads it says what is wrong with it
         return None
     return BaseModelFacts(shape, UNKNOWN_LICENCE) if all(type(size) is int for size in shape[:-1]) else None
 

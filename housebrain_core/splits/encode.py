@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from housebrain_core.config import SplitConfig
-from housebrain_core.data.contents import parse_json
+from housebrain_core.contents import parse_json, read_json
 from housebrain_core.data.fields import USUAL, Fields, Sample
 from housebrain_core.data.files import DatasetFiles, find_dataset, is_validation_part
 from housebrain_core.data.processes import Chunk, map_chunks, note_chunk, read_chunk
@@ -187,10 +187,10 @@ def read_selection(source: Path) -> str | None:
         DataError: its files are not those that were written.
     """
     try:
-        manifest = parse_json((source / MANIFEST).read_bytes())
-    except (OSError, DataError):  # there is none, or it is somebody else's
+        manifest = read_json(source / MANIFEST)
+    except DataError:  # there is none, or it is somebody else's
         return None
-    if not isinstance(manifest, dict) or manifest.get("kind") != SELECTION:
+    if manifest.get("kind") != SELECTION:
         return None
     check_files(source, read_manifest(source, SELECTION))
     return str(manifest.get("text"))[:500]

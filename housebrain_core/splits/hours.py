@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from housebrain_core.config import PlanConfig
+from housebrain_core.data.token_counts import CountTokens, load_counter, read_counter
 from housebrain_core.display.results import Shown, Table
 from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.splits import costs
@@ -17,7 +18,6 @@ from housebrain_core.splits.bundle import Bundle, is_bundle, read_bundle
 from housebrain_core.splits.costs import BaseModelFacts, Range, describe
 from housebrain_core.splits.parts import read_splits
 from housebrain_core.texts import say
-from housebrain_core.token_counts import CountTokens, load_counter, read_counter
 
 BATCH = 2_000
 """Samples that are tokenised at once."""

@@ -6,10 +6,11 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any, NamedTuple
 
+from housebrain_core.adapters.archives import SIZE_LIMITS
 from housebrain_core.adapters.run import HASH_PREFIX
-from housebrain_core.adapters.tensors import read_header, read_json
-from housebrain_core.data.contents import explain_file
-from housebrain_core.errors import ConfigError
+from housebrain_core.adapters.tensors import read_header
+from housebrain_core.contents import read_json
+from housebrain_core.errors import ConfigError, DataError
 from housebrain_core.manifests import sha256_of
 from housebrain_core.texts import is_file_name
 
@@ -126,10 +127,9 @@ def read_base_config(folder: Path) -> dict[str, Any]:
     """The config.json of a base model's folder; ConfigError where it is none."""
     path = folder / "config.json"
     try:
-        return read_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        why = explain_file(path) or f"cannot be read ({error}): download it again"
-        raise ConfigError(f"{path} {why}.") from None
+        return read_json(path)
+    except DataError as error:
+        raise ConfigError(f"{path} {error}. Download or copy it again.") from None
 
 
 def check_sizes(config: dict[str, Any]) -> list[str]:
@@ -150,9 +150,9 @@ def _check_texts(folder: Path) -> list[str]:
             return [f"its {name} begins with a byte order mark: save it as UTF-8 without one"]
     if (path := folder / TOKENIZERS[0]).is_file():
         try:
-            parts = read_json(path.read_bytes())
-        except ValueError as error:
-            return [f"its tokenizer.json cannot be read ({shorten(str(error), 100)})"]
+            parts = read_json(path, SIZE_LIMITS[path.name])
+        except DataError as error:
+            return [f"its tokenizer.json {error}"]
         return [] if isinstance(parts.get("model"), dict) else ["its tokenizer.json holds no tokenizer"]
     there = any((folder / name).is_file() for name in TOKENIZERS) or any(folder.glob("*.tiktoken"))
     return [] if there else [f"it has no tokenizer (none of {', '.join(TOKENIZERS)})"]
@@ -268,9 +268,9 @@ def weight_map(folder: Path) -> dict[str, str]:
     if not (folder / INDEX).is_file():
         return {}
     try:
-        files = read_json((folder / INDEX).read_bytes()).get("weight_map")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{folder / INDEX} cannot be read ({error}). Download it again.") from None
+        files = read_json(folder / INDEX).get("weight_map")
+    except DataError as error:
+        raise ConfigError(f"{folder / INDEX} {error}. Download or copy it again.") from None
     if not isinstance(files, dict) or not all(isinstance(name, str) and is_file_name(name) for name in files.values()):
         raise ConfigError(f"{folder / INDEX} does not say which tensors are in which files. Download it again.")
     return {} if (folder / SINGLE).is_file() and SINGLE not in files.values() else files

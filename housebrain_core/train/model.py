@@ -14,9 +14,7 @@ import numpy as np
 import torch
 import transformers
 from bitsandbytes.nn.modules import Linear4bit
-from huggingface_hub.errors import StrictDataclassError
 from peft import LoraConfig, PeftModel, PeftModelForCausalLM, get_peft_model, set_peft_model_state_dict
-from safetensors import SafetensorError
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
@@ -43,10 +41,6 @@ from housebrain_core.train.base_models import (
 
 transformers.utils.logging.disable_progress_bar()  # our own lines say what is loaded
 warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # transformers 5.23 warns of itself
-
-DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError,
-           StrictDataclassError)  # fmt: skip
-"""What loading a base model raises where its files are not what they should be."""
 
 
 def training_device() -> tuple[torch.device, str, tuple[int, int] | None]:
@@ -76,8 +70,12 @@ def load_tokenizer(base: Base) -> Any:
     check_base(base)
     with _explain_failure(base, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(base.source, revision=base.commit, trust_remote_code=False)
+        tokenizer("a")  # what its configuration says may show only now
     if tokenizer.eos_token_id is None:
-        raise ConfigError(f"the tokenizer of {base.name} has no end-of-sequence token; use another base model.")
+        raise ConfigError(
+            f"the tokenizer of {base.name} has no end-of-sequence token. Download its tokenizer_config.json again, or "
+            "use another base model."
+        )
     _check_vocabulary(tokenizer, base)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer
@@ -104,9 +102,8 @@ def _explain_failure(base: Base, part: str) -> Iterator[None]:
     """ConfigError for a base model that transformers cannot load, or that wants its own code run."""
     try:
         yield
-    except BaseException as error:
-        damaged = isinstance(error, DAMAGED) or type(error) is Exception  # tokenizers has no kind of its own
-        if not damaged or isinstance(error, torch.OutOfMemoryError):
+    except Exception as error:  # tokenizers and transformers have their own kinds, and let any other through
+        if isinstance(error, torch.OutOfMemoryError | MemoryError):
             raise
         if "trust_remote_code" in str(error):  # transformers would ask a person on a terminal
             raise ConfigError(

@@ -66,9 +66,11 @@ def processes_of_run(output: Path) -> int | None:
     checkpoints = [(folder, "checkpoint") for folder in reversed(list_checkpoints(output))]
     for folder, kind in [(output, "adapter"), *checkpoints]:
         try:
-            return read_manifest(folder, kind)["fingerprint"]["world_size"]
+            count = (read_manifest(folder, kind).get("fingerprint") or {}).get("world_size")
         except errors.DataError:  # unfinished or damaged, which training itself deals with
             continue
+        if type(count) is int and count > 0:
+            return count
     return None
 
 

@@ -193,7 +193,7 @@ def read_parent(path: Path, parent: Start, config: FineTuningConfig, base: Base,
         folder = path if (path / CONFIG).is_file() else Path(scratch)
         if folder != path:
             parent.write_to(folder)
-        adapter = read_adapter(folder, accept_plain=True)
+        adapter = read_adapter(folder, accept_plain=True, given=path)
         if not is_same_base(base, adapter.revision, adapter.base_content):
             raise ConfigError(
                 f"{path} was trained on {adapter.base_model} at {adapter.revision}; this run has {base.name} at "

@@ -140,10 +140,10 @@ class Training:
         if (output / MANIFEST).exists():
             manifest = read_manifest(output, "adapter")
             refuse_other_run(manifest["fingerprint"], fingerprint, output)
-            if manifest["finished"]:
+            if manifest.get("finished"):
                 check_files(output, manifest)
                 self.report(f"{output} holds the finished adapter of this very run; nothing is left to do")
-                return read_run((output / FILE).read_bytes()), None
+                return read_run(output / FILE), None
         return None, find_checkpoint(output, fingerprint, self.report)
 
     def _make_trainer(self, tokenizer: Any, samples: Tokenised, fingerprint: dict[str, Any]) -> RowTrainer:

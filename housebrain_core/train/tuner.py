@@ -48,7 +48,7 @@ class HouseBrainFineTuner:
         count = count_processes(self.config)
         if count > 1 and world_size() == 1:
             train_in_processes(self.config, count, self.report, self.started)
-            return read_run((self.config.output_dir / FILE).read_bytes())
+            return read_run(self.config.output_dir / FILE)
         from housebrain_core.train.training import train_here
 
         return train_here(self.config, self.report, self.started)

@@ -1,6 +1,8 @@
 """Figures show the numbers they were given."""
 
+import errno
 import itertools
+import os
 
 import pytest
 
@@ -59,3 +61,16 @@ def test_dollar_signs_in_names_are_no_mathematics():
     picture = plots.loss_bars({"min_$_to_max_$": 1.0, r"a$\frac{$b": 2.0})
     assert picture.png().startswith(b"\x89PNG")
     assert plots.text_picture("$ and $").png().startswith(b"\x89PNG")
+
+
+def test_a_figure_that_cannot_be_written_whole_leaves_the_one_before(tmp_path, monkeypatch):
+    path = plots.save(plots.loss_bars({"one": 0.5}), tmp_path / "losses.png")
+    before = path.read_bytes()
+
+    def fail(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="no space left"):
+        plots.save(plots.loss_bars({"two": 0.25}), path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

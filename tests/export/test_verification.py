@@ -1,5 +1,7 @@
 """What counts as the same answer: every token, or another one that the model holds for as good as equal."""
 
+import json
+
 import pytest
 import torch
 
@@ -80,3 +82,11 @@ def test_briefs_are_those_given_else_the_validation_sample_else_generated(splits
     assert origin == f"validation of {splits}" and len(validation) == 8
     with pytest.raises(DataError):
         choose_prompts(ExportConfig(model="m", format="full", data=tmp_path / "nothing"))
+
+
+def test_an_object_that_is_no_brief_is_verified_with_and_said(tmp_path):
+    (tmp_path / "evaluation.json").write_text(json.dumps({"models": {}, "reference": 1}))
+    lines = []
+    given = str(tmp_path / "evaluation.json")
+    prompts, _ = choose_prompts(ExportConfig(model="m", format="full", briefs=given), lines.append)
+    assert len(prompts) == 1 and "evaluation.json: it is no house brief" in lines[0]

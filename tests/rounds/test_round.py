@@ -335,6 +335,16 @@ def test_a_model_that_is_in_the_way_stays_unless_it_may_be_replaced(tmp_path):
     assert_same(updates_of(project.merged), mean_of(sent))
 
 
+def test_a_model_that_is_in_the_way_of_the_last_leg_is_said_in_the_first(tmp_path):
+    project = Project(tmp_path, plan_rounds(3, 2))
+    sent = project.train_all(1)
+    project.merged.parent.mkdir(parents=True, exist_ok=True)
+    project.merged.write_text("a file")
+    with pytest.raises(ConfigError, match="^merged = .*: that is a file; name a folder"):
+        project.round(sent)
+    assert not project.rounds.exists(), "and nothing is left, not even an empty folder"
+
+
 def test_splits_without_a_plan_are_for_merge(project):
     manifest = project.splits / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"plan": None}))

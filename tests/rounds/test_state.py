@@ -39,12 +39,12 @@ def test_what_was_written_is_read_again_and_not_written_twice(tmp_path):
 @pytest.mark.parametrize(
     ("contents", "said"),
     [
-        ('{"format": 1, "plan"', "is no JSON"),
+        ('{"format": 1, "plan"', "is not JSON"),
         ('{"format": 2}', "is of format 2; this code reads format 1"),
-        ('{"format": 1, "legs": []}', "cannot be read: plan: Field required"),
-        ("[]", "expected a JSON object"),
+        ('{"format": 1, "legs": []}', "cannot be used: plan: Field required"),
+        ("[]", "is no JSON object"),
         ('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
-        ("\ufeff{}".encode("utf-16"), "is no JSON"),
+        ("\ufeff{}".encode("utf-16"), "is UTF-16 text"),
         ({"legs": []}, "legs: Tuple should have at least 1 item"),
         ({"legs": [{"number": 2, "parent_sha256": None, "missing": [1]}]}, "legs are not those of its plan"),
         ({"legs": [{"number": 1, "parent_sha256": None, "missing": [1]}] * 9}, "legs are not those of its plan"),

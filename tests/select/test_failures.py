@@ -75,7 +75,7 @@ def test_neighbours_of_failed_validation_briefs_are_training_samples(half_broken
     ("text", "said"),
     [
         (None, "No such file"),
-        ("not JSON", "cannot be read"),
+        ("not JSON", "is not JSON"),
         ('{"a": 1}', "no file of answers"),
         ('{"model": [], "brief": 1, "text": 5, "tokens": "x", "complete": null}', "no file of answers"),
         ("other", "none of the"),

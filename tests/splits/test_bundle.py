@@ -198,9 +198,9 @@ def is_at_home(name: str) -> bool:
         *(f"splits/{start}" for start in splitting),
     )
     adapters = "comparison", "compatibility", "convert", "inspection", "unpickle"
-    auditing = "columns", "findings", "formulas"
+    auditing = "columns", "findings", "formulas", "token_counts"
     looking = (*(f"adapters/{module}.py" for module in adapters), *(f"data/{module}.py" for module in auditing))
-    return name in ("cli.py", "token_counts.py", "parameters/settings.py", *looking) or name.startswith(rooms)
+    return name in ("cli.py", "parameters/settings.py", *looking) or name.startswith(rooms)
 
 
 def test_every_file_that_a_session_can_run_is_there_and_no_test_cache_or_editors_copy(monkeypatch, tmp_path):
@@ -294,8 +294,11 @@ TEXTS = dict.fromkeys(SCHEMA.names, ["x"])
     ("change", "said"),
     [
         (with_manifest(lambda manifest: manifest.pop("name")), "does not say what the bundle is called"),
-        (with_manifest(lambda manifest: manifest.update(files={"train.parquet": [1]})), "says nothing of the sizes of"),
-        (lambda members: members.update({"split_01/manifest.json": b"[" * 200_000}), "cannot be read"),
+        (
+            with_manifest(lambda manifest: manifest.update(files={"train.parquet": [1]})),
+            "lists train.parquet without a size",
+        ),
+        (lambda members: members.update({"split_01/manifest.json": b"[" * 200_000}), "nested too deeply"),
         (sealed(b"garbage"), "is no Parquet file that can be read"),
         (sealed(parquet(TEXTS | {"prompt": pa.nulls(1, pa.string())})), "the column prompt is not all texts"),
         (sealed(parquet(TEXTS | {"completion": [1]})), "the column completion is not all texts"),

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,11 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from housebrain_core.contents import LIMIT
 from housebrain_core.data.lines import UNPACKED
 from housebrain_core.data.samples import ReadLog, read_samples
 from housebrain_core.errors import DataError
 from housebrain_core.manifests import sha256_of
-from housebrain_core.splits.bundle import MANIFEST_LIMIT, SCHEMA, read_bundle
+from housebrain_core.splits.bundle import SCHEMA, read_bundle
 from housebrain_core.splits.encode import read_drawn_fields
 
 GIGABYTES = 4e9
@@ -67,6 +69,10 @@ BAD: dict[str, Callable[[Members], Members]] = {
     "name a number": lambda members: with_manifest(members, name=4),
     "name without end": lambda members: with_manifest(members, name="x" * 10_000),
     "split id a list": lambda members: with_manifest(members, split_id=[1]),
+    "split id 0": lambda members: with_manifest(members, split_id=0),
+    "selection a number": lambda members: with_manifest(members, selection=1),
+    "a file of another folder": lambda members: with_manifest(members, files={"../../x": {}}),
+    "a device": lambda members: with_manifest(members, files={"/dev/zero": {}}),
     "split id true": lambda members: with_manifest(members, split_id=True),
     "entropy a text": lambda members: with_manifest(members, entropy_nats_per_sample="1"),
     "entropy not a number": lambda members: with_manifest(members, entropy_nats_per_sample=float("nan")),
@@ -78,7 +84,7 @@ BAD: dict[str, Callable[[Members], Members]] = {
     "no files": lambda members: with_manifest(members, files={}),
     "manifest a list": lambda members: members | {MANIFEST: b"[]"},
     "manifest without end": lambda members: members | {MANIFEST: b"[" * 200_000},
-    "manifest of zeros": lambda members: members | {MANIFEST: bytes(MANIFEST_LIMIT + 1)},
+    "manifest of zeros": lambda members: members | {MANIFEST: bytes(LIMIT + 1)},
     "no manifest": lambda members: {name: data for name, data in members.items() if name != MANIFEST},
     "garbage, sealed": lambda members: sealed(members, b"garbage"),
     "Parquet cut, sealed": lambda members: sealed(members, members[TABLE][:-9]),
@@ -191,3 +197,11 @@ def test_a_parquet_file_of_one_text_repeated_is_read_as_long_as_it_is_small(tmp_
     table = pa.table({"id": [str(n) for n in range(5000)], "input": texts, "output": [str(n) for n in range(5000)]})
     (tmp_path / "data.parquet").write_bytes(parquet(table))
     assert sum(1 for _ in read_samples(tmp_path / "data.parquet", "train", ReadLog())) > 4000
+
+
+def test_a_pipe_or_a_device_that_is_called_a_bundle_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.zip")
+    (tmp_path / "zero.zip").symlink_to("/dev/zero")
+    for name in ("pipe.zip", "zero.zip"):
+        with pytest.raises(DataError, match=f"{name} is no file. Give the bundle as it was sent"):
+            read_bundle(tmp_path / name)

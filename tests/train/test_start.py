@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from housebrain_core.adapters.adapter import read_adapter
 from housebrain_core.adapters.run import read_run
 from housebrain_core.config import FineTuningConfig, SplitConfig
-from housebrain_core.errors import CheckpointError, ConfigError
+from housebrain_core.errors import AdapterError, CheckpointError, ConfigError
 from housebrain_core.legs import Place, TrainingPlan, plan_relay, plan_rounds
 from housebrain_core.manifests import read_manifest, sha256_of
 from housebrain_core.splits.bundle import read_bundle
@@ -167,6 +167,22 @@ def test_a_leg_file_of_another_plan_or_for_data_without_one_is_refused(splits, t
     with pytest.raises(ConfigError, match=f"belongs to plan {other.id}; split_01 belongs to plan"):
         train(settings(two_rounds / "split_01.zip", base, tmp_path / "a", init_adapter=stray))
     assert not (tmp_path / "a").exists(), "nothing was begun"
+
+
+def test_a_damaged_adapter_in_a_leg_file_is_refused_in_the_name_of_the_leg_file(two_rounds, leg_file, base, tmp_path):
+    damaged = tmp_path / "leg_2.zip"
+    with zipfile.ZipFile(leg_file) as whole, zipfile.ZipFile(damaged, "w") as archive:
+        members = {name: whole.read(name) for name in whole.namelist()}
+        place, config = "leg_2/manifest.json", b'{"peft_type": "LORA"}'
+        manifest = json.loads(members[place])
+        manifest["files"]["init/adapter_config.json"] = {"sha256": sha256_of(config), "size": len(config)}
+        members |= {place: json.dumps(manifest).encode(), "leg_2/init/adapter_config.json": config}
+        for name, data in members.items():
+            archive.writestr(name, data)
+    config = settings(two_rounds / "split_01.zip", base, tmp_path / "run", init_adapter=damaged)
+    with pytest.raises(AdapterError, match="leg_2.zip cannot be merged exactly") as refused:
+        train(config)
+    assert "housebrain-" not in str(refused.value) and not (tmp_path / "run").exists()
 
 
 def test_a_leg_that_other_people_train_is_refused_with_what_to_wait_for(dataset, base, tmp_path):

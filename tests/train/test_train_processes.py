@@ -7,6 +7,7 @@ import pytest
 
 from housebrain_core import errors
 from housebrain_core.config import FineTuningConfig
+from housebrain_core.manifests import seal
 from housebrain_core.platforms import Gpu
 from housebrain_core.train import processes
 from housebrain_core.train.processes import (
@@ -16,6 +17,7 @@ from housebrain_core.train.processes import (
     gather,
     pass_on,
     process_environment,
+    processes_of_run,
     rank,
     read_error,
     world_size,
@@ -87,3 +89,11 @@ def test_a_signal_before_the_first_process_has_begun_ends_them_all(tmp_path):
 
     pass_on(signal.SIGTERM, tmp_path, Torchrun())
     assert ended == [True]
+
+
+@pytest.mark.parametrize("fingerprint", [None, {}, {"world_size": "2"}, {"world_size": 0}])
+def test_a_record_without_a_number_of_processes_names_none(fingerprint, tmp_path):
+    seal(tmp_path, "adapter", [], fingerprint=fingerprint)
+    assert processes_of_run(tmp_path) is None
+    seal(tmp_path, "adapter", [], fingerprint={"world_size": 2})
+    assert processes_of_run(tmp_path) == 2

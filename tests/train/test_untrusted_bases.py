@@ -65,7 +65,7 @@ BROKEN = {
     "more layers than weights": (lambda at: with_config(at, num_hidden_layers=900), "has 900 layers, its weights 2"),
     "another vocabulary": (lambda at: with_config(at, vocab_size=33), "vocab_size = 33, which no tensor"),
     "another hidden size": (lambda at: with_config(at, hidden_size=7), "hidden_size = 7, which no tensor"),
-    "config a list": (lambda at: (at / "config.json").write_text("[]"), "config.json cannot be read"),
+    "config a list": (lambda at: (at / "config.json").write_text("[]"), "config.json is no JSON object"),
     "config a web page": (lambda at: (at / "config.json").write_text("<html>login"), "config.json is a web page"),
     "config without end": (lambda at: (at / "config.json").write_text('{"a":' * 100_000), "nested too deeply"),
     "weights cut": (lambda at: cut(at / SINGLE, 600), "model.safetensors is damaged"),
@@ -74,9 +74,9 @@ BROKEN = {
     "a shard missing": (lambda at: (shard(at), (at / "model-1.safetensors").unlink()), "lacks model-1.safetensors"),
     "a tensor missing": (lambda at: shard(at, lm_head="model-1.safetensors"), "it lacks lm_head"),
     "index elsewhere": (lambda at: shard(at, x="../x.safetensors"), "does not say which tensors"),
-    "index a list": (lambda at: (shard(at), (at / INDEX).write_text("[]")), "index.json cannot be read"),
+    "index a list": (lambda at: (shard(at), (at / INDEX).write_text("[]")), "index.json is no JSON object"),
     "no tokenizer": (lambda at: (at / "tokenizer.json").unlink(), "it has no tokenizer"),
-    "tokenizer cut": (lambda at: cut(at / "tokenizer.json", 9), "tokenizer.json cannot be read"),
+    "tokenizer cut": (lambda at: cut(at / "tokenizer.json", 9), "tokenizer.json is not JSON"),
     "tokenizer of something": (lambda at: (at / "tokenizer.json").write_text("{}"), "holds no tokenizer"),
     "config of Notepad": (lambda at: mark(at / "config.json"), "config.json begins with a byte order mark"),
     "tokenizer of Notepad": (lambda at: mark(at / "tokenizer.json"), "tokenizer.json begins with .*: save it as UTF-8"),
@@ -113,6 +113,25 @@ def test_only_what_the_demo_made_is_found_by_its_name(tmp_path, monkeypatch):
     folder = resolve_base("tiny").folder
     assert folder == tmp_path / f"tiny-{tiny.TinyRecipe().key}" and (folder / "config.json").is_file()
     assert find_trained_base("tiny", None, None, "it was trained on something").folder == folder
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "value", "said"),
+    [
+        ("config.json", "hidden_act", 1.5, "its tokenizer cannot be loaded .*hidden_act"),
+        ("config.json", "num_attention_heads", None, "cannot be loaded .*num_attention_heads"),
+        ("tokenizer_config.json", "model_max_length", "9", "its tokenizer cannot be loaded"),
+        ("tokenizer_config.json", "eos_token", None, "no end-of-sequence token. Download its tokenizer_config.json"),
+    ],
+)
+def test_a_setting_of_the_wrong_kind_is_a_sentence(file, name, value, said, base, tmp_path):
+    from housebrain_core.train.model import load_tokenizer
+
+    folder = shutil.copytree(base, tmp_path / "base")
+    settings = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(settings | {name: value}))
+    with pytest.raises(ConfigError, match=said):
+        load_tokenizer(resolve_base(str(folder)))
 
 
 @pytest.mark.parametrize("kind", ["tokenizer", "weights", "vocabulary"])

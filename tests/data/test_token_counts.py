@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from housebrain_core.data.token_counts import load_counter, read_counter
 from housebrain_core.errors import ConfigError
-from housebrain_core.token_counts import load_counter, read_counter
 
 
 @pytest.fixture

@@ -3,17 +3,28 @@
 import codecs
 import json
 import re
+import zipfile
 from collections import Counter
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
+from pydantic import BaseModel, ValidationError
 
 from housebrain_core.errors import DataError
+from housebrain_core.texts import first_problem
+
+Source = Path | zipfile.Path | bytes
+"""A file, on disk or in a zip, or what it holds."""
+Record = TypeVar("Record", bound=BaseModel)
 
 READ = 600
 """Bytes that are looked at."""
+LIMIT = 2**24
+"""Bytes of a file of JSON from a person or another account; the largest, of many unreadable samples, has a million."""
+LINES_LIMIT = 2**28
+"""Bytes of such a file with a line for each of many answers or briefs."""
 AGAIN = "the download or copy failed; get it again"
 ON_LINES = "write each on a line of its own, in a file with the ending .jsonl (jq -c . FILE does it)"
 UNPACK = "unpack it and give what is inside"
@@ -116,6 +127,68 @@ def explain_file(path: Path) -> str | None:
         return None
 
 
+def read_bytes(path: Path | zipfile.Path, limit: int = LIMIT) -> bytes:
+    """The bytes of a file that somebody hands over, in bounded memory.
+
+    Args:
+        path: of the file.
+        limit: bytes that it may have.
+
+    Raises:
+        DataError: with the reason alone; it is no file that can be read, or has more bytes.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a pipe or a device would never end
+            raise DataError("is no file")
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror or error})") from None
+    if len(data) > limit:
+        raise DataError(f"has more than {limit:,} bytes: too much to be what its name says")
+    return data
+
+
+def read_json(source: Source, limit: int = LIMIT) -> dict[str, Any]:
+    """A file with one object of JSON as plain data: no key twice, no NaN, no endless nesting.
+
+    The standard library reads it, since names of files may hold halves of characters, which orjson refuses.
+
+    Args:
+        source: a file, or its bytes, with or without a byte order mark.
+        limit: bytes that a file may have.
+
+    Raises:
+        DataError: with the reason alone; the caller knows the place.
+    """
+    data = source if isinstance(source, bytes) else read_bytes(source, limit)
+    try:
+        text = data.decode("utf-8-sig")
+        value = json.loads(text, object_pairs_hook=_refuse_repeated, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise DataError(_explain(data, error)) from None
+    if not isinstance(value, dict):
+        raise DataError(f"is no JSON object, but {shorten(repr(value), 40)}")
+    return value
+
+
+def read_record(kind: type[Record], source: Source, limit: int = LIMIT) -> Record:
+    """`read_json` as a record.
+
+    Args:
+        kind: of the record.
+        source: a file, or its bytes.
+        limit: bytes that a file may have.
+
+    Raises:
+        DataError: with the reason alone; it is no such record, or as for `read_json`.
+    """
+    try:
+        return kind.model_validate_json(json.dumps(read_json(source, limit)))
+    except ValidationError as error:
+        raise DataError(f"cannot be used: {first_problem(error)}") from None
+
+
 def parse_json(data: bytes) -> Any:
     """The value of JSON bytes, with or without a byte order mark; integers of any length stay exact.
 
@@ -168,6 +241,10 @@ def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 
 
@@ -195,6 +272,7 @@ def _explain(data: bytes, error: Exception) -> str:
     if len(lines) > 1 and _is_json(lines[0]) and lines[1].strip():
         return "holds one JSON value a line; give it the ending .jsonl"
     reasons = {
+        "is nested too deeply": isinstance(error, RecursionError),
         "has half of a character, such as \\ud83c: a text was cut inside of a symbol": "surrogate" in str(error),
         NO_NUMBER: re.search(rb"[\s:,\[](NaN|-?Infinity)\b", data),
         "ends with a comma; remove it": text.endswith(b",") and _is_json(text[:-1]),
