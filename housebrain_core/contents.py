@@ -166,7 +166,7 @@ def read_json(source: Source, limit: int = LIMIT) -> dict[str, Any]:
         text = data.decode("utf-8-sig")
         value = json.loads(text, object_pairs_hook=_refuse_repeated, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise DataError(_explain(data, error)) from None
+        raise DataError(_explain(data, error, lines_are_read=False)) from None
     if not isinstance(value, dict):
         raise DataError(f"is no JSON object, but {shorten(repr(value), 40)}")
     return value
@@ -205,7 +205,7 @@ def parse_json(data: bytes) -> Any:
         return json.loads(data) if _has_long_number(data) else value
     except (ValueError, RecursionError) as error:
         if data.startswith(codecs.BOM_UTF8):
-            return parse_json(data.removeprefix(codecs.BOM_UTF8))
+            return parse_json(data.lstrip(codecs.BOM_UTF8))
         raise DataError(_explain(data, error)) from None
 
 
@@ -257,8 +257,8 @@ NO_UTF8 = "is not UTF-8; save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8, or Sa
 NO_NUMBER = "has NaN or Infinity, which JSON does not have; write null, or leave the field out"
 
 
-def _explain(data: bytes, error: Exception) -> str:
-    """Why bytes are not JSON."""
+def _explain(data: bytes, error: Exception, lines_are_read: bool = True) -> str:
+    """Why bytes are not JSON, which of data can also be a value a line."""
     text = data.strip()
     if not text:
         return "is empty"
@@ -269,15 +269,15 @@ def _explain(data: bytes, error: Exception) -> str:
     except UnicodeDecodeError:
         return NO_UTF8
     lines = data.split(b"\n", 2)
-    if len(lines) > 1 and _is_json(lines[0]) and lines[1].strip():
+    if lines_are_read and len(lines) > 1 and _is_json(lines[0]) and lines[1].strip():
         return "holds one JSON value a line; give it the ending .jsonl"
     reasons = {
         "is nested too deeply": isinstance(error, RecursionError),
         "has half of a character, such as \\ud83c: a text was cut inside of a symbol": "surrogate" in str(error),
         NO_NUMBER: re.search(rb"[\s:,\[](NaN|-?Infinity)\b", data),
         "ends with a comma; remove it": text.endswith(b",") and _is_json(text[:-1]),
-        f"holds several JSON values; {ON_LINES}": "after document" in str(error),
-        f"begins a value that goes on in the next line; {ON_LINES}": text in (b"{", b"["),
+        f"holds several JSON values; {ON_LINES}": lines_are_read and "after document" in str(error),
+        f"begins a value that goes on in the next line; {ON_LINES}": lines_are_read and text in (b"{", b"["),
         "is a comment, which JSON does not have; remove it": text.startswith((b"//", b"/*", b"#")),
         "is the text of a Python object, not JSON; write it with json.dumps instead of str": re.match(
             rb"\[?\s*\{'", text

@@ -77,6 +77,10 @@ def test_json_of_any_form_is_read_exactly(data):
     assert parse_json(data) == json.loads(data.decode("utf-8-sig"))
 
 
+def test_a_thousand_byte_order_marks_are_no_endless_recursion():
+    assert parse_json(b"\xef\xbb\xbf" * 2000 + b"[1]") == [1]
+
+
 @pytest.mark.parametrize("data", [b'{"a": [1, {"b": null}]}', b'\xef\xbb\xbf{"a": 1e300}', b'{"\\ud800": "\\udcff"}'])
 def test_an_object_of_json_is_read_with_a_byte_order_mark_and_halves_of_characters(data, tmp_path):
     (tmp_path / "file").write_bytes(data)
@@ -94,6 +98,8 @@ def test_an_object_of_json_is_read_with_a_byte_order_mark_and_halves_of_characte
         (b'{"a": NaN}', "NaN or Infinity"),
         (b"[1]", r"is no JSON object, but \[1\]"),
         (b'{"a"', "is not JSON"),
+        (b"{", "is not JSON"),
+        (b'{"a": 1}\n{"b": 2}\n', "is not JSON"),
         (b"\xff", "is not UTF-8"),
         (b'{"a":' + b"[" * 99_999, "nested too deeply"),
         ("{}".encode("utf-16"), "UTF-16 text: save it as UTF-8"),

@@ -63,7 +63,7 @@ def kernel_folder(tmp_path, monkeypatch) -> Path:
         ("03_merge", {"strategy": "best-of"}, "strategy = 'best-of': "),
         ("03_merge", {"finish": True, "rank": 8}, "rank: each leg of a plan is merged in one way"),
         ("03_merge", {"overwrite": "true"}, "overwrite = 'true': this has to be bool, not str"),
-        ("04_evaluate", {"models": "models/housebrain-merged"}, "models = 'models/housebrain-merged': this has to be"),
+        ("04_evaluate", {"models": 3}, "models = 3: this has to be"),
         ("04_evaluate", {"sample": 3}, "sample: there is no such setting. Did you mean samples?"),
         ("05_next_round", {"clean_rules": ["parkinq"]}, "there is no rule parkinq, did you mean parking?"),
         ("05_next_round", {"clean_rules": []}, "without a condition all samples are ordinary"),

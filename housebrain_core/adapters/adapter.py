@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 import numpy as np
@@ -97,6 +97,13 @@ class Adapter:
     def base(self) -> str:
         """The base model and its revision in words."""
         return f"{self.base_model or 'an unknown base'} at {self.revision or 'an unknown revision'}"
+
+    @property
+    def public_base(self) -> str | None:
+        """What its base model is called in what leaves this machine: of a path, which may name a user, the end."""
+        name = self.base_model
+        path = PureWindowsPath(name or "")  # it knows both slashes
+        return path.name if name and (path.anchor or name.startswith(("~", "."))) else name
 
     @property
     def base_content(self) -> str | None:

@@ -83,9 +83,9 @@ def describe_doubts(adapters: list[Adapter]) -> list[str]:
         A line for each doubt.
     """
     lines = [f"{adapter.name}: {doubt}" for adapter in adapters for doubt in adapter.doubts]
-    bases = sorted({adapter.base_model or "a base without a name" for adapter in adapters})
-    if len(set(base_keys(adapters))) > 1 and len(bases) > 1:
-        lines.append(f"{' and '.join(bases)} are taken for one base model, as you said")
+    if len(set(base_keys(adapters))) > 1 and len({adapter.base_model for adapter in adapters}) > 1:
+        bases = sorted({adapter.public_base or "none" for adapter in adapters})
+        lines.append(f"the bases that they name ({', '.join(bases)}) are taken for one base model, as you said")
     revisions = sorted({adapter.revision for adapter in adapters if adapter.revision})
     unknown = [adapter.name for adapter in adapters if not adapter.revision and not adapter.doubts]
     if revisions and unknown:

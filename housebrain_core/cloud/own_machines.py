@@ -119,6 +119,10 @@ class Runner:
                 rounds = f" up to round {self.config.rounds}" if self.config.rounds else ""
                 say(f"The legs of the plan{rounds} are done.")
                 return
+            if place and not place.is_last and (merged := self.config.models_folder / MERGED).exists():
+                raise ConfigError(
+                    f"{merged} exists already, and the last leg's merge comes to lie there. Move it away."
+                )
             self._train_leg(place)
             if not self.plan:
                 self._merge()

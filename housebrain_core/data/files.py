@@ -25,25 +25,12 @@ NO_DATA = (
     ((".arrow",), "a dataset saved to disk; load_from_disk(FOLDER).to_parquet(FILE) makes data of it"),
     ((".xlsx", ".xlsm", ".xls", ".ods", ".numbers"), "a spreadsheet; save it as CSV"),
     (
-        (
-            ".yaml",
-            ".yml",
-            ".xml",
-            ".db",
-            ".sqlite",
-            ".sqlite3",
-            ".pkl",
-            ".pickle",
-            ".feather",
-            ".avro",
-            ".orc",
-            ".bson",
-        ),
+        (".yaml", ".yml", ".xml", ".db", ".sqlite", ".sqlite3", ".pkl", ".pickle", ".feather", ".avro", ".orc"),
         "another form of data; save it as JSON Lines, CSV or Parquet",
     ),
     ((".crdownload", ".part", ".partial", ".tmp"), "a download that did not end; get it again"),
     (("",), "no data by their names"),
-)
+)  # fmt: skip
 """How names end that are no data, and why such a file is not read."""
 ABOUT_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 """Files that the datasets library writes beside data."""
@@ -93,9 +80,9 @@ def find_dataset(source: Path) -> DatasetFiles:
         raise DataError(f"{source} does not exist. Give the dataset's folder, or a JSON, JSONL, CSV or Parquet file.")
     if NO_TEXT.search(str(source)):
         raise DataError(f"{source} has bytes in its name that are no text. Rename it.")
-    if source.is_file():
-        if not source.name.lower().endswith(SUFFIXES):
-            raise DataError(f"{source} is none of {', '.join(SUFFIXES)}.")
+    if not source.is_dir():
+        if not source.is_file() or not source.name.lower().endswith(SUFFIXES):
+            raise DataError(f"{source} is no folder, and no file of {', '.join(SUFFIXES)}.")
         return DatasetFiles({"train": [str(source)]})
     found: Found = {}
     aside: list[tuple[str, str]] = []

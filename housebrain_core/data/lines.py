@@ -160,11 +160,7 @@ def _without_nulls(value: Any) -> Any:
         return {key: _without_nulls(item) for key, item in value.items() if item is not None}
     if not isinstance(value, list):
         return value
-    if (
-        value
-        and isinstance(value[0], tuple)
-        and len({key: 0 for key, _ in value if isinstance(key, str)}) == len(value)
-    ):
+    if value and isinstance(value[0], tuple) and len({key for key, _ in value if isinstance(key, str)}) == len(value):
         return _without_nulls(dict(value))  # a map, which comes as pairs
     return [_without_nulls(item) for item in value]
 
@@ -233,9 +229,8 @@ def read_batches(source: Path | io.BytesIO, packed: int) -> Iterator[Any]:
         with pq.ParquetFile(source) as file:
             groups = [file.metadata.row_group(number).total_byte_size for number in range(file.metadata.num_row_groups)]
             check_unpacked(sum(groups), packed)
-            rows = max(
-                1, min(1000, BATCH // max([1, *groups]))
-            )  # each may be a value that was stored once, in a dictionary
+            # a row may be as large as its group: values that were stored once, in a dictionary
+            rows = max(1, min(1000, BATCH // max([1, *groups])))
             for batch in file.iter_batches(batch_size=rows):
                 size += sum(column.nbytes for column in map(_decode, batch.columns))
                 check_unpacked(size, packed)

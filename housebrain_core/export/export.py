@@ -5,7 +5,7 @@ Every folder is verified before it is called done: its own consumer answers as t
 
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.manifests import seal
 from housebrain_core.merge.compute import Recipe, compute_merge
 from housebrain_core.merge.merge import opened_adapters
-from housebrain_core.merge.merged_files import public_base, write_adapter
+from housebrain_core.merge.merged_files import reference_adapter, write_adapter
 from housebrain_core.outputs import staged_output
 from housebrain_core.splits.handouts import describe_size
 from housebrain_core.texts import say
@@ -134,9 +134,8 @@ def _make_adapter(config: ExportConfig, staging: Path, report: Report) -> list[C
     with opened_adapters(merge_config, report) as adapters:
         base, revision = find_base_folder(str(merge_config.into_base), adapters)
         merge = compute_merge(adapters, Recipe("average", [1.0]), "full")
-        public = [replace(adapter, base_model=public_base(adapters)) for adapter in adapters]
-        write_adapter(staging, public, merge.rank, merge.factors)
-        source = Source(merge, base, public[0].base_model or base.name, revision)
+        write_adapter(staging, adapters, merge.rank, merge.factors)
+        source = Source(merge, base, reference_adapter(adapters).public_base or base.name, revision)
         text = f"a LoRA adapter of rank {merge.rank} for {source.base_name}, revision {revision}."
         if all(adapter.trained_in_4bit for adapter in adapters):
             text += " It was trained on that base in 4 bits (NF4), and is verified here on the base as it is."

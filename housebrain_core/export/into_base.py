@@ -17,7 +17,7 @@ from housebrain_core.export.verification import Source
 from housebrain_core.manifests import seal, to_json, write_atomically
 from housebrain_core.merge.compute import ComputedMerge, Recipe, compute_merge
 from housebrain_core.merge.merge import merge_output, needs_choice, opened_adapters, report_computed
-from housebrain_core.merge.merged_files import describe_recipe, public_base
+from housebrain_core.merge.merged_files import describe_recipe, reference_adapter
 from housebrain_core.merge.result import NEGLIGIBLE, MergeRecord, describe_inputs
 from housebrain_core.merge.strategies import STRATEGIES
 from housebrain_core.texts import say
@@ -118,7 +118,7 @@ def write_weights(
     view, rounding, losses = _write_better_view(folder, merge, config, staging, dtype, report)
     result = FullModelResult(
         **describe_inputs(config, merge),
-        base=BaseView(public_base(adapters) or folder.name, revision, view),
+        base=BaseView(reference_adapter(adapters).public_base or folder.name, revision, view),
         dtype=dtype,
         rounding=rounding,
         validation_losses=losses,

@@ -188,7 +188,7 @@ def write_merge(
         run = merged_run(adapters).model_copy(update={"warning": result.warning[:500]})
         write_atomically(staging / RUN, to_json(run.to_dict()))
     write_atomically(staging / "merge.json", to_json(result.to_dict()))
-    write_atomically(staging / "README.md", describe_merged_adapter(reference_adapter(adapters).base_model, result))
+    write_atomically(staging / "README.md", describe_merged_adapter(reference_adapter(adapters).public_base, result))
     seal(staging, "adapter", finished=True, merged_from=[adapter.sha256 for adapter in adapters], **result.place)
     return result
 

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ def write_adapter(
     config: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": next((adapter.task_type for adapter in adapters if adapter.task_type), None),
-        "base_model_name_or_path": reference.base_model,
+        "base_model_name_or_path": reference.public_base,
         "revision": reference.revision,
         "r": rank,
         "lora_alpha": alpha or rank,
@@ -84,13 +84,6 @@ def reference_adapter(adapters: list[Adapter]) -> Adapter:
     return (commits or named or adapters)[0]
 
 
-def public_base(adapters: list[Adapter]) -> str | None:
-    """What a base model is called where a result leaves this machine: of a path, which may name a user, the end."""
-    name = reference_adapter(adapters).base_model
-    path = PureWindowsPath(name or "")  # it knows both slashes
-    return path.name if name and (path.anchor or name.startswith(("~", "."))) else name
-
-
 def merged_run(adapters: list[Adapter]) -> Run:
     """What evaluation and generation need to know of the runs that were merged."""
     runs = [adapter.run for adapter in adapters if adapter.run]
@@ -101,7 +94,7 @@ def merged_run(adapters: list[Adapter]) -> Run:
         finished=True,
         why_it_ended=f"merged from {len(adapters)} adapters",
         **common_place(runs),
-        base=BaseRecord(name=reference.base_model, revision=reference.revision, content=content),
+        base=BaseRecord(name=reference.public_base, revision=reference.revision, content=content),
         settings=SettingsRecord(load_in_4bit=all(adapter.trained_in_4bit for adapter in adapters)),
         data=DataRecord(**{name: common_value([getattr(run.data, name) for run in runs]) for name in CHOSEN}),
         tokens=sum(run.tokens or 0 for run in runs),

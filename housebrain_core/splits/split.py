@@ -134,10 +134,9 @@ def choose_validation(dataset: EncodedDataset, config: SplitConfig) -> list[int]
     count = dataset.tables["validation"].num_rows
     if not count:
         wanted = f" with {' and '.join(config.where)}" if config.where else ""
-        notes = "".join(f"\nNOTE: {line}" for line in dataset.log.describe_notes())
         raise DataError(
             f"{config.source} has no validation samples{wanted}, only {dataset.tables['train'].num_rows:,} for "
-            f"training; add a validation part, or more samples.{notes}"
+            "training; add a validation part, or more samples."
         )
     return sorted(random.Random(config.seed).sample(range(count), min(count, config.validation_samples)))
 

@@ -117,9 +117,8 @@ def check_base(base: Base) -> None:
     if not problems and base.commit is None:
         problems = _check_texts(folder) + _check_weights(folder, config)
     if problems:
-        lines = "; ".join(problems[:5])
         raise ConfigError(
-            f"base_model = {base.source!r}: {lines}. Download or copy it again, or take another base model."
+            f"base_model = {base.source!r}: {'; '.join(problems[:5])}. Download or copy it again, or take another."
         )
 
 
@@ -145,9 +144,10 @@ def check_sizes(config: dict[str, Any]) -> list[str]:
 
 def _check_texts(folder: Path) -> list[str]:
     """What a folder lacks of a tokenizer, and texts that transformers does not read."""
-    for name in ("config.json", TOKENIZERS[0], "tokenizer_config.json", INDEX):
-        if (path := folder / name).is_file() and path.read_bytes().startswith(b"\xef\xbb\xbf"):
-            return [f"its {name} begins with a byte order mark: save it as UTF-8 without one"]
+    for path in filter(Path.is_file, folder.glob("*.json")):
+        with path.open("rb") as file:
+            if file.read(3) == b"\xef\xbb\xbf":
+                return [f"its {path.name} begins with a byte order mark: save it as UTF-8 without one"]
     if (path := folder / TOKENIZERS[0]).is_file():
         try:
             parts = read_json(path, SIZE_LIMITS[path.name])

@@ -211,6 +211,13 @@ def test_rounds_of_another_plan_are_refused_before_anything_is_trained(project, 
     assert len(slots.jobs) == 3
 
 
+def test_a_model_where_the_last_merge_would_lie_is_refused_before_anything_is_trained(project, slots, commands):
+    project.merged.mkdir(parents=True)
+    with pytest.raises(ConfigError, match="housebrain-merged exists already, .* Move it away"):
+        run_splits(RunConfig())
+    assert not slots.jobs
+
+
 @pytest.fixture
 def apart(project, slots):
     """Without a plan, each split is trained once."""

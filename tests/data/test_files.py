@@ -49,7 +49,9 @@ def test_a_single_file_is_the_training_part(tmp_path):
     assert find_dataset(touch(tmp_path, "x.jsonl") / "x.jsonl").parts == {"train": [str(tmp_path / "x.jsonl")]}
 
 
-@pytest.mark.parametrize(("name", "problem"), [("x.pdf", "is none of .json"), ("gone", "does not exist")])
+@pytest.mark.parametrize(
+    ("name", "problem"), [("x.pdf", "no file of .json"), ("gone", "does not exist"), ("/dev/null", "is no folder")]
+)
 def test_what_cannot_be_read_is_refused(name, problem, tmp_path):
     touch(tmp_path, "x.pdf")
     with pytest.raises(DataError, match=problem):

@@ -19,7 +19,6 @@ from housebrain_core.export.settings import ExportConfig
 from housebrain_core.house.codec import write_prompt
 from housebrain_core.llm.llm import HouseBrainLLM
 from housebrain_core.manifests import check_files, read_manifest
-from housebrain_core.merge.merged_files import public_base
 
 ADAPTER_FILES = {
     "README.md", "adapter_config.json", "adapter_model.safetensors", "answer_schema.json", "chat_template.jinja",
@@ -109,7 +108,7 @@ def test_where_another_trainer_kept_its_base_is_not_passed_on(name, base, unveri
 )  # fmt: skip
 def test_of_a_path_only_its_end_leaves_this_machine(name, public, tmp_path):
     adapter = read_adapter(make_adapter(tmp_path / "a", base_model_name_or_path=name), accept_plain=True)
-    assert public_base([adapter]) == public
+    assert adapter.public_base == public
 
 
 def test_any_server_gets_the_bytes_of_training_from_the_chat_template(exported, samples):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from adapter_files import make_trained
+from adapter_files import make_adapter, make_trained, tensors
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
@@ -266,6 +266,18 @@ def test_an_unfinished_adapter_needs_accept_unfinished(adapters, tmp_path):
         merge([cut, adapters[1]], tmp_path / "out")
     result = merge([cut, adapters[1]], tmp_path / "out", accept_unfinished=True)
     assert weights_of(result, [cut, adapters[1]]) == [0.5, 0.5]
+
+
+def test_where_others_kept_their_base_does_not_stand_in_a_merge(tmp_path):
+    models = [
+        make_adapter(tmp_path / name, tensors(seed), base_model_name_or_path=f"/home/alice/{name}/our-base")
+        for seed, name in enumerate("ab")
+    ]
+    output = tmp_path / "merged"
+    merge_adapters(MergeConfig(models=models, output=output, accept_plain=True, accept_other_base_name=True))
+    texts = {path.name: path.read_text() for path in output.iterdir() if path.suffix in (".json", ".md")}
+    assert [name for name, text in texts.items() if "alice" in text] == []
+    assert all("our-base" in texts[name] for name in ("adapter_config.json", "run.json", "README.md"))
 
 
 def test_a_merge_loads_neither_torch_nor_matplotlib(tmp_path):
