@@ -14,8 +14,6 @@ BIN := .venv/bin
 STAMP := .venv/installed
 PINS := housebrain_core/constraints.txt
 
-unexport PYTHONDONTWRITEBYTECODE  # containers set it; without compiled files every process compiles the package anew
-
 .PHONY: demo lab quick lint test soak notebooks gallery clean
 
 demo: $(STAMP)
