@@ -50,7 +50,7 @@ TRAINING: dict[str, Any] = {"epochs": 20, "learning_rate": 8e-3, "gradient_accum
 LEGS = 3
 VALIDATION = 200
 MARK = "demo.json"
-"""Written first into a demo's folder: only such a folder is ever replaced."""
+"""Written first into a demo's folder: only such a folder is ever replaced, one that did not come to its end unasked."""
 PROGRESS = re.compile(r"step \d+ of|.*: \d+ of \d+ designs")
 """Lines of a notebook's output that say how far it is."""
 PROGRESS_SECONDS = 10
@@ -247,7 +247,8 @@ def _make_folder(config: DemoConfig) -> Path:
     if not (NOTEBOOKS / "01_split.ipynb").exists():
         raise ConfigError(f"{NOTEBOOKS} has no notebooks. Run the demo from a checkout: python build_notebooks.py")
     if config.output.exists():
-        if not (config.output / MARK).exists() or not config.overwrite:
+        ended = (config.output / HOUSES).exists()
+        if not (config.output / MARK).exists() or (ended and not config.overwrite):
             raise ConfigError(
                 f"{config.output} exists already. Choose another --output, or --overwrite an earlier demo."
             )

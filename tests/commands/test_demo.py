@@ -1,5 +1,6 @@
 """The demo: all notebooks by papermill on generated data, three rounds among them, and what they show."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from notebook_outputs import count_pictures, find_problems, outputs_of
 
 from housebrain_core.commands.demo import describe_files, run_demo, run_notebook
-from housebrain_core.commands.demo_results import ROUNDS, DemoResult
+from housebrain_core.commands.demo_results import HOUSES, ROUNDS, DemoResult
 from housebrain_core.config import DemoConfig
 from housebrain_core.errors import ConfigError
 from housebrain_core.evaluate.first_house import BASE
@@ -104,3 +105,17 @@ def test_demo_does_not_replace_a_folder_that_is_not_a_demos(tmp_path):
     with pytest.raises(ConfigError, match="Choose another --output"):
         run_demo(DemoConfig(output=tmp_path, overwrite=True))
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_a_demo_that_did_not_end_is_begun_anew_by_the_same_command_and_one_that_did_stays(tmp_path, monkeypatch):
+    def fill_the_disk(root, config):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("housebrain_core.commands.demo.Demo", fill_the_disk)
+    config = DemoConfig(output=tmp_path / "demo")
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space left"):
+            run_demo(config)
+    (config.output / HOUSES).touch()
+    with pytest.raises(ConfigError, match="exists already"):
+        run_demo(config)
