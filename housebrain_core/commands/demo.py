@@ -73,8 +73,11 @@ def run_demo(config: DemoConfig) -> DemoResult:
     torch.set_num_threads(1)
     demo = Demo(_make_folder(config).absolute(), config)
     demo.prepare()
-    with ThreadPoolExecutor(1) as beside:
+    beside = ThreadPoolExecutor(1)
+    try:
         demo.train(beside)
+    finally:
+        beside.shutdown(cancel_futures=True)  # after Ctrl-C what waits for its turn is not trained any more
     demo.merge_apart()
     demo.evaluate()
     name = Path(demo.base).name
