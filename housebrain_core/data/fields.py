@@ -246,7 +246,7 @@ def read_record(record: dict[str, Any], fields: Fields) -> tuple[Sample, tuple[s
     sample: Sample = {"id": "" if number is None else str(number), "input": None, "output": None, "metadata": {}}
     notes = []
     values = {side: fields.take(record, side) for side in ("input", "output")}
-    if are_columns(values["input"], values["output"]):
+    if _are_columns(values["input"], values["output"]):
         raise DataError(TABLE)
     unread = fields.unread(record)  # first: an empty input beside an instruction is no empty input
     for side, value in values.items():
@@ -258,7 +258,7 @@ def read_record(record: dict[str, Any], fields: Fields) -> tuple[Sample, tuple[s
             notes.append(f"{side} is JSON in a text, and read as that JSON")
         elif isinstance(value, str) and value[:1] == "{":
             notes.append(f"{side} begins like JSON but is none, and stays a text")
-    if may_be_columns(*values.values()):
+    if _may_be_columns(*values.values()):
         notes.append(f"input and output are as long as each other; if each is a whole column, the file {TABLE}")
     notes += [f"{_shown(name)} is not read" for name in unread]
     metadata = record.get("metadata")
@@ -270,13 +270,13 @@ def read_record(record: dict[str, Any], fields: Fields) -> tuple[Sample, tuple[s
     return sample, tuple(notes)
 
 
-def are_columns(first: Any, second: Any) -> bool:
+def _are_columns(first: Any, second: Any) -> bool:
     """Whether two values are columns of a table: objects with the same row numbers as keys."""
     both = isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys()
     return both and len(first) > 1 and all(key.isdigit() for key in first)
 
 
-def may_be_columns(first: Any, second: Any) -> bool:
+def _may_be_columns(first: Any, second: Any) -> bool:
     """Whether two values could be columns of a table, though also one sample: as long as each other."""
     kind = type(first)
     if kind is not type(second) or kind not in (dict, list) or not 1 < len(first) == len(second):
